@@ -1,0 +1,331 @@
+"""The contracts between the science of a benchmark and its operation; the ground floor of both.
+
+A *data set* loads `Splits` and prepares batches. A *strategy* is a prior and the way it is trained: `fit` turns a
+`Task` into a `State`, `evaluate` turns a state into `Scores`. The operations side fills the task from a grid and
+hands it over with a `Run`; it never looks inside a state. Nothing here imports torch at run time.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
+
+from pydantic import BaseModel, ConfigDict, Field
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+
+# ---------------------------------------------------------------- settings: what a grid may say
+
+
+class Settings(BaseModel):
+    """A validated, frozen model: types are strict, infinities and unknown keys are errors."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, allow_inf_nan=False, validate_default=True)
+
+
+@dataclass(frozen=True)
+class Search:
+    """The range in which a hyper-parameter is tuned; put into a field's `Annotated` metadata."""
+
+    low: float | None = None
+    high: float | None = None
+    log: bool = False
+    choices: Sequence[Any] | None = None
+
+
+Width = Annotated[int, Field(ge=1, le=65536)]
+
+
+class Network(Settings):
+    """One network: its kind, hidden layers and activation."""
+
+    kind: Literal["mlp"] = Field("mlp", description="the kind of network")
+    hidden: list[Width] = Field([256, 256], description="width of each hidden layer")
+    activation: Literal["elu", "relu", "silu", "tanh"] = Field("elu", description="after each hidden layer")
+
+
+class Networks(Settings):
+    """The `[networks]` table: encoder, decoder and the dimension of z."""
+
+    encoder: Network = Field(Network(), description="x -> mean and log-variance of q(z|x)")
+    decoder: Network = Field(Network(), description="z -> parameters of p(x|z)")
+    latent: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="dimension d of z")
+
+
+class Optimiser(Settings):
+    """An optimiser and its learning rate."""
+
+    name: Literal["adam"] = Field("adam", description="the optimiser")
+    lr: float = Field(1e-3, gt=0, le=10, description="learning rate")
+    betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
+        [0.9, 0.999], min_length=2, max_length=2, description="Adam's decay rates"
+    )
+
+
+class Checkpoint(Settings):
+    """How often training is saved: every `steps` steps (if given) and every `minutes` minutes."""
+
+    minutes: float = Field(2.0, gt=0, description="at most so long between two checkpoints")
+    steps: int | None = Field(None, ge=1, description="at most so many steps between two checkpoints")
+
+
+class Budget(Settings):
+    """The `[train]` table: one budget for every cell of a grid."""
+
+    epochs: int = Field(100, ge=1, description="passes over the training data")
+    batch_size: int = Field(64, ge=1, description="images or points a step; the last, smaller batch is dropped")
+    optimiser: Optimiser = Field(Optimiser(), description="for encoder and decoder")
+    # how often a cell is saved does not change what it computes, so it is no part of a cell's id
+    checkpoint: Checkpoint = Field(Checkpoint(), description="how often training is saved", exclude=True)
+
+
+class Ais(Settings):
+    """Annealed importance sampling: `repeats` independent runs of `chains` chains over `temperatures`."""
+
+    temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")
+    chains: int = Field(200, ge=2, description="chains a run")
+    repeats: int = Field(1, ge=1, description="independent runs, pooled")
+
+
+class Evaluation(Settings):
+    """The `[evaluate]` table: one way of scoring for every cell of a grid."""
+
+    seed: int = Field(0, ge=0, description="seed of scoring, separate from the seed of training")
+    images: int | None = Field(None, ge=2, description="score the first so many test images; all when absent")
+    vlb_samples: int = Field(10, ge=1, description="posterior samples an image for the variational bound")
+    importance_samples: int = Field(1000, ge=1, description="posterior samples S an image for the NLL")
+    ais: Ais = Field(Ais(), description="for log Z where it has no exact value")
+
+
+# ---------------------------------------------------------------- what flows between the two sides
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set's arrays as stored: `uint8` images or `float32` points, first axis the item.
+
+    `sha256` is the digest of the training, validation and test arrays, in that order.
+    """
+
+    train: np.ndarray
+    validation: np.ndarray
+    test: np.ndarray
+    sha256: str
+
+
+class Noise(Protocol):
+    """A stream of random tensors, on one device, that depends on its seed alone. Shapes are always full."""
+
+    device: Any
+
+    def normal(self, *shape: int) -> Tensor:
+        """Return independent N(0, 1) draws."""
+
+    def uniform(self, *shape: int) -> Tensor:
+        """Return independent U[0, 1) draws."""
+
+    def rademacher(self, *shape: int) -> Tensor:
+        """Return independent draws of -1 or +1."""
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """Return independent integers of 0 .. high - 1 (int64)."""
+
+
+class Dataset(Protocol):
+    """A data set plugin: a settings model of its options that loads splits and prepares batches."""
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
+    unit: ClassVar[Literal["nats", "bits/dim"]]
+
+    def load(self, folder: Path) -> Splits:
+        """Return the splits, from `folder` or downloaded into it and verified.
+
+        Raises:
+            DataError: they cannot be had; the message says what to do.
+        """
+
+    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
+        """Turn stored items `(B, ...)` into what the likelihood scores, `(B, D)` float, drawing from `noise`."""
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """Prepare test items `(N, ...)` the same way in every cell: with noise keyed to the data set alone."""
+
+
+@dataclass(frozen=True)
+class Task:
+    """What a cell asks of a strategy."""
+
+    dataset: Dataset
+    splits: Splits
+    networks: Networks
+    budget: Budget
+    evaluation: Evaluation
+
+
+def _silent(**_: Any) -> None:
+    """Report to nobody."""
+
+
+def _never() -> bool:
+    return False
+
+
+@dataclass(frozen=True)
+class Run:
+    """How a task is carried out, in plain terms.
+
+    Attributes:
+        seed: seed of training; every stream of randomness derives from it.
+        device: a torch device, such as `cpu` or `cuda:0`.
+        folder: where checkpoints lie; what is found there is resumed.
+        progress: called as `progress(stage="fit", done=120, total=900, epoch=3, vlb=101.2)`; further keywords are
+            figures to show.
+        stop_requested: asked now and then; once it is true, save a checkpoint and raise `Stopped`.
+    """
+
+    seed: int
+    device: str
+    folder: Path
+    progress: Callable[..., None] = _silent
+    stop_requested: Callable[[], bool] = _never
+
+
+class State(TypedDict):
+    """What `fit` leaves: tensors and plain types, so that `torch.load(weights_only=True)` reads it.
+
+    `modules` maps each parameter group to its state dict. `curves` has rows `{epoch, step, metric, value}`.
+    `stability` and `resources` map names to numbers (seconds, bytes, counts).
+    """
+
+    modules: dict[str, dict[str, Tensor]]
+    steps: int
+    curves: list[dict[str, Any]]
+    stability: dict[str, float]
+    resources: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A quantity that is scored: its name, its unit, which direction is better, and the version of its definition."""
+
+    name: str
+    unit: str
+    better: Literal["lower", "higher", "neither"] = "lower"
+    version: int = 1
+
+
+@dataclass(frozen=True)
+class Score:
+    """One value of one metric, with every part of its uncertainty apart.
+
+    Attributes:
+        value: the estimate.
+        n: how many items (images, chains) it averages.
+        estimator: how it was had: `exact-enumeration`, `quadrature`, `ais`, `monte-carlo`, `importance-weighted`, ...
+        stderr_mc: standard error from the estimator's own draws.
+        stderr_images: standard error from the choice of test items.
+        sys_lower, sys_upper: where the value may lie given the interval of log Z; both equal to `value` when log Z is
+            exact or absent. This part is the same error in every image: it never shrinks with n.
+        unreliable: why the value should not be trusted; empty when it may be.
+    """
+
+    metric: Metric
+    value: float
+    n: int
+    estimator: str
+    stderr_mc: float
+    stderr_images: float
+    sys_lower: float
+    sys_upper: float
+    unreliable: str = ""
+
+    @property
+    def stderr(self) -> float:
+        """Total statistical standard error."""
+        return float((self.stderr_mc**2 + self.stderr_images**2) ** 0.5)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What `evaluate` gives back: scores, named arrays (they lie as npz beside the record), seconds and bytes."""
+
+    scores: Sequence[Score]
+    arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+
+@runtime_checkable
+class Strategy(Protocol):
+    """A strategy plugin: a settings model of its hyper-parameters that fits and evaluates."""
+
+    name: ClassVar[str]
+
+    def skip(self, task: Task) -> str | None:
+        """Return why this strategy cannot do `task`, in words, or None."""
+
+    def fit(self, task: Task, run: Run) -> State:
+        """Train, resuming from `run.folder`.
+
+        Raises:
+            Diverged: a loss, gradient or parameter is no longer finite.
+            OutOfMemory: the device's memory does not suffice.
+            Stopped: `run.stop_requested()` became true; a checkpoint lies in `run.folder`.
+        """
+
+    def evaluate(self, state: State, task: Task, run: Run) -> Scores:
+        """Score a fitted state. Same state, task and `run.seed`: the same scores."""
+
+
+class Prior(Protocol):
+    """A density over z, `(..., d)`: normalised (`energy` is `-log_prob`) or not, always with `sample`."""
+
+    normalised: bool
+
+    def energy(self, z: Tensor) -> Tensor:
+        """Return E(z), `(...)`: minus the log density up to log Z, which is 0 where `normalised`."""
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        """Return draws `(n, d)`."""
+
+
+# ---------------------------------------------------------------- how things end
+
+
+class Diverged(ArithmeticError):
+    """Training left the finite numbers; `step` is the first bad one, `stability` and `curves` what was seen."""
+
+    def __init__(
+        self,
+        reason: str,
+        step: int,
+        stability: Mapping[str, float] | None = None,
+        curves: Sequence[Mapping[str, Any]] = (),
+    ) -> None:
+        super().__init__(f"{reason} at step {step}")
+        self.reason, self.step, self.stability, self.curves = reason, step, dict(stability or {}), list(curves)
+
+    def __reduce__(self) -> tuple[type[Diverged], tuple[Any, ...]]:
+        return type(self), (self.reason, self.step, self.stability, self.curves)
+
+
+class OutOfMemory(MemoryError):
+    """The device's or the host's memory did not suffice."""
+
+
+class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop and did
+    """A run was asked to stop and left a checkpoint."""
+
+
+class UserError(Exception):
+    """A user's mistake, as one sentence: what, where, what is allowed, the nearest valid name."""
+
+
+class DataError(UserError):
+    """Data that cannot be had or trusted; the sentence says what to do."""
