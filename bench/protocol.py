@@ -319,7 +319,7 @@ class OutOfMemory(MemoryError):
     """The device's or the host's memory did not suffice."""
 
 
-class Stopped(Exception):  # noqa: N818 - not an error: the run was asked to stop and did
+class Stopped(Exception):
     """A run was asked to stop and left a checkpoint."""
 
 
