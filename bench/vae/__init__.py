@@ -1,0 +1,15 @@
+"""Networks, likelihoods and the variational autoencoder."""
+
+from typing import TYPE_CHECKING
+
+from bench.lazy import members
+
+if TYPE_CHECKING:
+    from bench.vae.autoencoder import VAE, Decoder, Encoder, Posterior, decoder, encoder
+    from bench.vae.likelihoods import Bernoulli, Gaussian
+    from bench.vae.networks import mlp
+
+__all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Posterior", "decoder", "encoder", "mlp"]
+
+_HOMES = {name: "autoencoder" for name in ("VAE", "Decoder", "Encoder", "Posterior", "decoder", "encoder")}
+__getattr__ = members(__name__, _HOMES | {"Bernoulli": "likelihoods", "Gaussian": "likelihoods", "mlp": "networks"})

@@ -1,0 +1,82 @@
+"""The variational autoencoder: encoder, decoder, likelihood. Its prior lives elsewhere."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from bench.protocol import Networks
+from bench.vae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
+from bench.vae.networks import network
+
+
+@dataclass(frozen=True)
+class Posterior:
+    """q(z|x) = N(mean, diag exp(2 log_std)); both `(B, d)`."""
+
+    mean: Tensor
+    log_std: Tensor
+
+    def sample(self, noise: Tensor) -> Tensor:
+        """Return mean + std * noise, `(..., B, d)`: differentiable in both."""
+        return self.mean + torch.exp(self.log_std) * noise
+
+    def log_prob(self, z: Tensor) -> Tensor:
+        """Return log q(z|x), `(..., B)`, for z `(..., B, d)`."""
+        squares = ((z - self.mean) * torch.exp(-self.log_std)).square()
+        return -(0.5 * squares + self.log_std).sum(-1) - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
+
+    def detach(self) -> Posterior:
+        """Return the same posterior, cut off from the encoder."""
+        return Posterior(self.mean.detach(), self.log_std.detach())
+
+
+class Encoder(nn.Module):
+    """x -> q(z|x): a network whose output is split into mean and log-variance."""
+
+    def __init__(self, net: nn.Module) -> None:
+        super().__init__()
+        self.net = net
+
+    def forward(self, x: Tensor) -> Posterior:
+        """Return the posteriors of x `(B, D)`."""
+        mean, log_var = self.net(x).chunk(2, dim=-1)
+        return Posterior(mean, 0.5 * log_var)
+
+
+class Decoder(nn.Module):
+    """z -> p(x|z): a network and the likelihood that reads its output."""
+
+    def __init__(self, net: nn.Module, likelihood: Bernoulli | Gaussian) -> None:
+        super().__init__()
+        self.net, self.likelihood = net, likelihood
+
+    def forward(self, z: Tensor) -> Tensor:
+        """Return the likelihood's parameters `(..., D)` for z `(..., d)`."""
+        parameters: Tensor = self.net(z)
+        return parameters
+
+
+class VAE(nn.Module):
+    """Encoder and decoder."""
+
+    def __init__(self, encoder: Encoder, decoder: Decoder) -> None:
+        super().__init__()
+        self.encoder, self.decoder = encoder, decoder
+
+    def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
+        return self.decoder.likelihood.log_prob(x, self.decoder(z))
+
+
+def encoder(networks: Networks, features: int) -> Encoder:
+    """Return a fresh encoder for x of `features` dimensions."""
+    return Encoder(network(networks.encoder, features, 2 * networks.latent))
+
+
+def decoder(networks: Networks, features: int, likelihood: str) -> Decoder:
+    """Return a fresh decoder for x of `features` dimensions under `likelihood`."""
+    return Decoder(network(networks.decoder, networks.latent, features), LIKELIHOODS[likelihood]())
