@@ -1,0 +1,36 @@
+"""MNIST, from its original files."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import ClassVar
+
+from pydantic import Field
+
+from bench.data import Binarised, fetch, read_idx, split
+from bench.protocol import Splits
+
+MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
+TRAIN = "train-images-idx3-ubyte.gz"
+TEST = "t10k-images-idx3-ubyte.gz"
+FILES = {
+    TRAIN: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
+    TEST: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
+}
+
+
+class Mnist(Binarised):
+    """28x28 handwritten digits (LeCun et al., 1998), binarised dynamically: 60,000 train, 10,000 test.
+
+    x = Bernoulli(pixel / 255), drawn anew in every batch; the test images are binarised once and for all. Of the
+    original files the two with images are used (11.6 MB).
+    """
+
+    version: ClassVar[str] = "1"
+
+    validation: int = Field(0, ge=0, le=50_000, description="so many images, the last, are kept from training")
+
+    def load(self, folder: Path) -> Splits:
+        """Return uint8 images `(N, 28, 28)`."""
+        train, test = fetch(folder, FILES, MIRRORS)
+        return split(read_idx(train, (60_000, 28, 28)), read_idx(test, (10_000, 28, 28)), self.validation)
