@@ -135,6 +135,9 @@ class Noise(Protocol):
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return independent integers of 0 .. high - 1 (int64)."""
 
+    def permutation(self, n: int) -> Tensor:
+        """Return 0 .. n - 1 in random order (int64)."""
+
 
 class Dataset(Protocol):
     """A data set plugin: a settings model of its options that loads splits and prepares batches."""

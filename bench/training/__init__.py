@@ -1,0 +1,44 @@
+"""The loop, its seeds, clocks, checkpoints and record of stability."""
+
+from typing import TYPE_CHECKING
+
+from bench.lazy import members
+
+if TYPE_CHECKING:
+    from bench.training.clocks import Clocks
+    from bench.training.loop import Loop
+    from bench.training.memory import guarded, peak
+    from bench.training.model import Batch, Model
+    from bench.training.stability import energy_gap, measure
+    from bench.training.streams import Stream, seed_globals, stream
+
+__all__ = [
+    "Batch",
+    "Clocks",
+    "Loop",
+    "Model",
+    "Stream",
+    "energy_gap",
+    "guarded",
+    "measure",
+    "peak",
+    "seed_globals",
+    "stream",
+]
+
+__getattr__ = members(
+    __name__,
+    {
+        "Batch": "model",
+        "Clocks": "clocks",
+        "Loop": "loop",
+        "Model": "model",
+        "Stream": "streams",
+        "energy_gap": "stability",
+        "guarded": "memory",
+        "measure": "stability",
+        "peak": "memory",
+        "seed_globals": "streams",
+        "stream": "streams",
+    },
+)

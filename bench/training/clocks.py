@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
-from collections.abc import Iterator
 
 import torch
 
@@ -17,22 +15,19 @@ def synchronised(device: torch.device | str) -> float:
 
 
 class Clocks:
-    """Named clocks of which one runs at a time; what they show is summed over attempts.
+    """Named clocks that share out all time from the start on: each lap goes to the clock it names.
 
     Args:
-        device: synchronised at every reading.
-        seconds: what earlier attempts used, by name.
+        device: synchronised at every lap.
     """
 
-    def __init__(self, device: torch.device | str, seconds: dict[str, float] | None = None) -> None:
+    def __init__(self, device: torch.device | str) -> None:
         self.device = device
-        self.seconds = dict(seconds or {})
+        self.seconds: dict[str, float] = {}
+        self._since = synchronised(device)
 
-    @contextlib.contextmanager
-    def __call__(self, name: str) -> Iterator[None]:
-        """Let clock `name` run for the block."""
-        start = synchronised(self.device)
-        try:
-            yield
-        finally:
-            self.seconds[name] = self.seconds.get(name, 0.0) + synchronised(self.device) - start
+    def lap(self, name: str) -> None:
+        """Add the seconds since the last lap to clock `name`."""
+        now = synchronised(self.device)
+        self.seconds[name] = self.seconds.get(name, 0.0) + now - self._since
+        self._since = now

@@ -11,5 +11,5 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Posterior", "decoder", "encoder", "mlp"]
 
-_HOMES = {name: "autoencoder" for name in ("VAE", "Decoder", "Encoder", "Posterior", "decoder", "encoder")}
+_HOMES = dict.fromkeys(("VAE", "Decoder", "Encoder", "Posterior", "decoder", "encoder"), "autoencoder")
 __getattr__ = members(__name__, _HOMES | {"Bernoulli": "likelihoods", "Gaussian": "likelihoods", "mlp": "networks"})

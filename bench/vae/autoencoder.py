@@ -22,7 +22,8 @@ class Posterior:
 
     def sample(self, noise: Tensor) -> Tensor:
         """Return mean + std * noise, `(..., B, d)`: differentiable in both."""
-        return self.mean + torch.exp(self.log_std) * noise
+        z: Tensor = self.mean + torch.exp(self.log_std) * noise
+        return z
 
     def log_prob(self, z: Tensor) -> Tensor:
         """Return log q(z|x), `(..., B)`, for z `(..., B, d)`."""
@@ -58,6 +59,10 @@ class Decoder(nn.Module):
         """Return the likelihood's parameters `(..., D)` for z `(..., d)`."""
         parameters: Tensor = self.net(z)
         return parameters
+
+    def mean(self, z: Tensor) -> Tensor:
+        """Return E[x|z], `(..., D)`, for z `(..., d)`."""
+        return self.likelihood.mean(self(z))
 
 
 class VAE(nn.Module):

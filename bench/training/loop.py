@@ -1,0 +1,207 @@
+"""The training loop: batches in, losses one after another, a checkpoint now and then.
+
+A strategy gives `losses(model, batch)`, a generator of (name, loss): each loss is stepped on before the next is
+computed. The paper's Algorithm 1 is the pair `bound`, `score-matching`; Algorithm 2 is `bound`, `adversary`, `prior`.
+Which parameter groups a loss moves is declared once, in `reach`, and enforced here: no other group gets its gradient.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bench.protocol import Diverged, Optimiser, Run, State, Stopped, Task
+from bench.training import checkpoints
+from bench.training.clocks import Clocks
+from bench.training.memory import peak
+from bench.training.model import Batch, Model
+from bench.training.streams import Stream, seed_globals
+
+CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
+
+Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
+
+
+class Loop:
+    """One run of training.
+
+    Args:
+        task: data and budget.
+        run: seed, device, folder; a checkpoint found there is resumed, and on a CPU ends in the same bits.
+        model: what is trained, on the run's device.
+        losses: the strategy's losses of a batch, in order.
+        reach: parameter group -> names of the losses that move it.
+        optimisers: parameter group -> its optimiser.
+        monitor: figures of the model to record at the end of an epoch.
+    """
+
+    def __init__(
+        self,
+        task: Task,
+        run: Run,
+        model: Model,
+        losses: Losses,
+        reach: Mapping[str, frozenset[str]],
+        optimisers: Mapping[str, Optimiser],
+        monitor: Callable[[Model], dict[str, float]],
+    ) -> None:
+        self.task, self.run, self.model, self.losses, self.monitor = task, run, model, losses, monitor
+        self.device = torch.device(run.device)
+        parameters = {group: list(model.groups[group].parameters()) for group in reach}
+        self.parameters = {group: found for group, found in parameters.items() if found}
+        self.reach = reach
+        self.adams = {group: _adam(found, optimisers[group]) for group, found in self.parameters.items()}
+        self.per_epoch = len(task.splits.train) // task.budget.batch_size
+        self.total = self.per_epoch * task.budget.epochs
+
+        self.step = 0
+        self.curves: list[dict[str, Any]] = []
+        self.stability: dict[str, float] = {}
+        self.clocks = Clocks(self.device)
+        self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
+        self.sums: dict[str, Tensor] = {}  # of each loss over this epoch
+        self.norms: dict[str, Tensor] = {}  # largest gradient norm of each group over this epoch
+
+    def train(self) -> State:
+        """Train to the end of the budget, from the start or the checkpoint.
+
+        Raises:
+            Diverged: a loss or gradient is not finite.
+            Stopped: the run was asked to stop; a checkpoint lies in its folder.
+        """
+        self._restore()
+        if self.step < self.total:
+            self._train()
+        return {
+            "modules": {group: module.state_dict() for group, module in self.model.groups.items()},
+            "steps": self.step,
+            "curves": self.curves,
+            "stability": self.stability,
+            "resources": {f"{name}_seconds": seconds for name, seconds in self.clocks.seconds.items()}
+            | {"peak_device_bytes": float(peak(self.run.device))},
+        }
+
+    def _train(self) -> None:
+        budget, data = self.task.budget, torch.from_numpy(self.task.splits.train).to(self.device)
+        binarise, posterior, prior = (
+            Stream(self.run.seed, name, self.device) for name in ("binarise", "posterior", "prior")
+        )
+        self.clocks.lap("overhead")
+        first, saved_step, saved_at = self.step, self.step, time.monotonic()
+        while self.step < self.total:
+            epoch, position = divmod(self.step, self.per_epoch)
+            if position == 0 or self.step == first:
+                # drawn on the CPU, so that every device sees the data in the same order
+                order = Stream(self.run.seed, "data").at(epoch).permutation(len(data)).to(self.device)
+            items = data[order[position * budget.batch_size : (position + 1) * budget.batch_size]]
+            x = self.task.dataset.prepare(items, binarise.at(self.step))
+            seed_globals(self.run.seed, "prior", self.step)
+            self._update(Batch(x, posterior.at(self.step), prior.at(self.step)))
+            self.step += 1
+
+            if self.step == first + 1:
+                self.clocks.lap("warmup")
+            ends = self.step % self.per_epoch == 0
+            if ends or self.step % CHECK_STEPS == 0:
+                self._check()
+            if ends:
+                self.clocks.lap("fit")
+                self._close(epoch)
+                self.clocks.lap("overhead")
+            stop = self.run.stop_requested()
+            due = (
+                self.step == self.total
+                or time.monotonic() - saved_at > 60 * budget.checkpoint.minutes
+                or (budget.checkpoint.steps is not None and self.step - saved_step >= budget.checkpoint.steps)
+            )
+            if due or stop:
+                self.clocks.lap("fit")
+                self._check()
+                self._save()
+                self.clocks.lap("overhead")
+                saved_step, saved_at = self.step, time.monotonic()
+            if stop and self.step < self.total:
+                raise Stopped(f"stopped at step {self.step} of {self.total}")
+
+    def _update(self, batch: Batch) -> None:
+        """Take every loss of the batch in turn and move the groups that it may reach."""
+        for name, loss in self.losses(self.model, batch):
+            groups = [group for group in self.parameters if name in self.reach[group]]
+            parameters = [parameter for group in groups for parameter in self.parameters[group]]
+            gradients = iter(torch.autograd.grad(loss, parameters, allow_unused=True))
+            bad = ~torch.isfinite(loss.detach())
+            for group in groups:
+                for parameter in self.parameters[group]:
+                    parameter.grad = next(gradients)
+                norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
+                self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
+                bad = bad | ~torch.isfinite(norm)
+                self.adams[group].step()
+            self.sums[name] = self.sums.get(name, 0) + loss.detach()
+            self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
+
+    def _check(self) -> None:
+        """Raise Diverged if any number went bad, and report progress."""
+        step = int(self.first_bad)
+        if step >= 0:
+            self._absorb({f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()})
+            raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
+        done = (self.step - 1) % self.per_epoch + 1
+        figures = {name: float(total) / done for name, total in self.sums.items()}
+        epoch = (self.step - 1) // self.per_epoch
+        self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
+
+    def _close(self, epoch: int) -> None:
+        """Record the epoch's means and the monitor's figures."""
+        figures = {name: float(total) / self.per_epoch for name, total in self.sums.items()}
+        figures |= {f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()}
+        figures |= self.monitor(self.model)
+        self.curves += [
+            {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in figures.items()
+        ]
+        self._absorb(figures)
+        self.sums, self.norms = {}, {}
+
+    def _absorb(self, figures: Mapping[str, float]) -> None:
+        """Keep the extremes of what is an extreme and the latest of the rest."""
+        for name, value in figures.items():
+            before = self.stability.get(name, value)
+            self.stability[name] = (
+                max(before, value) if "_max" in name else min(before, value) if "_min" in name else value
+            )
+
+    def _save(self) -> None:
+        checkpoints.save(
+            self.run.folder,
+            {
+                "step": self.step,
+                "modules": {group: module.state_dict() for group, module in self.model.groups.items()},
+                "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
+                "sums": self.sums,
+                "norms": self.norms,
+                "curves": self.curves,
+                "stability": self.stability,
+                "seconds": self.clocks.seconds,
+            },
+        )
+
+    def _restore(self) -> None:
+        found = checkpoints.load(self.run.folder, self.device)
+        if found is None:
+            return
+        for group, module in self.model.groups.items():
+            module.load_state_dict(found["modules"][group])
+        for group, adam in self.adams.items():
+            adam.load_state_dict(found["optimisers"][group])
+        self.step, self.sums, self.norms = found["step"], found["sums"], found["norms"]
+        self.curves, self.stability = found["curves"], found["stability"]
+        self.clocks.seconds = found["seconds"]
+
+
+def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:
+    beta1, beta2 = optimiser.betas
+    return torch.optim.Adam(parameters, lr=optimiser.lr, betas=(beta1, beta2), fused=True)
