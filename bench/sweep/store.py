@@ -1,0 +1,350 @@
+"""The run store: the folder of a grid's records, one folder per cell, each file written whole or not at all.
+
+runs/mnist/grid.json                    the merged grid of the last `bench run`
+runs/mnist/cells/<id>/request.json      what the id stands for
+runs/mnist/cells/<id>/log-<n>.txt       output of attempt n; it also counts the attempts, killed ones included
+runs/mnist/cells/<id>/lock              held by the process that carries out the cell
+runs/mnist/cells/<id>/<code>/           checkpoints of that code (plugin and fit fingerprints)
+runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from bench.files import creating, replacing
+from bench.protocol import Evaluation
+from bench.sweep.records import SCHEMA, STATUSES, Job
+
+if TYPE_CHECKING:
+    import filelock
+    import numpy as np
+
+    from bench.grid import Cell
+    from bench.sweep.fingerprints import Fingerprints
+
+LOG = re.compile(r"log-(\d+)\.txt")
+RECORD = re.compile(r"record-[0-9a-f]{16}\.json")
+
+State = Literal["finished", "stale", "missing", "running"]
+
+
+class StoreError(Exception):
+    """The run store cannot be written; one sentence."""
+
+
+class CorruptRecord(Exception):
+    """A record's file does not hold a record; the message is the reason."""
+
+
+@dataclass(frozen=True)
+class Standing:
+    """Where a cell stands under the code and settings of now.
+
+    Attributes:
+        cell: the cell.
+        key: its record's key.
+        state: `finished`, `stale` (recorded by an earlier harness), `running` or `missing`.
+        record: the record of a finished or stale cell.
+        why: one line that explains the state.
+        corrupt: the file in the record's place that is no record.
+    """
+
+    cell: Cell
+    key: str
+    state: State
+    record: dict[str, Any] | None
+    why: str
+    corrupt: Path | None = None
+
+
+@functools.lru_cache(maxsize=1024)
+def key(fingerprints: Fingerprints, evaluation: Evaluation) -> str:
+    """Return what names a cell's record: 16 hex digits over the code and the way of scoring."""
+    content = [fingerprints.plugin, fingerprints.fit, fingerprints.evaluate, evaluation.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
+
+
+class Store:
+    """A run store. Reading needs nothing to exist; nothing is made before something is written."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self._cells = os.path.join(folder, "cells")  # plain strings: pathlib is slow for 10,000 cells
+
+    def cell(self, cell_id: str) -> Path:
+        """Return the folder of a cell."""
+        return Path(self._cells, cell_id)
+
+    def record_path(self, cell_id: str, key: str) -> Path:
+        """Return where the final record lies, or will."""
+        return Path(self._cells, cell_id, f"record-{key}.json")
+
+    # ---------------------------------------------------------------- reading
+
+    def record(self, cell_id: str, key: str) -> dict[str, Any] | None:
+        """Return a cell's record, or None where there is none.
+
+        Raises:
+            CorruptRecord: what lies there is not a record.
+        """
+        return _read(f"{self._cells}/{cell_id}/record-{key}.json", cell_id)
+
+    def scan(self) -> tuple[list[dict[str, Any]], list[Path]]:
+        """Return every record of every cell, of whatever code, and the files that should be records and are not."""
+        records, corrupt = [], []
+        for cell_id in sorted(_listing(self._cells)):
+            for name in sorted(_listing(f"{self._cells}/{cell_id}")):
+                if RECORD.fullmatch(name):
+                    try:
+                        record = _read(f"{self._cells}/{cell_id}/{name}", cell_id)
+                    except CorruptRecord:
+                        corrupt.append(Path(self._cells, cell_id, name))
+                    else:
+                        records += [record] if record else []
+        return records, corrupt
+
+    def records(self) -> list[dict[str, Any]]:
+        """Return every record that can be read."""
+        return self.scan()[0]
+
+    def attempts(self, cell_id: str) -> int:
+        """Return how many attempts at a cell were begun."""
+        logs = (LOG.fullmatch(name) for name in _listing(f"{self._cells}/{cell_id}"))
+        return max((int(log[1]) for log in logs if log), default=0)
+
+    def current(self, cell: Cell, fingerprints: Fingerprints) -> Standing:
+        """Return where `cell` stands under this code."""
+        name = key(fingerprints, cell.evaluation)
+        corrupt = None
+        try:
+            record = self.record(cell.id, name)
+        except CorruptRecord as reason:
+            corrupt = self.record_path(cell.id, name)
+            return Standing(cell, name, "missing", None, f"corrupt record {corrupt.name}: {reason}", corrupt)
+        if record:
+            return Standing(cell, name, "finished", record, _ended(record))
+        files = _listing(f"{self._cells}/{cell.id}")
+        if "lock" in files and self._locked(cell.id):
+            return Standing(cell, name, "running", None, f"attempt {self.attempts(cell.id)} is running")
+        state, record, why = self._explain(cell, fingerprints, files)
+        return Standing(cell, name, state, record, why)
+
+    def _explain(
+        self, cell: Cell, fingerprints: Fingerprints, files: Sequence[str]
+    ) -> tuple[State, dict[str, Any] | None, str]:
+        """Return state, stale record and reason of a cell without a record under this code."""
+        earlier = []
+        for name in files:
+            if RECORD.fullmatch(name):
+                with contextlib.suppress(CorruptRecord):
+                    earlier += [_read(f"{self._cells}/{cell.id}/{name}", cell.id)]
+        dated = sorted((record for record in earlier if record), key=lambda record: str(record["finished"]))
+        attempts = self.attempts(cell.id)
+        if not dated and not attempts:
+            return "missing", None, "never ran"
+        if not dated:
+            return "missing", None, f"attempt {attempts} left no record: it was stopped or killed, and goes on"
+        same_plugin = [record for record in dated if record["fingerprints"]["plugin"] == fingerprints.plugin]
+        if not same_plugin:
+            date = dated[-1]["finished"]
+            return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
+        changes = [(_changes(record["evaluation"], cell.evaluation), record) for record in same_plugin]
+        unchanged = [record for change, record in changes if not change]
+        if not unchanged:
+            change, record = changes[-1]
+            return "missing", None, f"scored otherwise in the record of {record['finished']}: {change}"
+        record = unchanged[-1]
+        parts = [
+            f"the {part} code"
+            for name, part in (("fit", "training"), ("evaluate", "scoring"))
+            if record["fingerprints"][name] != getattr(fingerprints, name)
+        ]
+        return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record['finished']}"
+
+    # ---------------------------------------------------------------- writing
+
+    def check_writable(self) -> None:
+        """Make the store's folder and a file in it.
+
+        Raises:
+            StoreError: that is impossible.
+        """
+        with self._writing(), replacing(self.folder / ".writable") as file:
+            file.write(b"")
+        with self._writing():
+            (self.folder / ".writable").unlink(missing_ok=True)
+
+    def write_grid(self, source: Mapping[str, Any]) -> None:
+        """Keep the merged grid.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._writing(), replacing(self.folder / "grid.json") as file:
+            file.write(_json(source))
+
+    def lock(self, cell_id: str) -> filelock.BaseFileLock | None:
+        """Return the cell's lock, held, or None where another process holds it. It ends with its process.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        import filelock
+
+        with self._writing():
+            folder = self.cell(cell_id)
+            folder.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(folder / "lock")
+            try:
+                lock.acquire(blocking=False)
+            except filelock.Timeout:
+                return None
+            return lock
+
+    def begin(self, cell: Cell) -> int:
+        """Count a new attempt at `cell`, whose lock is held: make its log and return its number.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._writing():
+            folder = self.cell(cell.id)
+            request = folder / "request.json"
+            if not request.exists():
+                with replacing(request) as file:
+                    file.write(_json(cell.request))
+            attempt = self.attempts(cell.id) + 1
+            (folder / f"log-{attempt}.txt").open("xb").close()
+            return attempt
+
+    def log(self, cell_id: str, attempt: int) -> Path:
+        """Return where the output of an attempt lies."""
+        return self.cell(cell_id) / f"log-{attempt}.txt"
+
+    def finish(
+        self,
+        job: Job,
+        record: Mapping[str, Any],
+        curves: Sequence[Mapping[str, Any]] = (),
+        arrays: Mapping[str, np.ndarray] | None = None,
+    ) -> bool:
+        """Write the final record and what lies beside it; the record last, so that it never lacks them.
+
+        Returns:
+            False where the cell has its final record already, which is left as it is.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        path = self.record_path(job.cell.id, job.key)
+        with self._writing():
+            if path.exists():
+                return False
+            if arrays:
+                import numpy as np
+
+                with replacing(path.with_name(f"arrays-{job.key}.npz")) as file:
+                    np.savez_compressed(file, **arrays)
+            if curves:
+                with replacing(path.with_name(f"curves-{job.key}.json")) as file:
+                    file.write(_json(list(curves)))
+            try:
+                with creating(path) as file:
+                    file.write(_json(record))
+            except FileExistsError:
+                return False
+            return True
+
+    def set_aside(self, path: Path, suffix: str) -> Path:
+        """Rename a file of a cell whose lock is held, out of the way of a new one; nothing is overwritten.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        with self._writing():
+            target, n = path.with_name(f"{path.stem}.{suffix}"), 1
+            while target.exists():
+                n += 1
+                target = path.with_name(f"{path.stem}.{n}.{suffix}")
+            path.rename(target)
+            return target
+
+    def _locked(self, cell_id: str) -> bool:
+        try:
+            lock = self.lock(cell_id)
+        except StoreError:
+            return False  # a store that may only be read is nobody's workplace
+        if lock:
+            lock.release()
+        return lock is None
+
+    @contextlib.contextmanager
+    def _writing(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            reason = error.strerror or str(error)
+            raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
+
+
+def _read(path: str, cell_id: str) -> dict[str, Any] | None:
+    try:
+        with open(path, "rb") as file:
+            content = file.read()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    except OSError as error:
+        raise CorruptRecord(error.strerror or str(error)) from error
+    try:
+        record = json.loads(content)
+    except ValueError as error:
+        raise CorruptRecord("it is empty" if not content else f"it is not whole JSON ({error})") from error
+    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
+        raise CorruptRecord(f"it has no `schema` {SCHEMA}")
+    if record.get("cell") != cell_id or record.get("status") not in STATUSES:
+        raise CorruptRecord("its `cell` or `status` is wrong")
+    return record
+
+
+def _listing(folder: str) -> list[str]:
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
+
+
+def _ended(record: Mapping[str, Any]) -> str:
+    reason = f" ({record['reason']})" if record["reason"] else ""
+    return f"{record['status']}{reason} in attempt {record['attempt']}, {record['finished']}"
+
+
+def _changes(recorded: Any, wanted: Evaluation) -> str:
+    """Return how the evaluation settings of a record differ from those of now, in words; empty if they do not."""
+    try:
+        # through the model, so that a setting that came later has its default in earlier records
+        before = _flat(type(wanted).model_validate(recorded).model_dump(mode="json"))
+    except ValueError:
+        return "with settings that this version does not know"
+    after = _flat(wanted.model_dump(mode="json"))
+    return ", ".join(f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name])
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _json(content: Any) -> bytes:
+    return (json.dumps(content, indent=1, sort_keys=False) + "\n").encode()
