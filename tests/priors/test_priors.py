@@ -1,0 +1,151 @@
+"""Statements about the densities over z."""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.priors import GRBM, Density, StandardNormal, VampPrior
+from bench.training import stream
+from bench.vae import Encoder, Posterior, mlp
+
+
+def a_grbm(visible: int, hidden: int, scale: float = 1.0) -> GRBM:
+    """A GRBM with every parameter away from its initial value."""
+    torch.manual_seed(0)
+    grbm = GRBM(visible, hidden).double()
+    with torch.no_grad():
+        grbm.weight.normal_(0, scale)
+        grbm.mu.normal_(0, 0.5)
+        grbm.bias.normal_(0, 0.5)
+        grbm.log_var.uniform_(-1, 1)
+    return grbm
+
+
+def a_vampprior(latent: int, components: int, dtype: torch.dtype = torch.float32) -> VampPrior:
+    torch.manual_seed(1)
+    encoder = Encoder(mlp(5, [8], 2 * latent, "elu")).to(dtype)
+    return VampPrior(encoder, torch.rand(components, 5, dtype=dtype), (0.0, 1.0))
+
+
+def a_posterior(prior: VampPrior) -> Posterior:
+    with torch.no_grad():
+        return prior.components()
+
+
+def states(hidden: int) -> Tensor:
+    """All 2^H states of the hidden units, `(2^H, H)`."""
+    return torch.tensor(list(itertools.product([0.0, 1.0], repeat=hidden)), dtype=torch.float64)
+
+
+def moments(grbm: GRBM) -> tuple[Tensor, Tensor]:
+    """Exact mean and covariance, as those of a mixture of 2^H Gaussians."""
+    with torch.no_grad():
+        h = states(len(grbm.bias))
+        shift = h @ grbm.weight.T
+        exponent = h @ grbm.bias + (shift * grbm.mu / grbm.var).sum(-1) + 0.5 * (shift.square() / grbm.var).sum(-1)
+        probability = torch.softmax(exponent, 0)
+        centres = grbm.mu + shift
+        mean = probability @ centres
+        centred = centres - mean
+        return mean, torch.diag(grbm.var) + centred.T @ (probability[:, None] * centred)
+
+
+@pytest.mark.parametrize("prior", [StandardNormal(2), a_vampprior(2, 3, torch.float64)], ids=lambda p: type(p).__name__)
+def test_a_normalised_density_integrates_to_one(prior: Density) -> None:
+    points = torch.linspace(-12, 12, 801, dtype=torch.float64)
+    z = torch.cartesian_prod(points, points)
+    with torch.no_grad():
+        mass = torch.exp(-prior.energy(z)).sum() * (points[1] - points[0]) ** 2
+    # the trapezoid rule on a smooth, vanishing integrand converges faster than any power of the spacing
+    assert float(mass) == pytest.approx(1, abs=1e-9)
+
+
+def test_a_grbm_is_a_mixture_of_gaussians_over_its_hidden_units() -> None:
+    grbm = a_grbm(3, 4)
+    z = torch.randn(7, 3, dtype=torch.float64)
+    with torch.no_grad():
+        h = states(4)
+        joint = (
+            -0.5 * ((z - grbm.mu).square() / grbm.var).sum(-1)[:, None]
+            + (z / grbm.var) @ grbm.weight @ h.T
+            + h @ grbm.bias
+        )
+        torch.testing.assert_close(grbm.energy(z), -torch.logsumexp(joint, 1), rtol=1e-12, atol=1e-12)
+
+
+def test_a_grbms_closed_forms_are_what_autograd_gives() -> None:
+    grbm = a_grbm(5, 3)
+    z, v = torch.randn(2, 6, 5, dtype=torch.float64)
+    for closed, general in [
+        (grbm.gradient(z), Density.gradient(grbm, z)),
+        (grbm.curvature(z, v), Density.curvature(grbm, z, v)),
+        (grbm.laplacian(z), Density.laplacian(grbm, z)),
+    ]:
+        torch.testing.assert_close(closed, general, rtol=1e-10, atol=1e-10)
+
+
+def test_a_grbms_weights_start_with_variance_one_over_all_units() -> None:
+    torch.manual_seed(0)
+    weight = GRBM(64, 64).weight.detach()
+    # the sample variance of n normal draws has relative standard error sqrt(2/n)
+    assert float(weight.var()) * 128 == pytest.approx(1, abs=4 * math.sqrt(2 / weight.numel()))
+
+
+def test_a_grbms_samples_have_its_exact_moments() -> None:
+    grbm = a_grbm(3, 4, scale=0.7).float()
+    n = 4000
+    z = grbm.sample(n, stream(0, "prior")).double()
+    mean, covariance = moments(grbm.double())
+    stderr = (covariance.diagonal() / n).sqrt()
+    assert bool(((z.mean(0) - mean).abs() < 4 * stderr).all())
+    products = (z - mean)[:, :, None] * (z - mean)[:, None, :]
+    assert bool(((products.mean(0) - covariance).abs() < 4 * products.std(0) / n**0.5).all())
+
+
+def test_sigma_is_clamped() -> None:
+    grbm = GRBM(2, 2)
+    with torch.no_grad():
+        grbm.log_var.copy_(torch.tensor([-50.0, 50.0]))
+    assert grbm.var.tolist() == pytest.approx([math.exp(-6), math.exp(6)])
+
+
+def test_a_vampprior_is_the_mixture_of_its_posteriors() -> None:
+    prior = a_vampprior(3, 4)
+    components = a_posterior(prior)
+    mixture = torch.distributions.MixtureSameFamily(
+        torch.distributions.Categorical(torch.ones(4)),
+        torch.distributions.Independent(torch.distributions.Normal(components.mean, components.log_std.exp()), 1),
+    )
+    z = torch.randn(2, 5, 3)
+    with torch.no_grad():
+        torch.testing.assert_close(prior.energy(z), -mixture.log_prob(z), rtol=1e-5, atol=1e-5)
+
+
+def test_a_vampprior_samples_its_mixture() -> None:
+    prior = a_vampprior(3, 4)
+    components, n = a_posterior(prior), 5000
+    with torch.no_grad():
+        z = prior.sample(n, stream(0, "prior"))
+    mean = components.mean.mean(0)
+    variance = (components.mean.square() + (2 * components.log_std).exp()).mean(0) - mean.square()
+    assert bool(((z.mean(0) - mean).abs() < 4 * (variance / n).sqrt()).all())
+
+
+def test_a_vampprior_owns_its_pseudo_inputs_and_not_the_encoder() -> None:
+    assert [name for name, _ in a_vampprior(3, 4).named_parameters()] == ["inputs"]
+
+
+def test_pseudo_inputs_are_clamped_to_the_data_in_use() -> None:
+    prior = a_vampprior(3, 2)
+    means = []
+    for value in (7.0, 1.0, 0.5):
+        with torch.no_grad():
+            prior.inputs.fill_(value)
+        means.append(a_posterior(prior).mean)
+    torch.testing.assert_close(means[0], means[1])
+    assert not torch.allclose(means[1], means[2])
