@@ -42,6 +42,7 @@ class Job:
         fingerprints: of the code that the sweep was started with.
         data: `version` and `sha256` of the data set, as far as they are known.
         attempt: counts from 1, killed attempts included.
+        replaces: the attempt whose record is set aside for the new one, or None.
     """
 
     cell: Cell
@@ -49,6 +50,7 @@ class Job:
     fingerprints: Fingerprints
     data: Mapping[str, str | None]
     attempt: int = 1
+    replaces: int | None = None
 
     @property
     def workspace(self) -> str:
@@ -136,19 +138,19 @@ def score_row(score: Score) -> dict[str, Any]:
     if not unreliable and not abs(value) < float("inf"):
         unreliable = "not a finite number"
     return {
-        "metric": score.metric.name,
-        "unit": score.metric.unit,
-        "better": score.metric.better,
+        "metric": str(score.metric.name),
+        "unit": str(score.metric.unit),
+        "better": str(score.metric.better),
         "version": int(score.metric.version),
         "value": value,
         "n": int(score.n),
-        "estimator": score.estimator,
+        "estimator": str(score.estimator),
         "stderr_mc": float(score.stderr_mc),
         "stderr_images": float(score.stderr_images),
         "stderr": float(score.stderr),
         "sys_lower": float(score.sys_lower),
         "sys_upper": float(score.sys_upper),
-        "unreliable": unreliable,
+        "unreliable": str(unreliable),
     }
 
 

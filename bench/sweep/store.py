@@ -35,6 +35,8 @@ if TYPE_CHECKING:
 LOG = re.compile(r"log-(\d+)\.txt")
 RECORD = re.compile(r"record-[0-9a-f]{16}\.json")
 
+REQUIRED = {"cell", "status", "reason", "attempt", "finished", "evaluation", "fingerprints"}
+
 State = Literal["finished", "stale", "missing", "running"]
 
 
@@ -254,7 +256,7 @@ class Store:
                 import numpy as np
 
                 with replacing(path.with_name(f"arrays-{job.key}.npz")) as file:
-                    np.savez_compressed(file, **arrays)
+                    np.savez_compressed(file, allow_pickle=False, **arrays)
             if curves:
                 with replacing(path.with_name(f"curves-{job.key}.json")) as file:
                     file.write(_json(list(curves)))
@@ -265,19 +267,36 @@ class Store:
                 return False
             return True
 
-    def set_aside(self, path: Path, suffix: str) -> Path:
-        """Rename a file of a cell whose lock is held, out of the way of a new one; nothing is overwritten.
+    def vacate(self, job: Job) -> bool:
+        """Make place for the record of `job`, whose lock is held.
+
+        What is no record is set aside as `record-<key>.corrupt`, and the one that `job` replaces as
+        `record-<key>.attempt-<n>.json`.
+
+        Returns:
+            False where another final record stands.
 
         Raises:
             StoreError: the store cannot be written.
         """
+        path = self.record_path(job.cell.id, job.key)
+        try:
+            record = self.record(job.cell.id, job.key)
+        except CorruptRecord:
+            self._set_aside(path, "corrupt")
+            return True
+        if record and record["attempt"] == job.replaces:
+            self._set_aside(path, f"attempt-{job.replaces}.json")
+            return True
+        return record is None
+
+    def _set_aside(self, path: Path, suffix: str) -> None:
         with self._writing():
             target, n = path.with_name(f"{path.stem}.{suffix}"), 1
-            while target.exists():
+            while target.exists():  # nothing is lost, not even what was set aside before
                 n += 1
                 target = path.with_name(f"{path.stem}.{n}.{suffix}")
             path.rename(target)
-            return target
 
     def _locked(self, cell_id: str) -> bool:
         try:
@@ -311,8 +330,8 @@ def _read(path: str, cell_id: str) -> dict[str, Any] | None:
         raise CorruptRecord("it is empty" if not content else f"it is not whole JSON ({error})") from error
     if not isinstance(record, dict) or record.get("schema") != SCHEMA:
         raise CorruptRecord(f"it has no `schema` {SCHEMA}")
-    if record.get("cell") != cell_id or record.get("status") not in STATUSES:
-        raise CorruptRecord("its `cell` or `status` is wrong")
+    if not record.keys() >= REQUIRED or record["cell"] != cell_id or record["status"] not in STATUSES:
+        raise CorruptRecord("its `cell` or `status` is wrong, or a field is missing")
     return record
 
 

@@ -1,0 +1,375 @@
+"""The worker: a process that carries out one cell after another and tells its parent how each ended.
+
+The parent sends jobs and, once, the word to stop; the worker sends `Ready`, now and then `Figures`, and for each job
+one `Ending`, `Changed` or `Unwritable`. The record is written here, so that arrays never pass through the pipe.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import faulthandler
+import os
+import queue
+import resource
+import signal
+import sys
+import threading
+import time
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.plugins import Registry, build
+from bench.protocol import Dataset, Diverged, Run, Splits, Stopped, Strategy, Task, UserError
+from bench.sweep.fingerprints import fingerprints
+from bench.sweep.records import Ending, Job, draft, now, one_line, score_row
+from bench.sweep.store import Store, StoreError
+
+if TYPE_CHECKING:
+    import numpy as np
+
+INTERVAL = 0.25  # seconds between two reports of figures
+LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
+
+
+@dataclass(frozen=True)
+class Setup:
+    """What all cells of a sweep share.
+
+    Attributes:
+        grid: the grid's name.
+        store: the run store's folder.
+        registry: where plugins are found.
+        data: the folder of data sets.
+        device: a torch device.
+        circumstances: of every record (`records.provenance`).
+    """
+
+    grid: str
+    store: Path
+    registry: Registry
+    data: Path
+    device: str
+    circumstances: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker waits for jobs."""
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a cell is."""
+
+    stage: str
+    done: int
+    total: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Changed:
+    """The code is no longer what the sweep was started with; the cell was not begun."""
+
+    sentence: str
+
+
+@dataclass(frozen=True)
+class Unwritable:
+    """The record could not be written."""
+
+    sentence: str
+
+
+Message = Ready | Figures | Ending | Changed | Unwritable
+Order = Job | str | None  # a cell, "stop", or None to end
+
+
+class _CodeChanged(Exception):
+    """The files differ from what the sweep was started with."""
+
+
+# ---------------------------------------------------------------- one cell
+
+
+class Worker:
+    """Carries out cells in this process, keeping the data set of the last one."""
+
+    def __init__(self, setup: Setup) -> None:
+        self.setup = setup
+        self.store = Store(setup.store)
+        self._checked: set[tuple[str, str]] = set()
+        self._data: tuple[Dataset, Splits] | None = None
+
+    def carry_out(
+        self,
+        job: Job,
+        tell: Callable[[Figures], None] = lambda _: None,
+        stop_requested: Callable[[], bool] = lambda: False,
+    ) -> Ending | Changed | Unwritable:
+        """Carry out `job` and write its record."""
+        resettable = _reset_peak()
+        attempt = _Attempt(self, job, tell, stop_requested)
+        try:
+            ending = attempt.run()
+        except _CodeChanged as change:
+            return Changed(str(change))
+        if ending.status == "stopped":
+            return ending
+        resources = {**ending.resources, "peak_host_bytes": float(_peak(resettable))}
+        record = {
+            **attempt.record,
+            "status": ending.status,
+            "reason": ending.reason,
+            "resources": resources,
+            "finished": now(),
+        }
+        try:
+            first = self.store.finish(job, record, attempt.curves, attempt.arrays)
+        except StoreError as error:
+            return Unwritable(str(error))
+        return replace(ending, resources=resources) if first else Ending("elsewhere")
+
+    def plugins(self, job: Job) -> tuple[Strategy, Dataset]:
+        """Return the cell's strategy and data set, from the code that the sweep was started with."""
+        registry, cell = self.setup.registry, job.cell
+        strategy, dataset = registry.find("strategy", cell.strategy), registry.find("dataset", cell.dataset)
+        where = f"cell {cell.id}"
+        built = (
+            cast(Strategy, build(strategy, cell.hyper, where)),
+            cast(Dataset, build(dataset, cell.options, where)),
+        )
+        pair = (cell.strategy, cell.dataset)
+        if pair not in self._checked:
+            # after the import: a file that changed before it is seen here, one that changes later is not executed
+            if fingerprints(strategy, dataset) != job.fingerprints:
+                raise _CodeChanged(
+                    f"the code of strategy {strategy.name!r} or data set {dataset.name!r} changed while the sweep was "
+                    "running; run the same command again"
+                )
+            self._checked.add(pair)
+        return built
+
+    def splits(self, dataset: Dataset) -> Splits:
+        """Return the data set's splits: the cell's own copies, for a strategy may write into them."""
+        if self._data is None or self._data[0] != dataset:
+            self._data = None  # before loading: two data sets may not fit
+            self._data = dataset, dataset.load(self.setup.data)
+        splits = self._data[1]
+        return replace(splits, train=splits.train.copy(), validation=splits.validation.copy(), test=splits.test.copy())
+
+
+class _Attempt:
+    """One attempt at a cell: fills in a record, and leaves what lies beside it."""
+
+    def __init__(
+        self, worker: Worker, job: Job, tell: Callable[[Figures], None], stop_requested: Callable[[], bool]
+    ) -> None:
+        self.worker, self.job, self.tell, self.stop_requested = worker, job, tell, stop_requested
+        self.record = draft(worker.setup.grid, job, worker.setup.circumstances)
+        self.curves: list[dict[str, Any]] = []
+        self.arrays: dict[str, np.ndarray] = {}
+        self._seconds: dict[str, float] = {}  # of the strategy's two stages, by our own clock
+        self._reported: dict[str, float] = {}  # resources by the strategy's account
+        self._told = 0.0
+
+    def run(self) -> Ending:
+        """Carry the cell out; whatever goes wrong is an ending."""
+        start = time.monotonic()
+        try:
+            status, reason = self._carry_out()
+        except _CodeChanged:
+            raise
+        except BaseException as error:  # SystemExit too: a plugin ends its cell, not the worker
+            status, reason = self._fail(error)
+        seconds = time.monotonic() - start
+        # overhead: what the strategy counts as such within its stages, and all that lies outside of them
+        overhead = self._reported.get("overhead_seconds", 0.0) + seconds - sum(self._seconds.values())
+        return Ending(status, reason, seconds, self._seconds | self._reported | {"overhead_seconds": overhead})
+
+    def _carry_out(self) -> tuple[str, str]:
+        setup, job = self.worker.setup, self.job
+        strategy, dataset = self.worker.plugins(job)
+        if setup.device == "cpu" and "torch" in sys.modules:
+            sys.modules["torch"].set_num_threads(1)
+        self.record["dataset"]["version"] = dataset.version
+        splits = self.worker.splits(dataset)
+        self.record["dataset"]["sha256"] = splits.sha256
+        cell = job.cell
+        task = Task(dataset, splits, cell.networks, cell.budget, cell.evaluation)
+        if reason := strategy.skip(task):
+            return "skipped", one_line(reason)
+        folder = self.worker.store.cell(cell.id) / job.workspace
+        folder.mkdir(parents=True, exist_ok=True)
+        run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested)
+
+        with self._timed("fit_seconds"):
+            state = strategy.fit(task, run)
+        self.record["last_step"] = int(state["steps"])
+        self.record["stability"] = _numbers(state["stability"])
+        self._reported = _numbers(state["resources"])
+        self.curves = [_row(row) for row in state["curves"]]
+        if self.stop_requested():
+            raise Stopped("between training and scoring")
+        with self._timed("evaluate_seconds"):
+            scores = strategy.evaluate(state, task, run)
+        self.record["scores"] = [score_row(score) for score in scores.scores]
+        self.arrays = _arrays(scores.arrays)
+        self._reported |= _numbers(scores.resources)
+        return "ok", ""
+
+    @contextmanager
+    def _timed(self, name: str) -> Iterator[None]:
+        start = time.monotonic()
+        try:
+            yield
+        finally:
+            self._seconds[name] = time.monotonic() - start
+
+    def _fail(self, error: BaseException) -> tuple[str, str]:
+        """Return status and reason of an exception; its traceback goes to the log."""
+        if isinstance(error, Stopped) and self.stop_requested():
+            return "stopped", one_line(str(error))
+        if isinstance(error, Diverged):
+            self.record["last_step"] = error.step
+            self.record["stability"] = _numbers(error.stability)
+            self.curves = [_row(row) for row in error.curves]
+            return "diverged", one_line(str(error))
+        traceback.print_exception(error)
+        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+        return "out-of-memory" if _memory(error) else "error", one_line(text)
+
+    def _progress(self, *, stage: str, done: int, total: int, **figures: Any) -> None:
+        if stage == "evaluate" and self.stop_requested():
+            raise Stopped("while scoring")  # nothing to save: the fitted state lies in its checkpoint
+        if stage == "fit":
+            self.record["last_step"] = int(done)
+        moment = time.monotonic()
+        if moment - self._told >= INTERVAL:
+            self._told = moment
+            shown = {name: value for name, value in figures.items() if not isinstance(value, str)}
+            self.tell(Figures(stage, int(done), int(total), _numbers(shown)))
+
+
+def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return the figures as plain numbers, whatever library made them."""
+    return {str(name): float(value) for name, value in figures.items()}
+
+
+def _row(row: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "epoch": int(row["epoch"]),
+        "step": int(row["step"]),
+        "metric": str(row["metric"]),
+        "value": float(row["value"]),
+    }
+
+
+def _arrays(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
+    """Return the arrays as they can be stored, without pickles."""
+    import numpy as np
+
+    plain = {str(name): np.asarray(array) for name, array in arrays.items()}
+    for name, array in plain.items():
+        if array.dtype.hasobject:
+            raise TypeError(f"the array {name!r} that `evaluate` gave holds Python objects, not numbers or text")
+    return plain
+
+
+def _memory(error: BaseException) -> bool:
+    """Return whether memory ran out. torch's own errors are known by name: it need not be imported here."""
+    return (
+        isinstance(error, MemoryError)
+        or type(error).__name__ == "OutOfMemoryError"
+        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+    )
+
+
+# ---------------------------------------------------------------- peak memory
+
+
+def _reset_peak() -> bool:
+    """Start the kernel's high-water mark of this process's memory anew; return whether that worked."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5")
+    except OSError:
+        return False
+    return True
+
+
+def _peak(resettable: bool) -> int:
+    """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
+    if resettable:
+        with suppress(OSError):
+            for line in Path("/proc/self/status").read_text().splitlines():
+                if line.startswith("VmHWM:"):
+                    return int(line.split()[1]) * 1024
+    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return most if sys.platform == "darwin" else most * 1024
+
+
+# ---------------------------------------------------------------- the process
+
+
+def serve(connection: Connection, output: Connection, setup: Setup) -> None:
+    """Carry out jobs until the parent says so or is gone. The entry point of a worker process.
+
+    Args:
+        connection: to the parent, both ways.
+        output: takes what is printed, to be put into the cell's log.
+        setup: what all cells share.
+    """
+    stop = threading.Event()
+    _settle(output, stop)
+    orders: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+    threading.Thread(target=_listen, args=(connection, orders, stop), daemon=True).start()
+    sending = threading.Lock()  # a strategy may report progress from a thread of its own
+
+    def tell(message: Message) -> None:
+        with sending:
+            connection.send(message)
+
+    worker = Worker(setup)
+    tell(Ready())
+    while (job := orders.get()) is not None:
+        answer = worker.carry_out(job, tell, stop.is_set)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        tell(answer)
+
+
+def _settle(output: Connection, stop: threading.Event) -> None:
+    """Make this process a worker: its output, signals, threads and its end."""
+    os.dup2(output.fileno(), 1)
+    os.dup2(output.fileno(), 2)
+    output.close()
+    faulthandler.enable(2)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what to do
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    for variable in LIBRARY_THREADS:
+        os.environ[variable] = "1"
+    if sys.platform == "linux":
+        # the kernel ends this process with its parent, also while a library computes and no thread can run
+        with suppress(OSError, AttributeError):
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+
+
+def _listen(connection: Connection, orders: queue.SimpleQueue[Job | None], stop: threading.Event) -> None:
+    """Take orders from the parent; end the process when there is no parent any more."""
+    while True:
+        try:
+            order: Order = connection.recv()
+        except (EOFError, OSError):
+            os._exit(1)
+        if order == "stop":
+            stop.set()
+        else:
+            orders.put(cast("Job | None", order))
+            if order is None:
+                return
