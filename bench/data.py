@@ -95,7 +95,7 @@ def binarise(x: Tensor, white: int, noise: Noise) -> Tensor:
     """
     flat = x.flatten(1)
     # a uniform draw lies in [0, 1): 0 is never white and `white` always
-    return (noise.uniform(*flat.shape) < flat / white).float()
+    return (noise.uniform(*flat.shape) < flat.float() / white).float()
 
 
 class _Fixed:
@@ -113,12 +113,12 @@ class _Fixed:
     def normal(self, *shape: int) -> Tensor:
         import torch
 
-        return torch.randn(*shape, generator=self.generator)
+        return torch.randn(shape, generator=self.generator, dtype=torch.float32)
 
     def uniform(self, *shape: int) -> Tensor:
         import torch
 
-        return torch.rand(*shape, generator=self.generator)
+        return torch.rand(shape, generator=self.generator, dtype=torch.float32)
 
     def rademacher(self, *shape: int) -> Tensor:
         return self.integers(2, *shape).float() * 2 - 1
@@ -127,6 +127,11 @@ class _Fixed:
         import torch
 
         return torch.randint(high, shape, generator=self.generator)
+
+    def permutation(self, n: int) -> Tensor:
+        import torch
+
+        return torch.randperm(n, generator=self.generator)
 
 
 # ---------------------------------------------------------------- splits
@@ -187,8 +192,10 @@ def fetch(folder: Path, files: Mapping[str, str], mirrors: Sequence[str]) -> lis
         return paths
     import filelock
 
+    lock = folder / ".download.lock"
     try:
-        with filelock.FileLock(folder / ".download.lock"):
+        lock.touch()  # filelock may wait for ever where it cannot write; this says so at once
+        with filelock.FileLock(lock):
             for path in paths:
                 if not _right(path, files[path.name]):
                     _download(path, files, mirrors)
