@@ -1,0 +1,46 @@
+# `make run` and `make test` need Python 3.11 or later with venv, and nothing else that is not installed by them.
+
+VENV ?= .venv
+BIN := $(VENV)/bin
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; \
+	then echo $$python; break; fi; done)
+PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint constraints.txt
+
+# one thread for each of pytest's two processes
+export OMP_NUM_THREADS ?= 1
+
+.NOTPARALLEL:
+.PHONY: run test test-slow lint format clean
+
+run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
+	$(BIN)/bench run
+	$(BIN)/bench report --grid digits
+
+test: lint  ## what CI runs
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-slow: $(VENV)/installed  ## the tests that take minutes
+	$(BIN)/pytest -m slow
+
+lint: $(VENV)/installed
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+
+format: $(VENV)/installed
+	$(BIN)/ruff check --fix
+	$(BIN)/ruff format
+
+clean:
+	rm -rf $(VENV) build dist
+
+# torch first, by its pin alone, so that no later step can bring in another build of it; hatchling builds the project
+$(VENV)/installed: pyproject.toml constraints.txt
+	@if [ -z "$(PYTHON)" ]; then \
+		echo "error: no Python 3.11 or later with venv; install one, or name it: make PYTHON=/path/to/python3" >&2; \
+		exit 2; fi
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(PIP) torch hatchling
+	$(PIP) --no-build-isolation --editable '.[dev]'
+	touch $@
