@@ -1,0 +1,232 @@
+"""Training: declared gradients only, the same numbers twice, the same bits after a kill, and an honest end."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.plugins import Registry
+from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
+from bench.strategy import Energy
+from bench.training import guarded
+from bench.training.checkpoints import NAME
+
+STRATEGIES = [
+    ("normal", {}),
+    ("vampprior", {"components": 3}),
+    ("sliced-score-matching", {"energy": Energy(hidden=3)}),
+    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "variance-reduced"}),
+    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "exact"}),
+]
+
+
+def parameters(state: State) -> dict[str, Tensor]:
+    return {f"{group}.{name}": t for group, module in state["modules"].items() for name, t in module.items()}
+
+
+def assert_same_bits(a: State, b: State) -> None:
+    first, second = parameters(a), parameters(b)
+    assert first.keys() == second.keys()
+    assert all(torch.equal(first[name], second[name]) for name in first)
+    assert a["curves"] == b["curves"]
+    assert a["stability"] == b["stability"]
+
+
+@pytest.mark.parametrize(("name", "hyper"), STRATEGIES)
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(
+    name: str, hyper: dict[str, Any], strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    states = [
+        strategy(name, **hyper).fit(task, Run(seed, "cpu", tmp_path / str(i))) for i, seed in enumerate((0, 0, 1))
+    ]
+    assert_same_bits(states[0], states[1])
+    assert not torch.equal(parameters(states[0])["encoder.net.0.weight"], parameters(states[2])["encoder.net.0.weight"])
+
+
+def test_two_strategies_with_one_seed_share_initial_networks_data_order_and_noise(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    seen: dict[str, list[Tensor]] = {}
+    for name in ("normal", "vampprior", "sliced-score-matching"):
+        plugin = strategy(name)
+        batches = seen.setdefault(name, list(plugin.model(task, Run(0, "cpu", tmp_path)).vae.parameters()))
+        original = type(plugin).losses
+
+        def watched(self: Any, model: Any, batch: Any, *, log: Any = batches, inner: Any = original) -> Iterator[Any]:
+            log += [batch.x, batch.posterior.normal(2)]
+            batch.posterior.at(0)
+            yield from inner(self, model, batch)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(plugin), "losses", watched)
+            plugin.fit(replace(task, budget=Budget(epochs=1)), Run(0, "cpu", tmp_path / name))
+    for name in ("vampprior", "sliced-score-matching"):
+        assert all(torch.equal(a, b) for a, b in zip(seen["normal"], seen[name], strict=True))
+
+
+@pytest.mark.parametrize(("name", "hyper"), STRATEGIES)
+def test_each_loss_moves_the_groups_it_is_declared_to_reach_and_no_other(
+    name: str, hyper: dict[str, Any], strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    """One step with a single loss let through: which groups' parameters changed?"""
+    plugin = strategy(name, **hyper)
+    one_step = replace(task, budget=Budget(epochs=1, batch_size=1500))
+    for wanted in sorted(frozenset().union(*plugin.reach.values())):
+        before = plugin.model(one_step, Run(0, "cpu", tmp_path)).groups
+        inner = type(plugin).losses
+
+        def only(self: Any, model: Any, batch: Any, *, wanted: str = wanted, inner: Any = inner) -> Iterator[Any]:
+            yield from ((loss_name, loss) for loss_name, loss in inner(self, model, batch) if loss_name == wanted)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(type(plugin), "losses", only)
+            after = plugin.fit(one_step, Run(0, "cpu", tmp_path / f"{name}-{wanted}"))["modules"]
+        for group, module in before.items():
+            changed = any(not torch.equal(module.state_dict()[key], after[group][key]) for key in after[group])
+            assert changed == (wanted in plugin.reach.get(group, ())), f"{wanted} -> {group}"
+
+
+def test_score_matching_is_kept_from_the_encoder_and_the_bound_from_its_prior(strategy: Callable[..., Any]) -> None:
+    reach = strategy("sliced-score-matching").reach
+    assert reach["prior"].isdisjoint(reach["encoder"] | reach["decoder"])
+
+
+def test_the_vampprior_shares_one_loss_with_the_encoder_through_its_pseudo_inputs(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    plugin = strategy("vampprior", components=3)
+    assert plugin.reach["prior"] == plugin.reach["encoder"]
+    model = plugin.model(task, Run(0, "cpu", tmp_path))
+    # at a constant z, only the path through u reaches the encoder
+    energy = model.prior.energy(torch.ones(5, 4)).sum()
+    gradients = torch.autograd.grad(energy, list(model.vae.encoder.parameters()))
+    assert all(bool(g.abs().sum() > 0) for g in gradients)
+
+
+def _carry_out(name: str, hyper: dict[str, Any], settings: Any, folder: Path, die_at: int | None, pipe: Any) -> None:
+    torch.set_num_threads(1)
+    dataset: Any = Registry().find("dataset", "digits").load()()
+    task = Task(dataset, dataset.load(folder), *settings)
+    asked = 0
+
+    def count_and_die() -> bool:
+        nonlocal asked
+        asked += 1  # once a step
+        if asked == die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return False
+
+    run = Run(0, "cpu", folder, stop_requested=count_and_die)
+    plugin: Any = Registry().find("strategy", name).load()(**hyper)
+    state = plugin.fit(task, run)
+    pipe.send((state, plugin.evaluate(state, task, run)))
+
+
+def carry_out(
+    name: str, hyper: dict[str, Any], task: Task, folder: Path, die_at: int | None
+) -> tuple[State, Scores] | int:
+    """Fit and evaluate in a process of its own that kills itself at a step; return the outcome or the exit code."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(["sklearn.datasets", "torch", "bench.training.loop", "bench.vae.autoencoder"])
+    receiver, sender = context.Pipe(duplex=False)
+    settings = (task.networks, task.budget, task.evaluation)
+    process = context.Process(target=_carry_out, args=(name, hyper, settings, folder, die_at, sender))
+    process.start()
+    sender.close()
+    try:
+        return receiver.recv()  # type: ignore[no-any-return]
+    except EOFError:
+        process.join()
+        assert process.exitcode is not None
+        return process.exitcode
+
+
+@pytest.mark.parametrize(("name", "hyper"), STRATEGIES[1:3])
+def test_a_cell_killed_at_ten_different_steps_ends_with_the_same_bits(
+    name: str, hyper: dict[str, Any], task: Task, tmp_path: Path
+) -> None:
+    """Checkpoints lie 5 steps apart in 46; each life dies somewhere between two of them, at their edge, or at once."""
+    undisturbed = carry_out(name, hyper, task, tmp_path / "undisturbed", None)
+    for die_at in (3, 5, 6, 1, 7, 8, 9, 6, 7, 8):
+        assert carry_out(name, hyper, task, tmp_path / "killed", die_at) == -signal.SIGKILL
+    resumed = carry_out(name, hyper, task, tmp_path / "killed", None)
+    assert isinstance(undisturbed, tuple)
+    assert isinstance(resumed, tuple)
+    assert_same_bits(undisturbed[0], resumed[0])
+    assert undisturbed[1].scores == resumed[1].scores
+    for array in undisturbed[1].arrays:
+        np.testing.assert_array_equal(undisturbed[1].arrays[array], resumed[1].arrays[array])
+
+
+def test_asked_to_stop_it_saves_and_says_so(strategy: Callable[..., Any], task: Task, tmp_path: Path) -> None:
+    whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
+    with pytest.raises(Stopped, match="stopped at step 1 of 46"):
+        strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: True))
+    assert (tmp_path / "cut" / NAME).exists()
+    assert_same_bits(strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut")), whole)
+
+
+def test_a_finished_fit_is_not_trained_again(strategy: Callable[..., Any], task: Task, tmp_path: Path) -> None:
+    run = Run(0, "cpu", tmp_path)
+    first = strategy("normal").fit(task, run)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("bench.training.loop.Loop._update", lambda *_: pytest.fail("trained again"))
+        assert_same_bits(strategy("normal").fit(task, run), first)
+
+
+def test_a_loss_that_leaves_the_finite_numbers_is_noticed_at_its_first_step(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    plugin = strategy("normal")
+    inner = type(plugin).losses
+
+    def infinite_at_30(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        for name, loss in inner(self, model, batch):
+            yield name, loss / (0.0 if infinite_at_30.steps == 30 else 1.0)  # type: ignore[attr-defined]
+        infinite_at_30.steps += 1  # type: ignore[attr-defined]
+
+    infinite_at_30.steps = 0  # type: ignore[attr-defined]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plugin), "losses", infinite_at_30)
+        with pytest.raises(Diverged, match="not finite at step 30") as caught:
+            plugin.fit(task, Run(0, "cpu", tmp_path))
+    assert caught.value.step == 30
+    assert {row["epoch"] for row in caught.value.curves} == {0}
+    assert caught.value.stability["bound"] > 0
+
+
+def test_time_goes_to_the_clocks_and_adds_up_over_attempts(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    with pytest.raises(Stopped):
+        strategy("normal").fit(task, Run(0, "cpu", tmp_path, stop_requested=lambda: True))
+    state = strategy("normal").fit(task, Run(0, "cpu", tmp_path))
+    seconds = state["resources"]
+    assert all(seconds[f"{name}_seconds"] > 0 for name in ("fit", "warmup", "overhead"))
+
+
+def test_an_allocators_complaint_becomes_out_of_memory() -> None:
+    with pytest.raises(OutOfMemory, match="out of memory on cpu"), guarded("cpu"):
+        torch.empty(2**55)
+
+
+def test_any_other_runtime_error_stays_what_it_is() -> None:
+    with pytest.raises(RuntimeError, match="shapes"), guarded("cpu"):
+        torch.ones(2) @ torch.ones(3, 3)
+
+
+def test_fit_ends_with_the_budget(strategy: Callable[..., Any], task: Task, tmp_path: Path) -> None:
+    state = strategy("normal").fit(
+        replace(task, budget=Budget(epochs=1, checkpoint=Checkpoint())), Run(0, "cpu", tmp_path)
+    )
+    assert state["steps"] == 1500 // 64
