@@ -1,0 +1,79 @@
+"""The VAE's densities are those of the textbook, with every constant."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch.distributions import Independent, Normal
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from bench.objectives import negative_bound
+from bench.priors import StandardNormal
+from bench.protocol import Network, Networks
+from bench.vae import VAE, Bernoulli, Gaussian, Posterior, decoder, encoder
+
+
+def a_vae(likelihood: str = "bernoulli") -> VAE:
+    torch.manual_seed(0)
+    networks = Networks(encoder=Network(hidden=[7]), decoder=Network(hidden=[7]), latent=3)
+    return VAE(encoder(networks, 5), decoder(networks, 5, likelihood))
+
+
+def test_the_networks_of_the_paper_have_its_sizes() -> None:
+    """Section 4.2: 784-256-256-128 and 64-256-256-784."""
+    networks = Networks()
+    shapes = [tuple(p.shape) for p in encoder(networks, 784).parameters() if p.dim() == 2]
+    assert shapes == [(256, 784), (256, 256), (128, 256)]
+    shapes = [tuple(p.shape) for p in decoder(networks, 784, "bernoulli").parameters() if p.dim() == 2]
+    assert shapes == [(256, 64), (256, 256), (784, 256)]
+
+
+def test_a_posterior_is_a_normal_distribution() -> None:
+    torch.manual_seed(0)
+    posterior = Posterior(torch.randn(4, 3), torch.randn(4, 3))
+    reference = Independent(Normal(posterior.mean, posterior.log_std.exp()), 1)
+    z = torch.randn(2, 4, 3)
+    torch.testing.assert_close(posterior.log_prob(z), reference.log_prob(z))
+    torch.testing.assert_close(posterior.sample(torch.zeros(4, 3)), posterior.mean)
+
+
+def test_the_encoders_second_half_is_the_log_variance() -> None:
+    vae, x = a_vae(), torch.rand(4, 5)
+    torch.testing.assert_close(vae.encoder(x).log_std, 0.5 * vae.encoder.net(x)[:, 3:])
+
+
+@pytest.mark.parametrize("leading", [(), (2,), (2, 3)])
+def test_bernoulli_pixels_score_as_binary_cross_entropy(leading: tuple[int, ...]) -> None:
+    torch.manual_seed(0)
+    x, logits = (torch.rand(4, 5) < 0.5).float(), 3 * torch.randn(*leading, 4, 5)
+    reference = -binary_cross_entropy_with_logits(logits, x.expand_as(logits), reduction="none").sum(-1)
+    torch.testing.assert_close(Bernoulli().log_prob(x, logits), reference)
+
+
+def test_a_gaussian_likelihood_is_a_normal_density() -> None:
+    torch.manual_seed(0)
+    likelihood = Gaussian()
+    with torch.no_grad():
+        likelihood.log_std.fill_(-0.3)
+    x, mean = torch.randn(4, 5), torch.randn(2, 4, 5)
+    reference = Independent(Normal(mean, likelihood.log_std.exp()), 1)
+    torch.testing.assert_close(likelihood.log_prob(x, mean), reference.log_prob(x))
+
+
+def test_a_likelihoods_own_parameters_belong_to_the_decoder() -> None:
+    assert "likelihood.log_std" in dict(a_vae("gaussian").decoder.named_parameters())
+
+
+def test_the_bound_is_reconstruction_minus_the_divergence_of_posterior_and_prior() -> None:
+    """With N(0, I) as prior, the mean over many z is the textbook's closed-form KL divergence."""
+    vae, n = a_vae(), 20_000
+    x = (torch.rand(1, 5) < 0.5).float().expand(n, 5)
+    with torch.no_grad():
+        posterior = vae.encoder(x)
+        z = posterior.sample(torch.randn(n, 3))
+        bound = -negative_bound(vae, StandardNormal(3), x, posterior, z)
+        mean, log_std = posterior.mean[0], posterior.log_std[0]
+        divergence = 0.5 * (mean.square() + (2 * log_std).exp() - 1 - 2 * log_std).sum()
+        terms = vae.log_likelihood(x, z)
+        spread = terms - StandardNormal(3).energy(z) - posterior.log_prob(z) - (terms.mean() - divergence)
+    assert abs(float(bound - (terms.mean() - divergence))) < 4 * float(spread.std()) / n**0.5
