@@ -18,7 +18,7 @@ import os
 import sys
 import traceback
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from types import ModuleType
@@ -30,7 +30,7 @@ from bench import files
 from bench.protocol import Settings, UserError
 from bench.settings import Option, listed, nearest, options, validated
 
-__all__ = ["Description", "Kind", "Option", "Plugin", "PluginError", "Registry", "build", "plain_name"]
+__all__ = ["Description", "Kind", "Option", "Plugin", "PluginError", "Registry", "build", "is_file", "plain_name"]
 
 Kind = Literal["strategy", "dataset"]
 
@@ -46,10 +46,11 @@ class PluginError(UserError):
 def plain_name(name_or_file: str | Path) -> str:
     """Return the plugin name that a NAME or a FILE stands for: the stem of a file, with `-` for `_`."""
     text = str(name_or_file)
-    return Path(text).stem.replace("_", "-") if _is_file(text) else text
+    return Path(text).stem.replace("_", "-") if is_file(text) else text
 
 
-def _is_file(name_or_file: str) -> bool:
+def is_file(name_or_file: str) -> bool:
+    """Tell a FILE (it ends in `.py` or has a folder in it) from a NAME."""
     return name_or_file.endswith(".py") or "/" in name_or_file or os.sep in name_or_file
 
 
@@ -168,13 +169,14 @@ def _reason(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' (line {line})' if line else ''}"
 
 
-def build(plugin: Plugin, values: Mapping[str, Any], where: str) -> Settings:
+def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str], str]) -> Settings:
     """Return the plugin's class with `values` for its fields.
 
     Args:
         plugin: what to build.
         values: plain (TOML or JSON) values; fields left out take their defaults.
-        where: what the error starts with, such as the grid's file or `cell 0123456789ab`.
+        where: what the error starts with, such as the grid's file or `cell 0123456789ab`; or a function that says who
+            wrote a dotted key.
 
     Raises:
         PluginError: the plugin does not load.
@@ -289,7 +291,7 @@ class Registry:
             UserError: there is none (with the nearest name), or two files claim the name.
         """
         name = plain_name(name_or_file)
-        if _is_file(name_or_file):
+        if is_file(name_or_file):
             file = Path(name_or_file).expanduser().resolve()
             if not file.is_file():
                 raise UserError(f"the {_WORDS[kind]} file {name_or_file} does not exist")

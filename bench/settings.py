@@ -1,4 +1,4 @@
-"""What a settings model allows, in words: its fields for lists, its mistakes as one sentence each.
+"""What a settings model allows: its fields in words, its mistakes as one sentence each, sweeps over its fields.
 
 Types and bounds are read from the model's JSON schema, so that whatever pydantic validates can also be said.
 """
@@ -6,6 +6,7 @@ Types and bounds are read from the model's JSON schema, so that whatever pydanti
 from __future__ import annotations
 
 import difflib
+import itertools
 import json
 import types
 import typing
@@ -18,7 +19,7 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from bench.protocol import Search, Settings, UserError
 
-__all__ = ["Option", "Shape", "listed", "nearest", "options", "shown", "validated"]
+__all__ = ["Option", "Shape", "combinations", "listed", "nearest", "options", "shown", "validated"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -303,3 +304,49 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
         return key, f"{wrong}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
     hint = nearest(str(detail["input"]), place.choices)
     return key, f"{wrong}{hint or ';'} it must be {place.allowed}"
+
+
+# ---------------------------------------------------------------- sweeps
+
+
+def combinations(values: Any, shape: Shape, key: str, where: Callable[[str], str]) -> list[dict[str, Any]]:
+    """Return every table that a table with sweeps stands for, the last key varying fastest.
+
+    A list where a single value (or table) may stand is swept; a field that is a list is swept by a list of lists.
+
+    Args:
+        values: a table, or a list of tables.
+        shape: of the settings model that the tables are for.
+        key: the table's dotted key.
+        where: who wrote a dotted key, for errors.
+
+    Raises:
+        UserError: a sweep over nothing, or something that is no table.
+    """
+    tables = values if isinstance(values, list) else [values]
+    if not tables:
+        raise UserError(f"{where(key)}: {key} = [] sweeps over nothing; it must be a table, or a list of tables")
+    found = []
+    for table in tables:
+        if not isinstance(table, dict):
+            raise UserError(f"{where(key)}: {key} = {shown(table)} is not allowed; it must be a table")
+        choices = [_choices(value, shape.at(name), f"{key}.{name}", where) for name, value in table.items()]
+        found += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
+    return found
+
+
+def _choices(value: Any, place: Shape | None, key: str, where: Callable[[str], str]) -> list[Any]:
+    """Return the single values that a value stands for at one place."""
+    if place is None:
+        return [value]  # an unknown key, which validation complains of
+    swept = isinstance(value, list) and _depth(value) > place.depth
+    if value == [] and swept:
+        raise UserError(f"{where(key)}: {key} = [] sweeps over nothing; it must be {place.allowed}, or a list of such")
+    choices: list[Any] = []
+    for single in value if swept else [value]:
+        choices += combinations(single, place, key, where) if isinstance(single, dict) and place.keys else [single]
+    return choices
+
+
+def _depth(value: Any) -> int:
+    return 1 + max((_depth(item) for item in value), default=0) if isinstance(value, list) else 0
