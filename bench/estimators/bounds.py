@@ -1,0 +1,208 @@
+"""Bounds on log p(x) from posterior samples: the variational bound and the importance-weighted likelihood.
+
+Both rest on log weights log p(x|z) - E(z) - log q(z|x), z ~ q(z|x). They lack log Z, which is one number for all
+images (`partition.py`). Images and samples are taken in chunks of a fixed number of elements, whatever the device.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench import protocol
+
+ELEMENTS = 2**20  # float32 numbers in the widest array of a chunk: 4 MiB, which a CPU's cache holds
+_WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
+
+
+class Posterior(Protocol):
+    """q(z|x) of a batch of B items."""
+
+    @property
+    def mean(self) -> Tensor:
+        """`(B, d)`."""
+
+    def sample(self, noise: Tensor, /) -> Tensor:
+        """Return z `(..., B, d)` from N(0, 1) `noise` of that shape."""
+
+    def log_prob(self, z: Tensor, /) -> Tensor:
+        """Return log q(z|x), `(..., B)`."""
+
+
+class Autoencoder(Protocol):
+    """What is scored."""
+
+    @property
+    def encoder(self) -> Callable[[Tensor], Posterior]:
+        """x `(B, D)` -> q(z|x)."""
+
+    def log_likelihood(self, x: Tensor, z: Tensor, /) -> Tensor:
+        """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
+
+
+@dataclass(frozen=True)
+class PerImage:
+    """A quantity estimated for every image.
+
+    Attributes:
+        values: the estimates, `(N,)` float64.
+        variances: of each estimate over its own draws, `(N,)`; 0 where one draw cannot tell.
+    """
+
+    values: np.ndarray
+    variances: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The estimate over images."""
+        return float(self.values.mean())
+
+    @property
+    def stderr_mc(self) -> float:
+        """Standard error of `mean` from the draws: images are independent, so variances add."""
+        return math.sqrt(self.variances.sum()) / len(self.values)
+
+    @property
+    def stderr_images(self) -> float:
+        """Standard error of `mean` from the choice of images: the spread of estimates, less what the draws put in."""
+        total = float(self.values.var(ddof=1)) / len(self.values)
+        return math.sqrt(max(total - self.stderr_mc**2, 0.0))
+
+
+@dataclass(frozen=True)
+class Bound:
+    """The negative variational bound without log Z, `total` = `reconstruction` + `divergence`, nats.
+
+    Attributes:
+        reconstruction: -E_q log p(x|z).
+        divergence: E_q [log q(z|x) + E(z)]: KL(q(z|x) || p) - log Z.
+        total: their sum, with the variance that both have together.
+    """
+
+    reconstruction: PerImage
+    divergence: PerImage
+    total: PerImage
+
+
+@dataclass(frozen=True)
+class Weighted:
+    """The negative importance-weighted log-likelihood without log Z, nats.
+
+    Attributes:
+        nll: with all S samples.
+        ess: effective sample size of each image's weights, `(N,)`, of S.
+        samples: the numbers of samples of the curve, 1, 10, 100, ..., S, `(C,)`.
+        curve: the estimate with so many samples, the mean over all disjoint groups of them, `(C, N)`.
+    """
+
+    nll: PerImage
+    ess: np.ndarray
+    samples: np.ndarray
+    curve: np.ndarray
+
+
+def variational(
+    vae: Autoencoder,
+    prior: protocol.Prior,
+    x: Tensor,
+    samples: int,
+    noise: protocol.Noise,
+    progress: Callable[[int], None] | None = None,
+) -> Bound:
+    """Return the negative variational bound (paper Eq. 4) by `samples` posterior samples an image.
+
+    Args:
+        vae: gives q(z|x) and p(x|z).
+        prior: gives E(z).
+        x: prepared images, `(N, D)`.
+        samples: draws an image. With one, its own error cannot be told from the images'; all counts as theirs.
+        noise: where draws come from.
+        progress: told how many samples have been scored since it was last told.
+    """
+    parts: dict[str, list[tuple[Tensor, Tensor]]] = {"reconstruction": [], "divergence": [], "total": []}
+    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+        for name, draws in zip(parts, (-likelihood, -ratio, -likelihood - ratio), strict=True):
+            variance = draws.var(0) / samples if samples > 1 else torch.zeros_like(draws[0])
+            parts[name].append((draws.mean(0), variance))
+    return Bound(**{name: PerImage(*_join(chunks)) for name, chunks in parts.items()})
+
+
+def importance(
+    vae: Autoencoder,
+    prior: protocol.Prior,
+    x: Tensor,
+    samples: int,
+    noise: protocol.Noise,
+    progress: Callable[[int], None] | None = None,
+) -> Weighted:
+    """Return -log of the mean weight of `samples` posterior samples an image, and its curve over fewer samples.
+
+    The mean weight is unbiased for p(x); minus its log is above -log p(x) in expectation, the less so the more samples
+    (Burda et al., 2016, Theorem 1). Each image's variance is the delta method's, (S/ESS - 1)/(S - 1).
+
+    Args:
+        vae: gives q(z|x) and p(x|z).
+        prior: gives E(z).
+        x: prepared images, `(N, D)`.
+        samples: S, draws an image.
+        noise: where draws come from.
+        progress: told how many samples have been scored since it was last told.
+    """
+    sizes = curve_sizes(samples)
+    chunks = []
+    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+        log_weights = likelihood + ratio  # (S, B)
+        curve = torch.stack([_groups(log_weights, size) for size in sizes])
+        effective = 1 / torch.softmax(log_weights, 0).square().sum(0)
+        variance = (samples / effective - 1).clamp(min=0) / max(samples - 1, 1)
+        chunks.append((-curve.T, variance, effective))
+    curves, variances, ess = _join(chunks)
+    return Weighted(PerImage(curves[:, -1], variances), ess, np.array(sizes), curves.T)
+
+
+def curve_sizes(samples: int) -> list[int]:
+    """Return 1, 10, 100, ..., `samples`."""
+    powers = [10**k for k in range(len(str(samples)))]
+    return [size for size in powers if size < samples] + [samples]
+
+
+def _groups(log_weights: Tensor, size: int) -> Tensor:
+    """Return the log mean weight of `size` samples, averaged over the disjoint groups of log_weights `(S, B)`."""
+    count = len(log_weights) // size
+    grouped = log_weights[: count * size].unflatten(0, (count, size))
+    return (torch.logsumexp(grouped, 1) - math.log(size)).mean(0)
+
+
+def _join(chunks: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
+    return [torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True)]
+
+
+def _log_weights(
+    vae: Autoencoder,
+    prior: protocol.Prior,
+    x: Tensor,
+    samples: int,
+    noise: protocol.Noise,
+    progress: Callable[[int], None] | None,
+) -> Iterator[tuple[Tensor, Tensor]]:
+    """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
+    rows = max(1, ELEMENTS // max(x.shape[1], _WIDTH))  # samples at a time, over all images of a chunk
+    images = max(1, rows // samples)
+    for batch in x.to(noise.device).split(images):
+        parts = []
+        for start in range(0, samples, rows):
+            count = min(rows, samples - start)
+            with torch.inference_mode():
+                posterior = vae.encoder(batch)
+                z = posterior.sample(noise.normal(count, *posterior.mean.shape))
+                likelihood, ratio = vae.log_likelihood(batch, z), -prior.energy(z) - posterior.log_prob(z)
+                parts.append((likelihood.double(), ratio.double()))
+            if progress is not None:
+                progress(count * len(batch))
+        yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])

@@ -1,0 +1,126 @@
+"""The one face of scoring: a model and a test set in, `Scores` out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from torch import Tensor
+
+from bench.estimators.bounds import Autoencoder, PerImage, importance, variational
+from bench.estimators.partition import LogZ, chain_steps, log_partition, route
+from bench.protocol import Evaluation, Metric, Noise, Prior, Score, Scores, UserError
+
+VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
+NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood
+KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
+RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
+LOG_Z = Metric("log_z", "nats", "neither")  # log of the integral of exp(-E)
+
+_STEPS_PER_PASS = 20  # steps of a chain of AIS that take about as long as one sample's way through a decoder
+
+
+def score(
+    vae: Autoencoder,
+    prior: Prior,
+    test: Tensor,
+    train_latents: Tensor | Callable[[], Tensor],
+    evaluation: Evaluation,
+    noise_for: Callable[[str], Noise],
+    progress: Callable[..., None] | None = None,
+) -> Scores:
+    """Score a model on test images.
+
+    The result has the metrics `vlb`, `nll`, `kl` and `reconstruction`, and `log_z` where the prior is not normalised.
+    log Z's point estimate enters every metric but `reconstruction`, its interval as `sys_lower` and `sys_upper`, and
+    what makes it unreliable makes them so.
+
+    Arrays: `vlb` and `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its
+    weights; `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples
+    and its total statistical error. Where log Z is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and
+    `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` or `uniform`; `ais_estimates` `(4, 4)`, in that
+    order (forward first) the value, standard error, effective sample size and number of chains; `ais_floor`.
+
+    Args:
+        vae: gives q(z|x) and p(x|z), in evaluation mode, on the device of `noise_for`'s streams.
+        prior: gives E(z).
+        test: prepared images, `(N, D)`; the first `evaluation.images` of them are scored.
+        train_latents: samples of q(z|x) on training data, `(M, d)`, or what returns them; used for log Z only.
+        evaluation: numbers of samples and the effort of AIS.
+        noise_for: name of a stream -> its noise, the same for the same name. None depends on the prior but those named
+            `log-z/...`, so that strategies are compared on the same draws.
+        progress: called as `progress(stage="evaluate", done=..., total=...)`.
+
+    Raises:
+        UserError: no estimator of log Z is known for this prior, or there are fewer than two images.
+        ArithmeticError: a score is not finite.
+    """
+    x = test[: evaluation.images]
+    if len(x) < 2:
+        raise UserError(f"scoring needs 2 or more test images, not {len(x)}")
+    meter = Meter(progress, len(x) * (evaluation.vlb_samples + evaluation.importance_samples))
+    log_z = None
+    if not prior.normalised:
+        latents = train_latents() if callable(train_latents) else train_latents
+        if route(prior, latents.shape[-1]) == "ais":
+            meter.total += chain_steps(evaluation.ais) // _STEPS_PER_PASS
+        log_z = log_partition(prior, latents, evaluation.ais, noise_for, lambda n: meter.advance(n / _STEPS_PER_PASS))
+    bound = variational(vae, prior, x, evaluation.vlb_samples, noise_for("vlb"), meter.advance)
+    weighted = importance(vae, prior, x, evaluation.importance_samples, noise_for("importance"), meter.advance)
+
+    scores = [
+        _score(VLB, bound.total, "monte-carlo", log_z),
+        _score(NLL, weighted.nll, "importance-weighted", log_z),
+        _score(KL, bound.divergence, "monte-carlo", log_z),
+        _score(RECONSTRUCTION, bound.reconstruction, "monte-carlo", None),
+    ]
+    if log_z is not None:
+        ends = (log_z.lower, log_z.upper)
+        scores.append(Score(LOG_Z, log_z.value, log_z.n, log_z.estimator, log_z.stderr, 0.0, *ends, log_z.unreliable))
+    for each in scores:
+        if not np.isfinite([each.value, each.stderr, each.sys_lower, each.sys_upper]).all():
+            raise ArithmeticError(f"the score {each.metric.name} is not finite: {each.value}")
+
+    shift = 0.0 if log_z is None else log_z.value
+    curve = [PerImage(values, np.zeros_like(values)) for values in weighted.curve]
+    arrays = {
+        "vlb": (bound.total.values + shift).astype(np.float32),
+        "nll": (weighted.nll.values + shift).astype(np.float32),
+        "nll_ess": weighted.ess.astype(np.float32),
+        "nll_curve_samples": weighted.samples,
+        "nll_curve_values": np.array([each.mean for each in curve]) + shift,
+        "nll_curve_stderr": np.array([each.stderr_images for each in curve]),
+    }
+    return Scores(scores, arrays if log_z is None else arrays | log_z.arrays)
+
+
+def _score(metric: Metric, estimate: PerImage, estimator: str, log_z: LogZ | None) -> Score:
+    """Return `estimate` as a score, with log Z added if it is given."""
+    value, lower, upper = (0.0, 0.0, 0.0) if log_z is None else (log_z.value, log_z.lower, log_z.upper)
+    return Score(
+        metric,
+        estimate.mean + value,
+        len(estimate.values),
+        estimator,
+        estimate.stderr_mc,
+        estimate.stderr_images,
+        estimate.mean + lower,
+        estimate.mean + upper,
+        "" if log_z is None or not log_z.unreliable else f"log Z: {log_z.unreliable}",
+    )
+
+
+class Meter:
+    """Counts what has been done, in samples through the networks, and tells every hundredth of it."""
+
+    def __init__(self, progress: Callable[..., None] | None, total: int) -> None:
+        self.progress, self.total = progress, total
+        self._done, self._told = 0.0, -1
+
+    def advance(self, count: float) -> None:
+        """Add `count`."""
+        self._done += count
+        hundredth = int(100 * self._done / self.total)
+        if self.progress is not None and hundredth > self._told:
+            self._told = hundredth
+            self.progress(stage="evaluate", done=min(round(self._done), self.total), total=self.total)
