@@ -1,0 +1,183 @@
+"""Where the cells of a grid stand in a run store, and what a sweep would carry out."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from bench.grid import Cell, Grid
+from bench.plugins import Registry
+from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.records import FAILED, RETRIED, Job
+from bench.sweep.store import Standing, Store
+
+COLUMNS = ("ok", "failed", "skipped", "stale", "running", "missing")
+
+
+@dataclass(frozen=True)
+class Survey:
+    """Every cell of a grid with its standing, in the grid's order.
+
+    Attributes:
+        grid: the grid.
+        store: the run store.
+        standings: one a cell.
+        code: fingerprints by the cell's strategy and data set.
+        names: plugin NAMEs by what cells call them.
+    """
+
+    grid: Grid
+    store: Store
+    standings: tuple[Standing, ...]
+    code: dict[tuple[str, str], Fingerprints]
+    names: dict[str, str]
+
+    def jobs(self, *, stale: bool = False, retry: bool = False) -> list[Job]:
+        """Return what a sweep carries out: the cells without a final record.
+
+        Args:
+            stale: also those whose record an earlier harness made.
+            retry: also those that failed, but for diverged ones.
+        """
+        return [
+            Job(
+                standing.cell,
+                standing.key,
+                self.code[standing.cell.strategy, standing.cell.dataset],
+                {},
+                replaces=standing.record["attempt"] if standing.state == "finished" and standing.record else None,
+            )
+            for standing in self.standings
+            if _wanted(standing, stale=stale, retry=retry)
+        ]
+
+    def counts(self) -> Counter[str]:
+        """Return how many cells there are of each status (`ok`, `crashed`, ...) and each other state."""
+        return Counter(_word(standing) for standing in self.standings)
+
+    def name(self, cell: Cell) -> str:
+        """Return what a line calls a cell."""
+        return f"{self.names[cell.dataset]} {cell.label} seed {cell.seed}"
+
+
+def survey(grid: Grid, store: Store, registry: Registry) -> Survey:
+    """Find where every cell of `grid` stands under the code as it is now; nothing is executed or written.
+
+    Raises:
+        UserError: a plugin is gone.
+    """
+    code: dict[tuple[str, str], Fingerprints] = {}
+    names: dict[str, str] = {}
+    standings = []
+    for cell in grid.cells:
+        pair = (cell.strategy, cell.dataset)
+        if pair not in code:  # once a pair: parsing all that it reaches takes longer than looking at 1,000 cells
+            strategy, dataset = registry.find("strategy", cell.strategy), registry.find("dataset", cell.dataset)
+            code[pair] = fingerprints(strategy, dataset)
+            names |= {cell.strategy: strategy.name, cell.dataset: dataset.name}
+        standings.append(store.current(cell, code[pair]))
+    return Survey(grid, store, tuple(standings), code, names)
+
+
+def _wanted(standing: Standing, *, stale: bool, retry: bool) -> bool:
+    if standing.state == "finished":
+        assert standing.record
+        return retry and standing.record["status"] in RETRIED
+    return stale if standing.state == "stale" else True
+
+
+def _word(standing: Standing) -> str:
+    return str(standing.record["status"]) if standing.state == "finished" and standing.record else standing.state
+
+
+# ---------------------------------------------------------------- in words
+
+
+def table(found: Survey) -> str:
+    """Return one row per data set and strategy, with the number of its cells in every state."""
+    rows: dict[tuple[str, str], Counter[str]] = {}
+    for standing in found.standings:
+        cell = standing.cell
+        word = _word(standing)
+        row = rows.setdefault((found.names[cell.dataset], cell.label), Counter())
+        row["failed" if word in FAILED else word] += 1
+    head = ("data set", "strategy", *COLUMNS)
+    body = [(dataset, label, *(str(row[name]) for name in COLUMNS)) for (dataset, label), row in rows.items()]
+    return aligned([head, *body], left=2)
+
+
+def explanations(found: Survey) -> Iterable[str]:
+    """Give one line per cell: which it is, where it stands and why."""
+    for standing in found.standings:
+        yield f"{standing.cell.id}  {found.name(standing.cell)}  {standing.state}: {standing.why}"
+
+
+def summary(counts: Counter[str]) -> str:
+    """Return `12 cells: 10 ok, 1 crashed, 1 missing`."""
+    total = counts.total()
+    parts = ", ".join(f"{count} {word}" for word, count in counts.most_common() if count)
+    return f"{total} {'cell' if total == 1 else 'cells'}: {parts}" if parts else "no cells"
+
+
+def advice(counts: Counter[str], command: str) -> list[str]:
+    """Return how to run again what a plain sweep leaves alone, one sentence each.
+
+    Args:
+        counts: of `Survey.counts`.
+        command: the `bench run` command without the option that runs them.
+    """
+    sentences = []
+    failed = {status: counts[status] for status in RETRIED if counts[status]}
+    if failed:
+        kinds = ", ".join(f"{count} {status}" for status, count in failed.items())
+        number = sum(failed.values())
+        cells = "1 cell" if number == 1 else f"{number} cells"
+        sentences.append(f"{cells} failed ({kinds}); to run {_them(number)} again: {command} --retry-failed")
+    if number := counts["stale"]:
+        cells = "1 cell was" if number == 1 else f"{number} cells were"
+        sentences.append(f"{cells} recorded by earlier code of bench; to run {_them(number)} again: {command} --stale")
+    return sentences
+
+
+def _them(number: int) -> str:
+    return "it" if number == 1 else "them"
+
+
+def as_json(found: Survey) -> dict[str, Any]:
+    """Return the survey for a program to read."""
+    return {
+        "grid": found.grid.name,
+        "store": str(found.store.folder),
+        "counts": dict(found.counts()),
+        "cells": [
+            {
+                "cell": standing.cell.id,
+                "dataset": found.names[standing.cell.dataset],
+                "options": standing.cell.options,
+                "strategy": found.names[standing.cell.strategy],
+                "label": standing.cell.label,
+                "hyper": standing.cell.hyper,
+                "seed": standing.cell.seed,
+                "state": standing.state,
+                "why": standing.why,
+                "status": standing.record["status"] if standing.record else None,
+                "reason": standing.record["reason"] if standing.record else None,
+                "attempt": standing.record["attempt"] if standing.record else None,
+            }
+            for standing in found.standings
+        ],
+    }
+
+
+def aligned(rows: Sequence[Sequence[str]], left: int) -> str:
+    """Return rows of equal length as a table; the first `left` columns are aligned to the left."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            text.ljust(width) if column < left else text.rjust(width)
+            for column, (text, width) in enumerate(zip(row, widths, strict=True))
+        ).rstrip()
+        for row in rows
+    )
