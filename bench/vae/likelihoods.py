@@ -22,8 +22,7 @@ class Bernoulli(nn.Module):
         Returns:
             `(..., B)`, nats.
         """
-        # sum_i x_i l_i - softplus(l_i), with the product as a batched dot so that no (..., B, D) temporary is made
-        return torch.einsum("...bd,bd->...b", parameters, x) - functional.softplus(parameters).sum(-1)
+        return (x * parameters).sum(-1) - functional.softplus(parameters).sum(-1)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
