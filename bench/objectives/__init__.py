@@ -10,5 +10,12 @@ if TYPE_CHECKING:
 
 __all__ = ["exact", "negative_bound", "sliced", "sliced_variance_reduced"]
 
-_SCORE_MATCHING = ("exact", "sliced", "sliced_variance_reduced")
-__getattr__ = members(__name__, {"negative_bound": "bound"} | dict.fromkeys(_SCORE_MATCHING, "score_matching"))
+__getattr__ = members(
+    __name__,
+    {
+        "exact": "score_matching",
+        "negative_bound": "bound",
+        "sliced": "score_matching",
+        "sliced_variance_reduced": "score_matching",
+    },
+)

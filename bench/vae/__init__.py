@@ -11,5 +11,17 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Posterior", "decoder", "encoder", "mlp"]
 
-_HOMES = dict.fromkeys(("VAE", "Decoder", "Encoder", "Posterior", "decoder", "encoder"), "autoencoder")
-__getattr__ = members(__name__, _HOMES | {"Bernoulli": "likelihoods", "Gaussian": "likelihoods", "mlp": "networks"})
+__getattr__ = members(
+    __name__,
+    {
+        "VAE": "autoencoder",
+        "Bernoulli": "likelihoods",
+        "Decoder": "autoencoder",
+        "Encoder": "autoencoder",
+        "Gaussian": "likelihoods",
+        "Posterior": "autoencoder",
+        "decoder": "autoencoder",
+        "encoder": "autoencoder",
+        "mlp": "networks",
+    },
+)
