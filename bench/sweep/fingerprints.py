@@ -10,7 +10,7 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -81,24 +81,24 @@ class _Source:
         text: its code without comments and docstrings.
         imports: pairs (module, name): `from module import name`, or `import module` where the name is empty. A
             relative import keeps its leading dots.
-        homes: of a lazy package: public name -> the module of the package that defines it.
+        lazy: it is a package whose members are imported on first use.
     """
 
     text: str
     imports: tuple[tuple[str, str], ...]
-    homes: dict[str, str]
+    lazy: bool
 
 
 @functools.lru_cache(maxsize=1024)
 def _parsed(content: bytes) -> _Source:
     tree = ast.parse(content)
-    imports, homes = tuple(_imports(tree)), _homes(tree)
+    imports, lazy = tuple(_imports(tree)), _is_lazy(tree)
     for node in ast.walk(tree):
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # any text that stands alone is a docstring, of an attribute too; an empty body would not be code
             node.body = [part for part in body if not _is_text(part)] or [ast.Pass()]  # type: ignore[attr-defined]
-    return _Source(ast.unparse(tree), imports, homes)
+    return _Source(ast.unparse(tree), imports, lazy)
 
 
 def _is_text(node: ast.AST) -> bool:
@@ -112,23 +112,25 @@ def _imports(node: ast.AST) -> Iterator[tuple[str, str]]:
     elif isinstance(node, ast.ImportFrom):
         yield from (("." * node.level + (node.module or ""), alias.name) for alias in node.names)
     elif isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "import_module":
-        yield from ((text.value, "") for text in node.args[:1] if isinstance(text, ast.Constant))
-    only_types = isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING"
-    for child in node.orelse if only_types else ast.iter_child_nodes(node):
+        yield from ((str(text.value), "") for text in node.args[:1] if isinstance(text, ast.Constant))
+    if isinstance(node, ast.If) and ast.unparse(node.test).rpartition(".")[2] == "TYPE_CHECKING":
+        children: Iterable[ast.AST] = node.orelse
+    else:
+        children = ast.iter_child_nodes(node)
+    for child in children:
         yield from _imports(child)
 
 
-def _homes(tree: ast.Module) -> dict[str, str]:
-    """Return the second argument of `bench.lazy.members(__name__, {...})`, or nothing."""
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and ast.unparse(node.func).rpartition(".")[2] == "members"
-            and len(node.args) == 2
-        ):
-            homes = ast.literal_eval(node.args[1])
-            return {str(name): str(home) for name, home in homes.items()}
-    return {}
+def _is_lazy(tree: ast.Module) -> bool:
+    """Tell whether a package finds its members on first use (`__getattr__ = bench.lazy.members(...)`)."""
+    names = (
+        target.id
+        for node in tree.body
+        if isinstance(node, ast.Assign)
+        for target in node.targets
+        if isinstance(target, ast.Name)
+    )
+    return "__getattr__" in (*names, *(node.name for node in tree.body if isinstance(node, ast.FunctionDef)))
 
 
 # ---------------------------------------------------------------- the modules that are reached
@@ -173,8 +175,8 @@ def _targets(package: Path, module: str, name: str) -> list[str]:
     if _file(package, member) is not None:
         return _whole(package, member)
     file = _file(package, base)
-    home = _parsed(file.read_bytes()).homes.get(name) if file is not None else None
-    return [base, f"{base}.{home}"] if home else [base]
+    lazy = file is not None and _parsed(file.read_bytes()).lazy
+    return _whole(package, base) if lazy else [base]
 
 
 def _whole(package: Path, module: str) -> list[str]:
