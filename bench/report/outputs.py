@@ -1,0 +1,76 @@
+"""What `bench report` prints and writes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import pandas as pd
+
+from bench.files import replacing
+from bench.plugins import Registry
+from bench.protocol import UserError
+from bench.report import cells, collect, formats, published, sources, tables, terminal
+
+
+def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry: Registry | None = None) -> str:
+    """Write the tables into files and return them as text; see `bench.report.report`."""
+    registry = registry or sources.default_registry()
+    numbers = published.read()
+    remarks: list[str] = []
+    if grid is not None:
+        source = sources.of_grid(grid, stores, registry)
+        used, frames = source.stores, [source.frame]
+        made = _tables(source, numbers)
+        out = out or used[0] / "report"
+    else:
+        columns = list(numbers.columns.values())
+        found = [sources.of_column(column, stores, registry) for column in columns]
+        made = [_table(column.dataset, source, numbers) for column, source in zip(columns, found, strict=True)]
+        used = tuple(dict.fromkeys(folder for source in found for folder in source.stores))
+        frames = [source.frame for source in found]
+        if out is None and any(len(frame) for frame in frames):
+            out = Path("report")
+        remarks += [
+            f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(used, columns)
+        ]
+    if out is not None:
+        names = _write(out, made, pd.concat(frames, ignore_index=True), used)
+        remarks.append(f"Written into {out}: {', '.join(names)}")
+    return terminal.text(made, remarks)
+
+
+def _tables(source: sources.Source, numbers: published.Published) -> list[tables.Table]:
+    """Return a table for each data set of a grid."""
+    planned = [cell.setting.dataset for cell in source.plan.cells]
+    return [_table(name, source, numbers) for name in dict.fromkeys([*planned, *source.frame["dataset"]])]
+
+
+def _table(dataset: str, source: sources.Source, numbers: published.Published) -> tables.Table:
+    records = source.frame[source.frame["dataset"] == dataset]
+    plan = source.plan.of(dataset)
+    found, notes = cells.select(cells.outcomes(records), plan, source.evaluation)
+    return tables.build(
+        dataset, found, plan, numbers, source=source.words, command=source.command, notes=[*notes, *source.notes]
+    )
+
+
+def _write(out: Path, made: Sequence[tables.Table], frame: pd.DataFrame, stores: Sequence[Path]) -> list[str]:
+    """Write every file of a report; return their names."""
+    texts = {
+        "table.md": formats.markdown(made),
+        "table.tex": formats.latex(made),
+        "table.csv": formats.comma_separated(made),
+    }
+    curves = collect.curves(stores, [])
+    try:
+        for name, text in texts.items():
+            with replacing(out / name) as file:
+                file.write(text.encode())
+        collect.write_parquet(frame, out / "records.parquet")
+        collect.write_parquet(curves, out / "curves.parquet", "curves")
+    except OSError as error:
+        raise UserError(
+            f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
+        ) from None
+    return [*texts, "records.parquet", "curves.parquet"]

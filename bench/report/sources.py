@@ -1,0 +1,219 @@
+"""Where a table's records come from, which cells were planned, and whether records are of the code as it is now."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from bench import grid as grids
+from bench.plugins import Registry
+from bench.protocol import UserError
+from bench.report import collect
+from bench.report.cells import Plan, Planned, Setting
+from bench.report.published import Column, results_folder
+from bench.sweep.fingerprints import Fingerprints, fingerprints
+
+if TYPE_CHECKING:
+    from bench.plugins import Kind
+
+
+@dataclass(frozen=True)
+class Source:
+    """Records and the plan that they belong to.
+
+    Attributes:
+        words: what the table says of it.
+        frame: the records, long.
+        plan: the planned cells.
+        evaluation: how the plan scores, canonical JSON; None where the records' own way counts.
+        command: how missing cells are made, in words.
+        notes: what could not be read.
+        stores: folders of run stores, where they are the source.
+    """
+
+    words: str
+    frame: pd.DataFrame
+    plan: Plan
+    evaluation: str | None
+    command: str
+    notes: tuple[str, ...] = ()
+    stores: tuple[Path, ...] = ()
+
+
+def default_registry() -> Registry:
+    """Return the built-in plugins and those of the folders in `BENCH_PLUGINS`."""
+    folders = os.environ.get("BENCH_PLUGINS", "").split(os.pathsep)
+    return Registry([Path(folder) for folder in folders if folder])
+
+
+def root() -> Path:
+    """Return the folder of the default run stores."""
+    return Path(os.environ.get("BENCH_STORE") or "runs")
+
+
+def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
+    """Return the records of a grid's stores.
+
+    Raises:
+        UserError: an unknown grid, or a store that does not exist or is empty.
+    """
+    name = Path(grid).stem
+    default = root() / name
+    folders = tuple(stores) or (default,)
+    if not stores and not default.is_dir():
+        grids.load(grid, registry)  # a name that is no grid's is the likelier mistake, and has its own error
+        raise UserError(f"there is no run store {default}; `bench run --grid {grid}` makes it")
+    for folder in folders:
+        if not folder.is_dir():
+            raise UserError(f"there is no run store {folder}; `bench run --grid {grid} --store {folder}` makes it")
+        if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
+            raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
+    notes: list[str] = []
+    plan = _plan_of_stores(folders, name, registry, notes)
+    frame = collect.collect(folders, _Code(registry, plan), notes)
+    elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
+    command = _command(grid, elsewhere, plan, registry)
+    evaluation = plan.cells[0].evaluation if plan.cells else None
+    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), folders)
+
+
+def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
+    """Return the records of a column of the paper's table: from local stores, else the committed ones, else none.
+
+    Raises:
+        UserError: a store that was asked for does not exist, or committed records cannot be read.
+    """
+    folders = tuple(stores) or tuple(folder for folder in [root() / column.grid] if folder.is_dir())
+    notes: list[str] = []
+    plan = _plan_of_stores(folders, column.grid, registry, notes).of(column.dataset)
+    embedded = Plan()
+    if column.grid in grids.embedded():
+        embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
+        command = _command(column.grid, "", plan if plan.cells else embedded, registry)
+    else:
+        command = f"no grid called {column.grid} comes with bench"
+    evaluation = plan.cells[0].evaluation if plan.cells else None
+
+    plan = plan if plan.cells else embedded
+    local = collect.collect(folders, _Code(registry, plan), notes)
+    local = local[local["dataset"] == column.dataset]
+    if len(local):
+        used = tuple(folder for folder in folders if _holds(folder, set(local["cell"])))
+        return Source(_named(used), local, plan, evaluation, command, tuple(notes), used)
+    committed = collect.marked(_committed(), _Code(registry, embedded))
+    committed = committed[committed["dataset"] == column.dataset]
+    if len(committed):
+        # a grid may have moved on since; then nothing is missing from what was committed
+        known = bool({cell.id for cell in embedded.cells} & set(committed["cell"]))
+        words = f"the committed records in {results_folder()}"
+        return Source(words, committed, embedded if known else Plan(), None, command, tuple(notes))
+    return Source("none yet", local, plan, None, command, tuple(notes))
+
+
+def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
+    """Return the default stores that no column shows."""
+    known = {root() / column.grid for column in columns} | set(used)
+    return [path.parent for path in sorted(root().glob("*/grid.json")) if path.parent not in known]
+
+
+def _named(folders: Sequence[Path]) -> str:
+    return f"the local store{'s' if len(folders) > 1 else ''} {', '.join(map(str, folders))}"
+
+
+def _holds(folder: Path, cells: set[str]) -> bool:
+    return any(path.name in cells for path in folder.glob("cells/*"))
+
+
+def _committed() -> pd.DataFrame:
+    """Return the records that come with the repository."""
+    paths = [path for path in sorted(results_folder().glob("*.parquet")) if collect.kind(path) != "curves"]
+    frames = [collect.read_parquet(path) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else collect.collect([])
+
+
+# ---------------------------------------------------------------- plans
+
+
+def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
+    """Return the cells that the grid.json of these stores hold, each once."""
+    plans = [_plan_of_store(folder, name, registry, notes) for folder in folders]
+    cells = {cell.id: cell for plan in plans for cell in plan.cells}
+    title = next((plan.title for plan in plans if plan.title), "")
+    return Plan(name, title, tuple(cells.values()))
+
+
+def _plan_of_store(folder: Path, name: str, registry: Registry, notes: list[str]) -> Plan:
+    path = folder / "grid.json"
+    try:
+        content = json.loads(path.read_bytes())
+        if not isinstance(content, dict):
+            raise ValueError("it holds no table")
+        return _plan(grids.expand(content, registry, name=name, where=str(path)))
+    except FileNotFoundError:
+        notes.append(f"there is no {path}, so that missing cells cannot be told")
+    except (OSError, ValueError) as error:
+        notes.append(f"corrupt grid {path}: {error}, so that missing cells cannot be told")
+    except UserError as error:
+        notes.append(f"{error}, so that missing cells cannot be told")
+    return Plan(name)
+
+
+def _plan(grid: grids.Grid) -> Plan:
+    return Plan(grid.name, grid.title, tuple(_planned(cell) for cell in grid.cells))
+
+
+def _planned(cell: grids.Cell) -> Planned:
+    request: dict[str, Any] = cell.request
+    parts = {name: collect.canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
+    return Planned(
+        id=cell.id,
+        setting=Setting(dataset=request["dataset"], strategy=request["strategy"], **parts),
+        seed=cell.seed,
+        label=cell.label,
+        evaluation=collect.canonical(cell.evaluation.model_dump(mode="json")),
+        strategy=cell.strategy,
+        dataset=cell.dataset,
+    )
+
+
+def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
+    """Return how the missing cells of a plan are made."""
+    command = f"`bench run --grid {grid}{elsewhere}` makes them"
+    try:
+        plain = {cell.id for cell in grids.load(grid, registry).cells}
+    except UserError:
+        return command
+    if {cell.id for cell in plan.cells} <= plain:
+        return command
+    return f"{command}, with the options of the last run"
+
+
+# ---------------------------------------------------------------- the code as it is now
+
+
+class _Code:
+    """Tells the fingerprints of strategies' and data sets' code as it is now."""
+
+    def __init__(self, registry: Registry, plan: Plan) -> None:
+        self._registry = registry
+        self._files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
+        self._files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
+        self._known: dict[tuple[str, str], Fingerprints | None] = {}
+
+    def __call__(self, strategy: str, dataset: str) -> Fingerprints | None:
+        if (strategy, dataset) not in self._known:
+            try:
+                code = fingerprints(self._find("strategy", strategy), self._find("dataset", dataset))
+            except UserError:
+                code = None  # a plugin that is not here any more: nobody can say whether it changed
+            self._known[strategy, dataset] = code
+        return self._known[strategy, dataset]
+
+    def _find(self, kind: Kind, name: str) -> Any:
+        return self._registry.find(kind, self._files.get((kind, name), name))

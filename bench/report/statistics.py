@@ -1,0 +1,103 @@
+"""Intervals for means over seeds and for paired differences.
+
+Two kinds of error are never mixed. The statistical one, between trainings, shrinks with the number of seeds n. The
+systematic one, how far log Z of one trained model may be off, does not: a score lies in `[lower, upper]`, the means of
+both ends are taken, and Student's t widens what results.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from scipy import stats
+
+CONFIDENCE = 0.95
+
+
+@dataclass(frozen=True)
+class Value:
+    """One seed's score.
+
+    Attributes:
+        value: the estimate.
+        lower, upper: where it may lie given the interval of log Z (systematic).
+        stderr: statistical standard error: the estimator's own draws and the choice of test images.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    stderr: float
+
+    @property
+    def finite(self) -> bool:
+        """Whether a mean can be taken of it."""
+        return all(map(math.isfinite, (self.value, self.lower, self.upper, self.stderr)))
+
+
+@dataclass(frozen=True)
+class Interval:
+    """A mean and its 95 % interval.
+
+    Attributes:
+        mean: mean over seeds.
+        lower, upper: the ends; they include the systematic interval.
+        n: how many seeds.
+        basis: `seeds`: Student's t over seeds; `images`: one seed only, so the standard errors within that seed.
+    """
+
+    mean: float
+    lower: float
+    upper: float
+    n: int
+    basis: Literal["seeds", "images"]
+
+    @property
+    def excludes_zero(self) -> bool:
+        """Whether 0 is outside."""
+        return self.lower > 0 or self.upper < 0
+
+
+def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float:
+    """Return Student's t half-width of the mean of n >= 2 values: t(n-1) * sd / sqrt(n)."""
+    n = len(values)
+    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+
+
+def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Interval | None:
+    """Return the mean over seeds with its interval, or None where there is no value.
+
+    With n >= 2: `[mean(lower) - t sd / sqrt(n), mean(upper) + t sd / sqrt(n)]`. With one seed nothing is known of the
+    variation between trainings: `[lower - z stderr, upper + z stderr]`, and `basis` says so.
+    """
+    if not values:
+        return None
+    mean, lower, upper = (float(np.mean([getattr(v, end) for v in values])) for end in ("value", "lower", "upper"))
+    if len(values) == 1:
+        half = float(stats.norm.ppf((1 + confidence) / 2)) * values[0].stderr
+        return Interval(mean, lower - half, upper + half, 1, "images")
+    half = half_width([v.value for v in values], confidence)
+    return Interval(mean, lower - half, upper + half, len(values), "seeds")
+
+
+def paired(ours: Mapping[int, Value], baseline: Mapping[int, Value], confidence: float = CONFIDENCE) -> Interval | None:
+    """Return the mean difference `ours - baseline` over the seeds that both have, or None where they share none.
+
+    Per seed the difference D lies in `[D + L_A - U_B, D + U_A - L_B]`, with [L, U] how far each score may be off. The
+    same seed means the same initial networks, data order and noise, so that these cancel in D. With one seed the
+    standard errors are added as if the two were independent, which on the same images is too wide, not too narrow.
+    """
+    differences = [
+        Value(
+            ours[seed].value - baseline[seed].value,
+            ours[seed].lower - baseline[seed].upper,
+            ours[seed].upper - baseline[seed].lower,
+            math.hypot(ours[seed].stderr, baseline[seed].stderr),
+        )
+        for seed in sorted(ours.keys() & baseline.keys())
+    ]
+    return over_seeds(differences, confidence)

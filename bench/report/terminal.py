@@ -1,0 +1,114 @@
+"""Tables as text for the terminal, as wide as it is; colours and bold type only on a terminal."""
+
+from __future__ import annotations
+
+import io
+import shutil
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Literal
+
+from rich import box
+from rich.cells import cell_len
+from rich.console import Console
+from rich.padding import Padding
+from rich.table import Table as RichTable
+from rich.text import Text
+
+from bench.report.layout import Entry, Layout, layout
+from bench.report.tables import Table
+
+_WIDE = 120  # columns, where the output is no terminal and nobody says how wide it is
+_NARROW_LABEL = 18
+
+
+def text(tables: Sequence[Table], remarks: Sequence[str] = (), width: int | None = None) -> str:
+    """Return tables as text.
+
+    Args:
+        tables: printed one below the other.
+        remarks: sentences after the last one.
+        width: columns; by default those of the terminal.
+    """
+    terminal = sys.stdout.isatty()
+    width = width or shutil.get_terminal_size((_WIDE, 24)).columns
+    console = Console(
+        file=io.StringIO(), width=width, force_terminal=terminal, markup=False, emoji=False, highlight=False
+    )
+    for table in tables:
+        _print(console, table)
+    for remark in remarks:
+        console.print(Text(remark), soft_wrap=True)
+    written: str = console.file.getvalue()  # type: ignore[attr-defined]
+    return written if terminal else "\n".join(line.rstrip() for line in written.splitlines()) + "\n"
+
+
+def _print(console: Console, table: Table) -> None:
+    whole = layout(table)
+    console.print(Text(table.title, style="bold"))
+    for part in _fitting(console, whole):
+        console.print(part)
+    for letter, note in whole.footnotes:
+        console.print(Padding(Text(f"({letter}) {note}"), (0, 0, 0, 1)))
+    # commands and paths are not broken, so that they can be copied
+    for note in table.notes:
+        console.print(Text(f" {note}"), soft_wrap=not console.is_terminal)
+    console.print(Padding(Text(table.caption, style="dim"), (0, 0, 0, 1)))
+    console.print(Padding(Text(f"Records: {table.source}.", style="dim"), (0, 0, 1, 1)))
+
+
+def _fitting(console: Console, whole: Layout) -> list[RichTable]:
+    """Return the first form that fits: a line for each row, two lines, or two lines in each of two tables."""
+    for stacked in (False, True):
+        made = _made(console, whole, stacked)
+        if made:
+            return [made]
+    return [_made(console, part, stacked=True) or _table(part, True, _NARROW_LABEL) for part in whole.halves()]
+
+
+def _made(console: Console, content: Layout, stacked: bool) -> RichTable | None:
+    """Return the table with its first column as narrow as it must be, or None where it is too wide even so."""
+    labels = max((cell_len(line) for row in content.rows for line in _lines(row[0], stacked)), default=0)
+    labels = max(labels, _NARROW_LABEL)
+    made = _table(content, stacked, labels)
+    excess = console.measure(made, options=console.options.update(width=10_000)).maximum - console.width
+    if excess <= 0:
+        return made
+    return _table(content, stacked, labels - excess) if stacked and labels - excess >= _NARROW_LABEL else None
+
+
+def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
+    """Return the table; figures are never broken over lines, labels and headings may be."""
+    table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, heading in enumerate(content.headings):
+        words = [heading.text] if not stacked else heading.text.split()
+        lines = [*words, *(line for row in content.rows for line in _lines(row[index], stacked))]
+        width = max(map(cell_len, lines)) if index else labels
+        justify: Literal["left", "right"] = "right" if heading.numeric else "left"
+        table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
+    for section in content.sections:
+        for row in section:
+            first = row[0]
+            if any(cell_len(word) > labels for word in first.text.split()):
+                # broken before the bracket or at a hyphen rather than anywhere
+                first = replace(first, text="\n".join(textwrap.wrap(first.text.replace("[", " ["), labels)))
+            table.add_row(*(Text("\n").join(_text(entry, stacked)) for entry in (first, *row[1:])))
+        table.add_section()
+    return table
+
+
+def _text(entry: Entry, stacked: bool) -> list[Text]:
+    """Return an entry's lines."""
+    lines = [
+        Text(line, style=style) for line, style in zip(_lines(entry, True), ("bold" * entry.bold, "dim"), strict=False)
+    ]
+    return lines if stacked or len(lines) == 1 else [Text(" ").join(lines)]
+
+
+def _lines(entry: Entry, stacked: bool) -> list[str]:
+    """Return an entry's lines as plain text."""
+    marks = f" ({entry.marks})" if entry.marks else ""
+    lines = [f"{entry.text}{'*' if entry.bold else ''}{marks}", *([entry.below] if entry.below else [])]
+    return lines if stacked else [" ".join(lines)]
