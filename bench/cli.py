@@ -128,13 +128,14 @@ def run(
         _print_plan(found, todo)
         return
     tally: Tally | None = None
-    if todo:
-        _check_device(device)
-        folder = _data_folder(data_dir)
-        try:
+    try:
+        if todo:
+            _check_device(device)
+            folder = _data_folder(data_dir)
             found.store.check_writable()
             todo = data.verified(todo, registry, folder)
-            found.store.write_grid(found.grid.source)
+        found.store.write_grid(found.grid.source)
+        if todo:
             setup = Setup(found.grid.name, found.store.folder, registry, folder, device, provenance(device))
             number = min(jobs or (_cores() if device == "cpu" else 1), len(todo))
             click.echo(f"{_cells(len(todo))} of {len(found.standings)} to run, {number} at a time", err=True)
@@ -144,8 +145,8 @@ def run(
                 lambda job: str(found.store.log(job.cell.id, job.attempt)),
             ) as screen:
                 tally = Pool(setup, number, screen, timeout and 60 * timeout).run(todo)
-        except (StoreError, SweepError) as error:
-            raise click.exceptions.Exit(_told(str(error), 1)) from error
+    except (StoreError, SweepError) as error:
+        raise click.exceptions.Exit(_told(str(error), 1)) from error
 
     counts = survey(found.grid, found.store, registry).counts()
     if tally and tally.signal is not None:
@@ -157,7 +158,7 @@ def run(
     click.echo(summary(counts), err=True)
     for sentence in advice(counts, _command("run", without=("--retry-failed", "--stale"))):
         click.echo(sentence, err=True)
-    raise click.exceptions.Exit(1 if any(counts[status] for status in FAILED) else 0)
+    raise click.exceptions.Exit(1 if any(counts[state] for state in (*FAILED, "missing")) else 0)
 
 
 @bench.command()
@@ -191,6 +192,8 @@ def status(
         click.echo(table(found))
     counts = found.counts()
     click.echo(f"{found.grid.name} in {found.store.folder}: {summary(counts)}")
+    if found.store.grid() not in (None, found.grid.source):
+        click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
     for sentence in advice(counts, _command("run", without=("--why",))):
         click.echo(sentence)
 

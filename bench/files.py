@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
@@ -40,9 +40,10 @@ def _sync(file: IO[bytes]) -> None:
 @contextlib.contextmanager
 def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, temporary = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".part", dir=path.parent)
+    temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}.part"))
     try:
-        with os.fdopen(descriptor, "wb") as file:
+        # not mkstemp: its files are for their owner alone, and stores and caches are shared
+        with open(temporary, "xb") as file:
             yield file, temporary
     finally:
         with contextlib.suppress(FileNotFoundError):

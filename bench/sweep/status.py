@@ -10,10 +10,11 @@ from typing import Any
 from bench.grid import Cell, Grid
 from bench.plugins import Registry
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.records import FAILED, RETRIED, Job
+from bench.sweep.records import FAILED, RETRIED, STATUSES, Job
 from bench.sweep.store import Standing, Store
 
-COLUMNS = ("ok", "failed", "skipped", "stale", "running", "missing")
+STATES = ("stale", "running", "missing")
+COLUMNS = ("ok", "failed", "skipped", *STATES)
 
 
 @dataclass(frozen=True)
@@ -117,7 +118,7 @@ def explanations(found: Survey) -> Iterable[str]:
 def summary(counts: Counter[str]) -> str:
     """Return `12 cells: 10 ok, 1 crashed, 1 missing`."""
     total = counts.total()
-    parts = ", ".join(f"{count} {word}" for word, count in counts.most_common() if count)
+    parts = ", ".join(f"{counts[word]} {word}" for word in (*STATUSES, *STATES) if counts[word])
     return f"{total} {'cell' if total == 1 else 'cells'}: {parts}" if parts else "no cells"
 
 

@@ -1,0 +1,116 @@
+"""A strategy that ends in whatever way it is told to."""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+from typing import ClassVar, Literal
+
+import numpy as np
+from pydantic import Field
+
+from bench.protocol import Diverged, Metric, Run, Score, Scores, Settings, State, Stopped, Task
+
+How = Literal[
+    "ok", "nan", "skip", "diverge", "memory", "raise", "sys-exit", "killed", "segfault", "exit", "hang", "loud",
+    "long", "flaky", "write", "no-store", "objects"
+]  # fmt: skip
+
+
+class Actor(Settings):
+    """Ends as told."""
+
+    name: ClassVar[str] = ""
+
+    how: How = Field("ok", description="how to end")
+    seconds: float = Field(0.0, ge=0, description="how long `long` takes")
+    lines: int = Field(1, ge=1, description="how much `loud` prints")
+
+    def skip(self, task: Task) -> str | None:
+        return "the task is not to its\ntaste" if self.how == "skip" else None
+
+    def fit(self, task: Task, run: Run) -> State:
+        print(f"training as {self.how}, seed {run.seed}")
+        getattr(self, f"_{self.how}".replace("-", "_"), lambda *_: None)(task, run)
+        step = self._steps(run) if self.how == "long" else 4
+        return {
+            "modules": {},
+            "steps": step,
+            "curves": [{"epoch": 0, "step": np.int64(4), "metric": "bound", "value": np.float32(1.5)}],
+            "stability": {"resumed_at": float(self._resumed)},
+            "resources": {"overhead_seconds": 0.5, "peak_device_bytes": 0.0},
+        }
+
+    def evaluate(self, state: State, task: Task, run: Run) -> Scores:
+        print("scoring", file=sys.stderr)
+        value = float("nan") if self.how == "nan" else 2.0 + run.seed + float(task.splits.train[0, 0])
+        score = Score(Metric("vlb", "nats"), value, 4, "monte-carlo", 0.3, 0.4, value, value)
+        kind = object if self.how == "objects" else float
+        return Scores([score], {"samples": np.zeros((2, 2), kind)}, {"evaluate_seconds": 0.25})
+
+    # ------------------------------------------------------------ ways to end
+
+    _resumed: int = 0
+
+    def _steps(self, run: Run) -> int:
+        """Count to 100 in `seconds`, from the checkpoint, saving every step."""
+        checkpoint = run.folder / "step"
+        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
+        object.__setattr__(self, "_resumed", start)
+        for step in range(start + 1, 101):
+            time.sleep(self.seconds / 100)
+            temporary = run.folder / f"step.{os.getpid()}"
+            temporary.write_text(str(step))
+            temporary.replace(checkpoint)
+            run.progress(stage="fit", done=step, total=100, bound=float(step))
+            if run.stop_requested():
+                raise Stopped(f"at step {step}")
+        return 100
+
+    def _diverge(self, task: Task, run: Run) -> None:
+        curve = {"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}
+        raise Diverged("the loss is not finite", 3, {"gradient_max_prior": 1e9}, [curve])
+
+    def _memory(self, task: Task, run: Run) -> None:
+        raise MemoryError("no room")
+
+    def _raise(self, task: Task, run: Run) -> None:
+        run.progress(stage="fit", done=2, total=4, note="text is not shown")
+        raise ValueError("a mistake\nin the plugin")
+
+    def _sys_exit(self, task: Task, run: Run) -> None:
+        sys.exit(3)
+
+    def _killed(self, task: Task, run: Run) -> None:
+        run.progress(stage="fit", done=2, total=4)
+        os.kill(os.getpid(), signal.SIGKILL)
+
+    def _segfault(self, task: Task, run: Run) -> None:
+        ctypes.string_at(0)
+
+    def _exit(self, task: Task, run: Run) -> None:
+        os._exit(7)
+
+    def _hang(self, task: Task, run: Run) -> None:
+        time.sleep(1000)
+
+    def _loud(self, task: Task, run: Run) -> None:
+        for line in range(self.lines):
+            os.write(1, f"{line:07} {'x' * 91}\n".encode())  # past Python's own streams, as a library would
+
+    def _flaky(self, task: Task, run: Run) -> None:
+        seen = run.folder / "seen"
+        if not seen.exists():
+            seen.touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    def _write(self, task: Task, run: Run) -> None:
+        np.add(task.splits.train, 1, out=task.splits.train)  # its own copy: no later cell may see this
+
+    def _no_store(self, task: Task, run: Run) -> None:
+        cell = run.folder.parent
+        cell.rename(cell.with_name("moved"))
+        cell.write_text("a file stands where the cell's folder was")
