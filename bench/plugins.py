@@ -155,6 +155,11 @@ class Plugin:
                     raise PluginError(
                         f'{self.file}: the field "{field}" of {cls.__name__} shadows {shadowed}; rename it'
                     )
+        try:
+            options(cls)
+        except Exception as error:  # whatever a plugin's own types and default factories raise
+            reason = _reason(error, self.file)
+            raise PluginError(f"{self.file}: the fields of {cls.__name__} cannot be described: {reason}") from error
         return cls
 
 
@@ -164,7 +169,10 @@ def _reason(error: BaseException, file: Path) -> str:
     if isinstance(error, SyntaxError):
         message, line = error.msg, error.lineno
     else:
-        message, line = " ".join(str(error).split()), lines[-1] if lines else None
+        message, line = (
+            " ".join(str(error).partition("For further information")[0].split()),
+            lines[-1] if lines else None,
+        )
     message = message if len(message) <= 300 else f"{message[:297]}..."
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' (line {line})' if line else ''}"
 
@@ -182,7 +190,14 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
         PluginError: the plugin does not load.
         UserError: `WHERE: strategy.NAME.KEY = VALUE is not allowed; it must be ...`.
     """
-    return validated(plugin.load(), values, where, f"{plugin.kind}.{plugin.name}")
+    cls, prefix = plugin.load(), f"{plugin.kind}.{plugin.name}"
+    try:
+        return validated(cls, values, where, prefix)
+    except UserError:
+        raise
+    except Exception as error:  # whatever a plugin's own validators raise
+        writer = where(prefix) if callable(where) else where
+        raise PluginError(f"{writer}: {prefix}: {plugin.file} fails: {_reason(error, plugin.file)}") from error
 
 
 # ---------------------------------------------------------------- descriptions
@@ -218,8 +233,6 @@ def _described(plugin: Plugin) -> Description:
         )
     except UserError as error:
         return Description(*place, error=str(error))
-    except Exception as error:  # whatever a plugin's own types and default factories raise
-        return Description(*place, error=f"{plugin.file} cannot be described: {_reason(error, plugin.file)}")
     if cached is not None:
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached) as file:
@@ -233,12 +246,10 @@ def _summary(cls: type) -> str:
 
 
 def _cache_file(plugin: Plugin) -> Path | None:
-    """Return where the description of this source lies, given this way of describing; None where it has no source."""
+    """Return where the description of this source by this bench lies; None where it has no source."""
     try:
-        sources = (
-            plugin.file.read_bytes(),
-            *(Path(str(part)).read_bytes() for part in (__file__, inspect.getfile(options))),
-        )
+        # bench's own modules, too: they give the base classes their fields, and the words
+        sources = [file.read_bytes() for file in (plugin.file, *sorted(Path(__file__).parent.glob("*.py")))]
     except OSError:
         return None
     digest = hashlib.sha256(b"\0".join(sources) + plugin.kind.encode()).hexdigest()

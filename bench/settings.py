@@ -6,12 +6,13 @@ Types and bounds are read from the model's JSON schema, so that whatever pydanti
 from __future__ import annotations
 
 import difflib
+import functools
 import itertools
 import json
 import types
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -62,6 +63,11 @@ _BOUNDS = {
 }
 
 
+@functools.cache
+def _schema(model: type[BaseModel]) -> dict[str, Any]:
+    return model.model_json_schema()
+
+
 @dataclass(frozen=True)
 class Shape:
     """A place in a settings model: a field, a table or an item of a list; read from the model's JSON schema."""
@@ -72,7 +78,7 @@ class Shape:
     @classmethod
     def of(cls, model: type[BaseModel]) -> Shape:
         """Return the shape of a whole model."""
-        schema = model.model_json_schema()
+        schema = _schema(model)
         return cls(schema, schema.get("$defs", {}))
 
     def _members(self, node: Mapping[str, Any] | None = None) -> Iterator[Mapping[str, Any]]:
@@ -188,6 +194,7 @@ class Option:
     search: dict[str, Any] | None
 
 
+@functools.cache
 def options(model: type[BaseModel]) -> tuple[Option, ...]:
     """Return the fields of a model in their order; those of a nested settings model follow in its place."""
     return tuple(_options(model, "", {}))
@@ -205,7 +212,7 @@ def _options(model: type[BaseModel], prefix: str, defaults: Mapping[str, Any]) -
             continue
         place = shape.at(key)
         assert place is not None, "every field is in its model's schema"
-        search = next((asdict(item) for item in field.metadata if isinstance(item, Search)), None)
+        search = next((to_jsonable_python(item) for item in field.metadata if isinstance(item, Search)), None)
         yield Option(f"{prefix}{key}", place.type, default, required, place.bounds, field.description or "", search)
 
 

@@ -19,7 +19,19 @@ from bench.plugins import Plugin, PluginError
 __all__ = ["Fingerprints", "fingerprints"]
 
 # what carries cells out, shows and reports them; a new module counts unless it is named here
-OPERATIONS = ("__main__", "cli", "grid", "grids", "plugins", "report", "settings", "sweep", "tuning", "_builtin")
+OPERATIONS = (
+    "__main__",
+    "cli",
+    "grid",
+    "grids",
+    "listing",
+    "plugins",
+    "report",
+    "settings",
+    "sweep",
+    "tuning",
+    "_builtin",
+)
 NOT_FIT = ("estimators",)
 NOT_EVALUATE = ("training", "objectives")
 
