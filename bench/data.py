@@ -19,7 +19,6 @@ from bench.protocol import DataError, Noise, Settings, Splits, UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import torch
     from torch import Tensor
 
 __all__ = ["Binarised", "Dataset", "binarise", "fetch", "read_idx", "split"]
@@ -64,7 +63,9 @@ class Dataset(Settings):
         The noise is keyed to the data set's name and version alone and drawn on the CPU, so that its bits are the same
         on every device; the result, `(N, D)` float, lies on the device of `x`. Scores of two cells are then paired.
         """
-        return self.prepare(x.cpu(), _Fixed(f"{self.name}/{self.version}")).to(x.device)
+        from bench.training import stream
+
+        return self.prepare(x.cpu(), stream(0, f"fixed/{self.name}/{self.version}")).to(x.device)
 
 
 class Binarised(Dataset):
@@ -96,42 +97,6 @@ def binarise(x: Tensor, white: int, noise: Noise) -> Tensor:
     flat = x.flatten(1)
     # a uniform draw lies in [0, 1): 0 is never white and `white` always
     return (noise.uniform(*flat.shape) < flat.float() / white).float()
-
-
-class _Fixed:
-    """Noise on the CPU that depends on a key alone; it goes on from draw to draw."""
-
-    device = "cpu"
-
-    def __init__(self, key: str) -> None:
-        import torch
-
-        # torch's CPU generator uses the low 32 bits of its seed
-        seed = int.from_bytes(hashlib.sha256(f"fixed/{key}".encode()).digest()[-4:], "big")
-        self.generator: torch.Generator = torch.Generator("cpu").manual_seed(seed)
-
-    def normal(self, *shape: int) -> Tensor:
-        import torch
-
-        return torch.randn(shape, generator=self.generator, dtype=torch.float32)
-
-    def uniform(self, *shape: int) -> Tensor:
-        import torch
-
-        return torch.rand(shape, generator=self.generator, dtype=torch.float32)
-
-    def rademacher(self, *shape: int) -> Tensor:
-        return self.integers(2, *shape).float() * 2 - 1
-
-    def integers(self, high: int, *shape: int) -> Tensor:
-        import torch
-
-        return torch.randint(high, shape, generator=self.generator)
-
-    def permutation(self, n: int) -> Tensor:
-        import torch
-
-        return torch.randperm(n, generator=self.generator)
 
 
 # ---------------------------------------------------------------- splits

@@ -289,7 +289,7 @@ class Strategy(Protocol):
 class Prior(Protocol):
     """A density over z, `(..., d)`: normalised (`energy` is `-log_prob`) or not, always with `sample`."""
 
-    normalised: bool
+    normalised: ClassVar[bool]
 
     def energy(self, z: Tensor) -> Tensor:
         """Return E(z), `(...)`: minus the log density up to log Z, which is 0 where `normalised`."""

@@ -7,11 +7,12 @@ A strategy that brings a new prior overrides `prior`; one that brings a new way 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.protocol import Budget, Noise, Optimiser, Run, Scores, Search, Settings, State, Task
+from bench.protocol import Ais, Budget, Noise, Optimiser, Run, Scores, Search, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 WATCHED = 1024  # training items on which an epoch's figures are measured
 LATENTS = 10_000  # training items whose posterior samples give log Z's estimators the moments of q(z)
+QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 SHOWN = 64  # samples kept beside the record
 
 
@@ -114,8 +116,8 @@ class Strategy(Settings):
         with guarded(run.device):
             model = self.model(task, run)
             optimisers = {group: self.optimiser(group, task.budget) for group in self.reach}
-            watched = _Watched(task, run)
-            state = Loop(task, run, model, self.losses, self.reach, optimisers, watched).train()
+            watch = partial(_watch, task, run)
+            state = Loop(task, run, model, self.losses, self.reach, optimisers, watch).train()
             if not model.prior.normalised:
                 noise = stream(run.seed, "prior", -2, run.device)
                 state["stability"] |= energy_gap(model.prior, state["stability"]["energy_posterior"], noise)
@@ -139,7 +141,7 @@ class Strategy(Settings):
                 module.load_state_dict(state["modules"][group])
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
-            latents = _latents(model, task, LATENTS, noise_for("latents"))
+            _, latents = _latents(model, task, LATENTS, noise_for("latents"))
             scores = estimators.score(model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress)
             drawn = self.draws(model, SHOWN, noise_for("samples"))
             samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
@@ -206,29 +208,28 @@ class EnergyStrategy(Strategy):
         return {"prior": prior.sample(n, noise), f"{chosen.kind}-{chosen.steps}": z}
 
 
-def _latents(model: Model, task: Task, n: int, noise: Noise) -> Tensor:
-    """Return posterior samples of the first `n` training items, `(n, d)`."""
+def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:
+    """Return the posteriors of the first `n` training items and a sample of each, `(n, d)`."""
     import torch
 
     items = torch.from_numpy(task.splits.train[:n]).to(noise.device)
     posterior: Posterior = model.vae.encoder(task.dataset.prepare(items, noise))
-    return posterior.sample(noise.normal(*posterior.mean.shape))
+    return posterior, posterior.sample(noise.normal(*posterior.mean.shape))
 
 
-class _Watched:
-    """Figures at the end of an epoch, always of the same training items with the same noise."""
+def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
+    """Return figures of the end of an epoch, always of the same training items with the same noise."""
+    import torch
 
-    def __init__(self, task: Task, run: Run) -> None:
-        self.task, self.run = task, run
+    from bench import estimators
+    from bench.training import measure, stream
 
-    def __call__(self, model: Model) -> dict[str, float]:
-        import torch
+    def noise_for(name: str) -> Noise:
+        return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)
 
-        from bench.training import measure, stream
-
-        noise = stream(self.run.seed, "evaluate", 0, self.run.device)
-        with torch.no_grad():
-            items = torch.from_numpy(self.task.splits.train[:WATCHED]).to(self.run.device)
-            posterior = model.vae.encoder(self.task.dataset.prepare(items, noise))
-            z = posterior.sample(noise.normal(*posterior.mean.shape))
-            return measure(model.prior, posterior, z)
+    with torch.no_grad():
+        posterior, z = _latents(model, task, WATCHED, noise_for("latents"))
+        figures = measure(model.prior, posterior, z)
+        if not model.prior.normalised:
+            figures["log_z"] = estimators.log_partition(model.prior, z, QUICK, noise_for).value
+    return figures

@@ -5,8 +5,10 @@ from typing import TYPE_CHECKING
 from bench.lazy import members
 
 if TYPE_CHECKING:
+    from bench.estimators.partition import log_partition
     from bench.estimators.scoring import score
 
-__all__ = ["score"]
+__all__ = ["log_partition", "score"]
 
-__getattr__ = members(__name__, {"score": "scoring"})  # a module of the same name would hide it
+# a module of the same name would hide the function
+__getattr__ = members(__name__, {"log_partition": "partition", "score": "scoring"})

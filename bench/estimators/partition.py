@@ -42,7 +42,7 @@ from bench.protocol import Ais, Noise, Prior, UserError
 
 QUANTILE = 2.24  # two-sided 97.5 %: with two estimates, the union covers 99.5 % or more
 DISAGREEMENT = 3.0
-QUADRATURE_TOLERANCE = 1e-3
+QUADRATURE_TOLERANCE = 1e-2
 _SETTLING = 20  # Gibbs sweeps between resampling and the reverse chains
 _ANCHORS = 1000
 

@@ -17,7 +17,7 @@ def key(seed: int, name: str, step: int = 0) -> int:
 
 
 class Stream:
-    """A `protocol.Noise` on one device, for one (seed, name) and one step at a time."""
+    """A `protocol.Noise` on one device, for one (seed, name) and one step at a time; its floats are float32."""
 
     def __init__(self, seed: int, name: str, device: torch.device | str = "cpu") -> None:
         self.seed, self.name, self.device = seed, name, torch.device(device)
@@ -31,16 +31,16 @@ class Stream:
 
     def normal(self, *shape: int) -> Tensor:
         """Return independent N(0, 1) draws of `shape`."""
-        return torch.randn(shape, generator=self._generator, device=self.device)
+        return torch.randn(shape, generator=self._generator, device=self.device, dtype=torch.float32)
 
     def uniform(self, *shape: int) -> Tensor:
         """Return independent U[0, 1) draws of `shape`."""
-        return torch.rand(shape, generator=self._generator, device=self.device)
+        return torch.rand(shape, generator=self._generator, device=self.device, dtype=torch.float32)
 
     def rademacher(self, *shape: int) -> Tensor:
         """Return independent draws of -1 or +1 of `shape`, float."""
         bits = torch.randint(2, shape, generator=self._generator, device=self.device)
-        return bits.mul_(2).sub_(1).to(torch.get_default_dtype())
+        return bits.mul_(2).sub_(1).float()
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return independent integers of 0 .. high - 1 of `shape`, int64."""

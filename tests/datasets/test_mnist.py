@@ -81,7 +81,7 @@ def test_the_fixed_test_bits_are_known_and_fair(splits: Splits) -> None:
     assert abs((bits.double() - p).sum().item()) < 4 * (p * (1 - p)).sum().sqrt().item()
     assert (
         hashlib.sha256(np.packbits(bits.numpy().astype(bool)).tobytes()).hexdigest()
-        == "40778f93b5d48274d2016dfef5ecb7f02096f26f8c5782092141605efed4c9b2"
+        == "97d422bdecbb7d69897d332ffc175628430d81d89df52fc5e1e62fb4241186bb"
     )
 
 

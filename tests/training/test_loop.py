@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import multiprocessing
 import os
 import signal
@@ -129,7 +130,9 @@ def _carry_out(name: str, hyper: dict[str, Any], settings: Any, folder: Path, di
     run = Run(0, "cpu", folder, stop_requested=count_and_die)
     plugin: Any = Registry().find("strategy", name).load()(**hyper)
     state = plugin.fit(task, run)
-    pipe.send((state, plugin.evaluate(state, task, run)))
+    saved = io.BytesIO()  # a tensor sent as such would go with this process
+    torch.save(state, saved)
+    pipe.send((saved.getvalue(), plugin.evaluate(state, task, run)))
 
 
 def carry_out(
@@ -144,7 +147,8 @@ def carry_out(
     process.start()
     sender.close()
     try:
-        return receiver.recv()  # type: ignore[no-any-return]
+        saved, scores = receiver.recv()
+        return torch.load(io.BytesIO(saved), weights_only=True), scores
     except EOFError:
         process.join()
         assert process.exitcode is not None
