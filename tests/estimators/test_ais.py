@@ -1,0 +1,383 @@
+"""AIS of a GRBM's log Z, checked against enumeration: unbiased, covered by its interval, and never silently wrong."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.estimators import ais, exact, modes, partition
+from bench.estimators.whitened import Whitened
+from bench.objectives import exact as exact_score_matching
+from bench.priors import GRBM, Density
+from bench.protocol import Ais, Noise, UserError
+from bench.training.streams import stream
+
+
+def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:
+    """Return a GRBM with random weights of standard deviation `scale` and modes of comparable mass.
+
+    With b = -||W_j||^2/2 every unit costs what it gains; otherwise one of the 2^H modes has all the mass.
+    """
+    generator = torch.Generator().manual_seed(seed)
+    grbm = GRBM(visible, hidden)
+    grbm.weight.data = scale * torch.randn(visible, hidden, generator=generator)
+    grbm.mu.data = torch.randn(visible, generator=generator)
+    grbm.log_var.data = 0.3 * torch.randn(visible, generator=generator)
+    precision = 1 / grbm.var.detach()
+    weight = grbm.weight.data
+    grbm.bias.data = -weight.T @ (precision * grbm.mu.data) - 0.5 * precision @ weight.square()
+    return grbm
+
+
+def two_islands(distance: float, share: float) -> GRBM:
+    """Return a GRBM of which `share` of the mass lies `distance` standard deviations from the rest, behind one unit."""
+    grbm = coupled(16, 8, seed=0, scale=0.2)
+    direction = torch.zeros(16)
+    direction[0] = distance
+    grbm.mu.data.zero_()
+    grbm.log_var.data.zero_()
+    grbm.weight.data[:, 0] = direction
+    grbm.weight.data[0, 1:] = 0
+    grbm.bias.data = -0.5 * grbm.weight.data.square().sum(0)
+    grbm.bias.data[0] += math.log(share / (1 - share))
+    return grbm
+
+
+def noises(seed: int) -> Callable[[str], Noise]:
+    return lambda name: stream(seed, name)
+
+
+def bases(grbm: GRBM, z: Tensor) -> dict[str, ais.Base]:
+    model = Whitened.of(grbm)
+    return {"posterior": ais.Base.from_samples(model, z), "uniform": ais.Base.uniform_hidden(model)}
+
+
+def mean_ratio(log_weights: Tensor, log_z: float) -> tuple[float, float]:
+    """Return the mean of exp(log_weights - log_z) and its standard error."""
+    ratio = torch.exp(log_weights - log_z)
+    return float(ratio.mean()), float(ratio.std() / len(ratio) ** 0.5)
+
+
+def standard_errors_from(expected: float, found: tuple[float, float]) -> float:
+    return abs(found[0] - expected) / found[1]
+
+
+# ---------------------------------------------------------------- the chains
+
+
+@pytest.mark.parametrize("name", ["posterior", "uniform"])
+@pytest.mark.parametrize("temperatures", [1, 2, 10])
+def test_forward_weights_are_unbiased_for_z_however_few_the_temperatures(name: str, temperatures: int) -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    base = bases(grbm, exact.sample(grbm, 500, stream(0, "latents")))[name]
+    log_weights, _ = ais.forward(base, temperatures, 20_000, stream(0, "forward"))
+    assert standard_errors_from(1, mean_ratio(log_weights, exact.enumerate_log_z(grbm))) < 3
+
+
+@pytest.mark.parametrize("name", ["posterior", "uniform"])
+@pytest.mark.parametrize("temperatures", [2, 10])
+def test_reverse_weights_from_exact_starts_are_unbiased_for_one_over_z(name: str, temperatures: int) -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    base = bases(grbm, exact.sample(grbm, 500, stream(0, "latents")))[name]
+    y = Whitened.of(grbm).whiten(exact.sample(grbm, 20_000, stream(0, "starts")))
+    log_weights = ais.reverse(base, temperatures, y, stream(0, "reverse"))
+    assert standard_errors_from(1, mean_ratio(log_weights, -exact.enumerate_log_z(grbm))) < 3
+
+
+def test_chains_end_in_the_model() -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    truth = Whitened.of(grbm).whiten(exact.sample(grbm, 20_000, stream(0, "truth")))
+    _, y = ais.forward(bases(grbm, torch.randn(500, 6))["uniform"], 200, 20_000, stream(0, "forward"))
+    spread = (y.std(0) ** 2 / len(y) + truth.std(0) ** 2 / len(truth)).sqrt()
+    assert ((y.mean(0) - truth.mean(0)).abs() < 4 * spread).all()
+
+
+def test_a_gaussian_model_is_its_own_base_and_every_weight_is_z() -> None:
+    grbm = GRBM(5, 4)
+    grbm.weight.data.zero_()
+    grbm.log_var.data = torch.linspace(-1, 1, 5)
+    log_weights, _ = ais.forward(bases(grbm, torch.randn(9, 5))["uniform"], 7, 50, stream(0, "forward"))
+    assert log_weights == pytest.approx(exact.enumerate_log_z(grbm), abs=1e-10)
+
+
+def test_the_uniform_base_has_the_moments_of_the_model_under_uniform_hidden_units() -> None:
+    grbm = coupled(3, 4, seed=2, scale=1.0)
+    model = Whitened.of(grbm)
+    h = exact.states(torch.arange(16), 4)
+    z = model.colour(model.draw_visible(h.repeat(5000, 1), stream(0, "given h")))
+    base = ais.Base.uniform_hidden(model)
+    drawn = model.colour(base.draw(80_000, stream(0, "base")) @ base.rotation.T)
+    for one, other in ((drawn, z), (drawn.square(), z.square()), (drawn * drawn.roll(1, 1), z * z.roll(1, 1))):
+        spread = ((one.var(0) + other.var(0)) / len(z)).sqrt()
+        assert ((one.mean(0) - other.mean(0)).abs() < 4 * spread).all()
+
+
+@pytest.mark.parametrize("samples", ["equal", "fewer than dimensions"])
+def test_degenerate_samples_still_make_a_base(samples: str) -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    z = torch.zeros(9, 6) if samples == "equal" else torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
+    log_weights, _ = ais.forward(bases(grbm, z)["posterior"], 100, 2000, stream(0, "forward"))
+    assert standard_errors_from(1, mean_ratio(log_weights, exact.enumerate_log_z(grbm))) < 3
+
+
+# ---------------------------------------------------------------- the floor
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_the_floor_is_never_above_log_z(seed: int) -> None:
+    grbm = coupled(20, 14, seed, scale=(0.1, 0.5, 1.0)[seed % 3])
+    assert modes.floor(Whitened.of(grbm), stream(seed, "modes")) <= exact.enumerate_log_z(grbm) + 1e-9
+
+
+def test_the_floor_is_log_z_where_every_hidden_state_is_visited() -> None:
+    grbm = coupled(6, 4, seed=1, scale=0.4)
+    assert modes.floor(Whitened.of(grbm), stream(0, "modes")) == pytest.approx(exact.enumerate_log_z(grbm), abs=1e-9)
+
+
+def test_the_floor_counts_islands_between_which_gibbs_does_not_move() -> None:
+    grbm = two_islands(distance=30.0, share=0.75)
+    log_z = exact.enumerate_log_z(grbm)
+    assert log_z - 0.01 < modes.floor(Whitened.of(grbm), stream(0, "modes")) <= log_z + 1e-9
+
+
+def test_the_climb_ends_where_no_single_flip_gains() -> None:
+    model = Whitened.of(coupled(20, 10, seed=3, scale=1.0))
+    peaks = modes.ascend(model, modes.starts(model, stream(0, "modes")))
+    flipped = (peaks[:, None] - torch.eye(10).double()).abs().flatten(0, 1)
+    assert (model.log_mass(flipped).reshape(-1, 10) <= model.log_mass(peaks)[:, None] + 1e-6).all()
+
+
+# ---------------------------------------------------------------- the interval
+
+
+def estimate(name: str, value: float, stderr: float = 0.01, ess: float = 190) -> partition.Estimate:
+    return partition.Estimate(name, value, stderr, ess, 200)
+
+
+def combined(*changed: partition.Estimate, floor: float = 0.0) -> partition.LogZ:
+    """Return the combination of four estimates of 10, some of them changed."""
+    names = ("forward_posterior", "forward_uniform", "reverse_posterior", "reverse_uniform")
+    estimates = {name: estimate(name, 10.0) for name in names} | {each.name: each for each in changed}
+    return partition.combine(list(estimates.values()), partition.Estimate("pooled", 10.0, 0.007, 380, 400), floor, {})
+
+
+def test_an_estimate_is_the_log_mean_weight_with_the_delta_method_s_error() -> None:
+    log_weights = torch.tensor([0.3, 1.2, -0.4, 0.9, 0.1], dtype=torch.float64) + 500
+    weights = np.exp(log_weights.numpy() - 500)
+    found = partition.Estimate.of("forward", log_weights)
+    assert found.value == pytest.approx(500 + math.log(weights.mean()), abs=1e-12)
+    assert found.stderr == pytest.approx(weights.std(ddof=1) / weights.mean() / 5**0.5, rel=1e-9)
+    assert found.ess == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
+
+
+def test_the_interval_is_the_union_over_both_bases_and_not_over_reverse_chains() -> None:
+    result = combined(estimate("forward_uniform", 10.03, 0.02), estimate("reverse_uniform", 10.08, 0.02))
+    assert not result.unreliable
+    assert (result.lower, result.upper) == pytest.approx((10 - 2.24 * 0.01, 10.03 + 2.24 * 0.02))
+
+
+@pytest.mark.parametrize("name", ["forward_posterior", "forward_uniform", "reverse_posterior", "reverse_uniform"])
+def test_a_small_effective_sample_size_is_unreliable(name: str) -> None:
+    assert combined(estimate(name, 10.0, ess=99)).unreliable == f"{name} has an effective sample size of 99 of 200"
+    assert not combined(estimate(name, 10.0, ess=100)).unreliable
+
+
+def test_bases_that_disagree_are_unreliable() -> None:
+    # both directions of the second base agree with each other
+    changed = estimate("forward_uniform", 10.05), estimate("reverse_uniform", 10.05)
+    assert (
+        combined(*changed).unreliable == "forward_posterior (10.000) and forward_uniform (10.050) disagree"
+    )  # 3 joint standard errors: .042
+
+
+@pytest.mark.parametrize("value", [9.95, 10.05])
+def test_directions_that_disagree_are_unreliable(value: float) -> None:
+    reason = combined(estimate("reverse_uniform", value)).unreliable
+    assert reason == f"forward_uniform (10.000) and reverse_uniform ({value:.3f}) disagree"
+
+
+def test_an_estimate_below_the_floor_is_unreliable_and_no_part_of_the_interval_stays_there() -> None:
+    result = combined(floor=10.5)
+    assert "forward_posterior (10.000) is below the floor (10.500)" in result.unreliable
+    assert (result.value, result.lower, result.upper) == (10.5, 10.5, 10.5)
+
+
+def test_a_floor_within_the_error_only_cuts_the_interval() -> None:
+    result = combined(floor=9.99)
+    assert not result.unreliable
+    assert (result.lower, result.upper) == pytest.approx((9.99, 10 + 2.24 * 0.01))
+
+
+# ---------------------------------------------------------------- log Z as a whole
+
+
+def wrong(result: partition.LogZ, truth: float) -> bool:
+    return not result.lower <= truth <= result.upper
+
+
+def test_more_repeats_pool_into_one_estimate() -> None:
+    grbm = coupled(64, 16, seed=1, scale=0.2)
+    latents = exact.sample(grbm, 500, stream(0, "latents"))
+    result = partition.anneal(grbm, latents, Ais(temperatures=20, chains=50, repeats=3), noises(0))
+    assert result.n == 300
+    assert result.arrays["ais_forward_uniform"].shape == (3, 50)
+    weights = np.concatenate([result.arrays[f"ais_forward_{base}"].ravel() for base in ("posterior", "uniform")])
+    assert result.value == pytest.approx(np.log(np.exp(weights - 60).mean()) + 60, abs=1e-9)
+    runs = result.arrays["ais_forward_uniform"]
+    assert len(np.unique(runs)) == runs.size  # independent runs, not the same one thrice
+
+
+def test_the_same_streams_give_the_same_interval() -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    latents = exact.sample(grbm, 500, stream(0, "latents"))
+    settings = Ais(temperatures=20, chains=50)
+    first, second, other = (partition.anneal(grbm, latents, settings, noises(seed)) for seed in (0, 0, 1))
+    assert (first.value, first.lower, first.upper) == (second.value, second.lower, second.upper)
+    assert first.value != other.value
+
+
+def test_progress_counts_every_step_of_every_chain() -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    settings = Ais(temperatures=7, chains=11, repeats=2)
+    steps: list[int] = []
+    partition.anneal(grbm, torch.randn(50, 6), settings, noises(0), steps.append)
+    assert sum(steps) == partition.chain_steps(settings)
+
+
+def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
+    grbm = two_islands(distance=10.0, share=0.75)
+    z = exact.sample(grbm, 5000, stream(0, "latents"))
+    latents = z[z[:, 0] < 5]  # the posterior covers one island
+    truth = exact.enumerate_log_z(grbm)
+    result = partition.anneal(grbm, latents, Ais(), noises(0))
+    posterior, uniform = result.arrays["ais_estimates"][:2, 0]
+    assert posterior < truth - 1  # ln .25 = -1.39, with nothing in this base's own weights to show for it
+    assert abs(uniform - truth) < 0.2
+    assert result.unreliable
+    assert not wrong(result, truth)
+
+
+SEEDS = {0.8: range(25), 1.2: range(100, 125)}
+
+
+def check_strongly_coupled(scale: float, seed: int) -> tuple[bool, bool]:
+    """Return whether log Z lies outside the interval, and whether the interval is called unreliable."""
+    grbm = coupled(64, 16, seed, scale)
+    latents = exact.sample(grbm, 1000, stream(seed, "latents"))
+    result = partition.anneal(grbm, latents, Ais(), noises(seed))
+    return wrong(result, exact.enumerate_log_z(grbm)), bool(result.unreliable)
+
+
+@pytest.mark.parametrize(("scale", "seed"), [(0.8, 0), (1.2, 100)])
+def test_strongly_coupled_models_are_not_silently_wrong(scale: float, seed: int) -> None:
+    outside, unreliable = check_strongly_coupled(scale, seed)
+    assert not outside or unreliable
+
+
+@pytest.mark.slow
+def test_none_of_fifty_strongly_coupled_models_is_silently_wrong() -> None:
+    results = [check_strongly_coupled(scale, seed) for scale, seeds in SEEDS.items() for seed in seeds]
+    silent = sum(outside and not unreliable for outside, unreliable in results)
+    print(f"outside: {sum(r[0] for r in results)}, unreliable: {sum(r[1] for r in results)}, silent: {silent}")
+    assert silent == 0
+
+
+def trained(objective: str) -> tuple[GRBM, Tensor]:
+    """Return a GRBM with 64 visible and 16 hidden units, trained on a mixture of ten Gaussians, and the data."""
+    generator = torch.Generator().manual_seed(0)
+    centres = 0.7 * torch.randn(10, 64, generator=generator)
+    z = centres[torch.randint(10, (5000,), generator=generator)] + 0.7 * torch.randn(5000, 64, generator=generator)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        grbm = GRBM(64, 16)
+    h = exact.states(torch.arange(2**16), 16).float()
+    optimiser = torch.optim.Adam(grbm.parameters(), lr=1e-2)
+    for _ in range(400):
+        batch = z[torch.randint(5000, (256,), generator=generator)]
+        if objective == "score matching":
+            loss = exact_score_matching(grbm, batch)
+        else:
+            scaled = grbm.weight / grbm.var[:, None]
+            quadratic = 0.5 * ((h @ (grbm.weight.T @ scaled)) * h).sum(1)
+            log_z = torch.logsumexp(h @ (grbm.bias + scaled.T @ grbm.mu) + quadratic, 0)
+            loss = grbm.energy(batch).mean() + log_z + 0.5 * grbm.var.log().sum()
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+    return grbm, z
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+@pytest.mark.parametrize("objective", ["score matching", "maximum likelihood"])
+def test_trained_models_are_within_a_tenth_of_a_nat_and_covered(objective: str) -> None:
+    grbm, z = trained(objective)
+    truth = exact.enumerate_log_z(grbm)
+    results = [partition.anneal(grbm, z, Ais(temperatures=1000, chains=200), noises(seed)) for seed in range(100)]
+    errors = np.array([abs(result.value - truth) for result in results])
+    covered = sum(not wrong(result, truth) for result in results)
+    unreliable = sum(bool(result.unreliable) for result in results)
+    print(f"{objective}: covered {covered}, largest error {errors.max():.4f}, unreliable {unreliable}")
+    assert errors.max() < 0.1
+    assert covered >= 95
+    assert unreliable <= 5  # an alarm that rings for good models is no alarm
+
+
+# ---------------------------------------------------------------- which route
+
+
+def test_a_small_grbm_is_enumerated_and_a_large_one_annealed() -> None:
+    assert partition.route(GRBM(64, 20), 64) == "exact-enumeration"
+    assert partition.route(GRBM(64, 21), 64) == "ais"
+
+
+def test_a_large_grbm_in_two_dimensions_is_integrated() -> None:
+    grbm = coupled(2, 24, seed=0, scale=0.3)
+    result = partition.log_partition(grbm, torch.randn(50, 2), Ais(), noises(0))
+    assert result.estimator == "quadrature"
+    assert not result.unreliable
+    annealed = partition.anneal(grbm, torch.randn(50, 2), Ais(), noises(0))
+    assert not annealed.unreliable
+    assert annealed.lower < result.value < annealed.upper
+
+
+def test_enumeration_has_no_interval() -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    result = partition.log_partition(grbm, torch.randn(50, 6), Ais(), noises(0))
+    assert result.lower == result.value == result.upper == exact.enumerate_log_z(grbm)
+    assert (result.estimator, result.stderr) == ("exact-enumeration", 0)
+
+
+class Ridge(Density):
+    """exp(-|z|): an energy with a kink, unlike a GRBM."""
+
+    def energy(self, z: Tensor) -> Tensor:
+        return z.abs().sum(-1)
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        return noise.normal(n, 2)
+
+
+def test_any_energy_in_two_dimensions_is_integrated() -> None:
+    result = partition.log_partition(Ridge(), torch.randn(50, 2), Ais(), noises(0))
+    assert result.estimator == "quadrature"
+    assert result.lower < math.log(4) < result.upper
+    assert not result.unreliable
+
+
+def test_an_energy_without_a_route_is_a_user_s_mistake() -> None:
+    with pytest.raises(
+        UserError, match="log Z of the prior Ridge cannot be estimated in 3 dimensions: allowed are a GRBM"
+    ):
+        partition.log_partition(Ridge(), torch.randn(50, 3), Ais(), noises(0))
+
+
+@pytest.mark.parametrize("latents", [torch.zeros(1, 6), torch.full((5, 6), math.nan)])
+def test_latents_must_be_finite_and_more_than_one(latents: Tensor) -> None:
+    with pytest.raises(ArithmeticError, match="two or more finite latents"):
+        partition.log_partition(coupled(6, 5, seed=1, scale=0.4), latents, Ais(), noises(0))

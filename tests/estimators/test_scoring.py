@@ -1,0 +1,284 @@
+"""The one face of scoring, on models whose likelihood is known."""
+
+from __future__ import annotations
+
+import math
+import subprocess
+import sys
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from bench import estimators
+from bench.estimators import exact, scoring
+from bench.estimators.whitened import Whitened
+from bench.priors import GRBM, Density, StandardNormal
+from bench.protocol import Ais, Evaluation, Noise, Score, Scores, UserError
+from bench.training.streams import stream
+from bench.vae import VAE, Decoder, Encoder, Gaussian
+
+LATENT, DATA, NOISE = 4, 6, 0.5
+
+
+def grbm(hidden: int, latent: int = LATENT) -> GRBM:
+    """Return a GRBM with random parameters."""
+    generator = torch.Generator().manual_seed(hidden)
+    prior = GRBM(latent, hidden).double()
+    prior.weight.data = 0.5 * torch.randn(latent, hidden, generator=generator, dtype=torch.float64) / hidden**0.5
+    prior.mu.data = 0.3 * torch.randn(latent, generator=generator, dtype=torch.float64)
+    prior.bias.data = torch.randn(hidden, generator=generator, dtype=torch.float64)
+    prior.log_var.data = 0.3 * torch.randn(latent, generator=generator, dtype=torch.float64)
+    return prior
+
+
+def linear_vae(latent: int = LATENT) -> VAE:
+    """Return x|z ~ N(Az + c, s^2 I) with q(z|x) = N(0, 1.5^2 I): a bad posterior, for every prior here."""
+    generator = torch.Generator().manual_seed(0)
+    encoder, decoder = nn.Linear(DATA, 2 * latent), nn.Linear(latent, DATA)
+    encoder.weight.data = torch.zeros(2 * latent, DATA, dtype=torch.float64)
+    encoder.bias.data = torch.cat([torch.zeros(latent), torch.full((latent,), 2 * math.log(1.5))]).double()
+    decoder.weight.data = 0.4 * torch.randn(DATA, latent, generator=generator, dtype=torch.float64)
+    decoder.bias.data = torch.randn(DATA, generator=generator, dtype=torch.float64)
+    likelihood = Gaussian().double()
+    likelihood.log_std.data = torch.tensor(math.log(NOISE), dtype=torch.float64)
+    return VAE(Encoder(encoder), Decoder(decoder, likelihood))
+
+
+@torch.no_grad()
+def log_p(vae: VAE, prior: GRBM, x: Tensor) -> Tensor:
+    """Return log p(x) exactly: given h, x is Gaussian, and h has 2^H states."""
+    (layer,) = (module for module in vae.decoder.modules() if isinstance(module, nn.Linear))
+    states = exact.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
+    log_mass = torch.log_softmax(exact.log_masses(Whitened.of(prior)), 0)
+    A = layer.weight
+    covariance = A @ torch.diag(prior.var) @ A.T + NOISE**2 * torch.eye(DATA).double()
+    means = (prior.mu + states @ prior.weight.T) @ A.T + layer.bias
+    return torch.logsumexp(log_mass + MultivariateNormal(means, covariance).log_prob(x[:, None]), 1)
+
+
+@torch.no_grad()
+def images(vae: VAE, n: int, seed: int = 0) -> Tensor:
+    centre: Tensor = vae.decoder(torch.zeros(n, LATENT).double())
+    return centre + stream(seed, "images").normal(n, DATA)
+
+
+def noise_for(name: str) -> Noise:
+    return stream(5, name)
+
+
+def score(prior: Density, x: Tensor, settings: Evaluation, progress: Callable[..., None] | None = None) -> Scores:
+    latent = prior.latent if isinstance(prior, StandardNormal) else LATENT
+    latents = stream(0, "latents").normal(500, latent)
+    return estimators.score(linear_vae(latent), prior, x, latents, settings, noise_for, progress)
+
+
+def by_name(scores: Scores) -> dict[str, Score]:
+    return {each.metric.name: each for each in scores.scores}
+
+
+QUICK = Evaluation(vlb_samples=10, importance_samples=200)
+ANNEALED = Evaluation(vlb_samples=10, importance_samples=200, ais=Ais(temperatures=100, chains=100))
+
+
+def test_the_nll_under_a_grbm_prior_is_the_exact_one() -> None:
+    vae, prior = linear_vae(), grbm(6)
+    x = images(vae, 400)
+    scores = score(prior, x, Evaluation(vlb_samples=2, importance_samples=5000))
+    nll = by_name(scores)["nll"]
+    # what is left of the estimator's bias is half its variance, which stderr_mc knows: v/2 = N stderr_mc^2/2
+    bias = len(x) * nll.stderr_mc**2 / 2
+    assert nll.value == pytest.approx(-float(log_p(vae, prior, x).mean()) + bias, abs=3 * nll.stderr_mc)
+    assert nll.stderr_mc < 0.01
+
+
+def test_the_bound_is_the_sum_of_its_parts() -> None:
+    found = by_name(score(grbm(6), images(linear_vae(), 50), QUICK))
+    assert found["vlb"].value == pytest.approx(found["reconstruction"].value + found["kl"].value)
+    assert found["nll"].value < found["vlb"].value
+
+
+@pytest.mark.parametrize("hidden", [6, 24])
+def test_the_kl_of_an_unnormalised_prior_is_complete(hidden: int) -> None:
+    prior = grbm(hidden)
+    prior.weight.data.zero_()  # a Gaussian, whose divergence has a closed form
+    found = by_name(score(prior, images(linear_vae(), 50), ANNEALED))["kl"]
+    ratio = 1.5**2 / prior.var
+    truth = 0.5 * (ratio + prior.mu.square() / prior.var - 1 - ratio.log()).sum().item()
+    assert found.value == pytest.approx(truth, abs=3 * found.stderr)
+
+
+def test_a_normalised_prior_has_no_log_z() -> None:
+    found = by_name(score(StandardNormal(LATENT), images(linear_vae(), 50), QUICK))
+    assert set(found) == {"vlb", "nll", "kl", "reconstruction"}
+    for each in found.values():
+        assert each.sys_lower == each.sys_upper == each.value
+
+
+def test_every_score_says_how_it_was_had() -> None:
+    found = by_name(score(grbm(24), images(linear_vae(), 50), ANNEALED))
+    assert {name: each.estimator for name, each in found.items()} == {
+        "vlb": "monte-carlo",
+        "nll": "importance-weighted",
+        "kl": "monte-carlo",
+        "reconstruction": "monte-carlo",
+        "log_z": "ais",
+    }
+    assert {name: each.n for name, each in found.items()} == {
+        "vlb": 50,
+        "nll": 50,
+        "kl": 50,
+        "reconstruction": 50,
+        "log_z": 200,
+    }
+    assert {each.metric.unit for each in found.values()} == {"nats"}
+    assert {name: each.metric.better for name, each in found.items()} == {
+        "vlb": "lower",
+        "nll": "lower",
+        "kl": "neither",
+        "reconstruction": "neither",
+        "log_z": "neither",
+    }
+    assert by_name(score(grbm(6), images(linear_vae(), 50), QUICK))["log_z"].estimator == "exact-enumeration"
+
+
+def test_the_interval_of_log_z_is_carried_into_every_score_that_it_enters() -> None:
+    found = by_name(score(grbm(24), images(linear_vae(), 50), ANNEALED))
+    log_z = found.pop("log_z")
+    assert log_z.sys_lower < log_z.value < log_z.sys_upper
+    reconstruction = found.pop("reconstruction")
+    assert reconstruction.sys_lower == reconstruction.sys_upper == reconstruction.value
+    for each in found.values():
+        assert each.value - each.sys_lower == pytest.approx(log_z.value - log_z.sys_lower)
+        assert each.sys_upper - each.value == pytest.approx(log_z.sys_upper - log_z.value)
+
+
+def test_an_exact_log_z_leaves_no_interval() -> None:
+    for each in score(grbm(6), images(linear_vae(), 50), QUICK).scores:
+        assert each.sys_lower == each.sys_upper == each.value
+        assert not each.unreliable
+
+
+def test_an_unreliable_log_z_makes_unreliable_what_it_enters() -> None:
+    prior = grbm(24)
+    prior.weight.data *= 20
+    found = by_name(score(prior, images(linear_vae(), 50), ANNEALED))
+    reason = found["log_z"].unreliable
+    assert "effective sample size" in reason
+    assert {name: each.unreliable for name, each in found.items() if name != "log_z"} == {
+        "vlb": f"log Z: {reason}",
+        "nll": f"log Z: {reason}",
+        "kl": f"log Z: {reason}",
+        "reconstruction": "",
+    }
+
+
+def test_arrays_hold_every_image_s_score_and_the_curve() -> None:
+    scores = score(grbm(24), images(linear_vae(), 50), ANNEALED)
+    found, arrays = by_name(scores), scores.arrays
+    assert arrays["vlb"].dtype == arrays["nll"].dtype == np.float32
+    for name in ("vlb", "nll"):
+        assert arrays[name].mean(dtype=np.float64) == pytest.approx(found[name].value, abs=1e-5)
+    assert arrays["nll_curve_samples"].tolist() == [1, 10, 100, 200]
+    assert arrays["nll_curve_values"][-1] == pytest.approx(found["nll"].value)
+    assert arrays["nll_curve_stderr"][-1] == pytest.approx(found["nll"].stderr)
+    assert (np.diff(arrays["nll_curve_values"]) < 0).all()
+    assert ((arrays["nll_ess"] >= 1) & (arrays["nll_ess"] <= 200)).all()
+    assert arrays["ais_forward_posterior"].shape == arrays["ais_forward_uniform"].shape == (1, 100)
+
+
+def test_the_same_streams_give_the_same_scores() -> None:
+    x = images(linear_vae(), 50)
+    first, second = (score(grbm(24), x, ANNEALED) for _ in range(2))
+    assert first.scores == second.scores
+    assert all(np.array_equal(first.arrays[name], second.arrays[name]) for name in first.arrays)
+
+
+def test_two_priors_are_scored_on_the_same_draws() -> None:
+    x = images(linear_vae(), 50)
+    one, other = (by_name(score(prior, x, ANNEALED)) for prior in (grbm(24), StandardNormal(LATENT)))
+    assert one["reconstruction"] == other["reconstruction"]
+
+
+def test_only_the_first_so_many_images_are_scored() -> None:
+    x = images(linear_vae(), 50)
+    settings = QUICK.model_copy(update={"images": 20})
+    assert score(grbm(6), x, settings).scores == score(grbm(6), x[:20], QUICK).scores
+
+
+def test_latents_are_asked_for_only_where_log_z_is_wanted() -> None:
+    def latents() -> Tensor:
+        asked.append(True)
+        return stream(0, "latents").normal(500, LATENT)
+
+    x = images(linear_vae(), 50)
+    for prior, times in ((StandardNormal(LATENT), 0), (grbm(24), 1)):
+        asked: list[bool] = []
+        scores = estimators.score(linear_vae(), prior, x, latents, ANNEALED, noise_for)
+        assert len(asked) == times
+        assert scores.scores == score(prior, x, ANNEALED).scores
+
+
+@pytest.mark.parametrize("hidden", [6, 24])
+def test_progress_rises_to_its_total(hidden: int) -> None:
+    calls: list[tuple[str, int, int]] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls.append((stage, done, total))
+
+    score(grbm(hidden), images(linear_vae(), 50), ANNEALED, progress)
+    stages, done, totals = zip(*calls, strict=True)
+    assert set(stages) == {"evaluate"}
+    assert list(done) == sorted(done)
+    assert set(totals) == {done[-1]}
+
+
+def test_fewer_than_two_images_are_a_user_s_mistake() -> None:
+    with pytest.raises(UserError, match="scoring needs 2 or more test images, not 1"):
+        score(grbm(6), images(linear_vae(), 1), QUICK)
+
+
+class Quartic(Density):
+    """exp(-|z|^4): an energy unlike a GRBM."""
+
+    def energy(self, z: Tensor) -> Tensor:
+        return z.pow(4).sum(-1)
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        return 0.5 * noise.normal(n, 2)
+
+
+def test_an_energy_without_a_route_is_a_user_s_mistake() -> None:
+    with pytest.raises(UserError, match="log Z of the prior Quartic cannot be estimated in 4 dimensions"):
+        score(Quartic(), images(linear_vae(), 50), QUICK)
+
+
+def test_any_energy_is_scored_in_two_dimensions() -> None:
+    x = images(linear_vae(), 50)
+    found = by_name(estimators.score(linear_vae(2), Quartic(), x, torch.randn(50, 2), QUICK, noise_for))
+    assert found["log_z"].estimator == "quadrature"
+    assert found["log_z"].value == pytest.approx(2 * math.log(2 * math.gamma(1.25)), abs=1e-8)
+
+
+def test_a_score_that_is_not_finite_is_an_error_and_not_a_number() -> None:
+    x = images(linear_vae(), 50)
+    x[3, 2] = math.nan
+    with pytest.raises(ArithmeticError, match="the score vlb is not finite: nan"):
+        score(grbm(6), x, QUICK)
+
+
+def test_progress_is_told_at_most_a_hundred_times() -> None:
+    calls: list[int] = []
+    meter = scoring.Meter(lambda stage, done, total: calls.append(done), 100_000)
+    for _ in range(100_000):
+        meter.advance(1)
+    assert len(calls) == 101
+    assert calls[-1] == 100_000
+
+
+def test_the_package_does_not_import_torch_until_asked() -> None:
+    code = "import sys; from bench import estimators; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
