@@ -1,0 +1,255 @@
+"""A fingerprint changes when a result can change, and only then."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.plugins import Kind, Plugin, PluginError, Registry
+from bench.sweep.fingerprints import Fingerprints, fingerprints
+
+# a bench in miniature; the paths are those of modules
+PACKAGE = {
+    "__init__": "__version__ = '1'",
+    "protocol": "class Settings: ...",
+    "lazy": "def members(package, homes): ...",
+    "files": "",
+    "plugins": "from bench import protocol",
+    "sweep/__init__": "",
+    "sweep/store": "from bench import files",
+    "strategy": """
+from typing import TYPE_CHECKING
+if TYPE_CHECKING:
+    from bench.samplers import chains
+class Strategy:
+    def fit(self):
+        from bench.training import Loop
+    def evaluate(self):
+        from bench.estimators import score
+""",
+    "data": "from bench.protocol import Settings",
+    "priors/__init__": "from bench.lazy import members\n__getattr__ = members(__name__, {'GRBM': 'grbm'})",
+    "priors/grbm": "from bench.numbers import one",
+    "priors/mixture": "",
+    "numbers": "import importlib\nfar = importlib.import_module('bench.far')",
+    "far": "",
+    "training/__init__": "from .loop import Loop",
+    "training/loop": "from . import clocks\nfrom bench import files, objectives",
+    "training/clocks": "from ..vae import VAE",
+    "objectives/__init__": "",
+    "objectives/bound": "",
+    "estimators/__init__": "from bench.estimators.ais import score",
+    "estimators/ais": "from bench import vae\nfrom bench.plugins import Plugin",
+    "samplers/__init__": "",
+    "samplers/chains": "",
+    "vae/__init__": "class VAE: ...",
+    "unused": "",
+}
+STRATEGY = '''
+"""A strategy."""
+
+from bench import priors  # lazily
+from bench.strategy import Strategy
+
+
+class Toy(Strategy):
+    """A docstring."""
+
+    rate: float = 1e-3
+    """An attribute's."""
+
+    def objective(self):
+        """Only a docstring."""
+'''
+DATASET = "from bench.data import Dataset\nclass Points(Dataset):\n    count = 1\n"
+
+Prints = Callable[[], Fingerprints]
+
+
+@pytest.fixture
+def home(tmp_path: Path) -> Path:
+    """A folder with the package and two plugins."""
+    for name, source in PACKAGE.items():
+        file = tmp_path / "bench" / f"{name}.py"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(source)
+    (tmp_path / "toy.py").write_text(STRATEGY)
+    (tmp_path / "points.py").write_text(DATASET)
+    return tmp_path
+
+
+@pytest.fixture
+def prints(home: Path) -> Prints:
+    def plugin(kind: Kind, name: str) -> Plugin:
+        return Plugin(kind, name, "here", home / f"{name}.py")
+
+    return lambda: fingerprints(plugin("strategy", "toy"), plugin("dataset", "points"), home / "bench")
+
+
+def changed(before: Fingerprints, after: Fingerprints) -> set[str]:
+    return {name for name in ("plugin", "fit", "evaluate") if getattr(before, name) != getattr(after, name)}
+
+
+def test_fingerprints_are_sha256_and_the_same_every_time(prints: Prints) -> None:
+    first = prints()
+    assert first == prints()
+    assert {len(first.plugin), len(first.fit), len(first.evaluate)} == {64}
+    assert len({first.plugin, first.fit, first.evaluate}) == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "expected"),
+    [
+        ("protocol", {"fit", "evaluate"}),
+        ("lazy", {"fit", "evaluate"}),
+        ("strategy", {"fit", "evaluate"}),
+        ("data", {"fit", "evaluate"}),
+        ("priors/__init__", {"fit", "evaluate"}),
+        ("priors/grbm", {"fit", "evaluate"}),
+        ("priors/mixture", {"fit", "evaluate"}),  # `from bench import priors` may lead to any member
+        ("numbers", {"fit", "evaluate"}),
+        ("far", {"fit", "evaluate"}),  # importlib.import_module
+        ("vae/__init__", {"fit", "evaluate"}),  # by one way for each
+        ("training/__init__", {"fit"}),  # imported inside a function
+        ("training/loop", {"fit"}),  # a relative import
+        ("training/clocks", {"fit"}),
+        ("objectives/__init__", {"fit"}),
+        ("objectives/bound", {"fit"}),
+        ("files", {"fit"}),  # by training alone
+        ("estimators/__init__", {"evaluate"}),
+        ("estimators/ais", {"evaluate"}),
+        ("samplers/chains", set()),  # for type checkers only
+        ("plugins", set()),  # of the operations wing
+        ("sweep/store", set()),
+        ("unused", set()),
+        ("__init__", set()),  # a new version alone changes no result
+    ],
+)
+def test_a_module_counts_where_it_is_reached(home: Path, prints: Prints, module: str, expected: set[str]) -> None:
+    before = prints()
+    with (home / "bench" / f"{module}.py").open("a") as file:
+        file.write("\nedited = True\n")
+    assert changed(before, prints()) == expected
+
+
+@pytest.mark.parametrize("plugin", ["toy", "points"])
+def test_an_edit_of_a_plugin_changes_the_plugin_s_fingerprint_alone(home: Path, prints: Prints, plugin: str) -> None:
+    before = prints()
+    with (home / f"{plugin}.py").open("a") as file:
+        file.write("\nedited = True\n")
+    assert changed(before, prints()) == {"plugin"}
+
+
+def test_comments_docstrings_layout_and_the_place_of_files_change_nothing(home: Path, prints: Prints) -> None:
+    before = prints()
+    for word in ("A docstring", "An attribute's", "Only a docstring", "A strategy"):
+        text = (home / "toy.py").read_text()
+        assert word in text
+        (home / "toy.py").write_text(text.replace(word, f"{word} says more"))
+    (home / "toy.py").write_text((home / "toy.py").read_text().replace("# lazily", "# at once") + "\n\n# the end\n")
+    (home / "bench" / "vae" / "__init__.py").write_text('"""New."""\nclass VAE:\n    # why\n    ...\n')
+    (home / "points.py").write_text(DATASET.replace("count = 1", "count = (1)"))
+    assert changed(before, prints()) == set()
+    strategy = Plugin("strategy", "other", "there", Path(shutil.move(home / "toy.py", home / "other.py")))
+    dataset = Plugin("dataset", "others", "there", Path(shutil.move(home / "points.py", home / "others.py")))
+    assert fingerprints(strategy, dataset, home / "bench") == before
+
+
+def test_a_docstring_that_was_the_whole_body_may_go_but_other_texts_count(home: Path, prints: Prints) -> None:
+    before = prints()
+    text = (home / "toy.py").read_text()
+    (home / "toy.py").write_text(text.replace('"""Only a docstring."""', "pass"))
+    assert changed(before, prints()) == set()
+    (home / "toy.py").write_text(text.replace('"""Only a docstring."""', 'return "text"'))
+    assert changed(before, prints()) == {"plugin"}
+
+
+def test_a_module_that_moves_between_packages_is_another(home: Path, prints: Prints) -> None:
+    before = prints()
+    shutil.move(home / "bench" / "priors" / "mixture.py", home / "bench" / "priors" / "mixtures.py")
+    assert changed(before, prints()) == {"fit", "evaluate"}
+
+
+def test_a_plain_import_of_bench_counts_the_whole_science_wing(home: Path, prints: Prints) -> None:
+    (home / "toy.py").write_text("import bench")
+    before = prints()
+    (home / "bench" / "sweep" / "store.py").write_text("x = 1")
+    assert changed(before, prints()) == set()
+    (home / "bench" / "unused.py").write_text("x = 1")
+    assert changed(before, prints()) == {"fit", "evaluate"}
+
+
+def test_a_member_of_a_lazy_package_counts_the_package_and_of_another_one_does_not(home: Path, prints: Prints) -> None:
+    (home / "toy.py").write_text("from bench.priors import GRBM\nfrom bench.samplers import x")
+    before = prints()
+    (home / "bench" / "samplers" / "chains.py").write_text("x = 1")
+    assert changed(before, prints()) == set()
+    (home / "bench" / "priors" / "mixture.py").write_text("x = 1")
+    assert changed(before, prints()) == {"fit", "evaluate"}
+
+
+def test_a_plugin_that_cannot_be_parsed_is_an_error_with_its_file(home: Path, prints: Prints) -> None:
+    (home / "toy.py").write_text("x = (")
+    with pytest.raises(PluginError, match=r"toy\.py cannot be read: SyntaxError: '\(' was never closed"):
+        prints()
+    (home / "toy.py").unlink()
+    with pytest.raises(PluginError, match=r"toy\.py cannot be read: FileNotFoundError"):
+        prints()
+
+
+def test_the_real_harness_is_covered(tmp_path: Path) -> None:
+    package = tmp_path / "bench"
+    shutil.copytree(Path(bench.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
+    registry = Registry()
+    strategy, dataset = registry.find("strategy", "sliced-score-matching"), registry.find("dataset", "digits")
+    before = fingerprints(strategy, dataset, package)
+    assert before == fingerprints(strategy, dataset), "the default is the package that runs"
+    both = {"fit", "evaluate"}
+    for module, expected in {
+        "protocol": both,
+        "data": both,
+        "strategy": both,
+        "vae/networks": both,
+        "priors/grbm": both,
+        "training/loop": {"fit"},
+        "training/streams": {"fit"},
+        "objectives/score_matching": {"fit"},
+        "estimators/ais": {"evaluate"},
+        "grid": set(),
+        "sweep/store": set(),
+        "cli": set(),
+    }.items():
+        file = package / f"{module}.py"
+        original = file.read_text()
+        file.write_text(f"{original}\n# a comment\n")
+        assert changed(before, fingerprints(strategy, dataset, package)) == set(), module
+        file.write_text(f"{original}\nedited = True\n")
+        assert changed(before, fingerprints(strategy, dataset, package)) == expected, module
+        file.write_text(original)
+
+
+def test_fingerprints_are_the_same_in_every_process() -> None:
+    code = (
+        "from bench.plugins import Registry; from bench.sweep.fingerprints import fingerprints\n"
+        "r = Registry(); print(fingerprints(r.find('strategy', 'normal'), r.find('dataset', 'digits')))\n"
+        "import sys; assert 'torch' not in sys.modules"
+    )
+    outputs = {
+        subprocess.run(
+            [sys.executable, "-c", code],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            cwd=folder,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed, folder in (("1", "/"), ("2", "/tmp"))
+    }
+    assert len(outputs) == 1
