@@ -104,6 +104,19 @@ class Shape:
         nodes = [node for node in found if isinstance(node, Mapping)]
         return Shape({"anyOf": nodes}, self.definitions) if nodes else None
 
+    def given(self, values: Any) -> Shape:
+        """Return the tables of a union that `values` does not contradict: those of its `kind`; all if none is left."""
+
+        def fits(member: Mapping[str, Any]) -> bool:
+            places = member.get("properties", {})
+            texts = {
+                key: place.get("enum", [place["const"]] if "const" in place else None) for key, place in places.items()
+            }
+            return all(values[key] in choices for key, choices in texts.items() if choices and key in values)
+
+        members = [member for member in self._members() if isinstance(values, Mapping) and fits(member)]
+        return Shape({"anyOf": members}, self.definitions) if members else self
+
     @property
     def keys(self) -> list[str]:
         """The keys of a table."""
@@ -287,9 +300,11 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
     key = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys)
     place: Shape | None = shape
     parent = shape
+    cursor = values
     for part in keys:
-        parent = place or parent
-        place = place.at(part) if place else None
+        parent = place.given(cursor) if place else parent
+        place = parent.at(part) if place else None
+        cursor = cursor.get(part) if isinstance(cursor, Mapping) else None
 
     if detail["type"] == "extra_forbidden":
         hint = nearest(str(keys[-1]), parent.keys)
@@ -337,7 +352,8 @@ def combinations(values: Any, shape: Shape, key: str, where: Callable[[str], str
     for table in tables:
         if not isinstance(table, dict):
             raise UserError(f"{where(key)}: {key} = {shown(table)} is not allowed; it must be a table")
-        choices = [_choices(value, shape.at(name), f"{key}.{name}", where) for name, value in table.items()]
+        places = {name: shape.given(table).at(name) for name in table}
+        choices = [_choices(value, places[name], f"{key}.{name}", where) for name, value in table.items()]
         found += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
     return found
 
