@@ -15,7 +15,6 @@ export OMP_NUM_THREADS ?= 1
 
 run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
 	$(BIN)/bench run
-	$(BIN)/bench report --grid digits
 
 test: lint  ## what CI runs
 	$(BIN)/pytest -n 2 -m "not slow"
