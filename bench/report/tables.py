@@ -223,7 +223,9 @@ def _told_apart(labels: Mapping[Setting, str]) -> dict[Setting, str]:
         ours = setting.flat()
         keys = dict.fromkeys(key for other in [ours, *same] for key in other)
         parts = [
-            f"{key}={_shown(ours[key])}" for key in keys if key in ours and len({_shown(o.get(key)) for o in same}) > 1
+            f"{key}={_shown(ours[key])}" if key in ours else f"no {key}"
+            for key in keys
+            if len({_shown(other.get(key)) for other in same}) > 1
         ]
         told[setting] = f"{label} ({', '.join(parts)})" if parts else label
     return told
@@ -326,7 +328,7 @@ def _marks(row: Row, shown: Sequence[Metric]) -> list[str]:
         for sentence in _doubts(outcome, shown):
             seeds.setdefault(sentence, []).append(seed)
     marks = [f"{seeds_listed(found)}: {sentence}" for sentence, found in seeds.items()]
-    if any(interval.basis == "images" for interval in row.scores.values()):
+    if any(row.scores[metric.name].basis == "images" for metric in shown if metric.name in row.scores):
         marks.append("one seed: the interval is that of the test images and of log Z, and holds no other training")
     for metric in shown:
         ours, difference = row.scores.get(metric.name), row.paired.get(metric.name)
@@ -348,7 +350,9 @@ def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
         if not score.value.finite:
             doubts.setdefault("not a finite number, left out of the mean", []).append(title)
         elif score.unreliable:
-            doubts.setdefault(f"unreliable ({score.unreliable})", []).append(title)
+            # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
+            reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
+            doubts.setdefault(f"unreliable ({reason})", []).append(title)
     sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
     without = [metric.title for metric in shown if metric.name not in outcome.scores]
     if without:

@@ -1,0 +1,125 @@
+"""A run store of the embedded MNIST grid with records of known values."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench import grid as grids
+from bench.plugins import Registry
+from bench.protocol import Evaluation, Metric, Score
+from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.records import Job, draft, score_row
+from bench.sweep.store import Store, key
+
+VLB, NLL = Metric("vlb", "nats"), Metric("nll", "nats")
+KL, LOG_Z = Metric("kl", "nats", "neither"), Metric("log_z", "nats", "neither")
+CIRCUMSTANCES = {
+    "device": "cpu",
+    "torch": "2.13.0",
+    "python": "3.12.0",
+    "platform": "Linux",
+    "git": {"commit": "0123456789abcdef", "dirty": False},
+}
+
+
+class Synthetic:
+    """A run store whose records are written by the test, by the label of the grid's cells and their seed."""
+
+    def __init__(self, folder: Path, grid: str = "mnist", **changes: Any) -> None:
+        self.folder = folder
+        self.registry = Registry()
+        self.store = Store(folder)
+        self.grid = grids.load(grid, self.registry, **changes)
+        self.store.write_grid(self.grid.source)
+        self._code: dict[tuple[str, str], Fingerprints] = {}
+        self._clock = 0
+
+    def cell(self, label: str, seed: int) -> grids.Cell:
+        return next(cell for cell in self.grid.cells if (cell.label, cell.seed) == (label, seed))
+
+    def code(self, cell: grids.Cell, **other: str) -> Fingerprints:
+        """Return the fingerprints of a cell's code as it is, but for `other`."""
+        pair = (cell.strategy, cell.dataset)
+        if pair not in self._code:
+            found = self.registry.find("strategy", cell.strategy), self.registry.find("dataset", cell.dataset)
+            self._code[pair] = fingerprints(*found)
+        return Fingerprints(**{**vars(self._code[pair]), **other})
+
+    def put(
+        self,
+        label: str,
+        seed: int,
+        vlb: float | None = None,
+        *,
+        half: float = 0.0,
+        unreliable: str = "",
+        scores: Sequence[Score] | None = None,
+        code: dict[str, str] | None = None,
+        evaluation: Evaluation | None = None,
+        sha256: str = "d" * 64,
+        curves: Sequence[dict[str, Any]] = (),
+        **fields: Any,
+    ) -> Path:
+        """Write a record, later than those before it; its NLL is 3 nats below its VLB.
+
+        Args:
+            label: the cell's label.
+            seed: its seed.
+            vlb: the bound; none where the cell came to no scores.
+            half: how far log Z may be off, to either side.
+            unreliable: why log Z should not be trusted.
+            scores: in place of those that follow from `vlb`.
+            code: fingerprints other than those of now.
+            evaluation: other than the grid's.
+            sha256: of the data.
+            curves: rows of the training curves.
+            fields: further fields of the record.
+        """
+        cell = self.cell(label, seed)
+        evaluation = evaluation or cell.evaluation
+        self._clock += 1
+        code_then = self.code(cell, **(code or {}))
+        job = Job(cell, key(code_then, evaluation), code_then, {"version": "1", "sha256": sha256})
+        if scores is None and vlb is not None:
+            doubt = f"log Z: {unreliable}" if unreliable else ""
+            scores = (
+                Score(VLB, vlb, 10_000, "monte-carlo", 0.03, 0.4, vlb - half, vlb + half, doubt),
+                Score(NLL, vlb - 3, 10_000, "importance-weighted", 0.0, 0.5, vlb - 3 - half, vlb - 3 + half, doubt),
+            )
+            if half:
+                scores += (Score(LOG_Z, 58.0, 2500, "ais", 0.01, 0.0, 58 - half, 58 + half, unreliable),)
+        record = draft(self.grid.name, job, CIRCUMSTANCES) | {
+            "status": "ok",
+            "scores": [score_row(score) for score in scores or ()],
+            "evaluation": evaluation.model_dump(mode="json"),
+            "resources": {
+                "fit_seconds": 10.0,
+                "evaluate_seconds": 2.0,
+                "overhead_seconds": 0.5,
+                "peak_host_bytes": 1e9,
+            },
+            "stability": {"max_energy": 12.5},
+            "finished": f"2026-01-01T00:00:{self._clock:02}+00:00",
+            **fields,
+        }
+        assert self.store.finish(job, record, curves)
+        return self.store.record_path(cell.id, job.key)
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """An empty working directory."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("BENCH_STORE", "BENCH_PLUGINS", "COLUMNS", "NO_COLOR", "FORCE_COLOR"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def mnist(here: Path) -> Synthetic:
+    """The default store of the embedded MNIST grid, empty but for the grid."""
+    return Synthetic(Path("runs/mnist"))

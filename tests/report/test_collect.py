@@ -1,0 +1,206 @@
+"""Records as a long table: every record is there, failures too, and Parquet gives back what it got."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from bench.files import replacing
+from bench.protocol import UserError
+from bench.report.collect import CURVES, RECORDS, collect, curves, kind, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+
+def test_a_row_for_each_record_and_metric(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    mnist.put("sliced-score-matching", 1, 93.5, half=0.1)
+    frame = collect([mnist.folder])
+    assert list(zip(frame["strategy"], frame["seed"], frame["metric"], strict=True)) == [
+        *((strategy, seed, metric) for strategy, seed, metrics in _sorted(mnist) for metric in metrics)
+    ]
+    row = frame[(frame["strategy"] == "sliced-score-matching") & (frame["metric"] == "vlb")].iloc[0]
+    assert row["cell"] == mnist.cell("sliced-score-matching", 1).id
+    assert (row["value"], row["sys_lower"], row["sys_upper"]) == pytest.approx((93.5, 93.4, 93.6))
+    assert (row["stderr_mc"], row["stderr_images"], row["stderr"]) == pytest.approx((0.03, 0.4, 0.401123), abs=1e-6)
+    assert row["lower"] == pytest.approx(93.4 - 1.959964 * 0.401123, abs=1e-5)
+    assert row["upper"] == pytest.approx(93.6 + 1.959964 * 0.401123, abs=1e-5)
+    assert (row["unit"], row["better"], row["n"], row["metric_version"]) == ("nats", "lower", 10_000, 1)
+    assert (row["seconds"], row["fit_seconds"], row["peak_host_bytes"]) == (12.5, 10.0, 1e9)
+    assert (row["torch"], row["git_commit"], row["git_dirty"]) == ("2.13.0", "0123456789abcdef", False)
+    assert json.loads(row["hyper"])["energy"] == {"kind": "grbm", "hidden": 64}
+    assert json.loads(row["stability"]) == {"max_energy": 12.5}
+    assert json.loads(row["budget"])["epochs"] == 100
+
+
+def _sorted(mnist: Synthetic) -> list[tuple[str, int, list[str]]]:
+    """What the test put, in the order of cell ids."""
+    put = [("normal", 0, ["vlb", "nll"]), ("sliced-score-matching", 1, ["vlb", "nll", "log_z"])]
+    return sorted(put, key=lambda each: mnist.cell(each[0], each[1]).id)
+
+
+@pytest.mark.parametrize("status", ["diverged", "out-of-memory", "timeout", "crashed", "error", "skipped"])
+def test_a_cell_without_scores_is_a_row_without_metric(mnist: Synthetic, status: str) -> None:
+    mnist.put("normal", 0, status=status, reason="the loss is not finite", last_step=312)
+    frame = collect([mnist.folder])
+    assert len(frame) == 1
+    row = frame.iloc[0]
+    assert (row["status"], row["reason"], row["last_step"]) == (status, "the loss is not finite", 312)
+    assert frame["metric"].isna().all()
+    assert frame["value"].isna().all()
+
+
+def test_what_a_failed_cell_scored_is_not_taken_for_a_result(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, status="timeout")
+    assert collect([mnist.folder])["metric"].isna().all()
+
+
+def test_no_store_gives_an_empty_table_of_the_same_columns() -> None:
+    frame = collect([])
+    assert len(frame) == 0
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == RECORDS
+
+
+def test_records_are_marked_by_the_code_as_it_is_now(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("normal", 1, 95.0, code={"fit": "0" * 64})
+    mnist.put("normal", 2, 95.0, code={"evaluate": "0" * 64})
+    mnist.put("vampprior[components=16]", 0, 95.0, code={"plugin": "0" * 64})
+    now = {cell.strategy: mnist.code(cell) for cell in mnist.grid.cells}
+    frame = collect([mnist.folder], lambda strategy, dataset: now[strategy])
+    marks = {(row.strategy, row.seed): (row.stale, row.plugin_changed) for row in frame.itertuples()}
+    assert marks == {
+        ("normal", 0): (False, False),
+        ("normal", 1): (True, False),
+        ("normal", 2): (True, False),
+        ("vampprior", 0): (False, True),
+    }
+
+
+def test_records_of_code_that_is_not_here_are_not_marked(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, code={"fit": "0" * 64})
+    assert not collect([mnist.folder], lambda strategy, dataset: None)["stale"].any()
+    assert not collect([mnist.folder])["stale"].any()
+
+
+def test_training_curves_are_a_second_table(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, curves=[{"epoch": 1, "step": 937, "metric": "vlb", "value": 120.5}])
+    mnist.put("normal", 1, 95.0)
+    frame = curves([mnist.folder])
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == CURVES
+    assert frame[["label", "seed", "epoch", "step", "metric", "value"]].values.tolist() == [
+        ["normal", 0, 1, 937, "vlb", 120.5]
+    ]
+
+
+# ---------------------------------------------------------------- Parquet
+
+
+def test_parquet_gives_back_what_it_got(mnist: Synthetic, tmp_path: Path) -> None:
+    mnist.put(
+        "sliced-score-matching", 0, 93.5, half=0.1, curves=[{"epoch": 1, "step": 9, "metric": "a", "value": None}]
+    )
+    mnist.put("normal", 0, status="diverged", last_step=3, git=None, resources={})
+    frame, trained = collect([mnist.folder]), curves([mnist.folder])
+    write_parquet(frame, tmp_path / "records.parquet")
+    write_parquet(trained, tmp_path / "curves.parquet", "curves")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "records.parquet"), frame)
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "curves.parquet", "curves"), trained)
+    assert (kind(tmp_path / "records.parquet"), kind(tmp_path / "curves.parquet")) == ("records", "curves")
+
+
+def test_an_empty_table_goes_to_parquet_and_back(tmp_path: Path) -> None:
+    write_parquet(collect([]), tmp_path / "records.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "records.parquet"), collect([]))
+
+
+def test_a_parquet_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    write_parquet(collect([]), path)
+    before = path.read_bytes()
+    with pytest.raises(KeyError):
+        write_parquet(collect([]).drop(columns="cell"), path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.glob(".records*")] == []
+
+
+def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "records.parquet"
+    other = {"priorbench.table": "records", "priorbench.schema": "2"}
+    pq.write_table(pa.table({"cell": ["a"]}).replace_schema_metadata(other), path)
+    with pytest.raises(UserError, match=r"records.parquet holds records, schema 2; records, schema 1, is what this"):
+        read_parquet(path)
+
+
+def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
+    write_parquet(curves([]), tmp_path / "a.parquet", "curves")
+    with pytest.raises(UserError, match=r"a\.parquet holds curves, schema 1; records, schema 1, is what this version"):
+        read_parquet(tmp_path / "a.parquet")
+    pq.write_table(pa.table({"cell": ["a"]}), tmp_path / "b.parquet")
+    with pytest.raises(UserError, match=r"b\.parquet holds no table of bench, schema unknown"):
+        read_parquet(tmp_path / "b.parquet")
+
+
+def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "a.parquet").write_bytes(b"not parquet")
+    with pytest.raises(UserError, match=r"a\.parquet is not a Parquet file that can be read"):
+        read_parquet(tmp_path / "a.parquet")
+    assert kind(tmp_path / "a.parquet") == ""
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_a_store_that_does_not_exist() -> None:
+    with pytest.raises(UserError, match=r"^there is no run store nowhere$"):
+        collect([Path("nowhere")])
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "it is empty"),
+        ('{"schema": 1', "it is not whole JSON"),
+        ('{"schema": 99}', "it has no `schema` 1"),
+        ("[]", "it has no `schema` 1"),
+    ],
+)
+def test_a_corrupt_record_is_named_with_the_reason(mnist: Synthetic, content: str, reason: str) -> None:
+    path = mnist.put("normal", 0, 95.0)
+    mnist.put("normal", 1, 95.0)
+    path.write_text(content)
+    with pytest.raises(UserError, match=f"^corrupt record {path}: {reason}"):
+        collect([mnist.folder])
+    found: list[str] = []
+    frame = collect([mnist.folder], corrupt=found)
+    assert set(frame["seed"]) == {1}
+    assert len(found) == 1
+
+
+def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -> None:
+    path = mnist.put("normal", 0, 95.0)
+    record = json.loads(path.read_text())
+    del record["scores"][1]["value"]
+    path.write_text(json.dumps(record))
+    with pytest.raises(UserError, match=f"^corrupt record {path}: `scores.1.value`: field required$"):
+        collect([mnist.folder])
+
+
+def test_corrupt_curves_are_named(mnist: Synthetic) -> None:
+    path = mnist.put("normal", 0, 95.0, curves=[{"epoch": 1}])
+    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: 'step'$"):
+        curves([mnist.folder])
+
+
+def test_a_record_that_is_being_written_is_not_read(mnist: Synthetic) -> None:
+    path = mnist.put("normal", 0, 95.0)
+    with replacing(path) as file:
+        file.write(b"half")
+        assert len(collect([mnist.folder])) == 2

@@ -1,0 +1,252 @@
+"""`bench report`: what it prints and writes from which stores, and how it says no."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.protocol import UserError
+from bench.report import report
+from bench.report.collect import collect, curves, read_parquet, write_parquet
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+FILES = ["curves.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
+
+
+def names(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.iterdir())
+
+
+# ---------------------------------------------------------------- a grid
+
+
+def test_a_grid_is_printed_and_written_beside_its_records(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5, curves=[{"epoch": 1, "step": 9, "metric": "vlb", "value": 120.0}])
+    text = report("mnist", [], None)
+    for part in ("Table 2, MNIST", "95.50", "96.03", "78.01", "Records: the local store runs/mnist."):
+        assert part in text
+    assert text.splitlines()[-1] == (
+        "Written into runs/mnist/report: table.md, table.tex, table.csv, records.parquet, curves.parquet"
+    )
+    out = mnist.folder / "report"
+    assert names(out) == FILES
+    assert len(read_parquet(out / "records.parquet")) == len(collect([mnist.folder]))
+    assert len(read_parquet(out / "curves.parquet", "curves")) == len(curves([mnist.folder])) == 1
+
+
+def test_a_store_with_a_grid_and_no_record_yet_is_all_missing(mnist: Synthetic) -> None:
+    text = report("mnist", [], None)
+    assert "sliced-score-matching seeds 0, 1, 2 (12 of 12 cells); `bench run --grid mnist` makes them" in text
+    assert "96.03" in text
+
+
+def test_another_store_and_another_folder(here: Path, mnist: Synthetic) -> None:
+    other = type(mnist)(Path("elsewhere"))
+    other.put("normal", 0, 95.5)
+    text = report("mnist", [Path("elsewhere")], Path("out"))
+    assert "Records: the local store elsewhere." in text
+    assert "`bench run --grid mnist --store elsewhere` makes them" in text
+    assert names(Path("out")) == FILES
+    assert not (mnist.folder / "report").exists()
+
+
+def test_several_stores_are_one_table(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    other = type(mnist)(Path("elsewhere"))
+    other.put("normal", 1, 97.0)
+    text = report("mnist", [mnist.folder, other.folder], None)
+    assert "Records: the local stores runs/mnist, elsewhere." in text
+    assert "96.00" in text
+
+
+def test_the_folder_of_stores_is_taken_from_the_environment(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    type(mnist)(Path("stores/mnist")).put("normal", 0, 95.5)
+    monkeypatch.setenv("BENCH_STORE", "stores")
+    assert "Records: the local store stores/mnist." in report("mnist", [], None)
+
+
+def test_a_grid_file_has_the_store_of_its_name(mnist: Synthetic) -> None:
+    import bench.grid
+
+    file = Path("mine.toml")
+    embedded = Path(bench.grid.__file__).parent / "grids" / "mnist.toml"
+    file.write_text(embedded.read_text().replace("Table 2, MNIST", "Mine"))
+    mine = type(mnist)(Path("runs/mine"), "mine.toml")
+    mine.put("normal", 0, 95.5)
+    assert "`bench run --grid mine.toml` makes them" in report("mine.toml", [], None)
+
+
+def test_cells_of_a_changed_grid_are_made_with_the_options_of_the_last_run(mnist: Synthetic) -> None:
+    type(mnist)(mnist.folder, settings=["train.epochs=3"])
+    assert "`bench run --grid mnist` makes them, with the options of the last run" in report("mnist", [], None)
+
+
+def test_the_same_records_make_the_same_files(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    report("mnist", [], Path("a"))
+    report("mnist", [], Path("b"))
+    for name in ("table.md", "table.tex", "table.csv"):
+        assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
+
+
+def test_records_of_the_code_as_it_is_now_are_not_stale(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    assert "stale, the code" not in report("mnist", [], None)
+    mnist.put("normal", 1, 95.5, code={"fit": "0" * 64})
+    assert "(a) seed 1: stale, the code of bench has changed since" in report("mnist", [], None)
+
+
+def test_no_torch_is_imported_to_report(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    code = (
+        "import sys; from bench.report import report; assert 'pandas' not in sys.modules;"
+        " report('mnist', [], None); report(None, [], None); assert 'torch' not in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(_root()), "PATH": ""})
+
+
+def _root() -> Path:
+    import bench
+
+    return Path(bench.__file__).resolve().parents[1]
+
+
+# ---------------------------------------------------------------- both columns of Table 2
+
+
+def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path) -> None:
+    text = report(None, [], None)
+    for part in ("Table 2, MNIST", "Table 2, CIFAR-10", "91.89", "6.33", "4.31", "Records: none yet."):
+        assert part in text
+    assert "normal seeds 0, 1, 2; vampprior[components=16] seeds 0, 1, 2;" in text
+    assert "(12 of 12 cells); `bench run --grid mnist` makes them" in text
+    assert "missing: every cell on CIFAR-10; no grid called cifar10 comes with bench" in text
+    assert list(here.iterdir()) == []
+
+
+def test_from_nothing_files_are_written_where_asked(here: Path) -> None:
+    report(None, [], here / "out")
+    assert names(here / "out") == FILES
+
+
+def test_from_local_stores(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    text = report(None, [], None)
+    assert "Records: the local store runs/mnist." in text
+    assert "Records: none yet." in text
+    assert names(Path("report")) == FILES
+
+
+def test_from_committed_records_where_there_is_no_local_store(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mnist.put("normal", 0, 95.5)
+    committed = Path("results").absolute()
+    write_parquet(collect([mnist.folder]), committed / "mnist.parquet")
+    write_parquet(curves([mnist.folder]), committed / "mnist-curves.parquet", "curves")
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
+    assert "Records: the local store runs/mnist." in report(None, [], None)
+    mnist.folder.rename("moved")
+    text = report(None, [], None)
+    assert f"Records: the committed records in {committed}." in text
+    assert "95.50" in text
+    assert "(11 of 12 cells)" in text
+
+
+def test_committed_records_of_an_earlier_grid_are_whole_by_themselves(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier = type(mnist)(Path("earlier"), settings=["train.epochs=3"])
+    earlier.put("normal", 0, 99.5)
+    committed = Path("results").absolute()
+    write_parquet(collect([earlier.folder]), committed / "mnist.parquet")
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
+    text = report(None, [], None)
+    assert "99.50" in text
+    assert "cells)" not in text
+
+
+def test_stores_that_table_2_does_not_show_are_named(mnist: Synthetic) -> None:
+    type(mnist)(Path("runs/digits"), "digits").put("normal", 0, 20.0)
+    assert "runs/digits is not in Table 2: `bench report --grid digits`" in report(None, [], None).splitlines()
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_an_unknown_grid(here: Path) -> None:
+    with pytest.raises(UserError, match=r'^unknown grid "mnits"; did you mean "mnist"\? allowed: digits, mnist'):
+        report("mnits", [], None)
+
+
+def test_a_grid_file_that_is_not_there(here: Path) -> None:
+    with pytest.raises(UserError, match=r"^the grid file none\.toml does not exist$"):
+        report("none.toml", [], None)
+
+
+def test_a_grid_that_has_not_run(here: Path) -> None:
+    with pytest.raises(UserError, match=r"^there is no run store runs/mnist; `bench run --grid mnist` makes it$"):
+        report("mnist", [], None)
+
+
+def test_a_store_that_does_not_exist(here: Path) -> None:
+    makes = "`bench run --grid mnist --store nowhere` makes it"
+    with pytest.raises(UserError, match=f"^there is no run store nowhere; {makes}$"):
+        report("mnist", [Path("nowhere")], None)
+    with pytest.raises(UserError, match=r"^there is no run store nowhere$"):
+        report(None, [Path("nowhere")], None)
+
+
+def test_a_folder_that_is_no_store(here: Path) -> None:
+    Path("empty").mkdir()
+    with pytest.raises(UserError, match=r"^empty is no run store: it holds neither grid\.json nor records$"):
+        report("mnist", [Path("empty")], None)
+
+
+def test_a_corrupt_record_is_a_note_and_its_cell_missing(mnist: Synthetic) -> None:
+    path = mnist.put("normal", 0, 95.5)
+    mnist.put("normal", 1, 95.5)
+    path.write_text("{")
+    text = report("mnist", [], None)
+    assert f" corrupt record {path}: it is not whole JSON" in text
+    assert "missing: normal seeds 0, 2;" in text
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("{", "corrupt grid runs/mnist/grid.json: Expecting property name"),
+        ("[]", "corrupt grid runs/mnist/grid.json: it holds no table"),
+        ('{"sedes": 3}', 'runs/mnist/grid.json: unknown key sedes; did you mean "seeds"?'),
+    ],
+)
+def test_a_grid_that_cannot_be_read_is_a_note(mnist: Synthetic, content: str, reason: str) -> None:
+    mnist.put("normal", 0, 95.5)
+    (mnist.folder / "grid.json").write_text(content)
+    text = report("mnist", [], None)
+    assert reason in text
+    assert "so that missing cells cannot be told" in text
+    assert "95.50" in text
+
+
+def test_a_store_without_its_grid_is_a_note(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    (mnist.folder / "grid.json").unlink()
+    text = report("mnist", [], None)
+    assert "there is no runs/mnist/grid.json, so that missing cells cannot be told" in text
+    assert "95.50" in text
+
+
+def test_a_folder_that_cannot_be_written(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    Path("file").write_text("")
+    with pytest.raises(
+        UserError, match=r"^the report cannot be written into file/out \(Not a directory\); --out gives"
+    ):
+        report("mnist", [], Path("file/out"))

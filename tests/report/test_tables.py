@@ -1,0 +1,338 @@
+"""The table of a store with known records: every figure, comparison and footnote."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.protocol import Metric, Score
+from bench.report import published, sources
+from bench.report.cells import outcomes, select
+from bench.report.layout import layout
+from bench.report.tables import Row, Table, build
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+STALE = "stale, the code of bench has changed since; `bench run --stale` runs it again"
+ONE_SEED = "one seed: the interval is that of the test images and of log Z, and holds no other training"
+
+
+def table(store: Synthetic, dataset: str = "mnist") -> Table:
+    source = sources.of_grid(store.grid.name, [store.folder], store.registry)
+    found, notes = select(outcomes(source.frame), source.plan, source.evaluation)
+    return build(
+        dataset, found, source.plan, published.read(), source="here", command="`bench run` makes them", notes=notes
+    )
+
+
+def row(store: Synthetic, label: str) -> Row:
+    return next(row for row in table(store).rows if row.label == label)
+
+
+def three(store: Synthetic, label: str, values: Sequence[float], half: float = 0.0) -> None:
+    for seed, value in enumerate(values):
+        store.put(label, seed, value, half=half)
+
+
+def shown(made: Table) -> dict[str, list[str]]:
+    """Return label -> what stands in its columns, figure and what is below it in one."""
+    return {
+        entries[0].text: [f"{entry.text} {entry.below}".strip() + "*" * entry.bold for entry in entries[1:]]
+        for entries in layout(made).rows
+    }
+
+
+# ---------------------------------------------------------------- figures
+
+
+def test_every_cell_of_the_table(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 96.0, 97.0])
+    three(mnist, "sliced-score-matching", [93.0, 94.5, 94.5], half=0.1)
+    mnist.put("vampprior[components=16]", 1, 95.5)
+    made = table(mnist)
+    headings = [heading.text for heading in layout(made).headings]
+    assert headings == [
+        "strategy",
+        "seeds",
+        "VLB, nats",
+        "published",
+        "difference",
+        "VLB vs normal",
+        "NLL, nats",
+        "NLL vs normal",
+    ]
+    # half-widths: t(2) = 4.30265 times sd / sqrt(3); sd 1 of the first, .866 of the second and of the differences
+    # (-2, -1.5, -2.5) .5; one seed: 1.95996 * hypot(.03, .4) = .7862, and for NLL 1.95996 * .5 = .98
+    assert shown(made) == {
+        "normal": ["3/3", "96.00 [93.52, 98.48]", "96.03", "-0.03 inside", "-", "93.00 [90.52, 95.48]", "-"],
+        "vampprior[components=16]": [
+            "1/3",
+            "95.50 [94.71, 96.29]",
+            "95.25",
+            "+0.25 inside",
+            "-0.50 [-1.61, +0.61]",
+            "92.50 [91.52, 93.48]",
+            "-0.50 [-1.89, +0.89]",
+        ],
+        "vampprior[components=500]": ["0/3", "-", "-", "-", "-", "-", "-"],
+        "sliced-score-matching": [
+            "3/3",
+            "94.00 [91.75, 96.25]",
+            "91.89",
+            "+2.11 inside",
+            "-2.00 [-3.34, -0.66]*",
+            "91.00 [88.75, 93.25]",
+            "-2.00 [-3.34, -0.66]*",
+        ],
+        "VAE, GRBM prior, adversarial": ["-", "-", "92.93", "-", "-", "-", "-"],
+        "NVAE w/o flow": ["-", "-", "78.01", "-", "-", "-", "-"],
+        "IAF-VAE": ["-", "-", "79.10", "-", "-", "-", "-"],
+        "CR-NVAE": ["-", "-", "76.93", "-", "-", "-", "-"],
+        "BFN": ["-", "-", "77.87", "-", "-", "-", "-"],
+    }
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        # published 96.03, margin .1; the half-width of (v - .01, v, v + .01) is .0248
+        ([96.14, 96.15, 96.16], "inside"),
+        ([96.15, 96.16, 96.17], "outside, worse"),
+        ([95.90, 95.91, 95.92], "inside"),
+        ([95.88, 95.89, 95.90], "outside, better"),
+    ],
+)
+def test_the_verdict_on_a_published_number(mnist: Synthetic, values: list[float], verdict: str) -> None:
+    three(mnist, "normal", values)
+    beside = row(mnist, "normal").comparison
+    assert beside is not None
+    assert beside.verdict == verdict
+    assert beside.difference == pytest.approx(values[1] - 96.03)
+
+
+def test_differences_are_paired_within_the_same_conditions(mnist: Synthetic) -> None:
+    swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"], seeds=2)
+    for seed in (0, 1):
+        for epochs, worse in ((3, 10.0), (100, 0.0)):
+            swept.put(f"normal[train.epochs={epochs}]", seed, 95.0 + worse + seed)
+            swept.put(f"vampprior[components=16,train.epochs={epochs}]", seed, 94.0 + worse + seed)
+    found = {each.label: each for each in table(swept).rows}
+    for epochs in (3, 100):
+        difference = found[f"vampprior[components=16,train.epochs={epochs}]"].paired["vlb"]
+        assert difference.mean == pytest.approx(-1.0)
+        assert difference.n == 2
+
+
+def test_a_worse_strategy_is_never_bold(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 96.0, 97.0])
+    three(mnist, "vampprior[components=16]", [96.0, 97.1, 98.0])
+    found = row(mnist, "vampprior[components=16]")
+    assert found.paired["vlb"].excludes_zero
+    assert found.better == frozenset()
+
+
+def test_an_interval_of_log_z_that_reaches_zero_is_not_bold(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 96.0, 97.0])
+    three(mnist, "sliced-score-matching", [94.0, 95.0, 96.0], half=1.0)
+    assert row(mnist, "sliced-score-matching").paired["vlb"].upper == pytest.approx(0.0)
+    assert row(mnist, "sliced-score-matching").better == frozenset()
+
+
+def test_one_seed_is_never_bold(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("vampprior[components=16]", 0, 80.0)
+    found = row(mnist, "vampprior[components=16]")
+    assert found.paired["vlb"].excludes_zero
+    assert found.better == frozenset()
+    assert found.marks == (ONE_SEED,)
+
+
+@pytest.mark.parametrize("label", ["normal", "vampprior[components=16]"])
+@pytest.mark.parametrize(
+    "blemish", [{"unreliable": "two bases differ"}, {"code": {"fit": "0" * 64}}, {"code": {"plugin": "0" * 64}}]
+)
+def test_a_doubt_on_either_side_is_not_bold(mnist: Synthetic, label: str, blemish: dict[str, object]) -> None:
+    sides = {"normal": 95.0, "vampprior[components=16]": 80.0}
+    for each, value in sides.items():
+        mnist.put(each, 0, value)
+        mnist.put(each, 1, value + 0.1)
+        mnist.put(each, 2, value, **(blemish if each == label else {}))  # type: ignore[arg-type]
+    assert row(mnist, "vampprior[components=16]").better == frozenset()
+
+
+def test_survivors_of_failures_are_not_bold(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 95.1, 95.0])
+    mnist.put("vampprior[components=16]", 0, 80.0)
+    mnist.put("vampprior[components=16]", 1, 80.0)
+    assert row(mnist, "vampprior[components=16]").better == {"vlb", "nll"}
+    mnist.put("vampprior[components=16]", 2, status="diverged")
+    assert row(mnist, "vampprior[components=16]").better == frozenset()
+
+
+# ---------------------------------------------------------------- footnotes and notes
+
+
+def test_failures_are_counted_and_explained(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("normal", 1, status="diverged", last_step=312, reason="the loss is not finite at step 312")
+    mnist.put("normal", 2, status="timeout", reason="longer than 60 minutes")
+    found = row(mnist, "normal")
+    assert (found.finished, found.failed, found.missing) == ((0,), {"diverged": 1, "timeout": 1}, ())
+    assert found.marks == (
+        "seed 1: diverged at step 312 (the loss is not finite)",
+        "seed 2: timeout (longer than 60 minutes)",
+        ONE_SEED,
+    )
+    assert shown(table(mnist))["normal"][0] == "1/3 1 diverged, 1 timeout"
+
+
+def test_what_was_skipped_says_why(mnist: Synthetic) -> None:
+    for seed in range(3):
+        mnist.put("vampprior[components=500]", seed, status="skipped", reason="too few training items")
+    assert row(mnist, "vampprior[components=500]").marks == ("seeds 0, 1, 2: skipped (too few training items)",)
+
+
+def test_unreliable_scores_are_marked(mnist: Synthetic) -> None:
+    mnist.put("sliced-score-matching", 0, 93.0)
+    mnist.put("sliced-score-matching", 1, 93.0, half=0.1, unreliable="two bases differ")
+    assert row(mnist, "sliced-score-matching").marks == (
+        "seed 1: VLB, NLL, log Z unreliable (log Z: two bases differ)",
+    )
+
+
+def test_stale_records_are_marked(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 95.0])
+    mnist.put("vampprior[components=16]", 0, 95.0, code={"evaluate": "0" * 64})
+    mnist.put("vampprior[components=16]", 2, 95.0, code={"fit": "0" * 64})
+    assert row(mnist, "normal").marks == ()
+    assert row(mnist, "vampprior[components=16]").marks[0] == f"seeds 0, 2: {STALE}"
+
+
+def test_records_of_a_changed_plugin_are_marked(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, code={"plugin": "0" * 64, "fit": "0" * 64})
+    mnist.put("normal", 1, 95.0)
+    assert row(mnist, "normal").marks == (
+        "seed 0: the strategy's or data set's file has changed since; `bench run` runs it again",
+    )
+
+
+def test_a_value_that_is_not_finite_is_left_out_and_marked(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("normal", 1, float("inf"))
+    found = row(mnist, "normal")
+    assert (found.scores["vlb"].mean, found.scores["vlb"].n) == (95.0, 1)
+    assert found.marks == ("seed 1: VLB, NLL not a finite number, left out of the mean", ONE_SEED)
+
+
+def test_a_metric_that_was_not_scored_is_marked(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("normal", 1, scores=[Score(Metric("vlb", "nats"), 96.0, 100, "monte-carlo", 0.0, 0.4, 96.0, 96.0)])
+    assert row(mnist, "normal").marks == ("seed 1: NLL not scored", ONE_SEED)
+
+
+def test_a_difference_over_fewer_seeds_than_the_mean_is_marked(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 95.1])
+    three(mnist, "vampprior[components=16]", [94.0, 94.1, 94.2])
+    assert row(mnist, "vampprior[components=16]").marks == (
+        "VLB: the difference is over the 2 of 3 seeds that both have",
+        "NLL: the difference is over the 2 of 3 seeds that both have",
+    )
+
+
+def test_missing_cells_are_named_with_the_command(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 95.1, 95.2])
+    three(mnist, "sliced-score-matching", [94.0, 94.1, 94.2])
+    mnist.put("vampprior[components=16]", 1, 94.0)
+    assert table(mnist).notes == (
+        "missing: vampprior[components=16] seeds 0, 2; vampprior[components=500] seeds 0, 1, 2 (5 of 12 cells);"
+        " `bench run` makes them",
+    )
+
+
+def test_only_the_latest_version_of_a_metric_counts(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put(
+        "normal", 1, scores=[Score(Metric("vlb", "nats", version=2), 96.0, 9, "monte-carlo", 0.0, 0.4, 96.0, 96.0)]
+    )
+    made = table(mnist)
+    assert (made.rows[0].scores["vlb"].mean, made.rows[0].scores["vlb"].n) == (96.0, 1)
+    assert "left out: vlb of normal seed 0, which is version 1 of that metric instead of 2" in made.notes
+
+
+def test_rows_of_the_same_label_are_told_apart(mnist: Synthetic) -> None:
+    wide = type(mnist)(mnist.folder, settings=["strategy.sliced-score-matching.energy.hidden=128"], seeds=1)
+    wide.put("sliced-score-matching", 0, 93.0)
+    mnist.put("sliced-score-matching", 0, 94.0)
+    labels = [row.label for row in table(wide).rows]
+    assert "sliced-score-matching (energy.hidden=128)" in labels
+    assert "sliced-score-matching (energy.hidden=64)" in labels
+
+
+def test_a_row_with_other_hyper_parameters_has_no_published_number(mnist: Synthetic) -> None:
+    other = type(mnist)(mnist.folder, settings=["strategy.sliced-score-matching.energy.hidden=128"])
+    other.put("sliced-score-matching", 0, 93.0)
+    made = table(other)
+    assert next(row for row in made.rows if row.label == "sliced-score-matching").number is None
+    assert "VAE, GRBM prior, SSM" in [number.model for number in made.others]
+
+
+def test_a_unit_other_than_the_published_one_is_not_compared(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, scores=[Score(Metric("vlb", "bits/dim"), 6.1, 9, "monte-carlo", 0.0, 0.1, 6.1, 6.1)])
+    assert row(mnist, "normal").number is not None
+    assert row(mnist, "normal").comparison is None
+
+
+# ---------------------------------------------------------------- other grids, and the caption
+
+
+def test_a_grid_that_is_not_in_table_2_has_no_published_columns(mnist: Synthetic) -> None:
+    digits = type(mnist)(mnist.folder.with_name("digits"), "digits")
+    for seed in (0, 1):
+        digits.put("normal", seed, 20.0 + seed)
+        digits.put("sliced-score-matching[variant=exact]", seed, 19.0 + seed)
+    made = table(digits, "digits")
+    assert made.title == "8x8 digits"
+    assert [heading.text for heading in layout(made).headings] == [
+        "strategy",
+        "seeds",
+        "VLB, nats",
+        "VLB vs normal",
+        "NLL, nats",
+        "NLL vs normal",
+    ]
+    assert (made.others, made.references) == ((), ())
+    assert "ublished" not in made.caption
+
+
+def test_metrics_without_a_heading_of_their_own_are_shown_where_there_is_no_bound(mnist: Synthetic) -> None:
+    distance = Metric("distance", "pixels", "lower")
+    for seed in (0, 1):
+        mnist.put("normal", seed, scores=[Score(distance, 2.0 + seed, 9, "exact", 0.0, 0.1, 2.0 + seed, 2.0 + seed)])
+    assert [heading.text for heading in layout(table(mnist)).headings] == ["strategy", "seeds", "distance, pixels"]
+
+
+def test_the_caption_says_how_figures_came_about(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 95.1, 95.2])
+    three(mnist, "sliced-score-matching", [94.0, 94.1, 94.2], half=0.1)
+    caption = table(mnist).caption
+    for part in (
+        "importance-weighted negative log-likelihood (NLL, S = 1000) in nats, lower is better",
+        "95 % Student's t interval over seeds",
+        "Trained for 100 epochs, batches of 64, 64 latent dimensions",
+        "Scored on all test items, 10 posterior samples each for the VLB",
+        "AIS with 10000 temperatures x 500 chains x 5 repeats",
+        "log Z is by AIS in sliced-score-matching",
+        "Made with torch 2.13.0 on cpu, commit 0123456789",
+        "± 0.1 (the paper's binarisation of the test images is another draw)",
+    ):
+        assert part in caption
+
+
+def test_the_caption_holds_nothing_that_rows_differ_in(mnist: Synthetic) -> None:
+    swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"], seeds=1)
+    swept.put("normal[train.epochs=3]", 0, 95.0)
+    swept.put("normal[train.epochs=100]", 0, 95.0)
+    assert "Trained for batches of 64, 64 latent dimensions" in table(swept).caption
