@@ -74,19 +74,18 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
         *([f"{latent} latent dimensions"] if latent else []),
     ]
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
-    if evaluation:
-        images = evaluation.get("images")
-        ais = "temperatures", "chains", "repeats"
-        sentences.append(
-            f"Scored on {f'the first {images}' if images else 'all'} test items,"
-            f" {evaluation.get('vlb_samples')} posterior samples each for the VLB; where log Z has no exact value,"
-            " AIS with " + " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ais)
-        )
     exact = [row.label for row in rows if _estimators(row) and _estimators(row) <= {"exact-enumeration", "quadrature"}]
     sampled = [row.label for row in rows if "ais" in _estimators(row)]
+    if evaluation:
+        images = evaluation.get("images")
+        sentences.append(
+            f"Scored on {f'the first {images}' if images else 'all'} test items,"
+            f" {evaluation.get('vlb_samples')} posterior samples each for the VLB"
+        )
     if sampled or exact:
+        effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
         parts = [f"exact in {', '.join(exact)}"] if exact else []
-        parts += [f"by AIS in {', '.join(sampled)}"] if sampled else []
+        parts += [f"by AIS ({effort}) in {', '.join(sampled)}"] if sampled else []
         sentences.append(f"log Z is {'; '.join(parts)}")
     made = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if made:

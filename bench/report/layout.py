@@ -126,7 +126,7 @@ def _interval(interval: Interval | None, unit: str, sign: bool = False, bold: bo
 def _published(table: Table, number: Number, metrics: Sequence[Metric]) -> tuple[Entry, ...]:
     """Return the row of a published number that no row of ours has."""
     if number.strategy:
-        label = Entry(number.model, f"strategy {number.strategy}, not in this grid")
+        label = Entry(number.model, f"strategy {number.strategy}, no cells here")
     else:
         label = Entry(number.model, f"({number.citation})")
     entries = [label, Entry(NOTHING)]
