@@ -221,9 +221,10 @@ def data(name: str | None, data_dir: Path | None, plugins: tuple[Path, ...]) -> 
     from bench.sweep.data import load
 
     registry, folder = _registry(plugins), _data_folder(data_dir)
+    names = [registry.find("dataset", name).name] if name else registry.names("dataset")
     click.echo(f"data folder: {folder}")
     errors = []
-    for each in [name] if name else registry.names("dataset"):
+    for each in names:
         try:
             facts = load(registry, each, {}, folder)
         except UserError as error:

@@ -32,7 +32,7 @@ class Log:
         if rest:
             self._tail.append(rest)
             self._kept += len(rest)
-        while self._kept - len(self._tail[0] if self._tail else b"") > self._half:
+        while self._tail and self._kept - len(self._tail[0]) >= self._half:
             dropped = len(self._tail.popleft())
             self._kept -= dropped
             self._left_out += dropped

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import faulthandler
+import io
 import os
 import queue
 import resource
@@ -218,9 +219,10 @@ class _Attempt:
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
-        self.record["scores"] = [score_row(score) for score in scores.scores]
-        self.arrays = _arrays(scores.arrays)
+        rows = [score_row(score) for score in scores.scores]
         self._reported |= _numbers(scores.resources)
+        self.arrays = _arrays(scores.arrays)
+        self.record["scores"] = rows  # last: a cell that failed has none
         return "ok", ""
 
     @contextmanager
@@ -348,6 +350,9 @@ def _settle(output: Connection, stop: threading.Event) -> None:
     os.dup2(output.fileno(), 1)
     os.dup2(output.fileno(), 2)
     output.close()
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(line_buffering=True)  # what was printed before a crash is in the log
     faulthandler.enable(2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what to do
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started

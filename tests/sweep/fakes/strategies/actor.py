@@ -15,7 +15,7 @@ from pydantic import Field
 from bench.protocol import Diverged, Metric, Run, Score, Scores, Settings, State, Stopped, Task
 
 How = Literal[
-    "ok", "nan", "skip", "diverge", "memory", "raise", "sys-exit", "killed", "segfault", "exit", "hang", "loud",
+    "ok", "nan", "skip", "diverge", "memory", "raise", "sys-exit", "killed", "segfault", "exit", "hang", "deaf", "loud",
     "long", "flaky", "write", "no-store", "objects"
 ]  # fmt: skip
 
@@ -96,6 +96,9 @@ class Actor(Settings):
 
     def _hang(self, task: Task, run: Run) -> None:
         time.sleep(1000)
+
+    def _deaf(self, task: Task, run: Run) -> None:
+        ctypes.PyDLL(None).sleep(1000)  # unlike time.sleep, it lets no other Python thread run
 
     def _loud(self, task: Task, run: Run) -> None:
         for line in range(self.lines):

@@ -1,0 +1,307 @@
+"""The pool: real processes that crash, hang, print and are killed, and what is left of each cell."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from bench.sweep.deaths import death, kills
+from bench.sweep.logs import Log
+from bench.sweep.pool import Pool, SweepError, Tally
+from bench.sweep.records import Ending, Job
+from bench.sweep.status import Survey
+from bench.sweep.store import Store
+from bench.sweep.worker import Figures, Setup
+
+Look = Callable[..., Survey]
+
+
+class Told:
+    """A screen that remembers, and does something when a cell tells how far it is."""
+
+    def __init__(self, advanced: Callable[[int], None] = lambda slot: None) -> None:
+        self.notes: list[str] = []
+        self.figures: list[Figures] = []
+        self.begun: list[Job] = []
+        self.advanced = advanced
+
+    def begin(self, slot: int, job: Job) -> None:
+        self.begun.append(job)
+
+    def advance(self, slot: int, figures: Figures) -> None:
+        self.figures.append(figures)
+        self.advanced(slot)
+
+    def end(self, slot: int, job: Job, ending: Ending) -> None:
+        pass
+
+    def note(self, sentence: str) -> None:
+        self.notes.append(sentence)
+
+    def tick(self) -> None:
+        pass
+
+
+def statuses(tally: Tally) -> dict[str, str]:
+    """Return how each cell ended, by what it was told to do."""
+    return {cell.hyper["how"]: ending.status for cell, ending in tally.endings}
+
+
+def children() -> list[psutil.Process]:
+    """Return the worker processes of this process."""
+    found = psutil.Process().children(recursive=True)
+    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
+
+
+def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look, setup: Setup, store: Store) -> None:
+    expected = {
+        "ok": "ok",
+        "killed": "crashed",
+        "segfault": "crashed",
+        "exit": "crashed",
+        "raise": "error",
+        "diverge": "diverged",
+        "skip": "skipped",
+        "memory": "out-of-memory",
+    }
+    tally = Pool(setup, 2, Told()).run(look(*expected, seeds=2).jobs())
+    assert len(tally.endings) == 2 * len(expected)
+    assert statuses(tally) == expected
+    records = store.records()
+    assert sorted((record["hyper"]["how"], record["status"]) for record in records) == sorted(2 * [*expected.items()])
+    reasons = {record["hyper"]["how"]: record["reason"] for record in records}
+    assert reasons["killed"] == "the process was killed by SIGKILL"
+    assert reasons["segfault"] == "the process was killed by SIGSEGV"
+    assert reasons["exit"] == "the process ended with exit code 7"
+    crashed = next(record for record in records if record["status"] == "crashed")
+    fine = next(record for record in records if record["status"] == "ok")
+    assert crashed.keys() == fine.keys()
+    assert not children()
+
+
+def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, setup: Setup, store: Store) -> None:
+    start = time.monotonic()
+    tally = Pool(setup, 1, Told(), timeout=1.5).run(look("hang", "deaf", "ok").jobs())
+    assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
+    assert time.monotonic() - start < 20
+    record = next(record for record in store.records() if record["status"] == "timeout")
+    assert record["reason"] == "longer than 0.025 minutes"
+
+
+def test_output_goes_to_the_attempts_own_log(look: Look, setup: Setup, store: Store) -> None:
+    jobs = look("loud", "raise", "segfault", lines=300).jobs()
+    Pool(setup, 1, Told()).run(jobs)
+    loud, wrong, dead = (store.log(job.cell.id, 1).read_text() for job in jobs)
+    lines = loud.splitlines()
+    assert lines[0] == "training as loud, seed 0"
+    assert [line[:11] for line in lines[1:-1]] == [f"{number:07} xxx" for number in range(300)]
+    assert lines[-1] == "scoring"
+    assert "Traceback" in wrong
+    assert "ValueError: a mistake" in wrong
+    assert "loud" not in wrong
+    assert dead.startswith("training as segfault, seed 0\n")
+    assert "Segmentation fault" in dead
+
+
+def test_a_log_keeps_beginning_and_end_of_too_much(tmp_path: Path) -> None:
+    log = Log(tmp_path / "log.txt", cap=2000)
+    for line in range(1000):
+        log.write(f"{line:09}\n".encode())
+    log.close()
+    text = (tmp_path / "log.txt").read_text()
+    assert text.startswith("000000000\n")
+    assert "\n[... 8,000 bytes left out ...]\n" in text
+    assert text.endswith("000000998\n000000999\n")
+    assert len(text) < 2100
+
+
+def test_a_failed_cell_runs_again_only_when_asked_and_loses_nothing(look: Look, setup: Setup, store: Store) -> None:
+    Pool(setup, 1, Told()).run(look("flaky", "diverge").jobs())
+    found = look("flaky", "diverge")
+    assert found.counts() == {"crashed": 1, "diverged": 1}
+    assert found.jobs() == []
+    again = found.jobs(retry=True)
+    assert [job.cell.hyper["how"] for job in again] == ["flaky"]
+    assert statuses(Pool(setup, 1, Told()).run(again)) == {"flaky": "ok"}
+    job = again[0]
+    record = store.record(job.cell.id, job.key)
+    assert record is not None
+    assert (record["status"], record["attempt"]) == ("ok", 2)
+    assert store.record_path(job.cell.id, job.key).with_suffix(".attempt-1.json").exists()
+    assert store.log(job.cell.id, 2).exists()
+
+
+def test_a_corrupt_record_is_set_aside_and_its_cell_runs_again(look: Look, setup: Setup, store: Store) -> None:
+    job = look("ok").jobs()[0]
+    Pool(setup, 1, Told()).run([job])
+    path = store.record_path(job.cell.id, job.key)
+    path.write_text(path.read_text()[:100])
+    assert statuses(Pool(setup, 1, Told()).run(look("ok").jobs())) == {"ok": "ok"}
+    assert [record["attempt"] for record in store.records()] == [2]
+    assert path.with_suffix(".corrupt").exists()
+
+
+def test_figures_of_running_cells_arrive(look: Look, setup: Setup) -> None:
+    told = Told()
+    Pool(setup, 1, told).run(look("long", seconds=0.6).jobs())
+    assert told.figures
+    assert all(figures.stage == "fit" and figures.total == 100 for figures in told.figures)
+
+
+# ---------------------------------------------------------------- stopping
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_stops_after_a_checkpoint_and_the_cell_goes_on_later(
+    look: Look, setup: Setup, store: Store, number: signal.Signals
+) -> None:
+    told = Told(lambda slot: os.kill(os.getpid(), number) if not told.notes else None)
+    before = signal.getsignal(number)
+    tally = Pool(setup, 1, told).run(look("long", "ok", seconds=1.5).jobs())
+    assert tally.signal == number
+    assert statuses(tally) == {"long": "stopped"}
+    assert told.notes == ["stopping: 1 running cell will save a checkpoint first (Ctrl-C again kills)"]
+    assert store.records() == []
+    assert signal.getsignal(number) is before
+    assert not children()
+
+    Pool(setup, 1, Told()).run(look("long", "ok", seconds=1.5).jobs())
+    record = next(record for record in store.records() if record["hyper"]["how"] == "long")
+    assert record["stability"]["resumed_at"] > 0
+    assert record["attempt"] == 2
+
+
+def test_a_second_signal_kills_and_records_nothing(look: Look, setup: Setup, store: Store) -> None:
+    pool_told = Told()
+    pool = Pool(setup, 1, pool_told)
+
+    def interrupt() -> None:
+        while not pool_told.begun:
+            time.sleep(0.05)
+        for _ in range(2):
+            time.sleep(0.6)
+            os.kill(os.getpid(), signal.SIGINT)
+
+    thread = threading.Thread(target=interrupt)
+    thread.start()
+    tally = pool.run(look("hang").jobs())
+    thread.join()
+    assert [(ending.status, ending.reason) for _, ending in tally.endings] == [("stopped", "killed")]
+    assert store.records() == []
+    assert not children()
+
+
+def test_workers_end_with_a_parent_that_is_killed(look: Look, setup: Setup, store: Store, tmp_path: Path) -> None:
+    """Also while a worker sits in a call that lets no other thread run."""
+    how = "deaf" if sys.platform == "linux" else "hang"
+    jobs = look(how, seeds=2).jobs()
+    with sweep(setup, how, seeds=2) as parent:
+        wait_for(lambda: all(store.attempts(job.cell.id) for job in jobs))
+        time.sleep(0.3)
+        workers = psutil.Process(parent.pid).children(recursive=True)
+        assert len(workers) >= 2
+        parent.kill()
+    psutil.wait_procs(workers, timeout=5)
+    assert [worker for worker in workers if worker.is_running()] == []
+    assert store.records() == []
+    assert look(how, seeds=2).counts() == {"missing": 2}
+    assert all(store.lock(job.cell.id) for job in jobs)
+
+
+def test_two_sweeps_on_one_store_share_the_cells(look: Look, setup: Setup, store: Store) -> None:
+    jobs = look("long", seeds=6, seconds=0.4).jobs()
+    with sweep(setup, "long", seeds=6, seconds=0.4) as other:
+        wait_for(lambda: any(store.attempts(job.cell.id) for job in jobs))
+        told = Told()
+        tally = Pool(setup, 1, told).run(jobs)
+        assert other.wait() == 0
+    assert len(store.records()) == 6
+    assert [store.attempts(job.cell.id) for job in jobs] == [1] * 6
+    assert {ending.status for _, ending in tally.endings} == {"ok", "elsewhere"}
+    assert len(told.notes) <= 1
+
+
+def sweep(setup: Setup, how: str, seeds: int, seconds: float = 0.0) -> subprocess.Popen[bytes]:
+    """Start a sweep of the same cells in a process of its own."""
+    code = f"""
+from pathlib import Path
+from bench import grid
+from bench.plugins import Registry
+from bench.sweep import pool, progress, status, store, worker
+
+if __name__ == "__main__":
+    registry = Registry([Path({str(Path(__file__).with_name("fakes"))!r})])
+    source = {{
+        "title": "fakes", "seeds": {seeds}, "dataset": [{{"name": "points"}}], "networks": {{"latent": 2}},
+        "train": {{"epochs": 1}}, "evaluate": {{}},
+        "strategy": [{{"name": "actor", "how": [{how!r}], "seconds": {seconds}}}],
+    }}
+    runs = store.Store(Path({str(setup.store)!r}))
+    found = status.survey(grid.expand(source, registry, name="fakes", where="x"), runs, registry)
+    setup = worker.Setup("fakes", runs.folder, registry, Path("."), "cpu", {{}})
+    screen = progress.Lines(len(found.standings), lambda job: job.cell.id, lambda job: "")
+    pool.Pool(setup, 2, screen).run(found.jobs())
+"""
+    script = setup.store.parent / "sweep.py"
+    script.parent.mkdir(parents=True, exist_ok=True)
+    script.write_text(code)
+    return subprocess.Popen([sys.executable, str(script)], stderr=subprocess.DEVNULL)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 20 s"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- what cannot go on
+
+
+def test_a_store_that_becomes_unwritable_ends_the_sweep_with_a_sentence(look: Look, setup: Setup) -> None:
+    with pytest.raises(SweepError, match=r"^the run store .* cannot be written \(File exists: "):
+        Pool(setup, 1, Told()).run(look("no-store", "ok").jobs())
+    assert not children()
+
+
+def test_code_that_changes_ends_the_sweep_with_a_sentence(look: Look, setup: Setup, store: Store) -> None:
+    jobs = look("ok").jobs()
+    jobs = [replace(job, fingerprints=replace(job.fingerprints, fit="0" * 64)) for job in jobs]
+    with pytest.raises(SweepError, match=r"^the code of strategy 'actor' or data set 'points' changed while"):
+        Pool(setup, 1, Told()).run(jobs)
+    assert store.records() == []
+
+
+def test_workers_that_never_start_are_given_up(look: Look, setup: Setup, tmp_path: Path) -> None:
+    class Unloadable:
+        def __reduce__(self) -> tuple[Callable[..., object], tuple[str]]:
+            return os.listdir, (str(tmp_path / "gone"),)
+
+    broken = replace(setup, circumstances={"what": Unloadable()})
+    with pytest.raises(SweepError, match=r"^no worker process starts: the process ended with exit code 1"):
+        Pool(broken, 1, Told()).run(look("ok").jobs())
+
+
+# ---------------------------------------------------------------- deaths
+
+
+def test_deaths_in_words() -> None:
+    assert death(-signal.SIGSEGV) == "the process was killed by SIGSEGV"
+    assert death(-99) == "the process was killed by signal 99"
+    assert death(3) == "the process ended with exit code 3"
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts out-of-memory kills")
+def test_the_system_says_how_many_processes_it_killed_for_lack_of_memory() -> None:
+    count = kills()
+    assert count is None or count >= 0

@@ -1,0 +1,200 @@
+"""The worker: every way in which a cell can end leaves its record."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.sweep.records import Ending
+from bench.sweep.status import Survey
+from bench.sweep.store import Store
+from bench.sweep.worker import INTERVAL, Changed, Figures, Setup, Unwritable, Worker
+
+Look = Callable[..., Survey]
+CarryOut = Callable[..., tuple[Ending, dict[str, Any]]]
+
+
+@pytest.fixture
+def carry_out(look: Look, setup: Setup, store: Store) -> CarryOut:
+    """Carry out one cell in this process and return its ending and its record."""
+
+    def carry_out(how: str, **hyper: Any) -> tuple[Ending, dict[str, Any]]:
+        job = look(how, **hyper).jobs()[0]
+        ending = Worker(setup).carry_out(job)
+        assert isinstance(ending, Ending)
+        record = store.record(job.cell.id, job.key)
+        assert record is not None
+        return ending, record
+
+    return carry_out
+
+
+def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
+    carry_out: CarryOut, store: Store, look: Look
+) -> None:
+    ending, record = carry_out("ok")
+    cell = look("ok").standings[0].cell
+    assert ending.status == record["status"] == "ok"
+    assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
+    assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
+    assert (record["strategy"], record["hyper"], record["seed"]) == ("actor", cell.hyper, 0)
+    assert record["networks"] == cell.networks.model_dump(mode="json")
+    assert record["budget"] == cell.budget.model_dump(mode="json")
+    assert record["evaluation"] == cell.evaluation.model_dump(mode="json")
+    assert (record["reason"], record["last_step"], record["attempt"]) == ("", 4, 1)
+    assert record["scores"] == [
+        {
+            "metric": "vlb",
+            "unit": "nats",
+            "better": "lower",
+            "version": 1,
+            "value": 2.0,
+            "n": 4,
+            "estimator": "monte-carlo",
+            "stderr_mc": 0.3,
+            "stderr_images": 0.4,
+            "stderr": 0.5,
+            "sys_lower": 2.0,
+            "sys_upper": 2.0,
+            "unreliable": "",
+        }
+    ]
+    assert record["stability"] == {"resumed_at": 0.0}
+    resources = record["resources"]
+    assert resources["evaluate_seconds"] == 0.25  # the strategy's own clock, where it has one
+    assert 0 <= resources["fit_seconds"] < 5
+    assert 0.5 < resources["overhead_seconds"] < 10  # the strategy's and ours
+    assert resources["peak_host_bytes"] > 1e7
+    assert record["device"] == "cpu"
+    assert {"torch", "python", "platform", "git", "started", "finished"} <= record.keys()
+    assert set(record["fingerprints"]) == {"plugin", "fit", "evaluate"}
+
+
+def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Store, look: Look) -> None:
+    carry_out("ok")
+    found = look("ok").standings[0]
+    path = store.record_path(found.cell.id, found.key)
+    curves = json.loads(path.with_name(f"curves-{found.key}.json").read_text())
+    assert curves == [{"epoch": 0, "step": 4, "metric": "bound", "value": 1.5}]
+    with np.load(path.with_name(f"arrays-{found.key}.npz")) as arrays:
+        assert arrays["samples"].shape == (2, 2)
+
+
+@pytest.mark.parametrize(
+    ("how", "status", "reason", "last_step"),
+    [
+        ("skip", "skipped", "the task is not to its taste", None),
+        ("diverge", "diverged", "the loss is not finite at step 3", 3),
+        ("memory", "out-of-memory", "MemoryError: no room", None),
+        ("raise", "error", "ValueError: a mistake in the plugin", 2),
+        ("sys-exit", "error", "SystemExit: 3", None),
+        (
+            "objects",
+            "error",
+            "TypeError: the array 'samples' that `evaluate` gave holds Python objects, not numbers or text",
+            4,
+        ),
+    ],
+)
+def test_whatever_goes_wrong_is_recorded_in_one_line(
+    carry_out: CarryOut, how: str, status: str, reason: str, last_step: int | None
+) -> None:
+    ending, record = carry_out(how)
+    assert (ending.status, ending.reason) == (status, reason)
+    assert (record["status"], record["reason"], record["last_step"]) == (status, reason, last_step)
+    assert record["scores"] == []
+    assert record["resources"]["overhead_seconds"] >= 0
+
+
+def test_a_diverged_cell_is_data(carry_out: CarryOut, store: Store, look: Look) -> None:
+    _, record = carry_out("diverge")
+    assert record["stability"] == {"gradient_max_prior": 1e9}
+    found = look("diverge").standings[0]
+    curves = store.record_path(found.cell.id, found.key).with_name(f"curves-{found.key}.json")
+    assert json.loads(curves.read_text()) == [{"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}]
+
+
+def test_a_traceback_goes_to_the_log(carry_out: CarryOut, capsys: pytest.CaptureFixture[str]) -> None:
+    carry_out("raise")
+    assert "ValueError: a mistake\nin the plugin" in capsys.readouterr().err
+
+
+def test_a_score_that_is_no_number_is_unreliable(carry_out: CarryOut) -> None:
+    _, record = carry_out("nan")
+    assert record["status"] == "ok"
+    assert record["scores"][0]["unreliable"] == "not a finite number"
+
+
+def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup, store: Store) -> None:
+    worker = Worker(setup)
+    values = []
+    for job in look("write", "ok").jobs():
+        worker.carry_out(job)
+        record = store.record(job.cell.id, job.key)
+        assert record
+        values.append(record["scores"][0]["value"])
+    assert values == [3.0, 2.0]
+
+
+def test_a_stopped_cell_leaves_no_record_and_goes_on_from_its_checkpoint(
+    look: Look, setup: Setup, store: Store
+) -> None:
+    job = look("long").jobs()[0]
+    asked = iter([False] * 10)
+    ending = Worker(setup).carry_out(job, stop_requested=lambda: next(asked, True))
+    assert (ending.status, ending.reason) == ("stopped", "at step 11")  # type: ignore[union-attr]
+    assert store.records() == []
+    assert isinstance(Worker(setup).carry_out(job), Ending)
+    assert store.records()[0]["stability"] == {"resumed_at": 11.0}
+
+
+def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, store: Store) -> None:
+    job = look("long").jobs()[0]
+    other = replace(job.fingerprints, fit="0" * 64)
+    folder = store.cell(job.cell.id) / replace(job, fingerprints=other).workspace
+    folder.mkdir(parents=True)
+    (folder / "step").write_text("50")
+    Worker(setup).carry_out(job)
+    assert store.records()[0]["stability"] == {"resumed_at": 0.0}
+
+
+def test_progress_is_told_seldom(look: Look, setup: Setup) -> None:
+    told: list[Figures] = []
+    ending = Worker(setup).carry_out(look("long", seconds=0.6).jobs()[0], told.append)
+    assert isinstance(ending, Ending)
+    assert 2 <= len(told) <= 1 + ending.seconds / INTERVAL  # of 100 reports
+    assert told[0] == Figures("fit", 1, 100, {"bound": 1.0})
+
+
+def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: Setup, store: Store) -> None:
+    job = look("ok").jobs()[0]
+    job = replace(job, fingerprints=replace(job.fingerprints, plugin="0" * 64))
+    answer = Worker(setup).carry_out(job)
+    assert isinstance(answer, Changed)
+    assert answer.sentence == (
+        "the code of strategy 'actor' or data set 'points' changed while the sweep was running; "
+        "run the same command again"
+    )
+    assert store.records() == []
+
+
+def test_a_record_that_cannot_be_written_is_told(look: Look, setup: Setup) -> None:
+    answer = Worker(setup).carry_out(look("no-store").jobs()[0])
+    assert isinstance(answer, Unwritable)
+    assert answer.sentence.startswith(f"the run store {setup.store} cannot be written (File exists: ")
+
+
+def test_data_that_cannot_be_had_is_an_error_with_its_sentence(
+    look: Look, setup: Setup, store: Store, tmp_path: Path
+) -> None:
+    job = look("ok").jobs()[0]
+    job = replace(job, cell=replace(job.cell, options={"gone": True}))
+    ending = Worker(setup).carry_out(job)
+    assert isinstance(ending, Ending)
+    assert (ending.status, ending.reason) == ("error", f"the points are not in {tmp_path}; put them there")

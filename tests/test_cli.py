@@ -1,0 +1,333 @@
+"""The command line, in processes of its own: what it prints, its exit codes, and what it does not import."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+FAKES = Path(__file__).parent / "sweep" / "fakes"
+
+GRID = """title = "fakes"
+seeds = {seeds}
+[[dataset]]
+name = "points"
+[networks]
+latent = 2
+[train]
+epochs = 1
+[[strategy]]
+name = "actor"
+how = {how}
+seconds = {seconds}
+"""
+
+
+class Shell:
+    """Runs `bench` in an empty folder with the fake plugins, copied so that they can be edited."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.plugins = folder / "plugins"
+        shutil.copytree(FAKES, self.plugins, ignore=shutil.ignore_patterns("__pycache__"))
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
+        self.environment = kept | {
+            "BENCH_PLUGINS": str(self.plugins),
+            "BENCH_DATA": str(folder),
+            "XDG_CACHE_HOME": str(folder / "cache"),
+            "COLUMNS": "200",
+        }
+
+    def grid(self, *how: str, seeds: int = 1, seconds: float = 0.0) -> None:
+        """Write the grid `fakes.toml`."""
+        content = GRID.format(how=json.dumps(list(how)), seeds=seeds, seconds=seconds)
+        (self.folder / "fakes.toml").write_text(content)
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        """Start `bench` in the background."""
+        return subprocess.Popen(
+            [sys.executable, "-m", "bench", *arguments],
+            cwd=self.folder,
+            env=self.environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def __call__(self, *arguments: str) -> tuple[int, str, str]:
+        """Run `bench` and return exit code, output and errors."""
+        with self.start(*arguments) as process:
+            out, err = process.communicate(timeout=60)
+        return process.returncode, out, err
+
+    def records(self, pattern: str = "record-????????????????.json") -> list[Path]:
+        """Return the files of records."""
+        return sorted((self.folder / "runs" / "fakes" / "cells").glob(f"*/{pattern}"))
+
+
+@pytest.fixture
+def shell(tmp_path: Path) -> Shell:
+    return Shell(tmp_path)
+
+
+def wait_for(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < deadline, "it did not happen within 20 s"
+        time.sleep(0.02)
+
+
+# ---------------------------------------------------------------- quick to start
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["status"], ["run", "--dry-run"]])
+def test_verbs_that_only_look_import_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
+    code = f"""import sys
+from bench.cli import main
+sys.argv = ["bench", *{arguments!r}]
+try:
+    main()
+except SystemExit as end:
+    assert not end.code, end.code
+heavy = {{"torch", "pandas", "matplotlib", "sklearn", "scipy", "pyarrow", "numpy"}} & set(sys.modules)
+print("imported:", sorted(heavy))"""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, text=True, capture_output=True, check=True
+    )
+    assert done.stdout.endswith("imported: []\n")
+    assert list(tmp_path.iterdir()) == []  # and they write nothing
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["rnu"], 'there is no verb "rnu"; did you mean "run"?'),
+        (["zzz"], 'there is no verb "zzz"; allowed: data, list, report, run, status'),
+        (["run", "--gird", "x"], 'there is no option --gird of `bench run`; did you mean "--grid"?'),
+        (["run", "--jobs", "0"], "invalid value for '--jobs': 0 is not in the range x>=1; see `bench run --help`"),
+        (["run", "--timeout", "0"], "invalid value for '--timeout': 0.0 is not in the range x>0; see"),
+        (["run", "--seeds", "two"], "--seeds two is neither a count (3) nor a list of seeds (0,1,5)"),
+        (["run", "--grid", "dgits"], 'unknown grid "dgits"; did you mean "digits"?'),
+        (["run", "--set", "train.epoch=3"], "train.epoch"),
+        (["run", "--strategy", "norml"], 'did you mean "normal"?'),
+        (["run", "--device", "gpu"], "--device gpu is unknown; allowed: cpu, cuda, cuda:N, mps"),
+        (["run", "--plugins", "gone"], "the plugin folder gone does not exist"),
+        (["data", "mnits"], 'did you mean "mnist"?'),
+        (["report", "--grid", "digits"], "there is no run store runs/digits"),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(shell: Shell, arguments: list[str], message: str) -> None:
+    code, out, err = shell(*arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_debug_shows_where_a_mistake_was_found(shell: Shell) -> None:
+    code, _, err = shell("status", "--grid", "dgits", "--debug")
+    assert code == 2
+    assert "Traceback" in err
+    assert 'error: unknown grid "dgits"' in err
+
+
+def test_data_that_cannot_be_had_is_told_before_anything_runs(shell: Shell) -> None:
+    shell.grid("ok")
+    code, _, err = shell("run", "--grid", "fakes.toml", "--set", "dataset.points.gone=true")
+    assert code == 2
+    sentence = f"error: data set 'points': the points are not in {shell.folder}; put them there\n"
+    assert err == sentence
+    assert shell.records() == []
+
+
+def test_a_store_that_cannot_be_written_is_one_sentence_and_exit_code_1(shell: Shell) -> None:
+    shell.grid("ok")
+    (shell.folder / "file").touch()
+    code, out, err = shell("run", "--grid", "fakes.toml", "--store", "file/store")
+    assert (code, out) == (1, "")
+    assert err.startswith("error: the run store file/store cannot be written (Not a directory: ")
+    assert err.count("\n") == 1
+
+
+def test_output_that_nobody_reads_is_no_error(shell: Shell) -> None:
+    with shell.start("list", "--verbose") as process:
+        assert process.stdout
+        process.stdout.close()
+        assert process.stderr
+        assert "Traceback" not in process.stderr.read()
+
+
+# ---------------------------------------------------------------- running
+
+
+def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
+    shell.grid("ok", "raise", "flaky", "diverge")
+    code, out, _ = shell("run", "--grid", "fakes.toml", "--dry-run")
+    assert code == 0
+    assert out.splitlines()[0] == "run       points actor[how=ok] seed 0  (never ran)"
+    assert out.splitlines()[-1] == "4 cells of 4 would run; store: runs/fakes"
+    assert not (shell.folder / "runs").exists()
+
+    code, out, err = shell("run", "--grid", "fakes.toml", "--jobs", "2")
+    assert code == 1  # for cells failed
+    assert "actor[how=ok]" in out  # the table
+    lines = err.splitlines()
+    assert lines[0] == "4 cells of 4 to run, 2 at a time"
+    assert any(line.startswith("[1/4] ok       points actor[how=ok] seed 0 (") for line in lines)
+    assert any("ValueError: a mistake in the plugin; its output: runs/fakes/cells/" in line for line in lines)
+    assert lines[-2] == "4 cells: 1 ok, 1 diverged, 1 crashed, 1 error"
+    assert lines[-1] == (
+        "2 cells failed (1 crashed, 1 error); to run them again: bench run --grid fakes.toml --jobs 2 --retry-failed"
+    )
+    assert "\x1b" not in out + err
+
+    before = {path: path.stat().st_mtime_ns for path in shell.records()}
+    code, _, err = shell("run", "--grid", "fakes.toml")
+    assert code == 1
+    assert err.splitlines()[0] == "4 cells: 1 ok, 1 diverged, 1 crashed, 1 error"
+    assert {path: path.stat().st_mtime_ns for path in shell.records()} == before
+
+    code, _, err = shell("run", "--grid", "fakes.toml", "--retry-failed")
+    assert err.splitlines()[0] == "2 cells of 4 to run, 2 at a time"
+    assert "4 cells: 2 ok, 1 diverged, 1 error" in err
+    assert len(shell.records("record-*.attempt-1.json")) == 2
+
+    victim = shell.records()[0]
+    whole = victim.read_text()
+    victim.write_text(whole[:100])
+    _, out, _ = shell("status", "--grid", "fakes.toml", "--why")
+    assert f"missing: corrupt record {victim.name}: it is not whole JSON" in out
+    victim.write_text(whole)
+
+    # the strategy's file changes: its cells run again, and status says why; a comment changes nothing
+    file = shell.plugins / "strategies" / "actor.py"
+    file.write_text(file.read_text() + "\n# a comment\n")
+    assert json.loads(shell("status", "--grid", "fakes.toml", "--json")[1])["counts"]["ok"] == 2
+    file.write_text(file.read_text() + "\nCONSTANT = 1\n")
+    code, out, _ = shell("status", "--grid", "fakes.toml", "--why")
+    assert code == 0
+    assert out.count("missing: the strategy's or data set's file changed since the record of ") == 4
+
+
+@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_an_interrupted_sweep_says_how_to_go_on(shell: Shell, number: signal.Signals, expected: int) -> None:
+    shell.grid("long", seeds=4, seconds=1.5)
+    with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
+        wait_for(lambda: len(list((shell.folder / "runs/fakes/cells").glob("*/*/step"))) == 2)
+        process.send_signal(number)
+        out, err = process.communicate(timeout=30)
+    assert process.returncode == expected
+    assert out == ""
+    assert "stopping: 2 running cells will save a checkpoint first (Ctrl-C again kills)\n" in err
+    assert err.endswith("stopped; 4 cells: 4 missing; to go on: bench run --grid fakes.toml --jobs 2\n")
+    assert "Traceback" not in err
+    assert shell.records() == []
+
+
+def test_a_sweep_whose_parent_is_killed_goes_on_where_it_was(shell: Shell) -> None:
+    shell.grid("long", seeds=3, seconds=0.8)
+    with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
+        wait_for(lambda: len(shell.records()) >= 1)
+        time.sleep(0.2)
+        process.kill()
+        process.communicate()
+    kept = {path: path.read_bytes() for path in shell.records()}
+    assert 1 <= len(kept) < 3
+    assert all(json.loads(content)["status"] == "ok" for content in kept.values())
+
+    code, _, _ = shell("run", "--grid", "fakes.toml", "--jobs", "2")
+    assert code == 0
+    assert len(shell.records()) == 3
+    assert all(path.read_bytes() == content for path, content in kept.items())
+    later = [json.loads(path.read_text()) for path in shell.records() if path not in kept]
+    assert any(record["attempt"] == 2 for record in later)
+
+
+# ---------------------------------------------------------------- looking
+
+
+def test_status_counts_by_strategy_and_explains_each_cell(shell: Shell) -> None:
+    shell.grid("ok", "skip")
+    code, out, _ = shell("status", "--grid", "fakes.toml")
+    assert code == 0
+    head, *rows, total = out.splitlines()
+    assert head.split() == ["data", "set", "strategy", "ok", "failed", "skipped", "stale", "running", "missing"]
+    assert [row.split() for row in rows] == [
+        ["points", "actor[how=ok]", *"000001"],
+        ["points", "actor[how=skip]", *"000001"],
+    ]
+    assert total == "fakes in runs/fakes: 2 cells: 2 missing"
+
+    _, out, _ = shell("status", "--grid", "fakes.toml", "--why")
+    cell, _, rest = out.splitlines()[0].partition("  ")
+    assert (len(cell), rest) == (12, "points actor[how=ok] seed 0  missing: never ran")
+
+    content = json.loads(shell("status", "--grid", "fakes.toml", "--json")[1])
+    assert content["counts"] == {"missing": 2}
+    assert content["cells"][0] | {"hyper": {}} == {
+        "cell": cell,
+        "dataset": "points",
+        "options": {"gone": False},
+        "strategy": "actor",
+        "label": "actor[how=ok]",
+        "hyper": {},
+        "seed": 0,
+        "state": "missing",
+        "why": "never ran",
+        "status": None,
+        "reason": None,
+        "attempt": None,
+    }
+
+
+def test_list_names_what_can_be_run_and_what_cannot(shell: Shell) -> None:
+    (shell.plugins / "strategies" / "broken.py").write_text("import nothing_of_that_name\n")
+    code, out, _ = shell("list")
+    assert code == 0
+    lines = [line.split(maxsplit=1) for line in out.splitlines() if line]
+    assert ["actor", f"Ends as told.  [{shell.plugins}]"] in lines
+    broken = next(line for line in out.splitlines() if "broken" in line)
+    assert "does not load: " in broken
+    assert "nothing_of_that_name" in broken
+
+    _, out, _ = shell("list", "--verbose")
+    assert "      seconds: number, at least 0" in out
+    assert "          how long `long` takes" in out
+
+    content = json.loads(shell("list", "--json")[1])
+    assert {"strategies", "datasets", "grids"} == set(content)
+    actor = next(one for one in content["strategies"] if one["name"] == "actor")
+    assert [field["key"] for field in actor["fields"]] == ["how", "seconds", "lines"]
+
+
+def test_data_says_what_a_data_set_is(shell: Shell) -> None:
+    code, out, _ = shell("data", "points")
+    assert code == 0
+    assert out.splitlines() == [
+        f"data folder: {shell.folder}",
+        f"points: 4 train, 4 test of 2, version 7, SHA-256 {'5' * 64}",
+    ]
+
+
+def test_data_goes_on_after_a_data_set_that_cannot_be_had(shell: Shell) -> None:
+    file = shell.plugins / "datasets" / "absent.py"
+    source = (shell.plugins / "datasets" / "points.py").read_text()
+    file.write_text(source.replace("class Points", "class Absent").replace("if self.gone", "if True"))
+    shell.environment["BENCH_DATA"] = str(shell.folder / "nowhere")
+    code, out, err = shell("data")
+    assert code == 2
+    assert "points: 4 train" in out
+    assert f"error: data set 'absent': the points are not in {shell.folder / 'nowhere'}; put them there" in err
+    assert "error: data set 'mnist': " in err
