@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from bench.priors.density import Density
 from bench.protocol import Noise
+from bench.samplers.blocks import gibbs
 
 LOG_VAR_BOUND = 6.0
 SAMPLE_STEPS = 1000
@@ -89,9 +90,7 @@ class GRBM(Density):
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return draws `(n, d)`: block Gibbs from uniform hidden units, `SAMPLE_STEPS` sweeps."""
         z = self.draw_visible((noise.uniform(n, len(self.bias)) < 0.5).to(self.bias.dtype), noise)
-        for _ in range(SAMPLE_STEPS):
-            z = self.draw_visible(self.draw_hidden(z, noise), noise)
-        return z
+        return gibbs(self, z, SAMPLE_STEPS, noise)
 
     @torch.no_grad()
     def diagnostics(self) -> dict[str, Tensor]:

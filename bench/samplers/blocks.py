@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from bench.priors.grbm import GRBM
 from bench.protocol import Noise
 
 
+class Restricted(Protocol):
+    """Hidden units h that make z normal: z|h ~ N(centre(h), diag var)."""
+
+    @property
+    def var(self) -> Tensor:
+        """`(d,)`."""
+
+    def centre(self, h: Tensor) -> Tensor:
+        """Return E[z|h], `(n, d)`."""
+
+    def draw_hidden(self, z: Tensor, noise: Noise) -> Tensor:
+        """Return h given z, `(n, H)`."""
+
+    def draw_visible(self, h: Tensor, noise: Noise) -> Tensor:
+        """Return z given h, `(n, d)`."""
+
+
 @torch.no_grad()
-def gibbs(prior: GRBM, z: Tensor, steps: int, noise: Noise) -> Tensor:
+def gibbs(prior: Restricted, z: Tensor, steps: int, noise: Noise) -> Tensor:
     """Run `steps` sweeps of block Gibbs, h ~ p(h|z) then z ~ p(z|h), both exact.
 
     Args:
@@ -29,7 +47,7 @@ def gibbs(prior: GRBM, z: Tensor, steps: int, noise: Noise) -> Tensor:
 
 @torch.no_grad()
 def gibbs_langevin(
-    prior: GRBM, z: Tensor, steps: int, inner: int, step_size: float, noise: Noise, adjust: bool
+    prior: Restricted, z: Tensor, steps: int, inner: int, step_size: float, noise: Noise, adjust: bool
 ) -> tuple[Tensor, Tensor]:
     """Run `steps` sweeps of h ~ p(h|z), then `inner` Langevin steps on z given h: Liao et al. (2022), Algorithm 1.
 

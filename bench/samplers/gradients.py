@@ -2,16 +2,27 @@
 
 from __future__ import annotations
 
+from typing import Protocol
+
 import torch
 from torch import Tensor
 
-from bench.priors.density import Density
 from bench.protocol import Noise
+
+
+class Differentiable(Protocol):
+    """A density by its energy and the energy's gradient."""
+
+    def energy(self, z: Tensor) -> Tensor:
+        """Return E(z), `(n,)`, for z `(n, d)`."""
+
+    def gradient(self, z: Tensor) -> Tensor:
+        """Return the gradient of E at z, `(n, d)`."""
 
 
 @torch.no_grad()
 def langevin(
-    prior: Density, z: Tensor, steps: int, step_size: float, noise: Noise, adjust: bool
+    prior: Differentiable, z: Tensor, steps: int, step_size: float, noise: Noise, adjust: bool
 ) -> tuple[Tensor, Tensor]:
     """Run z <- z - s grad E(z) + sqrt(2 s) eps for `steps` steps: paper Eq. 13, where s is written sigma.
 

@@ -36,16 +36,21 @@ class Posterior:
 
 
 class Encoder(nn.Module):
-    """x -> q(z|x): a network whose output is split into mean and log-variance."""
+    """x -> q(z|x): a network whose output is split into mean and log-variance.
 
-    def __init__(self, net: nn.Module) -> None:
+    Args:
+        net: x `(..., D)` -> `(..., 2d)`.
+        std: a standard deviation that replaces the learned one, or None.
+    """
+
+    def __init__(self, net: nn.Module, std: float | None = None) -> None:
         super().__init__()
-        self.net = net
+        self.net, self.std = net, std
 
     def forward(self, x: Tensor) -> Posterior:
         """Return the posteriors of x `(B, D)`."""
         mean, log_var = self.net(x).chunk(2, dim=-1)
-        return Posterior(mean, 0.5 * log_var)
+        return Posterior(mean, 0.5 * log_var if self.std is None else torch.full_like(mean, math.log(self.std)))
 
 
 class Decoder(nn.Module):
@@ -77,9 +82,9 @@ class VAE(nn.Module):
         return self.decoder.likelihood.log_prob(x, self.decoder(z))
 
 
-def encoder(networks: Networks, features: int) -> Encoder:
-    """Return a fresh encoder for x of `features` dimensions."""
-    return Encoder(network(networks.encoder, features, 2 * networks.latent))
+def encoder(networks: Networks, features: int, std: float | None = None) -> Encoder:
+    """Return a fresh encoder for x of `features` dimensions, with a fixed `std` if one is given."""
+    return Encoder(network(networks.encoder, features, 2 * networks.latent), std)
 
 
 def decoder(networks: Networks, features: int, likelihood: str) -> Decoder:
