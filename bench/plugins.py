@@ -306,6 +306,8 @@ class Registry:
             file = Path(name_or_file).expanduser().resolve()
             if not file.is_file():
                 raise UserError(f"the {_WORDS[kind]} file {name_or_file} does not exist")
+            if file.suffix != ".py":
+                raise UserError(f"the {_WORDS[kind]} file {name_or_file} is no Python file; its name must end in .py")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
@@ -358,8 +360,12 @@ def _entry_points(kind: Kind) -> Iterator[Plugin]:
     """Give the plugins that installed packages offer; one named like a built-in is a conflict like any other."""
     for point in importlib.metadata.entry_points(group=f"bench.{_FOLDERS[kind]}"):
         package = point.dist.name if point.dist else point.module.partition(".")[0]
-        file = _source(point.module) or Path(point.module)
-        yield Plugin(kind, point.name, f"entry point {package}", file, point.value.replace(" ", ""))
+        file = None
+        with contextlib.suppress(Exception):  # whatever an installed import hook raises; loading will say it
+            file = _source(point.module)
+        yield Plugin(
+            kind, point.name, f"entry point {package}", file or Path(point.module), point.value.replace(" ", "")
+        )
 
 
 def _source(module: str) -> Path | None:

@@ -225,6 +225,8 @@ def _options(model: type[BaseModel], prefix: str, defaults: Mapping[str, Any]) -
             continue
         place = shape.at(key)
         assert place is not None, "every field is in its model's schema"
+        if "uniqueItems" in str(place.node):
+            raise TypeError(f"{prefix}{key} is a set, which has no order that an id could rest on; use a list")
         search = next((to_jsonable_python(item) for item in field.metadata if isinstance(item, Search)), None)
         yield Option(f"{prefix}{key}", place.type, default, required, place.bounds, field.description or "", search)
 

@@ -143,6 +143,12 @@ def test_a_file_that_does_not_exist_is_said_so() -> None:
         Registry().find("dataset", "no/such.py")
 
 
+def test_a_file_must_be_python(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(UserError, match=r"notes\.txt is no Python file; its name must end in \.py$"):
+        Registry().find("strategy", f"{tmp_path}/notes.txt")
+
+
 def test_a_plugin_folder_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^the plugin folder {tmp_path}/none does not exist$"):
         Registry([tmp_path / "none"])
@@ -399,6 +405,11 @@ def test_a_field_that_has_no_words_is_an_error_of_the_plugin_not_a_crash(folder:
         f"class Odd(Settings):\n    f: Callable[[], int] = int{BODY}",
     )
     assert "odd.py: the fields of Odd cannot be described: " in described(folder, "odd").error
+
+
+def test_a_set_is_refused_because_its_order_would_change_ids(folder: Path, write: Write) -> None:
+    write("bag", f"from bench.protocol import Settings\nclass Bag(Settings):\n    words: set[str] = {{'a'}}{BODY}")
+    assert "words is a set, which has no order that an id could rest on; use a list" in described(folder, "bag").error
 
 
 # ---------------------------------------------------------------- building
