@@ -18,7 +18,7 @@ import torch
 
 from bench import protocol
 from bench.data import Binarised, binarise, fetch, read_idx, split
-from bench.protocol import DataError, Noise, Splits, UserError
+from bench.protocol import DataError, Splits, UserError
 from bench.training.streams import stream
 
 if TYPE_CHECKING:
