@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Callable
@@ -32,13 +33,15 @@ class Pace:
         self.cells = cells
         self.ended = 0
         self._clock, self._start = clock, clock()
-        self._ours = 0  # ended, by this sweep
+        self._ours = 0.0  # cells' worth of work that this sweep has done, in cells that ended
         self._running: dict[int, float] = {}
+        self._found: dict[int, float | None] = {}  # done by earlier attempts of a running cell, once known
         self._stages = {"fit_seconds": 0.0, "evaluate_seconds": 0.0}
 
-    def begin(self, slot: int) -> None:
+    def begin(self, slot: int, job: Job) -> None:
         """A cell begins."""
         self._running[slot] = 0.0
+        self._found[slot] = None if job.attempt > 1 else 0.0
 
     def advance(self, slot: int, figures: Figures) -> float:
         """Take how far a cell is within a stage; return how far it is as a whole, from 0 to 1."""
@@ -47,14 +50,16 @@ class Pace:
         share = self._stages["fit_seconds"] / seconds if seconds else FIT_SHARE
         far = share * within if figures.stage == "fit" else share + (1 - share) * within
         self._running[slot] = max(self._running.get(slot, 0.0), far)  # a stage may begin anew
+        if self._found.get(slot) is None:
+            self._found[slot] = far  # resumed there: this sweep's pace does not explain it
         return self._running[slot]
 
     def end(self, slot: int, ending: Ending) -> None:
         """A cell ended."""
-        self._running.pop(slot, None)
+        begun = self._running.pop(slot, None) is not None
         self.ended += 1
-        if ending.status != "elsewhere":
-            self._ours += 1
+        if begun:
+            self._ours += 1 - (self._found.pop(slot, None) or 0.0)
         for stage in self._stages:
             self._stages[stage] += ending.resources.get(stage, 0.0)
 
@@ -67,7 +72,7 @@ class Pace:
     def left(self) -> float | None:
         """Seconds left, or None while there is nothing to go by."""
         elapsed = self._clock() - self._start
-        ours = self._ours + sum(self._running.values())
+        ours = self._ours + sum(far - (self._found[slot] or 0.0) for slot, far in self._running.items())
         if elapsed < SETTLED or ours <= 0:
             return None
         return elapsed * (self.cells - self.done) / ours
@@ -109,7 +114,7 @@ class Lines(AbstractContextManager["Lines"]):
 
     def begin(self, slot: int, job: Job) -> None:
         """Remember the cell."""
-        self.pace.begin(slot)
+        self.pace.begin(slot, job)
         again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
         self._running[slot] = self._name(job) + again, "begins"
 
@@ -181,7 +186,7 @@ class Bars(AbstractContextManager["Bars"]):
 
     def begin(self, slot: int, job: Job) -> None:
         """Add the cell's bar."""
-        self.pace.begin(slot)
+        self.pace.begin(slot, job)
         self._running[slot] = self._bars.add_task(f"  {self._name(job)}", total=1.0, state="begins")
 
     def advance(self, slot: int, figures: Figures) -> None:
@@ -230,5 +235,5 @@ def ended(name: str, job: Job, ending: Ending, log: Callable[[Job], str]) -> str
 
 def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Lines | Bars:
     """Return what suits the standard error stream: bars on a terminal, else lines."""
-    bars = sys.stderr.isatty()
+    bars = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return Bars(cells, name, log) if bars else Lines(cells, name, log)
