@@ -377,11 +377,12 @@ class Pool:
             self._asked = True
             if busy:
                 cells = "1 running cell" if len(busy) == 1 else f"{len(busy)} running cells"
-                self.screen.note(f"stopping: {cells} will save a checkpoint first (Ctrl-C again kills)")
+                again = "" if self._fatal else "again "
+                self.screen.note(f"stopping: {cells} will save a checkpoint first (Ctrl-C {again}kills)")
             for slot in busy:
                 with contextlib.suppress(OSError):
                     slot.connection.send("stop")
-        if self._signals > 1:
+        if self._signals > (0 if self._fatal else 1):
             for slot in busy:
                 assert slot.job
                 self._ended(slot.number, slot.job, Ending("stopped", "killed"))

@@ -235,6 +235,9 @@ class Store:
                 with replacing(request) as file:
                     file.write(_json(cell.request))
             attempt = self.attempts(cell.id) + 1
+            if attempt > 1:
+                for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote
+                    unfinished.unlink(missing_ok=True)
             (folder / f"log-{attempt}.txt").open("xb").close()
             return attempt
 

@@ -106,6 +106,17 @@ def test_an_attempt_without_a_record_goes_on(look: Look, store: Store) -> None:
     assert json.loads((store.cell(cell.id) / "request.json").read_text()) == cell.request
 
 
+def test_half_written_files_of_killed_attempts_are_cleared_away(look: Look, store: Store) -> None:
+    cell = job_of(look).cell
+    store.begin(cell)
+    checkpoints = store.cell(cell.id) / "code"
+    checkpoints.mkdir()
+    for name in ("checkpoint.pt", ".checkpoint.pt.0123.part"):
+        (checkpoints / name).touch()
+    store.begin(cell)
+    assert [path.name for path in checkpoints.iterdir()] == ["checkpoint.pt"]
+
+
 def test_a_cell_is_running_while_a_process_holds_its_lock(look: Look, store: Store) -> None:
     cell = job_of(look).cell
     store.begin(cell)
