@@ -6,19 +6,19 @@ A strategy that brings a new prior overrides `prior`; one that brings a new way 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from bench.protocol import Ais, Budget, Noise, Optimiser, Run, Scores, Search, Settings, State, Task
+from bench.protocol import Ais, Budget, Noise, Optimiser, Run, Score, Scores, Search, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.priors import Density
-    from bench.training import Batch, Model
+    from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
 WATCHED = 1024  # training items on which an epoch's figures are measured
@@ -60,6 +60,14 @@ class Strategy(Settings):
         """Return the optimiser of a parameter group: the budget's unless the strategy has its own."""
         return budget.optimiser
 
+    def clip(self, group: str) -> float | None:
+        """Return the norm to which a parameter group's gradient is clipped, or None."""
+        return None
+
+    def posterior_std(self) -> float | None:
+        """Return the standard deviation to which every posterior is fixed, or None where it is learned."""
+        return None
+
     def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:
         """Yield (name, loss) of the prior's own step, after encoder and decoder took theirs.
 
@@ -74,6 +82,10 @@ class Strategy(Settings):
     def draws(self, model: Model, n: int, noise: Noise) -> dict[str, Tensor]:
         """Return samples of the prior `(n, d)` by the name of their sampler."""
         return {"prior": model.prior.sample(n, noise)}
+
+    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return the strategy's own scores beside the common ones: how well its parts keep up with each other."""
+        return ()
 
     # ------------------------------------------------------------ the general scheme
 
@@ -93,7 +105,7 @@ class Strategy(Settings):
 
         features = task.splits.train[0].size
         seed_globals(run.seed, "init", 0)
-        encoder = vae.encoder(task.networks, features)
+        encoder = vae.encoder(task.networks, features, self.posterior_std())
         seed_globals(run.seed, "init", 1)
         decoder = vae.decoder(task.networks, features, task.dataset.likelihood)
         autoencoder = vae.VAE(encoder, decoder)
@@ -111,17 +123,23 @@ class Strategy(Settings):
             OutOfMemory: the device's memory does not suffice.
             Stopped: the run was asked to stop; a checkpoint lies in its folder.
         """
-        from bench.training import Loop, energy_gap, guarded, stream
+        from bench.training import energy_gap, guarded, stream
 
         with guarded(run.device):
             model = self.model(task, run)
-            optimisers = {group: self.optimiser(group, task.budget) for group in self.reach}
-            watch = partial(_watch, task, run)
-            state = Loop(task, run, model, self.losses, self.reach, optimisers, watch).train()
+            state = self.train(model, task, run, self.losses, self.reach)
             if not model.prior.normalised:
                 noise = stream(run.seed, "prior", -2, run.device)
                 state["stability"] |= energy_gap(model.prior, state["stability"]["energy_posterior"], noise)
         return state
+
+    def train(self, model: Model, task: Task, run: Run, losses: Losses, reach: Mapping[str, frozenset[str]]) -> State:
+        """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""
+        from bench.training import Loop
+
+        optimisers = {group: self.optimiser(group, task.budget) for group in reach}
+        clips = {group: clip for group in reach if (clip := self.clip(group)) is not None}
+        return Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`."""
@@ -143,28 +161,50 @@ class Strategy(Settings):
             test = task.dataset.fixed(stored).to(run.device)
             _, latents = _latents(model, task, LATENTS, noise_for("latents"))
             scores = estimators.score(model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress)
+            own = self.diagnostics(model, scores.scores, noise_for("diagnostics"))
             drawn = self.draws(model, SHOWN, noise_for("samples"))
             samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores(scores.scores, {**scores.arrays, **samples}, resources)
+        return Scores([*scores.scores, *own], {**scores.arrays, **samples}, resources)
 
 
 class Energy(Settings):
     """An energy-based prior."""
 
-    kind: Literal["grbm"] = Field("grbm", description="the family: a Gaussian-Bernoulli RBM")
-    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="number H of hidden units")
+    kind: Literal["grbm", "mlp", "untilted-mlp"] = Field(
+        "grbm", description="a Gaussian-Bernoulli RBM, N(0, I) tilted by a perceptron, or that perceptron alone"
+    )
+    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(
+        64, description="number H of hidden units, or the width of the perceptron's two hidden layers"
+    )
 
 
 class Sampler(Settings):
-    """The Markov chain that draws the samples shown; block Gibbs samples are shown beside it."""
+    """A Markov chain."""
 
     kind: Literal["gibbs", "langevin", "gibbs-langevin"] = Field("langevin", description="the chain's transitions")
-    steps: int = Field(100, ge=1, description="transitions from N(0, I)")
-    step_size: float = Field(0.1, gt=0, lt=2, description="of a Langevin step, in units of the smallest variance")
+    steps: int = Field(100, ge=1, description="how many transitions")
+    step_size: float = Field(
+        0.1, gt=0, lt=2, description="of a Langevin step, in units of the smallest variance (1 for a perceptron)"
+    )
     inner: int = Field(5, ge=1, description="Langevin steps a sweep of gibbs-langevin")
     adjust: bool = Field(False, description="accept or reject Langevin steps by Metropolis and Hastings")
+
+    def run(self, prior: Density, z: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return where chains that start at z `(n, d)` end, and the share of accepted steps."""
+        import torch
+
+        from bench import priors, samplers
+
+        if not isinstance(prior, priors.GRBM):
+            return samplers.langevin(prior, z, self.steps, self.step_size, noise, self.adjust)
+        if self.kind == "gibbs":
+            return samplers.gibbs(prior, z, self.steps, noise), torch.ones((), device=z.device)
+        if self.kind == "langevin":
+            step_size = self.step_size * float(prior.var.detach().min())
+            return samplers.langevin(prior, z, self.steps, step_size, noise, self.adjust)
+        return samplers.gibbs_langevin(prior, z, self.steps, self.inner, self.step_size, noise, self.adjust)
 
 
 class EnergyStrategy(Strategy):
@@ -177,35 +217,36 @@ class EnergyStrategy(Strategy):
     lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
         2e-4, gt=0, le=1, description="learning rate of the prior"
     )
-    sampler: Sampler = Field(Sampler(), description="the chain that draws the samples shown")
+    sampler: Sampler = Field(Sampler(), description="draws the samples shown, from N(0, I)")
+
+    @model_validator(mode="after")
+    def _chains_run_on_the_energy(self) -> Self:
+        for name in type(self).model_fields:
+            chain = getattr(self, name)
+            if isinstance(chain, Sampler) and self.energy.kind != "grbm" and chain.kind != "langevin":
+                raise ValueError(
+                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.kind!r} has "
+                    "none; 'langevin' is allowed, or energy.kind = 'grbm'"
+                )
+        return self
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> Density:
-        """Return a fresh GRBM."""
-        from bench.priors import GRBM
+        """Return a fresh energy."""
+        from bench import priors
 
-        return GRBM(task.networks.latent, self.energy.hidden)
+        if self.energy.kind == "grbm":
+            return priors.GRBM(task.networks.latent, self.energy.hidden)
+        return priors.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
 
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""
         return Optimiser(lr=self.lr) if group == "prior" else budget.optimiser
 
     def draws(self, model: Model, n: int, noise: Noise) -> dict[str, Tensor]:
-        """Return long-run Gibbs samples and those of the chosen sampler from N(0, I), `(n, d)` each."""
-        from bench import priors, samplers
-
-        prior, chosen = model.prior, self.sampler
-        assert isinstance(prior, priors.GRBM)
-        start = noise.normal(n, len(prior.mu))
-        step_size = chosen.step_size * float(prior.var.min())
-        if chosen.kind == "gibbs":
-            z = samplers.gibbs(prior, start, chosen.steps, noise)
-        elif chosen.kind == "langevin":
-            z, _ = samplers.langevin(prior, start, chosen.steps, step_size, noise, chosen.adjust)
-        else:
-            z, _ = samplers.gibbs_langevin(
-                prior, start, chosen.steps, chosen.inner, chosen.step_size, noise, chosen.adjust
-            )
-        return {"prior": prior.sample(n, noise), f"{chosen.kind}-{chosen.steps}": z}
+        """Return long-run samples and those of the chosen sampler from N(0, I), `(n, d)` each."""
+        long_run = model.prior.sample(n, noise)
+        shown, _ = self.sampler.run(model.prior, noise.normal(*long_run.shape), noise)
+        return {"prior": long_run, f"{self.sampler.kind}-{self.sampler.steps}": shown}
 
 
 def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:

@@ -5,8 +5,9 @@ from typing import TYPE_CHECKING
 from bench.lazy import members
 
 if TYPE_CHECKING:
+    from bench.training.buffer import Buffer
     from bench.training.clocks import Clocks
-    from bench.training.loop import Loop
+    from bench.training.loop import Loop, Losses
     from bench.training.memory import guarded, peak
     from bench.training.model import Batch, Model
     from bench.training.stability import energy_gap, measure
@@ -14,8 +15,10 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Batch",
+    "Buffer",
     "Clocks",
     "Loop",
+    "Losses",
     "Model",
     "Stream",
     "energy_gap",
@@ -30,8 +33,10 @@ __getattr__ = members(
     __name__,
     {
         "Batch": "model",
+        "Buffer": "buffer",
         "Clocks": "clocks",
         "Loop": "loop",
+        "Losses": "loop",
         "Model": "model",
         "Stream": "streams",
         "energy_gap": "stability",

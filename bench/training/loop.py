@@ -36,6 +36,7 @@ class Loop:
         losses: the strategy's losses of a batch, in order.
         reach: parameter group -> names of the losses that move it.
         optimisers: parameter group -> its optimiser.
+        clips: parameter group -> the norm to which its gradient is clipped.
         monitor: figures of the model to record at the end of an epoch.
     """
 
@@ -47,13 +48,14 @@ class Loop:
         losses: Losses,
         reach: Mapping[str, frozenset[str]],
         optimisers: Mapping[str, Optimiser],
+        clips: Mapping[str, float],
         monitor: Callable[[Model], dict[str, float]],
     ) -> None:
         self.task, self.run, self.model, self.losses, self.monitor = task, run, model, losses, monitor
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
         self.parameters = {group: found for group, found in parameters.items() if found}
-        self.reach = reach
+        self.reach, self.clips = reach, clips
         self.adams = {group: _adam(found, optimisers[group]) for group, found in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
@@ -140,6 +142,8 @@ class Loop:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
                 self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
                 bad = bad | ~torch.isfinite(norm)
+                if group in self.clips:
+                    torch.nn.utils.clip_grads_with_norm_(self.parameters[group], self.clips[group], norm)
                 self.adams[group].step()
             self.sums[name] = self.sums.get(name, 0) + loss.detach()
             self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)

@@ -1,0 +1,89 @@
+"""An energy trained against a flow that follows it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Annotated, ClassVar
+
+from pydantic import Field
+
+from bench import objectives
+from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Task
+from bench.strategy import EnergyStrategy
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from bench.training import Model
+    from bench.vae import Posterior
+
+DRAWS = 10_000
+BOUND = Metric("adversary_bound", "nats", "neither")
+LAG = Metric("adversary_lag", "nats")
+
+
+class Adversarial(EnergyStrategy):
+    """Adversarial contrastive divergence with an autoregressive flow (paper Algorithm 2, its sign corrected)."""
+
+    reach: ClassVar = {
+        "encoder": frozenset({"bound"}),
+        "decoder": frozenset({"bound"}),
+        "adversary": frozenset({"adversary"}),
+        "prior": frozenset({"contrast"}),
+    }
+
+    transforms: int = Field(4, ge=1, le=32, description="the flow's autoregressive steps")
+    hidden: list[Annotated[int, Field(ge=1, le=4096)]] = Field(
+        [256, 256], min_length=1, description="widths of each step's masked network"
+    )
+    adversary_lr: Annotated[float, Search(low=1e-4, high=2e-3, log=True)] = Field(
+        4e-4, gt=0, le=1, description="learning rate of the adversary"
+    )
+    adversary_steps: int = Field(1, ge=1, le=100, description="adversary steps for each of the prior")
+
+    def others(self, task: Task) -> dict[str, nn.Module]:
+        """Return the adversary: a masked autoregressive flow turned round, so that it samples in one pass."""
+        import zuko
+
+        forward = zuko.flows.MAF(task.networks.latent, transforms=self.transforms, hidden_features=self.hidden)
+        return {"adversary": zuko.flows.Flow(forward.transform.inv, forward.base)}
+
+    def optimiser(self, group: str, budget: Budget) -> Optimiser:
+        """Return Adam without momentum for the adversary, whose target moves."""
+        return (
+            Optimiser(lr=self.adversary_lr, betas=[0.0, 0.9])
+            if group == "adversary"
+            else super().optimiser(group, budget)
+        )
+
+    def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:
+        """Yield Algorithm 2's lines 3 and 4."""
+        adversary = model.others["adversary"]
+        for _ in range(self.adversary_steps):
+            yield "adversary", -objectives.adversary_bound(model.prior, *adversary().rsample_and_log_prob((len(z),)))
+        negative = adversary().sample((len(z),)).detach()
+        yield "contrast", objectives.contrast(model.prior, z, negative)
+
+    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return the adversary's bound on log Z, and how far it lags behind."""
+        from bench.training import seed_globals
+
+        seed_globals(int(noise.integers(2**31, 1)), "adversary")  # the flow draws from torch's own generator
+        z, log_prob = model.others["adversary"]().rsample_and_log_prob((DRAWS,))
+        terms = -model.prior.energy(z) - log_prob
+        bound, error = float(terms.mean()), float(terms.std()) / DRAWS**0.5
+        log_z = next(score for score in scores if score.metric.name == "log_z")
+        return (
+            Score(BOUND, bound, DRAWS, "monte-carlo", error, 0.0, bound, bound),
+            Score(
+                LAG,
+                log_z.value - bound,
+                DRAWS,
+                "monte-carlo",
+                (error**2 + log_z.stderr_mc**2) ** 0.5,
+                0.0,
+                log_z.sys_lower - bound,
+                log_z.sys_upper - bound,
+                log_z.unreliable,
+            ),
+        )

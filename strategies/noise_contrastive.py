@@ -1,0 +1,88 @@
+"""A classifier's ratio of aggregate posterior to noise, learned after the VAE."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, ClassVar
+
+from pydantic import Field
+
+from bench import objectives, priors
+from bench.protocol import Metric, Noise, Run, Score, State, Task
+from bench.strategy import Energy, EnergyStrategy
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.training import Batch, Model
+
+DRAWS = 100_000
+RATIO = Metric("mean_ratio", "1", "neither")  # E_{N(0, I)}[r], 1 at the classifier's optimum
+
+
+class NoiseContrastive(EnergyStrategy):
+    """Noise-contrastive prior: N(0, I) times the ratio r of a classifier, in two stages (Aneja et al., 2021).
+
+    First a VAE with a N(0, I) prior is trained and frozen; then, for the same budget again, a classifier of q(z)
+    against N(0, I). log p = log r + log N - log E_N[r]; the last term is estimated like any other log Z.
+    """
+
+    reach: ClassVar = {
+        "encoder": frozenset({"bound"}),
+        "decoder": frozenset({"bound"}),
+        "prior": frozenset({"classification"}),
+    }
+
+    energy: Energy = Field(Energy(kind="mlp", hidden=200), description="the classifier; its tilt is -log r")
+
+    def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
+        """Yield the first stage's loss: the bound under N(0, I)."""
+        posterior = model.vae.encoder(batch.x)
+        z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
+        standard = priors.StandardNormal(z.shape[-1])
+        yield "bound", objectives.negative_bound(model.vae, standard, batch.x, posterior, z)
+
+    def classifier_losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
+        """Yield the second stage's loss."""
+        import torch
+
+        assert isinstance(model.prior, priors.Neural)
+        with torch.no_grad():
+            posterior = model.vae.encoder(batch.x)
+            z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
+        noise = batch.prior.normal(*z.shape)
+        yield "classification", objectives.classification(-model.prior.tilt(z), -model.prior.tilt(noise))
+
+    def fit(self, task: Task, run: Run) -> State:
+        """Train the VAE, then the classifier; each stage has its own checkpoint."""
+        from bench.training import guarded
+
+        with guarded(run.device):
+            model = self.model(task, run)
+            first = {group: losses for group, losses in self.reach.items() if group != "prior"}
+            vae = self.train(model, task, run, self.losses, first)
+            then = {"prior": self.reach["prior"]}
+            prior = self.train(
+                model, task, replace(run, folder=run.folder / "classifier"), self.classifier_losses, then
+            )
+        epochs = task.budget.epochs
+        later = [{**row, "epoch": row["epoch"] + epochs, "step": row["step"] + vae["steps"]} for row in prior["curves"]]
+        seconds = {
+            name: value + (vae["resources"][name] if name.endswith("_seconds") else 0)
+            for name, value in prior["resources"].items()
+        }
+        return {
+            "modules": prior["modules"],
+            "steps": vae["steps"] + prior["steps"],
+            "curves": vae["curves"] + later,
+            "stability": vae["stability"] | prior["stability"],
+            "resources": seconds,
+        }
+
+    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return the mean ratio under N(0, I)."""
+        assert isinstance(model.prior, priors.Neural)
+        ratio = (-model.prior.tilt(noise.normal(DRAWS, model.prior.latent))).double().exp()
+        mean, error = float(ratio.mean()), float(ratio.std()) / DRAWS**0.5
+        return (Score(RATIO, mean, DRAWS, "monte-carlo", error, 0.0, mean, mean),)
