@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 TICK = 0.2  # seconds the parent sleeps at most, so that a signal or a deadline is noticed
 POLL = 1.0  # seconds between two looks at cells that another process carries out
-STARTS = 3  # processes in a row that may die before they are ready
+STARTS = 8  # processes in a row that may die before they are ready
 ENDING = 10.0  # seconds an idle process has to end
 
 
