@@ -10,7 +10,7 @@ AIS is unbiased for Z, not for log Z, and a chain that misses a mode says nothin
 the interval from the least of (estimate - 2.24 se) to the greatest of (estimate + 2.24 se) over both bases, no end of
 it below the floor of `modes.py`, and is called unreliable if
 
-- an effective sample size is below half the number of chains,
+- a forward effective sample size is below half the number of chains,
 - the two bases, or a base's forward and reverse chains, differ by more than 3 joint standard errors, or
 - the floor is above an estimate by more than 2.24 standard errors.
 
@@ -19,7 +19,7 @@ missed a mode, so do they.
 
 The point estimate is the log of the mean of all weights, of both bases alike. That is a mean of unbiased estimates of
 Z with fixed weights, hence unbiased for Z itself, and where the bases disagree it follows the one that found more
-mass. To weight them by precision or by effective sample size would favour the base that missed a mode: there the
+mass, to within log 2. To weight them by precision or by effective sample size would favour the base that missed a mode: there the
 weights vary less.
 """
 
@@ -215,7 +215,7 @@ def combine(estimates: list[Estimate], pooled: Estimate, floor: float, arrays: d
     upper = max(each.value + QUANTILE * each.stderr for each in forward)
     reasons = [
         f"{each.name} has an effective sample size of {each.ess:.0f} of {each.n}"
-        for each in estimates
+        for each in forward
         if not each.ess >= each.n / 2
     ]
     for one, other in itertools.combinations(estimates, 2):

@@ -181,7 +181,7 @@ def test_the_interval_is_the_union_over_both_bases_and_not_over_reverse_chains()
     assert (result.lower, result.upper) == pytest.approx((10 - 2.24 * 0.01, 10.03 + 2.24 * 0.02))
 
 
-@pytest.mark.parametrize("name", ["forward_posterior", "forward_uniform", "reverse_posterior", "reverse_uniform"])
+@pytest.mark.parametrize("name", ["forward_posterior", "forward_uniform"])
 def test_a_small_effective_sample_size_is_unreliable(name: str) -> None:
     assert combined(estimate(name, 10.0, ess=99)).unreliable == f"{name} has an effective sample size of 99 of 200"
     assert not combined(estimate(name, 10.0, ess=100)).unreliable
@@ -217,7 +217,8 @@ def test_a_floor_within_the_error_only_cuts_the_interval() -> None:
 
 
 def wrong(result: partition.LogZ, truth: float) -> bool:
-    return not result.lower <= truth <= result.upper
+    rounding = 1e-9  # a floor that has seen every state that matters equals log Z
+    return not result.lower - rounding <= truth <= result.upper + rounding
 
 
 def test_more_repeats_pool_into_one_estimate() -> None:
@@ -280,6 +281,7 @@ def test_strongly_coupled_models_are_not_silently_wrong(scale: float, seed: int)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1200)
 def test_none_of_fifty_strongly_coupled_models_is_silently_wrong() -> None:
     results = [check_strongly_coupled(scale, seed) for scale, seeds in SEEDS.items() for seed in seeds]
     silent = sum(outside and not unreliable for outside, unreliable in results)
