@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.protocol import Ais, Budget, Noise, Optimiser, Run, Score, Scores, Search, Settings, State, Task
+from bench.protocol import Ais, Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Search, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -142,7 +142,12 @@ class Strategy(Settings):
         return Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
-        """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`."""
+        """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
+
+        Raises:
+            Diverged: a score is not finite, or the prior does not integrate.
+            OutOfMemory: the device's memory does not suffice.
+        """
         import torch
 
         from bench import estimators
@@ -160,7 +165,12 @@ class Strategy(Settings):
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
             _, latents = _latents(model, task, LATENTS, noise_for("latents"))
-            scores = estimators.score(model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress)
+            try:
+                scores = estimators.score(
+                    model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress
+                )
+            except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
+                raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
             own = self.diagnostics(model, scores.scores, noise_for("diagnostics"))
             drawn = self.draws(model, SHOWN, noise_for("samples"))
             samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
@@ -262,7 +272,7 @@ def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
     """Return figures of the end of an epoch, always of the same training items with the same noise."""
     import torch
 
-    from bench import estimators
+    from bench import estimators, priors
     from bench.training import measure, stream
 
     def noise_for(name: str) -> Noise:
@@ -271,6 +281,6 @@ def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
     with torch.no_grad():
         posterior, z = _latents(model, task, WATCHED, noise_for("latents"))
         figures = measure(model.prior, posterior, z)
-        if not model.prior.normalised:
+        if isinstance(model.prior, priors.GRBM):  # of other energies log Z costs more than an epoch
             figures["log_z"] = estimators.log_partition(model.prior, z, QUICK, noise_for).value
     return figures
