@@ -19,8 +19,8 @@ missed a mode, so do they.
 
 The point estimate is the log of the mean of all weights, of both bases alike. That is a mean of unbiased estimates of
 Z with fixed weights, hence unbiased for Z itself, and where the bases disagree it follows the one that found more
-mass, to within log 2. To weight them by precision or by effective sample size would favour the base that missed a mode: there the
-weights vary less.
+mass, to within log 2. To weight them by precision or by effective sample size would favour the base that missed a
+mode: there the weights vary less.
 """
 
 from __future__ import annotations
