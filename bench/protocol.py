@@ -44,8 +44,10 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 class Network(Settings):
     """One network: its kind, hidden layers and activation."""
 
-    kind: Literal["mlp"] = Field("mlp", description="the kind of network")
-    hidden: list[Width] = Field([256, 256], description="width of each hidden layer")
+    kind: Literal["mlp", "densenet"] = Field(
+        "mlp", description="layers in a chain, or each fed with all before it and weight-normalised"
+    )
+    hidden: list[Width] = Field([256, 256], description="width of each hidden layer; of a densenet, its growth")
     activation: Literal["elu", "relu", "silu", "tanh"] = Field("elu", description="after each hidden layer")
 
 
