@@ -7,6 +7,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
 
@@ -17,7 +18,7 @@ from bench.protocol import UserError
 
 if TYPE_CHECKING:
     from bench.grid import Grid
-    from bench.plugins import Registry
+    from bench.plugins import Kind, Registry
     from bench.sweep.pool import Tally
     from bench.sweep.records import Job
     from bench.sweep.status import Survey
@@ -251,6 +252,61 @@ def report(grid: str | None, stores: tuple[Path, ...], out: Path | None, plugins
     from bench.report import report as make
 
     click.echo(make(grid, stores, out, _registry(plugins)))
+
+
+@bench.command()
+@click.argument("kind", type=click.Choice(["strategy", "dataset"]))
+@click.argument("name")
+@click.option("--plugins", default=".", metavar="DIR", type=click.Path(path_type=Path), help="Where (default: here).")
+@_debug
+def new(kind: Kind, name: str, plugins: Path) -> None:
+    """Write a working example of a plugin, DIR/strategies/NAME.py or DIR/datasets/NAME.py, to start from."""
+    import shlex
+
+    from bench.contracts import write
+
+    file = write(kind, name, plugins)
+    click.echo(f"wrote {file}; to check it, and to see it in the list:")
+    click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
+    click.echo(f"  {shlex.join(['bench', 'list', '--verbose', '--plugins', str(plugins)])}")
+
+
+@bench.command()
+@click.argument("name_or_file", metavar="NAME|FILE")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a default: energy.hidden=8.")
+@_json
+@_data
+@_plugins
+@_debug
+def check(
+    name_or_file: str, settings: tuple[str, ...], as_json: bool, data_dir: Path | None, plugins: tuple[Path, ...]
+) -> None:
+    """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
+    from bench.contracts import Verdict, values
+    from bench.contracts import check as verdicts
+    from bench.contracts import find as found
+    from bench.plugins import PluginError
+
+    told: list[Verdict] = []
+
+    def tell(verdict: Verdict) -> None:
+        told.append(verdict)
+        if not as_json:
+            click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
+
+    given = values(settings)
+    try:
+        plugin = found(_registry(plugins), name_or_file)
+    except PluginError as error:
+        tell(Verdict("loads", "fail", str(error)))
+    else:
+        if not as_json:
+            click.echo(f"{plugin.name}, a {'strategy' if plugin.kind == 'strategy' else 'data set'} in {plugin.file}")
+        for verdict in verdicts(plugin, given, data=_data_folder(data_dir)):
+            tell(verdict)
+    if as_json:
+        click.echo(json.dumps([asdict(verdict) for verdict in told], indent=1))
+    raise click.exceptions.Exit(1 if any(verdict.status == "fail" for verdict in told) else 0)
 
 
 # ---------------------------------------------------------------- what verbs share

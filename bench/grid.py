@@ -21,7 +21,7 @@ from bench.plugins import Kind, Registry, build, is_file, plain_name
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.settings import Shape, combinations, listed, nearest, shown, validated
 
-__all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
+__all__ = ["Cell", "Grid", "embedded", "expand", "identify", "literal_value", "load"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`
@@ -222,7 +222,7 @@ def _apply(source: dict[str, Any], text: str) -> str:
     if keys[0] not in _KEYS:
         hint = nearest(keys[0], _KEYS) or ";"
         raise UserError(f'--set {text}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
-    value = _literal(text, literal)
+    value = literal_value(text, literal)
     targets = [source]
     if keys[0] in ("dataset", "strategy"):
         if len(keys) < 3 or keys[2] == "name":
@@ -242,7 +242,7 @@ def _apply(source: dict[str, Any], text: str) -> str:
     return path
 
 
-def _literal(text: str, literal: str) -> Any:
+def literal_value(text: str, literal: str) -> Any:
     """Return a TOML value; a bare word is text."""
     try:
         parsed = tomllib.loads(f"value = {literal}")

@@ -22,6 +22,7 @@ __all__ = ["Fingerprints", "fingerprints"]
 OPERATIONS = (
     "__main__",
     "cli",
+    "contracts",
     "grid",
     "grids",
     "listing",

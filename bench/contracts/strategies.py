@@ -1,0 +1,271 @@
+"""The contracts of a strategy, in the order in which they are looked at."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.contracts import densities, fields, gradients
+from bench.contracts.lives import Asked, Life, Outcome, difference, state_difference, strategy, tensors
+from bench.contracts.task import BATCH, LATENT, scramble, shorter, small, variants
+from bench.contracts.verdicts import Breach, Contract, NotChecked
+from bench.plugins import Plugin
+from bench.priors import Density
+from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task
+from bench.protocol import Strategy as Protocol
+from bench.strategy import Strategy
+from bench.training import stream
+
+LIMIT = 120.0  # seconds for twelve steps of tiny networks and their scoring
+
+
+class Crash(BaseException):
+    """Stands for a kill within this process."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A strategy that is checked.
+
+    Attributes:
+        plugin, values: the strategy and its hyper-parameters, where they are not the defaults.
+        folder: for checkpoints; it is empty.
+        limit: seconds in which the small task must end.
+    """
+
+    plugin: Plugin
+    values: Mapping[str, Any]
+    folder: Path
+    limit: float = LIMIT
+
+    @cached_property
+    def task(self) -> Task:
+        """The small task."""
+        return small()
+
+    @cached_property
+    def strategy(self) -> Protocol:
+        """The strategy itself."""
+        return strategy(self.plugin, self.values)
+
+    @cached_property
+    def reference(self) -> Outcome:
+        """What a process of its own leaves when nothing disturbs it."""
+        outcome = Life(self.plugin, self.values, self.folder / "reference").lead(self.limit)
+        assert outcome is not None, "nothing killed it"
+        return outcome
+
+    @property
+    def extended(self) -> Strategy:
+        """The strategy, if it extends the base class, whose parts the suite knows."""
+        if not isinstance(self.strategy, Strategy):
+            raise NotChecked("the strategy does not extend bench.strategy.Strategy")
+        return self.strategy
+
+    @cached_property
+    def prior(self) -> Density:
+        """The strategy's prior, away from where it starts."""
+        return densities.fitted(self.extended, self.task, self.folder / "prior")
+
+
+# ---------------------------------------------------------------- what it leaves
+
+
+def check_budget(subject: Subject) -> str:
+    """A tiny budget ends, with a state and scores, in a process of its own."""
+    reason = subject.strategy.skip(subject.task)
+    if reason is not None:
+        raise Breach(f"it skips the small task that it would be checked on, and says: {reason}")
+    state = subject.reference.state
+    if not (isinstance(state["steps"], int) and state["steps"] > 0):
+        raise Breach(f'its state says "steps" = {state["steps"]!r}; it must be an integer above 0')
+    return f"{state['steps']} steps, {len(subject.reference.scores.scores)} scores"
+
+
+def check_shapes(subject: Subject) -> str:
+    """The state and the scores are made as the protocol says, and the prior takes and gives the shapes it must."""
+    _check_state(subject.reference.state)
+    scores = subject.reference.scores.scores
+    for score in scores:
+        _check_score(score)
+    names = [score.metric.name for score in scores]
+    if not names or len(set(names)) < len(names):
+        raise Breach(f"its scores must have different names, and there must be one; they are {names}")
+    if isinstance(subject.strategy, Strategy):
+        run = Run(0, "cpu", subject.folder / "shapes")
+        for words, values in variants(subject.plugin, subject.values):
+            variant = strategy(subject.plugin, values)
+            assert isinstance(variant, Strategy), "all variants have one class"
+            model = variant.model(subject.task, run)
+            try:
+                _check_prior(model.prior)
+                for name, z in variant.draws(model, 5, stream(0, "check/draws")).items():
+                    _check_draws(f"draws[{name!r}]", z, 5)
+            except Breach as breach:
+                raise Breach(f"{words}{breach}") from breach
+    return "state, scores and prior are made as they must be"
+
+
+def _check_state(state: State) -> None:
+    for name, tensor in tensors(state).items():
+        if not isinstance(tensor, Tensor):
+            raise Breach(f"its state's module entry {name} is a {type(tensor).__name__}, not a tensor")
+        if tensor.is_floating_point() and not bool(tensor.isfinite().all()):
+            raise Breach(f"its state's {name} is not finite")
+    for row in state["curves"]:
+        if row.keys() != {"epoch", "step", "metric", "value"}:
+            raise Breach(f"a row of its curves has the keys {sorted(row)}, not epoch, step, metric, value")
+    for part in ("stability", "resources"):
+        for name, value in state[part].items():
+            if not isinstance(value, int | float):
+                raise Breach(f"its {part} figure {name} is a {type(value).__name__}, not a number")
+
+
+def _check_score(score: Score) -> None:
+    name = score.metric.name
+    numbers = [score.value, score.stderr_mc, score.stderr_images, score.sys_lower, score.sys_upper]
+    if not np.isfinite(numbers).all():
+        raise Breach(f"a number of its score {name} is not finite: {numbers}")
+    if min(score.stderr_mc, score.stderr_images) < 0:
+        raise Breach(f"a standard error of its score {name} is below 0")
+
+
+def _check_prior(prior: Density) -> None:
+    if not isinstance(prior, Density):
+        raise Breach(f"its prior is a {type(prior).__name__}, which does not extend bench.priors.Density")
+    one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
+    energy = prior.energy(one)
+    if energy.shape != (7,) or not bool(energy.isfinite().all()):
+        raise Breach(f"its energy of z (7, {LATENT}) has the shape {tuple(energy.shape)}; it must be (7,), and finite")
+    several = prior.energy(many)
+    if several.shape != (3, 7):
+        raise Breach(f"its energy of z (3, 7, {LATENT}) has the shape {tuple(several.shape)}; it must be (3, 7)")
+    # one point's energy is its own, whatever lies beside it; float32 leaves about four digits here
+    if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
+        raise Breach("its energy of a point depends on the points beside it")
+    for n in (1, 5):
+        _check_draws(f"sample({n})", prior.sample(n, stream(0, "check/sample")), n)
+
+
+def _check_draws(words: str, z: Tensor, n: int) -> None:
+    if z.shape != (n, LATENT) or z.dtype != torch.float32 or not bool(z.isfinite().all()):
+        rule = f"they must be finite float32, ({n}, {LATENT})"
+        raise Breach(f"{words} of its prior gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
+
+
+# ---------------------------------------------------------------- how it trains
+
+
+def check_gradients(subject: Subject) -> str:
+    """Each loss moves the groups that `reach` declares and no other, and every group is moved; for each variant."""
+    found = ""
+    for number, (words, values) in enumerate(variants(subject.plugin, subject.values)):
+        variant = strategy(subject.plugin, values)
+        if not isinstance(variant, Strategy):
+            return subject.extended.name  # which says why this is not checked
+        try:
+            seen = gradients.check(variant, subject.task, subject.folder / "gradients" / str(number))
+        except Breach as breach:
+            raise Breach(f"{words}{breach}") from breach
+        found = found or seen
+    return found
+
+
+def check_seed(subject: Subject) -> str:
+    """The same seed gives the same bits, whatever the global generators hold; another seed gives others."""
+    run = Run(0, "cpu", subject.folder / "again")
+    scramble(1)
+    state = subject.strategy.fit(subject.task, run)
+    scramble(2)
+    again = Outcome(state, subject.strategy.evaluate(state, subject.task, run), 0)
+    if differs := difference(subject.reference, again):
+        raise Breach(
+            f"{differs} differs between two runs with one seed; draw from the noise that is handed over, and from no "
+            "other generator"
+        )
+    other = subject.strategy.fit(shorter(subject.task, 2), Run(1, "cpu", subject.folder / "other"))
+    first = subject.strategy.fit(shorter(subject.task, 2), Run(0, "cpu", subject.folder / "first"))
+    if not state_difference(first, other):
+        raise Breach("another seed gives the same numbers: it does not depend on run.seed")
+    return "one seed gives the same bits in two processes, another seed gives others"
+
+
+def check_resume(subject: Subject) -> str:
+    """Stopped once and killed with kill -9 several times, it ends with the same bits as when nothing disturbs it."""
+    questions, folder = subject.reference.asked, subject.folder / "resumed"
+    if not questions:
+        raise Breach("fit never asks run.stop_requested(), so that a sweep cannot stop it")
+    folder.mkdir()
+    try:
+        subject.strategy.fit(subject.task, Run(0, "cpu", folder, stop_requested=lambda: True))
+    except Stopped:
+        pass
+    else:
+        raise Breach("asked to stop, fit goes on to its end; it must save a checkpoint and raise Stopped")
+    kills = 0
+    for share in (0.25, 0.67, 0.33):  # before a checkpoint, between two, and in a second stage if there is one
+        life = Life(subject.plugin, subject.values, folder, max(1, round(share * questions)))
+        kills += life.lead(subject.limit) is None
+    resumed = Life(subject.plugin, subject.values, folder).lead(subject.limit)
+    assert resumed is not None, "nothing killed it"
+    if differs := difference(subject.reference, resumed):
+        raise Breach(f"{differs} differs after {kills} kills from a run that nothing disturbed")
+    once_more = subject.strategy.fit(subject.task, Run(0, "cpu", folder))
+    if differs := state_difference(subject.reference.state, once_more):
+        raise Breach(f"{differs} differs when fit is called in the folder of a finished run")
+    for number, (words, values) in enumerate(variants(subject.plugin, subject.values)):
+        if number:
+            _check_crash(subject, values, words, folder / str(number))
+    return f"the same bits after a stop and {kills} kills (kill -9)"
+
+
+def _check_crash(subject: Subject, values: Mapping[str, Any], words: str, folder: Path) -> None:
+    """Check one epoch of one variant within this process, where an exception stands for the kill."""
+    variant = strategy(subject.plugin, values)
+    task = replace(subject.task, budget=Budget(epochs=1, batch_size=BATCH, checkpoint=Checkpoint(steps=3)))
+    whole, broken = Asked(), folder / "broken"
+    for part in (folder / "whole", broken):
+        part.mkdir(parents=True)
+    state = variant.fit(task, Run(0, "cpu", folder / "whole", stop_requested=whole))
+
+    def crash() -> None:
+        raise Crash
+
+    with contextlib.suppress(Crash):
+        variant.fit(task, Run(0, "cpu", broken, stop_requested=Asked(round(0.67 * whole.count), crash)))
+    scramble(3)
+    if differs := state_difference(state, variant.fit(task, Run(0, "cpu", broken))):
+        raise Breach(f"{words}{differs} differs after a crash from a run that nothing disturbed")
+
+
+# ---------------------------------------------------------------- its prior
+
+
+def check_derivatives(subject: Subject) -> str:
+    """The prior's gradient, curvature and Laplacian are those of its energy."""
+    return densities.check_derivatives(subject.prior)
+
+
+def check_density(subject: Subject) -> str:
+    """The prior's samples come from its density, and that is normalised if it says so."""
+    return densities.check_samples(subject.prior)
+
+
+CONTRACTS = (
+    Contract[Subject]("hyper-parameters", lambda subject: fields.check(subject.plugin, subject.values)),
+    Contract("budget", check_budget),
+    Contract("shapes", check_shapes, ("budget",)),
+    Contract("gradients", check_gradients, ("budget",)),
+    Contract("seed", check_seed, ("budget",)),
+    Contract("resume", check_resume, ("budget", "seed")),
+    Contract("derivatives", check_derivatives, ("shapes",)),
+    Contract("density", check_density, ("shapes",)),
+)

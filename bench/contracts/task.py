@@ -1,0 +1,93 @@
+"""The small task on which a strategy is checked: striped images of 4x4 pixels, tiny networks, twelve steps."""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+
+from bench.data import Binarised, split
+from bench.plugins import Plugin, build
+from bench.protocol import Ais, Budget, Checkpoint, Evaluation, Network, Networks, Splits, Task, UserError
+from bench.settings import Shape
+
+LATENT = 2  # quadrature is exact there
+BATCH = 64
+ITEMS = 400  # six steps an epoch, and sixteen items too many
+SMALL = Network(hidden=[8])
+
+
+class Stripes(Binarised):
+    """Noisy stripes, 4x4 pixels."""
+
+    name: ClassVar[str] = "stripes"
+    version: ClassVar[str] = "1"
+
+    def load(self, folder: Path) -> Splits:
+        """Return uint8 images `(N, 4, 4)`; `folder` is not used."""
+        draw = np.random.default_rng(0)
+        n = ITEMS + 40
+        lines, across = draw.integers(2, size=(n, 4, 1)), draw.integers(2, size=n).astype(bool)
+        images = np.where(lines == 1, 235, 20).repeat(4, axis=2).astype(np.uint8)
+        images[across] = images[across].transpose(0, 2, 1)
+        return split(images[:ITEMS], images[ITEMS:])
+
+
+def small() -> Task:
+    """Return two epochs of six steps, saved every five; scored on 16 images."""
+    dataset = Stripes()
+    return Task(
+        dataset,
+        dataset.load(Path()),
+        Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
+        Budget(epochs=2, batch_size=BATCH, checkpoint=Checkpoint(steps=5)),
+        Evaluation(images=16, vlb_samples=2, importance_samples=4, ais=Ais(temperatures=10, chains=4)),
+    )
+
+
+def shorter(task: Task, steps: int) -> Task:
+    """Return the task with one epoch of so many steps."""
+    return replace(task, budget=Budget(epochs=1, batch_size=len(task.splits.train) // steps))
+
+
+def variants(plugin: Plugin, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Give (in words, values) of the strategy as it is, then of every other choice of one of its own fields.
+
+    Only fields with a few possible values have other choices: those that hold one of several words, or true or false.
+    A choice that the strategy refuses beside its other values is left out.
+    """
+    cls = plugin.load()
+    standing = build(plugin, values, "check").model_dump(mode="json", round_trip=True)
+    yield "", dict(values)
+    for key, field in cls.model_fields.items():
+        place = Shape.of(cls).at(key)
+        choices: list[Any] = [False, True] if field.annotation is bool else place.choices if place else []
+        for choice in choices:
+            if choice != standing[key]:
+                with contextlib.suppress(UserError):
+                    build(plugin, {**values, key: choice}, "check")
+                    yield f"with {key} = {str(choice).lower()}: ", {**values, key: choice}
+
+
+def scramble(seed: int) -> None:
+    """Put the global generators of torch, numpy and Python into another state: nothing may depend on it."""
+    torch.manual_seed(seed)
+    np.random.seed(seed)  # noqa: NPY002 - what nothing may depend on
+    random.seed(seed)
+
+
+@contextlib.contextmanager
+def one_thread() -> Iterator[None]:
+    """Compute in one thread, as a cell on a CPU does: another number of threads gives other bits."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
