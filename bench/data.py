@@ -63,7 +63,7 @@ class Dataset(Settings):
         The noise is keyed to the data set's name and version alone and drawn on the CPU, so that its bits are the same
         on every device; the result, `(N, D)` float, lies on the device of `x`. Scores of two cells are then paired.
         """
-        from bench.training import stream
+        from bench.streams import stream
 
         return self.prepare(x.cpu(), stream(0, f"fixed/{self.name}/{self.version}")).to(x.device)
 

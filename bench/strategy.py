@@ -101,7 +101,8 @@ class Strategy(Settings):
     def model(self, task: Task, run: Run) -> Model:
         """Return fresh modules on the run's device; encoder and decoder depend on the seed alone."""
         from bench import vae
-        from bench.training import Model, seed_globals, stream
+        from bench.streams import seed_globals, stream
+        from bench.training import Model
 
         features = task.splits.train[0].size
         seed_globals(run.seed, "init", 0)
@@ -123,7 +124,8 @@ class Strategy(Settings):
             OutOfMemory: the device's memory does not suffice.
             Stopped: the run was asked to stop; a checkpoint lies in its folder.
         """
-        from bench.training import energy_gap, guarded, stream
+        from bench.streams import stream
+        from bench.training import energy_gap, guarded
 
         with guarded(run.device):
             model = self.model(task, run)
@@ -151,7 +153,8 @@ class Strategy(Settings):
         import torch
 
         from bench import estimators
-        from bench.training import Clocks, Stream, guarded, peak, stream
+        from bench.streams import Stream, stream
+        from bench.training import Clocks, guarded, peak
 
         clocks = Clocks(run.device)
 
@@ -273,7 +276,8 @@ def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
     import torch
 
     from bench import estimators, priors
-    from bench.training import measure, stream
+    from bench.streams import stream
+    from bench.training import measure
 
     def noise_for(name: str) -> Noise:
         return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)

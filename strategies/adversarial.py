@@ -66,7 +66,7 @@ class Adversarial(EnergyStrategy):
 
     def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
         """Return the adversary's bound on log Z, and how far it lags behind."""
-        from bench.training import seed_globals
+        from bench.streams import seed_globals
 
         seed_globals(int(noise.integers(2**31, 1)), "adversary")  # the flow draws from torch's own generator
         z, log_prob = model.others["adversary"]().rsample_and_log_prob((DRAWS,))

@@ -19,7 +19,7 @@ import torch
 from bench import protocol
 from bench.data import Binarised, binarise, fetch, read_idx, split
 from bench.protocol import DataError, Splits, UserError
-from bench.training.streams import stream
+from bench.streams import stream
 
 if TYPE_CHECKING:
     from tests.conftest import Mirror

@@ -21,7 +21,7 @@ from bench.data import split
 from bench.plugins import Plugin, build
 from bench.protocol import Ais, Budget, Dataset, Evaluation, Networks, Noise, Run, Splits, Task
 from bench.strategy import Strategy
-from bench.training import stream
+from bench.streams import stream
 from bench.vae import VAE
 
 LIMIT = 600.0  # seconds to load a data set

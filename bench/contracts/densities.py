@@ -18,7 +18,7 @@ from bench.contracts.verdicts import Breach
 from bench.priors import Density
 from bench.protocol import Run, Task
 from bench.strategy import Strategy
-from bench.training import stream
+from bench.streams import stream
 
 FIT_STEPS = 60
 FIT_LR = 0.03

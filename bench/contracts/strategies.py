@@ -22,7 +22,7 @@ from bench.priors import Density
 from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task
 from bench.protocol import Strategy as Protocol
 from bench.strategy import Strategy
-from bench.training import stream
+from bench.streams import stream
 
 LIMIT = 120.0  # seconds for twelve steps of tiny networks and their scoring
 

@@ -84,14 +84,18 @@ def values(settings: Sequence[str]) -> dict[str, Any]:
 
 
 def check(
-    plugin: Plugin, values: Mapping[str, Any] | None = None, *, data: Path = Path(), limit: float = strategies.LIMIT
+    plugin: Plugin,
+    values: Mapping[str, Any] | None = None,
+    *,
+    data: Path | None = None,
+    limit: float = strategies.LIMIT,
 ) -> Iterator[Verdict]:
     """Give the verdict on each contract of a plugin's kind, in turn.
 
     Args:
         plugin: what to check; it loads.
         values: hyper-parameters or options in place of the defaults.
-        data: the folder of data sets.
+        data: the folder of data sets; by default an empty one.
         limit: seconds after which a process that trains a strategy on the small task is ended.
 
     Raises:
@@ -106,7 +110,7 @@ def check(
             strategy = strategies.Subject(plugin, values, Path(folder), limit)
             yield from judge(strategies.CONTRACTS, strategy, plugin.file)
         else:
-            dataset = datasets.Subject(plugin, values, data, Path(folder))
+            dataset = datasets.Subject(plugin, values, data or Path(folder), Path(folder))
             yield from judge(datasets.CONTRACTS, dataset, plugin.file)
 
 

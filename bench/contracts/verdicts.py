@@ -78,8 +78,8 @@ def _verdict(contract: Contract[SubjectT], subject: SubjectT, file: Path) -> Ver
 def told(error: BaseException, file: Path) -> str:
     """Return an exception on one line: its type and message and the last line of `file` that it went through."""
     message = " ".join(str(error).split())
-    message = message if len(message) <= 300 else f"{message[:297]}..."
     if isinstance(error, UserError):
         return message
+    message = message if len(message) <= 300 else f"{message[:297]}..."
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
     return f"{type(error).__name__}{f': {message}' if message else ''}{f' (line {lines[-1]})' if lines else ''}"

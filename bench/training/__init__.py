@@ -11,7 +11,6 @@ if TYPE_CHECKING:
     from bench.training.memory import guarded, peak
     from bench.training.model import Batch, Model
     from bench.training.stability import energy_gap, measure
-    from bench.training.streams import Stream, seed_globals, stream
 
 __all__ = [
     "Batch",
@@ -20,13 +19,10 @@ __all__ = [
     "Loop",
     "Losses",
     "Model",
-    "Stream",
     "energy_gap",
     "guarded",
     "measure",
     "peak",
-    "seed_globals",
-    "stream",
 ]
 
 __getattr__ = members(
@@ -38,12 +34,9 @@ __getattr__ = members(
         "Loop": "loop",
         "Losses": "loop",
         "Model": "model",
-        "Stream": "streams",
         "energy_gap": "stability",
         "guarded": "memory",
         "measure": "stability",
         "peak": "memory",
-        "seed_globals": "streams",
-        "stream": "streams",
     },
 )

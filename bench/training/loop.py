@@ -15,11 +15,11 @@ import torch
 from torch import Tensor
 
 from bench.protocol import Diverged, Optimiser, Run, State, Stopped, Task
+from bench.streams import Stream, seed_globals
 from bench.training import checkpoints
 from bench.training.clocks import Clocks
 from bench.training.memory import peak
 from bench.training.model import Batch, Model
-from bench.training.streams import Stream, seed_globals
 
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 

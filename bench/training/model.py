@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from torch import Tensor, nn
 
 from bench.priors.density import Density
-from bench.training.streams import Stream
+from bench.streams import Stream
 from bench.vae.autoencoder import VAE
 
 

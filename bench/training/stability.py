@@ -6,7 +6,7 @@ import torch
 
 from bench.priors.density import Density
 from bench.priors.grbm import GRBM
-from bench.training.streams import Stream
+from bench.streams import Stream
 from bench.vae.autoencoder import Posterior
 
 ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Burda et al. (2016) call it active

@@ -10,7 +10,7 @@ import torch
 
 from bench.plugins import Registry, build
 from bench.protocol import Splits, UserError
-from bench.training.streams import stream
+from bench.streams import stream
 
 NOWHERE = Path("/nowhere")  # the data come with scikit-learn
 

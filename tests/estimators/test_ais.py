@@ -15,7 +15,7 @@ from bench.estimators.whitened import Whitened
 from bench.objectives import exact as exact_score_matching
 from bench.priors import GRBM, Density
 from bench.protocol import Ais, Noise, UserError
-from bench.training.streams import stream
+from bench.streams import stream
 
 
 def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:

@@ -13,7 +13,7 @@ from torch.distributions import MultivariateNormal
 
 from bench.estimators import bounds
 from bench.priors import StandardNormal
-from bench.training.streams import stream
+from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
 

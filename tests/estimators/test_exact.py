@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.estimators import exact
 from bench.priors import GRBM
-from bench.training.streams import stream
+from bench.streams import stream
 
 
 def random_grbm(visible: int, hidden: int, seed: int, scale: float = 1.0) -> GRBM:

@@ -18,7 +18,7 @@ from bench.estimators import exact, scoring
 from bench.estimators.whitened import Whitened
 from bench.priors import GRBM, Density, StandardNormal
 from bench.protocol import Ais, Evaluation, Noise, Score, Scores, UserError
-from bench.training.streams import stream
+from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
 LATENT, DATA, NOISE = 4, 6, 0.5

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.objectives import exact, sliced, sliced_variance_reduced
 from bench.priors import GRBM
-from bench.training import stream
+from bench.streams import stream
 
 Objective = Callable[[GRBM, Tensor, Tensor], Tensor]
 VARIANTS: dict[str, Objective] = {

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.priors import GRBM, Density, StandardNormal, VampPrior
-from bench.training import stream
+from bench.streams import stream
 from bench.vae import Encoder, Posterior, mlp
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from bench.priors import GRBM, StandardNormal
 from bench.samplers import gibbs, gibbs_langevin, langevin
-from bench.training import Stream, stream
+from bench.streams import Stream, stream
 
 N = 20_000
 

@@ -219,7 +219,7 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
         "vae/networks": both,
         "priors/grbm": both,
         "training/loop": {"fit"},
-        "training/streams": {"fit"},
+        "streams": {"fit", "evaluate"},
         "objectives/score_matching": {"fit"},
         "estimators/ais": {"evaluate"},
         "grid": set(),

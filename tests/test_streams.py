@@ -8,8 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench.training import Stream, seed_globals, stream
-from bench.training.streams import key
+from bench.streams import Stream, key, seed_globals, stream
 
 
 def test_the_key_is_the_low_32_bits_of_sha_256() -> None:
