@@ -172,6 +172,17 @@ class Strategy(Settings):
                 scores = estimators.score(
                     model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress
                 )
+                known = estimators.score_known(
+                    model.vae,
+                    model.prior,
+                    task.dataset,
+                    test,
+                    torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
+                    latents,
+                    scores.scores,
+                    lambda n: self.draws(model, n, noise_for("known/samples")),
+                    noise_for,
+                )
             except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
                 raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
             own = self.diagnostics(model, scores.scores, noise_for("diagnostics"))
@@ -179,7 +190,7 @@ class Strategy(Settings):
             samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores([*scores.scores, *own], {**scores.arrays, **samples}, resources)
+        return Scores([*scores.scores, *known.scores, *own], {**scores.arrays, **known.arrays, **samples}, resources)
 
 
 class Energy(Settings):

@@ -5,10 +5,11 @@ from typing import TYPE_CHECKING
 from bench.lazy import members
 
 if TYPE_CHECKING:
+    from bench.estimators.known import score_known
     from bench.estimators.partition import log_partition
     from bench.estimators.scoring import score
 
-__all__ = ["log_partition", "score"]
+__all__ = ["log_partition", "score", "score_known"]
 
 # a module of the same name would hide the function
-__getattr__ = members(__name__, {"log_partition": "partition", "score": "scoring"})
+__getattr__ = members(__name__, {"log_partition": "partition", "score": "scoring", "score_known": "known"})

@@ -87,23 +87,13 @@ def quadrature(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[flo
         ValueError: d > 2.
         ArithmeticError: the density is not finite, or does not fall off.
     """
-    d = anchors.shape[1]
-    if d > MAX_DIMENSION:
-        raise ValueError(f"quadrature is for at most {MAX_DIMENSION} dimensions, not {d}")
-    low, high = anchors.min(0).values, anchors.max(0).values
-    centre, half = (low + high) / 2, (high - low).clamp(min=1e-3)  # already twice as wide as the anchors
+    centre, half = support(energy, anchors)
+    d = len(centre)
     at_anchors = float((-energy(anchors)).max())
-    first, most = _POINTS[d]
-    for _ in range(60):
-        edge = _log_density(energy, centre, half, first)
-        if _edge_maximum(edge, d) < max(float(edge.max()), at_anchors) - _FALL:
-            break
-        half = 1.3 * half
-    else:
-        raise ArithmeticError("log Z cannot be had by quadrature: the density does not fall off away from its samples")
-    points, value, changes = first, math.nan, [math.inf, math.inf]
+    points, most = _POINTS[d]
+    value, changes = math.nan, [math.inf, math.inf]
     while points <= most:
-        log_density = _log_density(energy, centre, half, points)
+        log_density = on_grid(energy, centre, half, points)
         refined = float(torch.logsumexp(log_density.flatten(), 0) + (2 * half / (points - 1)).log().sum())
         seen = float(log_density.max()) > at_anchors - 0.5
         changes.append(abs(refined - value) if seen and not math.isnan(value) else math.inf)
@@ -114,11 +104,44 @@ def quadrature(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[flo
     return value, max(changes[-2:])  # with kinks, successive changes shrink unevenly
 
 
-def _log_density(energy: Callable[[Tensor], Tensor], centre: Tensor, half: Tensor, points: int) -> Tensor:
-    """Return -E on a grid of `points` an axis, `(points,)` or `(points, points)`."""
+def support(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the centre and half the sides of a box, `(d,)` each, at whose edges exp(-E) has died out; d <= 2.
+
+    Args:
+        energy: as in `quadrature`.
+        anchors: as in `quadrature`; the box is at least twice as wide as they are.
+
+    Raises:
+        ValueError: d > 2.
+        ArithmeticError: the density is not finite, or does not fall off.
+    """
+    d = anchors.shape[1]
+    if d > MAX_DIMENSION:
+        raise ValueError(f"quadrature is for at most {MAX_DIMENSION} dimensions, not {d}")
+    low, high = anchors.min(0).values, anchors.max(0).values
+    centre, half = (low + high) / 2, (high - low).clamp(min=1e-3)
+    at_anchors = float((-energy(anchors)).max())
+    for _ in range(60):
+        log_density = on_grid(energy, centre, half, _POINTS[d][0])
+        if _edge_maximum(log_density, d) < max(float(log_density.max()), at_anchors) - _FALL:
+            return centre, half
+        half = 1.3 * half
+    raise ArithmeticError("log Z cannot be had by quadrature: the density does not fall off away from its samples")
+
+
+def nodes(centre: Tensor, half: Tensor, points: int) -> Tensor:
+    """Return an even grid with `points` an axis on a box with `half` sides `(d,)` around `centre`: `(points^d, d)`."""
     axis = torch.linspace(-1, 1, points, dtype=centre.dtype, device=centre.device)
-    grid = torch.cartesian_prod(*[axis] * len(centre)).reshape(-1, len(centre)) * half + centre
-    log_density = torch.cat([-energy(block) for block in grid.split(2**16)])
+    return torch.cartesian_prod(*[axis] * len(centre)).reshape(-1, len(centre)) * half + centre
+
+
+def on_grid(energy: Callable[[Tensor], Tensor], centre: Tensor, half: Tensor, points: int) -> Tensor:
+    """Return -E at the `nodes`, `(points,)` or `(points, points)`.
+
+    Raises:
+        ArithmeticError: the energy is not finite.
+    """
+    log_density = torch.cat([-energy(block) for block in nodes(centre, half, points).split(2**16)])
     if not bool((log_density < math.inf).all()):  # false for NaN as well
         raise ArithmeticError("log Z cannot be had by quadrature: the energy is not finite everywhere")
     return log_density.reshape([points] * len(centre))

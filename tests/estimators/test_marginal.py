@@ -1,0 +1,210 @@
+"""log p(x) by quadrature over z, on models whose density is known."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from scipy import stats
+from torch import Tensor, nn
+from torch.distributions import MultivariateNormal
+
+from bench.estimators import exact
+from bench.estimators.marginal import Marginal
+from bench.estimators.whitened import Whitened
+from bench.priors import GRBM, Density, Flow, FullGaussian, Neural, StandardNormal, VampPrior
+from bench.streams import stream
+from bench.vae import VAE, Bernoulli, Decoder, Encoder, Gaussian
+from bench.vae.networks import DenseNet
+
+NOISE = 0.6
+
+
+def linear_vae(latent: int, std: float = NOISE, scale: float = 1.0) -> VAE:
+    """Return x|z ~ N(Az + c, std^2 I) in the plane."""
+    layer = nn.Linear(latent, 2)
+    layer.weight.data = scale * torch.tensor([[1.0, 0.4], [-0.3, 0.8]])[:, :latent]
+    layer.bias.data = torch.tensor([0.5, -0.2])
+    likelihood = Gaussian()
+    likelihood.log_std.data.fill_(math.log(std))
+    return VAE(Encoder(nn.Linear(2, 2 * latent)), Decoder(layer, likelihood))
+
+
+def curved_vae(std: float = 0.1) -> VAE:
+    """Return a VAE whose decoder is an untrained DenseNet, stretched so that it folds the plane."""
+    torch.manual_seed(1)
+    net = DenseNet(2, [16, 16, 16, 16], 2, "elu")
+    with torch.no_grad():
+        for name, parameter in net.named_parameters():
+            if name.endswith("original0"):
+                parameter.mul_(1.3)
+    likelihood = Gaussian()
+    likelihood.log_std.data.fill_(math.log(std))
+    return VAE(Encoder(nn.Linear(2, 4)), Decoder(net, likelihood))
+
+
+def grbm(latent: int) -> GRBM:
+    torch.manual_seed(2)
+    prior = GRBM(latent, 5)
+    with torch.no_grad():
+        prior.weight.mul_(4)
+        prior.mu.normal_()
+        prior.bias.normal_()
+        prior.log_var.normal_(std=0.5)
+    return prior
+
+
+def noise_covariance(vae: VAE) -> Tensor:
+    likelihood = vae.decoder.likelihood
+    assert isinstance(likelihood, Gaussian)
+    return torch.eye(2).double() * math.exp(2 * likelihood.log_std.item())
+
+
+@torch.no_grad()
+def mixture(vae: VAE, prior: GRBM, x: Tensor) -> Tensor:
+    """Return log p(x) under a linear decoder and a GRBM: given h, x is Gaussian."""
+    (layer,) = (module for module in vae.decoder.modules() if isinstance(module, nn.Linear))
+    states = exact.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
+    log_mass = torch.log_softmax(exact.log_masses(Whitened.of(prior)), 0)
+    A = layer.weight.double()
+    covariance = A @ torch.diag(prior.var.double()) @ A.T + noise_covariance(vae)
+    means = (prior.mu + states @ prior.weight.double().T) @ A.T + layer.bias
+    return torch.logsumexp(log_mass + MultivariateNormal(means, covariance).log_prob(x[:, None].double()), 1)
+
+
+def near(prior: Density, n: int = 1000) -> Tensor:
+    with torch.no_grad():
+        return prior.sample(n, stream(0, "near"))
+
+
+def points(n: int = 300) -> Tensor:
+    return 2 * stream(1, "points").normal(n, 2)
+
+
+def agree(marginal: Marginal, x: Tensor, truth: Tensor) -> None:
+    """Compare log p(x) to its closed form; 1e-5 is the error of float32 exponentials."""
+    log_prob = marginal.fine.log_prob(x)
+    reached = ~marginal.fine.unreached(log_prob)
+    assert float(reached.double().mean()) > 0.9
+    torch.testing.assert_close(log_prob[reached], truth[reached], rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize("latent", [1, 2])
+def test_a_linear_gaussian_vae_has_its_closed_form(latent: int) -> None:
+    vae, x = linear_vae(latent), points()
+    layer = vae.decoder.net
+    assert isinstance(layer, nn.Linear)
+    A = layer.weight.detach().double()
+    closed = MultivariateNormal(layer.bias.detach().double(), A @ A.T + noise_covariance(vae))
+    marginal = Marginal(vae, StandardNormal(latent), 0.0, near(StandardNormal(latent)), x)
+    assert marginal.error < 1e-3
+    agree(marginal, x, closed.log_prob(x.double()))
+
+
+@pytest.mark.parametrize("latent", [1, 2])
+def test_a_linear_vae_with_a_grbm_prior_is_a_mixture(latent: int) -> None:
+    vae, prior, x = linear_vae(latent), grbm(latent), points()
+    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x)
+    assert marginal.error < 1e-3
+    agree(marginal, x, mixture(vae, prior, x))
+
+
+def priors(vae: VAE) -> list[Density]:
+    torch.manual_seed(3)
+    gaussian = FullGaussian(2)
+    with torch.no_grad():
+        gaussian.mean.normal_()
+        gaussian.lower.normal_(std=0.5)
+    return [
+        StandardNormal(2),
+        gaussian,
+        grbm(2),
+        Neural(2, 32, tilted=True),
+        Flow(2, 2, [16]),
+        VampPrior(vae.encoder, 2 * torch.randn(8, 2)),
+    ]
+
+
+@pytest.mark.parametrize("which", range(6))
+def test_the_model_s_density_integrates_to_one(which: int) -> None:
+    """Of any prior under a decoder that folds the plane: over x, by the midpoint rule at half its noise's scale."""
+    vae = curved_vae()
+    prior = priors(vae)[which]
+    anchors = near(prior)
+    log_z = 0.0 if prior.normalised else exact.quadrature(prior.double().energy, anchors.double())[0]
+    prior.float()
+    with torch.no_grad():
+        means = vae.decoder.mean(torch.cat([anchors, 1.5 * anchors]))
+    marginal = Marginal(vae, prior, log_z, anchors, means[:300])
+    assert marginal.error < 1e-3
+    low, high = means.min(0).values.double() - 2, means.max(0).values.double() + 2
+    axes = [torch.arange(float(a), float(b), 0.05, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
+    density = marginal.coarse.log_prob(torch.cartesian_prod(*axes)).exp()
+    # what may lie outside of the box of 1,500 draws and 20 noises is far below 1e-3
+    assert density.sum().item() * 0.05**2 == pytest.approx(1, abs=2e-3)
+
+
+def test_scoring_leaves_the_model_as_it_was() -> None:
+    vae, prior = curved_vae(), grbm(2)
+    Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20))
+    assert {p.dtype for p in [*vae.parameters(), *prior.parameters()]} == {torch.float32}
+
+
+def test_draws_follow_the_density() -> None:
+    vae, prior, n = curved_vae(), grbm(2), 20_000
+    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20))
+    x = marginal.sample(n, stream(0, "draws")).double().numpy()
+    low, high = np.quantile(x, 0.02, axis=0), np.quantile(x, 0.98, axis=0)
+    edges = np.linspace(low, high, 9)
+    counts, *_ = np.histogram2d(x[:, 0], x[:, 1], bins=(edges[:, 0], edges[:, 1]))
+    side = (high - low) / 64
+    assert side.max() < 0.15  # the midpoint rule's error is then below 1e-3 of the noise's 0.1
+    middles = torch.from_numpy(low + (np.arange(64)[:, None] + 0.5) * side)
+    density = marginal.coarse.log_prob(torch.cartesian_prod(middles[:, 0], middles[:, 1])).exp()
+    expected = n * side.prod() * density.reshape(8, 8, 8, 8).sum((1, 3)).numpy()
+    kept = expected >= 5
+    # the last cell is all the rest
+    counts = np.append(counts[kept], n - counts[kept].sum())
+    expected = np.append(expected[kept], n - expected[kept].sum())
+    assert ((counts - expected) ** 2 / expected).sum() < stats.chi2.isf(1e-4, len(counts) - 1)
+
+
+def test_a_decoder_too_steep_for_the_grid_is_seen() -> None:
+    vae = linear_vae(2, std=1e-4, scale=3.0)
+    marginal = Marginal(vae, StandardNormal(2), 0.0, near(StandardNormal(2)), points(20))
+    assert marginal.error > 1e-2
+
+
+def test_a_mode_too_narrow_for_the_grid_is_seen() -> None:
+    """Two components, one of them 1e-4 wide and between two nodes, hold half the mass each."""
+    vae = linear_vae(2)
+    layer = vae.encoder.net
+    assert isinstance(layer, nn.Linear)
+    with torch.no_grad():
+        layer.weight.copy_(torch.tensor([[1.0, 0.0], [0.0, 1.0], [0.0, 9.0], [0.0, 9.0]]))
+        layer.bias.zero_()
+    prior = VampPrior(vae.encoder, torch.tensor([[0.0, 0.0], [0.7123, -2.0456]]))
+    marginal = Marginal(vae, prior, 0.0, near(prior), points(20))
+    assert marginal.error > 0.3  # the log of the mass that is missing or counted too often
+
+
+def test_items_that_quadrature_does_not_reach_are_named() -> None:
+    vae = linear_vae(2, std=0.05)
+    marginal = Marginal(vae, StandardNormal(2), 0.0, near(StandardNormal(2)), points(20))
+    x = torch.tensor([[0.0, 0.0], [300.0, 0.0]])
+    assert marginal.fine.unreached(marginal.fine.log_prob(x)).tolist() == [False, True]
+
+
+def test_three_latent_dimensions_are_too_many() -> None:
+    prior = StandardNormal(3)
+    with pytest.raises(ValueError, match="quadrature is for at most 2 dimensions, not 3"):
+        Marginal(linear_vae(3), prior, 0.0, near(prior), points(20))
+
+
+def test_only_a_gaussian_likelihood_will_do() -> None:
+    vae, prior = linear_vae(2), StandardNormal(2)
+    vae.decoder.likelihood = Bernoulli()
+    with pytest.raises(ValueError, match="needs a Gaussian likelihood"):
+        Marginal(vae, prior, 0.0, near(prior), points(20))
