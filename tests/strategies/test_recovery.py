@@ -111,7 +111,8 @@ FOUR = Energy(hidden=4)
 CORNERS = corners(SIDES, CENTRE)
 
 # Four columns of W cannot be orthogonal in the plane, and the bias cannot undo the cross terms (W_i'W_j)/s^2 of
-# log p(h). So no GRBM is the truth: the least divergence, by direct minimisation, is .006. N(mean, covariance) has .034.
+# log p(h). So no GRBM is the truth: the least divergence, by direct minimisation, is .006.
+# The Gaussian with the same moments has .034.
 FLOOR, BOUND, OF_A_GAUSSIAN = 0.005, 0.010, 0.030
 
 Case = tuple[str, int, dict[str, float], dict[str, Any]]
