@@ -397,9 +397,9 @@ def test_invalid_toml_names_the_line(registry: Registry, tmp_path: Path, content
 
 
 def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
-    assert embedded() == ["digits", "mnist"]
+    assert embedded() == ["digits", "mnist", "toy"]
     said = refused(lambda: load("mnits", registry))
-    assert said == 'unknown grid "mnits"; did you mean "mnist"? allowed: digits, mnist, or a path to a .toml file'
+    assert said == 'unknown grid "mnits"; did you mean "mnist"? allowed: digits, mnist, toy, or a path to a .toml file'
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
     (tmp_path / "folder.toml").mkdir()
     said = refused(lambda: load(str(tmp_path / "folder.toml"), registry))
@@ -472,3 +472,23 @@ def test_the_embedded_grids_expand() -> None:
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
         "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching"
     ]  # fmt: skip
+
+
+def test_the_toy_grid_holds_the_paper_s_table_1_and_more() -> None:
+    toy = load("toy", Registry())
+    columns = {cell.label: cell for cell in toy.cells}
+    assert list(columns)[:6] == [
+        "normal", "importance-weighted[variance=learned]", "importance-weighted[variance=fixed]",
+        "sliced-score-matching", "adversarial", "vampprior",
+    ]  # fmt: skip
+    assert len(toy.cells) == 7 * len(columns) * 5
+    for cell in toy.cells:
+        assert cell.networks.latent == 2
+        for network in (cell.networks.encoder, cell.networks.decoder):
+            assert (network.kind, network.hidden) == ("densenet", [16, 16, 16, 16])
+        energy = cell.hyper.get("energy", {})
+        # so few hidden units are enumerated
+        assert energy.get("kind") != "grbm" or (energy["hidden"], cell.hyper["lr"]) == (16, 2e-4)
+        if "sampler" in cell.hyper and energy["kind"] == "grbm":
+            assert (cell.hyper["sampler"]["kind"], cell.hyper["sampler"]["steps"]) == ("gibbs-langevin", 100)
+    assert columns["vampprior"].hyper["components"] == 128
