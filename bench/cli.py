@@ -282,27 +282,25 @@ def check(
     name_or_file: str, settings: tuple[str, ...], as_json: bool, data_dir: Path | None, plugins: tuple[Path, ...]
 ) -> None:
     """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
-    from bench.contracts import Verdict, values
-    from bench.contracts import check as verdicts
-    from bench.contracts import find as found
+    from bench import contracts
     from bench.plugins import PluginError
 
-    told: list[Verdict] = []
+    told: list[contracts.Verdict] = []
 
-    def tell(verdict: Verdict) -> None:
+    def tell(verdict: contracts.Verdict) -> None:
         told.append(verdict)
         if not as_json:
             click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
 
-    given = values(settings)
+    given = contracts.values(settings)
     try:
-        plugin = found(_registry(plugins), name_or_file)
+        plugin = contracts.find(_registry(plugins), name_or_file)
     except PluginError as error:
-        tell(Verdict("loads", "fail", str(error)))
+        tell(contracts.Verdict("loads", "fail", str(error)))
     else:
         if not as_json:
             click.echo(f"{plugin.name}, a {'strategy' if plugin.kind == 'strategy' else 'data set'} in {plugin.file}")
-        for verdict in verdicts(plugin, given, data=_data_folder(data_dir)):
+        for verdict in contracts.check(plugin, given, data=_data_folder(data_dir)):
             tell(verdict)
     if as_json:
         click.echo(json.dumps([asdict(verdict) for verdict in told], indent=1))

@@ -11,12 +11,13 @@ from bench.lazy import members
 
 if TYPE_CHECKING:
     from bench.contracts.examples import write
-    from bench.contracts.suite import check, find, values
+    from bench.contracts.finding import find, values
+    from bench.contracts.suite import check
     from bench.contracts.verdicts import Verdict
 
 __all__ = ["Verdict", "check", "find", "values", "write"]
 
 __getattr__ = members(
     __name__,
-    {"Verdict": "verdicts", "check": "suite", "find": "suite", "values": "suite", "write": "examples"},
+    {"Verdict": "verdicts", "check": "suite", "find": "finding", "values": "finding", "write": "examples"},
 )

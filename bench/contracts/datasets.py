@@ -103,7 +103,7 @@ def check_splits(subject: Subject) -> str:
             raise Breach(f"{name} holds numbers that are not finite")
     if len(splits.train) < 1 or len(splits.test) < 2:
         raise Breach(
-            f"there are {len(splits.train)} items to train on and {len(splits.test)} to test on; 1 and 2 at least"
+            f"{len(splits.train)} items to train on and {len(splits.test)} to test on are too few; 1 and 2 will do"
         )
     sizes = ", ".join(f"{len(array):,} {name}" for name, array in parts.items() if len(array))
     return f"{sizes}, {splits.train.dtype} {'x'.join(map(str, splits.train.shape[1:]))}"

@@ -27,6 +27,7 @@ ERRORS = 5.0  # standard errors; 13 moments of a right sampler exceed it once in
 NORMALISED = 1e-3  # of log Z, for energies in float32
 POINTS = (201, 401)  # an axis; what halving the spacing changes is the quadrature's error
 OUTSIDE = 12.0  # nats by which the mass outside the box is smaller, about
+WIDENINGS = 10  # of the box, each by 1.3; much further out the grid would be too coarse to see the middle
 DERIVATIVES = 1e-3  # relative; float32 has seven digits, and a second derivative loses three or four
 
 
@@ -39,7 +40,7 @@ def fitted(strategy: Strategy, task: Task, folder: Path) -> Density:
     prior = model.prior
     parameters = [p for module in model.groups.values() for p in module.parameters() if p.requires_grad]
     t = stream(0, "check/cloud").normal(256, 2)
-    cloud = torch.stack([0.5 + 0.7 * t[:, 0], 0.6 * t[:, 0].square() - 0.8 + 0.4 * t[:, 1]], dim=1)
+    cloud = torch.stack([0.5 + 0.7 * t[:, 0], 0.6 * t[:, 0] * (1 + t[:, 0]) - 0.8 + 0.4 * t[:, 1]], dim=1)
     points = _grid(torch.zeros(2), torch.full((2,), 6.0), 61)
     adam = torch.optim.Adam(parameters, lr=FIT_LR)
     for _ in range(FIT_STEPS):
@@ -109,7 +110,7 @@ class Quadrature:
         """
         low, high = z.min(0).values, z.max(0).values
         centre, half = (low + high) / 2, (high - low).clamp(min=0.1)
-        for _ in range(40):
+        for _ in range(WIDENINGS):
             grid = _grid(centre, half, points)
             log_density = torch.cat([-prior.energy(block.float()).double() for block in grid.split(2**15)])
             if not bool((log_density < math.inf).all()):  # false for NaN as well

@@ -20,11 +20,13 @@ class Watch:
     """Sees what each loss of a training run does to each parameter group.
 
     Attributes:
+        reach: parameter group -> the losses that may move it.
         gives: loss -> groups to which it gives a gradient that is not zero.
         moves: loss -> groups whose parameters its step changed.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, reach: Mapping[str, frozenset[str]]) -> None:
+        self.reach = reach
         self.gives: dict[str, set[str]] = {}
         self.moves: dict[str, set[str]] = {}
         self.groups: dict[str, list[nn.Parameter]] = {}
@@ -55,8 +57,9 @@ class Watch:
         for group in sorted(_changed(before, self._values())):
             raise Breach(f'the parameters of "{group}" change {doing}, outside of the loop\'s own steps')
 
-    @staticmethod
-    def _check_loss(name: str, loss: Tensor) -> None:
+    def _check_loss(self, name: str, loss: Tensor) -> None:
+        if not any(name in losses for losses in self.reach.values()):
+            raise Breach(f'no group in reach follows the loss "{name}"')
         rule = "it must be a scalar that depends on a parameter"
         if not isinstance(loss, Tensor):
             raise Breach(f'the loss "{name}" is of type {type(loss).__name__}; {rule}')
@@ -64,7 +67,7 @@ class Watch:
             found = f"has the shape {tuple(loss.shape)}" if loss.shape != () else "depends on none"
             raise Breach(f'the loss "{name}" {found}; {rule}')
         if not bool(loss.isfinite()):
-            raise Breach(f'the loss "{name}" is {float(loss)} within the first steps')
+            raise Breach(f'the loss "{name}" is {float(loss.detach())} within the first steps')
 
     def _note_gradients(self, name: str, loss: Tensor) -> None:
         found = self.gives.setdefault(name, set())
@@ -86,7 +89,8 @@ def _changed(before: Mapping[str, list[Tensor]], after: Mapping[str, list[Tensor
 
 def check(strategy: Strategy, task: Task, folder: Path) -> str:
     """Train two steps and compare what each loss moves with the strategy's `reach`."""
-    watch = Watch()
+    reach = strategy.reach
+    watch = Watch(reach)
     _watched(strategy, watch).fit(shorter(task, 2), Run(0, "cpu", folder))
     if not watch.moves:
         raise Breach("fit does not train through Strategy.train, so that nobody can see what its losses move")
@@ -103,9 +107,7 @@ def check(strategy: Strategy, task: Task, folder: Path) -> str:
         if loss not in watch.moves:
             raise Breach(f'reach names the loss "{loss}", which is never given; there is {_listed(watch.moves)}')
     for loss, moved in watch.moves.items():
-        said = declared.get(loss, set())
-        if not said:
-            raise Breach(f'no group in reach follows the loss "{loss}"')
+        said = declared[loss]
         for group in sorted(moved - said):
             raise Breach(f'"{loss}" moves "{group}", which reach does not declare')
         for group in sorted(said - watch.gives[loss]):

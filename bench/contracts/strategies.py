@@ -63,58 +63,40 @@ class Subject:
         assert outcome is not None, "nothing killed it"
         return outcome
 
-    @property
-    def extended(self) -> Strategy:
-        """The strategy, if it extends the base class, whose parts the suite knows."""
-        if not isinstance(self.strategy, Strategy):
+    def varied(self, values: Mapping[str, Any]) -> Strategy:
+        """Return the strategy with other values, if it extends the base class, whose parts the suite knows."""
+        found = strategy(self.plugin, values)
+        if not isinstance(found, Strategy):
             raise NotChecked("the strategy does not extend bench.strategy.Strategy")
-        return self.strategy
+        return found
 
     @cached_property
     def prior(self) -> Density:
         """The strategy's prior, away from where it starts."""
-        return densities.fitted(self.extended, self.task, self.folder / "prior")
+        return densities.fitted(self.varied(self.values), self.task, self.folder / "prior")
 
 
 # ---------------------------------------------------------------- what it leaves
 
 
 def check_budget(subject: Subject) -> str:
-    """A tiny budget ends, with a state and scores, in a process of its own."""
+    """A tiny budget ends, with a state and scores as the protocol has them, in a process of its own."""
     reason = subject.strategy.skip(subject.task)
     if reason is not None:
         raise Breach(f"it skips the small task that it would be checked on, and says: {reason}")
-    state = subject.reference.state
-    if not (isinstance(state["steps"], int) and state["steps"] > 0):
-        raise Breach(f'its state says "steps" = {state["steps"]!r}; it must be an integer above 0')
-    return f"{state['steps']} steps, {len(subject.reference.scores.scores)} scores"
-
-
-def check_shapes(subject: Subject) -> str:
-    """The state and the scores are made as the protocol says, and the prior takes and gives the shapes it must."""
-    _check_state(subject.reference.state)
-    scores = subject.reference.scores.scores
+    state, scores = subject.reference.state, subject.reference.scores.scores
+    _check_state(state)
     for score in scores:
         _check_score(score)
     names = [score.metric.name for score in scores]
     if not names or len(set(names)) < len(names):
-        raise Breach(f"its scores must have different names, and there must be one; they are {names}")
-    if isinstance(subject.strategy, Strategy):
-        run = Run(0, "cpu", subject.folder / "shapes")
-        for words, values in variants(subject.plugin, subject.values):
-            variant = strategy(subject.plugin, values)
-            assert isinstance(variant, Strategy), "all variants have one class"
-            model = variant.model(subject.task, run)
-            try:
-                _check_prior(model.prior)
-                for name, z in variant.draws(model, 5, stream(0, "check/draws")).items():
-                    _check_draws(f"draws[{name!r}]", z, 5)
-            except Breach as breach:
-                raise Breach(f"{words}{breach}") from breach
-    return "state, scores and prior are made as they must be"
+        raise Breach(f"its scores must have different names, and there must be one; they are {', '.join(names)}")
+    return f"{state['steps']} steps, {len(scores)} scores"
 
 
 def _check_state(state: State) -> None:
+    if not (isinstance(state["steps"], int) and state["steps"] > 0):
+        raise Breach(f'its state says "steps" = {state["steps"]!r}; it must be an integer above 0')
     for name, tensor in tensors(state).items():
         if not isinstance(tensor, Tensor):
             raise Breach(f"its state's module entry {name} is a {type(tensor).__name__}, not a tensor")
@@ -138,6 +120,24 @@ def _check_score(score: Score) -> None:
         raise Breach(f"a standard error of its score {name} is below 0")
 
 
+# ---------------------------------------------------------------- what its prior takes and gives
+
+
+def check_shapes(subject: Subject) -> str:
+    """The prior of each variant takes and gives the shapes that it must."""
+    run = Run(0, "cpu", subject.folder / "shapes")
+    for words, values in variants(subject.plugin, subject.values):
+        variant = subject.varied(values)
+        model = variant.model(subject.task, run)
+        try:
+            _check_prior(model.prior)
+            for name, z in variant.draws(model, 5, stream(0, "check/draws")).items():
+                _check_draws(f'the samples "{name}"', z, 5)
+        except Breach as breach:
+            raise Breach(f"{words}{breach}") from breach
+    return "energies (B,) and (K, B), samples (n, d)"
+
+
 def _check_prior(prior: Density) -> None:
     if not isinstance(prior, Density):
         raise Breach(f"its prior is a {type(prior).__name__}, which does not extend bench.priors.Density")
@@ -152,13 +152,13 @@ def _check_prior(prior: Density) -> None:
     if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
         raise Breach("its energy of a point depends on the points beside it")
     for n in (1, 5):
-        _check_draws(f"sample({n})", prior.sample(n, stream(0, "check/sample")), n)
+        _check_draws(f"sample({n}) of its prior", prior.sample(n, stream(0, "check/sample")), n)
 
 
 def _check_draws(words: str, z: Tensor, n: int) -> None:
     if z.shape != (n, LATENT) or z.dtype != torch.float32 or not bool(z.isfinite().all()):
         rule = f"they must be finite float32, ({n}, {LATENT})"
-        raise Breach(f"{words} of its prior gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
+        raise Breach(f"{words} gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
 
 
 # ---------------------------------------------------------------- how it trains
@@ -168,11 +168,8 @@ def check_gradients(subject: Subject) -> str:
     """Each loss moves the groups that `reach` declares and no other, and every group is moved; for each variant."""
     found = ""
     for number, (words, values) in enumerate(variants(subject.plugin, subject.values)):
-        variant = strategy(subject.plugin, values)
-        if not isinstance(variant, Strategy):
-            return subject.extended.name  # which says why this is not checked
         try:
-            seen = gradients.check(variant, subject.task, subject.folder / "gradients" / str(number))
+            seen = gradients.check(subject.varied(values), subject.task, subject.folder / "gradients" / str(number))
         except Breach as breach:
             raise Breach(f"{words}{breach}") from breach
         found = found or seen
@@ -261,8 +258,8 @@ def check_density(subject: Subject) -> str:
 
 CONTRACTS = (
     Contract[Subject]("hyper-parameters", lambda subject: fields.check(subject.plugin, subject.values)),
+    Contract("shapes", check_shapes),
     Contract("budget", check_budget),
-    Contract("shapes", check_shapes, ("budget",)),
     Contract("gradients", check_gradients, ("budget",)),
     Contract("seed", check_seed, ("budget",)),
     Contract("resume", check_resume, ("budget", "seed")),

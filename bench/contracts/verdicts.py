@@ -53,14 +53,16 @@ def judge(contracts: Sequence[Contract[SubjectT]], subject: SubjectT, file: Path
         subject: the plugin and what belongs to it.
         file: the plugin's, for the line of an error.
     """
-    held: dict[str, bool] = {}
+    given: dict[str, Verdict] = {}
     for contract in contracts:
-        missing = [name for name in contract.needs if not held[name]]
+        missing = [given[name] for name in contract.needs if given[name].status != "pass"]
         if missing:
-            verdict = Verdict(contract.name, "not checked", f"{missing[0]} failed")
+            first = missing[0]
+            reason = f"{first.contract} failed" if first.status == "fail" else first.reason
+            verdict = Verdict(contract.name, "not checked", reason)
         else:
             verdict = _verdict(contract, subject, file)
-        held[contract.name] = verdict.status == "pass"
+        given[contract.name] = verdict
         yield verdict
 
 

@@ -1,0 +1,81 @@
+"""Plugins written for a test, and the verdict on one contract of theirs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from bench.contracts import Verdict, datasets, strategies
+from bench.contracts.processes import apart
+from bench.contracts.verdicts import judge
+from bench.plugins import Kind, Registry
+
+HEADERS: dict[Kind, str] = {
+    "strategy": """
+from __future__ import annotations
+import os, signal, sys, time
+from dataclasses import replace
+from typing import Annotated, Any, ClassVar, Literal
+import numpy as np
+import torch
+from pydantic import ConfigDict, Field, field_validator
+from bench import objectives, priors
+from bench.protocol import Search, Settings
+from bench.strategy import Energy, EnergyStrategy, Strategy
+ALL = {group: frozenset({"bound"}) for group in ("encoder", "decoder", "prior")}
+APART = {"encoder": frozenset({"bound"}), "decoder": frozenset({"bound"}), "prior": frozenset({"own"})}
+""",
+    "dataset": """
+from __future__ import annotations
+from pathlib import Path
+from typing import Any, ClassVar
+import numpy as np
+import torch
+from pydantic import Field
+from bench.data import Binarised, Dataset, split
+from bench.protocol import Splits
+DRAW = np.random.default_rng(0)
+POINTS = DRAW.normal(size=(100, 3)).astype(np.float32)
+IMAGES = DRAW.integers(256, size=(100, 2, 2)).astype(np.uint8)
+""",
+}
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def _server() -> None:
+    """Start the server that processes are forked from, so that no time limit of a test counts its imports."""
+    apart(int, file=Path(), limit=120)
+
+
+@pytest.fixture
+def verdict(tmp_path: Path, _server: None) -> Callable[..., Verdict]:
+    """Write a plugin's class into a file and return the verdict on one contract."""
+
+    def judged(kind: Kind, contract: str, source: str, limit: float = 60.0, **values: Any) -> Verdict:
+        file = tmp_path / "broken.py"
+        file.write_text(HEADERS[kind] + source)
+        plugin = Registry().find(kind, str(file))
+        plugin.load()
+        folder = tmp_path / "work"
+        folder.mkdir()
+        if kind == "strategy":
+            (chosen,) = [each for each in strategies.CONTRACTS if each.name == contract]
+            subject = strategies.Subject(plugin, values, folder, limit)
+            (found,) = judge([replace(chosen, needs=())], subject, plugin.file)
+        else:
+            (wanted,) = [each for each in datasets.CONTRACTS if each.name == contract]
+            data = datasets.Subject(plugin, values, folder, folder)
+            (found,) = judge([replace(wanted, needs=())], data, plugin.file)
+        return found
+
+    return judged

@@ -1,0 +1,64 @@
+"""Every built-in plugin keeps its contracts."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.contracts import check, values
+from bench.plugins import Kind, Registry
+from bench.protocol import DataError
+from bench.settings import options
+
+# networks as small as the task, wherever a strategy has a say in them
+SMALL = {"energy.hidden": 4, "hidden": [8], "critic_hidden": [8], "components": 4, "samples": 8}
+BUILT_IN = [name for name in Registry().names("strategy") if Registry().find("strategy", name).origin == "built-in"]
+DATA = [name for name in Registry().names("dataset") if Registry().find("dataset", name).origin == "built-in"]
+
+
+def assert_kept(kind: Kind, name: str, given: dict[str, Any], data: Path) -> None:
+    verdicts = list(check(Registry().find(kind, name), given, data=data))
+    assert [verdict for verdict in verdicts if verdict.status != "pass"] == []
+    assert len(verdicts) == {"strategy": 8, "dataset": 7}[kind]
+
+
+@pytest.mark.parametrize("name", BUILT_IN)
+def test_a_strategy_keeps_its_contracts(name: str, tmp_path: Path) -> None:
+    keys = [option.key for option in options(Registry().find("strategy", name).load())]
+    small = [f"{key}={value}" for key, value in SMALL.items() if key in keys]
+    assert_kept("strategy", name, values(small), tmp_path)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("sliced-score-matching energy.kind=mlp", marks=pytest.mark.slow),
+        "contrastive-divergence start=persistent negatives.kind=langevin negatives.adjust=true",
+        "contrastive-divergence negatives.kind=gibbs-langevin sampler.kind=gibbs-langevin",
+        pytest.param("importance-weighted variance=fixed energy.kind=mlp", marks=pytest.mark.slow),
+    ],
+)
+def test_it_does_with_other_energies_and_chains(text: str, tmp_path: Path) -> None:
+    name, *settings = text.split()
+    assert_kept("strategy", name, values(["energy.hidden=4", *settings]), tmp_path)
+
+
+@pytest.mark.parametrize("name", DATA)
+def test_a_data_set_keeps_its_contracts(name: str, tmp_path: Path) -> None:
+    folder = Path(os.environ.get("BENCH_DATA", tmp_path))
+    dataset: Any = Registry().find("dataset", name).load()()
+    if folder == tmp_path:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("bench.data._download", _none)
+            try:
+                dataset.load(folder)
+            except DataError:
+                pytest.skip("its files are not here; BENCH_DATA names their folder")
+    assert_kept("dataset", name, {}, folder)
+
+
+def _none(*_: Any) -> None:
+    raise DataError("no test downloads")

@@ -1,0 +1,93 @@
+"""`bench new` and `bench check`, in processes of their own; and where the suite stands in the house."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def bench(folder: Path, *arguments: str) -> tuple[int, str, str]:
+    """Run `bench` in a folder and return exit code, output and errors."""
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+    done = subprocess.run(
+        [sys.executable, "-m", "bench", *arguments],
+        cwd=folder,
+        env=kept | {"PYTHONPATH": str(ROOT), "XDG_CACHE_HOME": str(folder / "cache"), "OMP_NUM_THREADS": "1"},
+        text=True,
+        capture_output=True,
+        check=False,
+        timeout=240,
+    )
+    return done.returncode, done.stdout, done.stderr
+
+
+def test_a_new_plugin_is_written_and_checked(tmp_path: Path) -> None:
+    code, out, err = bench(tmp_path, "new", "dataset", "my-ring", "--plugins", "mine")
+    assert (code, err) == (0, "")
+    assert out.startswith("wrote mine/datasets/my_ring.py; to check it")
+    code, out, err = bench(tmp_path, "check", "my-ring", "--plugins", "mine")
+    lines = out.splitlines()
+    assert (code, err) == (0, "")
+    assert lines[0] == f"my-ring, a data set in {tmp_path}/mine/datasets/my_ring.py"
+    assert [line.split()[:2] for line in lines[1:]] == [
+        ["pass", name] for name in ("options", "declarations", "splits", "digest", "prepare", "fixed", "training")
+    ]
+
+
+def test_a_broken_contract_is_a_line_and_exit_code_1(tmp_path: Path) -> None:
+    bench(tmp_path, "new", "dataset", "my-ring")
+    file = tmp_path / "datasets" / "my_ring.py"
+    file.write_text(file.read_text().replace("default_rng(0)", "default_rng()"))
+    code, out, err = bench(tmp_path, "check", "datasets/my_ring.py")
+    assert (code, err) == (1, "")
+    assert "  fail         digest            its arrays differ from one process to the next" in out
+
+
+def test_a_file_that_does_not_load_breaks_a_contract(tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text("import nowhere")
+    code, out, err = bench(tmp_path, "check", "mine.py", "--json")
+    assert (code, err) == (1, "")
+    (row,) = json.loads(out)
+    assert (row["contract"], row["status"]) == ("loads", "fail")
+    assert "ModuleNotFoundError: No module named 'nowhere' (line 1)" in row["reason"]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["check", "norml"], 'unknown strategy or data set "norml"; did you mean "normal"?'),
+        (["check", "gone.py"], "the plugin file gone.py does not exist"),
+        (["check", "normal", "--set", "lr"], "--set lr: write KEY=VALUE"),
+        (["check"], "missing argument 'NAME|FILE'; see `bench check --help`"),
+        (["new", "stratgy", "x"], "is not one of 'strategy', 'dataset'; see `bench new --help`"),
+        (["new", "strategy", "normal"], 'the strategy name "normal" is claimed by'),
+    ],
+)
+def test_a_mistake_is_one_sentence_and_exit_code_2(tmp_path: Path, arguments: list[str], message: str) -> None:
+    code, out, err = bench(tmp_path, *arguments)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")
+    assert message in err
+    assert err.count("\n") == 1
+
+
+def test_writing_an_example_imports_no_torch(tmp_path: Path) -> None:
+    code = (
+        "import sys; from pathlib import Path; from bench.contracts import write; write('strategy', 'x', Path());"
+        "assert not {'torch', 'pandas', 'sklearn', 'scipy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=os.environ | {"PYTHONPATH": str(ROOT)}, check=True)
+
+
+def test_the_command_line_alone_imports_the_suite() -> None:
+    files = [file for folder in ("bench", "strategies", "datasets") for file in (ROOT / folder).rglob("*.py")]
+    importing = {file.relative_to(ROOT).as_posix() for file in files if "bench.contracts" in file.read_text()}
+    outside = {name for name in importing if not name.startswith("bench/contracts/")}
+    assert outside == {"bench/cli.py"}
