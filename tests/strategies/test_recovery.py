@@ -123,7 +123,7 @@ SLOW: dict[str, Case] = {
     "denoising": ("denoising-score-matching", 4000, {"prior": 0.02}, {}),
     "sliced": ("sliced-score-matching", 4000, {"prior": 0.02}, {}),
     "variance-reduced": ("sliced-score-matching", 4000, {"prior": 0.02}, {"variant": "variance-reduced"}),
-    "Stein": ("stein", 2500, {"prior": 0.01, "critic": 0.003}, {"critic_hidden": [64, 64]}),
+    "Stein": ("stein", 2500, {"prior": 0.01, "critic": 0.003}, {"critic_hidden": [64, 64], "batch": 256}),
     # its gradient is a difference of two noisy means: with 1,024 items it does not leave the saddle at W = 0 in time
     "CD from noise": (
         "contrastive-divergence",
