@@ -87,7 +87,11 @@ class Budget(Settings):
 
 
 class Ais(Settings):
-    """Annealed importance sampling: `repeats` independent runs of `chains` chains over `temperatures`."""
+    """Annealed importance sampling: `repeats` independent runs of `chains` chains over `temperatures`.
+
+    A temperature costs a chain one Gibbs sweep where the prior is a GRBM. Other energies have no such sweep: there it
+    costs two evaluations of the energy and its gradient, some twenty times as much.
+    """
 
     temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")
     chains: int = Field(200, ge=2, description="chains a run")

@@ -1,12 +1,13 @@
-"""Annealed importance sampling of a GRBM's log Z, with Gibbs transitions: no step size to tune.
+"""Annealed importance sampling: of any path between a density of known log Z and one of unknown, and of a GRBM's.
 
-Between a Gaussian base N(m, C) at t = 0 and the model at t = 1, in whitened coordinates y (`whitened.py`), the path is
+Between a Gaussian base N(m, C) at t = 0 and a GRBM at t = 1, in whitened coordinates y (`whitened.py`), the path is
 
     log p_t(y) = -(1 - t)/2 (y - m)'C^-1(y - m) - t/2 ||y||^2 + sum softplus(t (A'y + c)),
 
 under which h|y ~ Bernoulli(sigmoid(t (A'y + c))) and y|h is normal with precision (1 - t) C^-1 + t I. (The softplus is
 of t(.), not t times the softplus: the geometric path has no Gibbs step.) Rotated into the eigenvectors of C^-1, that
-precision is diagonal for every t, so a base with a full covariance costs what a diagonal one does.
+precision is diagonal for every t, so a base with a full covariance costs what a diagonal one does. A Gibbs sweep has no
+step size to tune; energies without closed conditionals are moved as in `hmc.py`.
 
 References:
     Neal (2001), Annealed importance sampling.
@@ -18,6 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
@@ -25,6 +27,34 @@ from torch.nn import functional
 
 from bench.estimators.whitened import Whitened, bernoulli
 from bench.protocol import Noise
+
+State = TypeVar("State")
+
+
+class Path(Protocol[State]):
+    """Unnormalised densities p_t, 0 <= t <= 1, and moves that leave them invariant.
+
+    A state is where chains are, `(n, d)`, with whatever both weights and moves need to know of it.
+    """
+
+    @property
+    def log_z(self) -> float | Tensor:
+        """log Z at t = 0; `(n,)` where every chain has its own."""
+
+    def begin(self, n: int, noise: Noise) -> State:
+        """Return n independent draws of p_0."""
+
+    def at(self, y: Tensor) -> State:
+        """Return the state of chains at y `(n, d)`."""
+
+    def ends(self, state: State) -> Tensor:
+        """Return where chains are, `(n, d)`, in coordinates that all paths to one model share."""
+
+    def log_ratio(self, state: State, old: float, new: float) -> Tensor:
+        """Return log p_new - log p_old where chains are, `(n,)`, float64."""
+
+    def move(self, state: State, t: float, noise: Noise) -> State:
+        """Return where chains are after a transition that leaves p_t invariant."""
 
 
 @dataclass(frozen=True)
@@ -83,32 +113,48 @@ class Base:
         """Return A'y + c, `(n, H)`, for rotated u `(n, d)`."""
         return u @ self.coupling + self.offset
 
-    def log_ratio(self, u: Tensor, logits: Tensor, old: float, new: float) -> Tensor:
-        """Return log p_new(u) - log p_old(u), `(n,)`."""
-        gaussian = (u - self.mean).square() @ self.precision - u.square().sum(-1)
-        hidden = functional.softplus(new * logits) - functional.softplus(old * logits)
-        return 0.5 * (new - old) * gaussian + hidden.sum(-1)
-
-    def move(self, logits: Tensor, t: float, noise: Noise) -> Tensor:
-        """Return u after one Gibbs sweep h|u, u|h at t, `(n, d)`, from the logits `(n, H)` of where it was."""
-        h = bernoulli(torch.sigmoid(t * logits), noise)
-        precision = (1 - t) * self.precision + t
-        linear = (1 - t) * self.precision * self.mean + t * (h @ self.coupling.T)
-        return linear / precision + precision.rsqrt() * noise.normal(*linear.shape)
-
     def draw(self, n: int, noise: Noise) -> Tensor:
         """Return u ~ the base, `(n, d)`."""
         return self.mean + self.precision.rsqrt() * noise.normal(n, len(self.mean))
 
+    def begin(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return u ~ the base `(n, d)` and their logits `(n, H)`."""
+        u = self.draw(n, noise)
+        return u, self.logits(u)
+
+    def at(self, y: Tensor) -> tuple[Tensor, Tensor]:
+        """Return u `(n, d)` and logits `(n, H)` of y `(n, d)`."""
+        u = y @ self.rotation
+        return u, self.logits(u)
+
+    def ends(self, state: tuple[Tensor, Tensor]) -> Tensor:
+        """Return y, `(n, d)`."""
+        return state[0] @ self.rotation.T
+
+    def log_ratio(self, state: tuple[Tensor, Tensor], old: float, new: float) -> Tensor:
+        """Return log p_new(u) - log p_old(u), `(n,)`."""
+        u, logits = state
+        gaussian = (u - self.mean).square() @ self.precision - u.square().sum(-1)
+        hidden = functional.softplus(new * logits) - functional.softplus(old * logits)
+        return 0.5 * (new - old) * gaussian + hidden.sum(-1)
+
+    def move(self, state: tuple[Tensor, Tensor], t: float, noise: Noise) -> tuple[Tensor, Tensor]:
+        """Return the state after one Gibbs sweep h|u, u|h at t."""
+        h = bernoulli(torch.sigmoid(t * state[1]), noise)
+        precision = (1 - t) * self.precision + t
+        linear = (1 - t) * self.precision * self.mean + t * (h @ self.coupling.T)
+        u = linear / precision + precision.rsqrt() * noise.normal(*linear.shape)
+        return u, self.logits(u)
+
 
 @torch.no_grad()
 def forward(
-    base: Base, temperatures: int, chains: int, noise: Noise, progress: Callable[[int], None] | None = None
+    path: Path[State], temperatures: int, chains: int, noise: Noise, progress: Callable[[int], None] | None = None
 ) -> tuple[Tensor, Tensor]:
     """Anneal from the base to the model: first the weight, then the move.
 
     Args:
-        base: where chains start.
+        path: from where chains start to where they end.
         temperatures: steps of t from 0 to 1.
         chains: independent chains.
         noise: where draws come from.
@@ -118,25 +164,24 @@ def forward(
         log weights `(chains,)`, the mean of whose exponentials is Z in expectation; and where the chains end,
         y `(chains, d)`.
     """
-    u = base.draw(chains, noise)
-    log_weight = torch.full((chains,), base.log_z, dtype=u.dtype, device=u.device)
+    state = path.begin(chains, noise)
+    log_weight = torch.zeros(chains, dtype=torch.float64, device=noise.device) + path.log_z
     for step in range(1, temperatures + 1):
-        logits = base.logits(u)
-        log_weight += base.log_ratio(u, logits, (step - 1) / temperatures, step / temperatures)
-        u = base.move(logits, step / temperatures, noise)
+        log_weight += path.log_ratio(state, (step - 1) / temperatures, step / temperatures)
+        state = path.move(state, step / temperatures, noise)
         if progress is not None:
             progress(chains)
-    return log_weight, u @ base.rotation.T
+    return log_weight, path.ends(state)
 
 
 @torch.no_grad()
 def reverse(
-    base: Base, temperatures: int, y: Tensor, noise: Noise, progress: Callable[[int], None] | None = None
+    path: Path[State], temperatures: int, y: Tensor, noise: Noise, progress: Callable[[int], None] | None = None
 ) -> Tensor:
     """Anneal from the model to the base: first the move, then the weight.
 
     Args:
-        base: where chains end.
+        path: from where chains end to where they start.
         temperatures: steps of t from 1 to 0.
         y: where chains start, `(chains, d)`. Only with exact draws of the model does it bound log Z from above in
             expectation; if they miss a mode, the result agrees with a forward run that missed it too.
@@ -146,11 +191,11 @@ def reverse(
     Returns:
         log weights `(chains,)`, the mean of whose exponentials is 1/Z in expectation.
     """
-    u = y @ base.rotation
-    log_weight = torch.full((len(u),), -base.log_z, dtype=u.dtype, device=u.device)
+    state = path.at(y)
+    log_weight = torch.zeros(len(y), dtype=torch.float64, device=noise.device) - path.log_z
     for step in range(temperatures, 0, -1):
-        u = base.move(base.logits(u), step / temperatures, noise)
-        log_weight += base.log_ratio(u, base.logits(u), step / temperatures, (step - 1) / temperatures)
+        state = path.move(state, step / temperatures, noise)
+        log_weight += path.log_ratio(state, step / temperatures, (step - 1) / temperatures)
         if progress is not None:
-            progress(len(u))
+            progress(len(y))
     return log_weight

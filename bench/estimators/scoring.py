@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bench.estimators.bounds import Autoencoder, PerImage, importance, variational
 from bench.estimators.partition import LogZ, chain_steps, log_partition, route
+from bench.priors.grbm import GRBM
 from bench.protocol import Evaluation, Metric, Noise, Prior, Score, Scores, UserError
 
 VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
@@ -17,7 +18,9 @@ KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
 RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
 LOG_Z = Metric("log_z", "nats", "neither")  # log of the integral of exp(-E)
 
-_STEPS_PER_PASS = 20  # steps of a chain of AIS that take about as long as one sample's way through a decoder
+# how many samples' ways through a decoder take about as long as one step of a chain of AIS
+_PASSES_PER_SWEEP = 0.05
+_PASSES_PER_TRAJECTORY = 2.0
 
 
 def score(
@@ -38,8 +41,9 @@ def score(
     Arrays: `vlb` and `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its
     weights; `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples
     and its total statistical error. Where log Z is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and
-    `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` or `uniform`; `ais_estimates` `(4, 4)`, in that
-    order (forward first) the value, standard error, effective sample size and number of chains; `ais_floor`.
+    `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` and either `uniform` (of a GRBM) or `standard`;
+    `ais_estimates` `(4, 4)`, in that order (forward first) the value, standard error, effective sample size and number
+    of chains; `ais_floor`.
 
     Args:
         vae: gives q(z|x) and p(x|z), in evaluation mode, on the device of `noise_for`'s streams.
@@ -52,7 +56,7 @@ def score(
         progress: called as `progress(stage="evaluate", done=..., total=...)`.
 
     Raises:
-        UserError: no estimator of log Z is known for this prior, or there are fewer than two images.
+        UserError: there is no way to log Z of this prior, or there are fewer than two images.
         ArithmeticError: a score is not finite.
     """
     x = test[: evaluation.images]
@@ -62,9 +66,10 @@ def score(
     log_z = None
     if not prior.normalised:
         latents = train_latents() if callable(train_latents) else train_latents
+        passes = _PASSES_PER_SWEEP if isinstance(prior, GRBM) else _PASSES_PER_TRAJECTORY
         if route(prior, latents.shape[-1]) == "ais":
-            meter.total += chain_steps(evaluation.ais) // _STEPS_PER_PASS
-        log_z = log_partition(prior, latents, evaluation.ais, noise_for, lambda n: meter.advance(n / _STEPS_PER_PASS))
+            meter.total += int(passes * chain_steps(evaluation.ais))
+        log_z = log_partition(prior, latents, evaluation.ais, noise_for, lambda n: meter.advance(passes * n))
     bound = variational(vae, prior, x, evaluation.vlb_samples, noise_for("vlb"), meter.advance)
     weighted = importance(vae, prior, x, evaluation.importance_samples, noise_for("importance"), meter.advance)
 
