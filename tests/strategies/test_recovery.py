@@ -16,9 +16,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.estimators.exact import enumerate_log_z
 from bench.objectives import contrast
 from bench.plugins import Registry
-from bench.priors import GRBM, Density
+from bench.priors import GRBM, Density, VampPrior
 from bench.protocol import Budget, Evaluation, Networks, Splits, Task
 from bench.strategy import Energy, Sampler
 from bench.streams import Stream, seed_globals, stream
@@ -232,3 +233,38 @@ def test_maximum_likelihood_sees_it() -> None:
         adam.step()
     # the share of right-hand draws in the last batches has standard error sqrt(.75 * .25/1024) = .014
     assert float(torch.sigmoid(log_odds(prior).detach())) == pytest.approx(0.75, abs=4 * 0.014)
+
+
+# ---------------------------------------------------------------- other priors, other dimensions
+
+
+def test_a_vampprior_of_16_components_recovers_the_16_corners() -> None:
+    """Its share of the bound is maximum likelihood; the encoder is frozen to N(u, s^2 I)."""
+    noise = stream(0, "prior", -1)
+    items = CORNERS[noise.permutation(16)] + 0.3 * noise.normal(16, 2)
+    prior = VampPrior(lambda u: Posterior(u, torch.full_like(u, math.log(S))), items)
+    adam, batches = torch.optim.Adam(prior.parameters(), lr=0.02), Stream(0, "posterior")
+    for step in range(600):
+        adam.param_groups[0]["lr"] = 0.02 * min(1.0, 2 * (1 - step / 600))
+        z = CORNERS[batches.at(step).integers(16, BATCH)] + S * batches.normal(BATCH, 2)
+        adam.zero_grad()
+        prior.energy(z).mean().backward()
+        adam.step()
+    assert divergence(prior, CORNERS, UNIFORM) < BOUND
+
+
+ORTHOGONAL = torch.linalg.qr(torch.tensor(np.random.default_rng(0).normal(size=(8, 4)), dtype=torch.float32))[0].T
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["sliced-score-matching", "denoising-score-matching"])
+def test_in_eight_dimensions_a_grbm_recovers_corners_that_it_can_be(name: str) -> None:
+    """Four orthogonal sides of 3 s: here the truth is a GRBM. KL by exact densities and Monte Carlo."""
+    means = corners(3 * S * ORTHOGONAL, torch.zeros(8))
+    prior = train(name, means, UNIFORM, 6000, {"prior": 0.01}, energy=FOUR).prior
+    assert isinstance(prior, GRBM)
+    noise, n = stream(1, "posterior"), 100_000
+    z = means[noise.integers(16, n)] + S * noise.normal(n, 8)
+    with torch.no_grad():
+        terms = mixture_log_density(z, means, UNIFORM) + prior.energy(z) + enumerate_log_z(prior)
+    assert float(terms.mean()) < 0.02 + 3 * float(terms.std()) / n**0.5
