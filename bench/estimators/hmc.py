@@ -39,7 +39,7 @@ _ACCEPTANCE = 0.75  # what `tuned` aims at
 # a normal one has forgotten its start. Near pi it is accepted all the more, and comes back to the energy it left.
 _REACH = 1.3
 _JITTER = 0.25  # by so much of itself the step size varies at random, lest trajectories be periodic
-_PILOTS = 64  # chains
+_PILOTS = 64  # chains of the pilot run
 _KNOTS = 32  # temperatures at which the step size is tuned
 _TRIALS = 8  # trajectories at each
 _GAIN = 0.5  # change of the step size's logarithm for a difference of 1 in acceptance
@@ -181,12 +181,13 @@ def _untuned(like: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def tuned(bridge: Bridge, noise: Noise) -> Bridge:
-    """Return `bridge` with a step size for every t, from a pilot run that is annealed along.
+def tuned(bridge: Bridge, noise: Noise, chains: int = _PILOTS) -> Bridge:
+    """Return `bridge` with a step size for every t, from a pilot run of `chains` that is annealed along.
 
-    It is what `_ACCEPTANCE` of trajectories are accepted with on average, but no trajectory is longer than `_REACH`.
+    It is the step with which `_ACCEPTANCE` of trajectories are accepted, or that of trajectories as long as `_REACH`,
+    if it is smaller. Where chains have bases of their own, `chains` has to be the number of them.
     """
-    state = bridge.begin(_PILOTS, noise)
+    state = bridge.begin(chains, noise)
     log_step = most = math.log(_REACH / LEAPFROGS)
     knots = []
     for knot in range(_KNOTS):
