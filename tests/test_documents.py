@@ -8,11 +8,13 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from typing import cast
 
 import pytest
 
-from bench import cli, grid
-from bench.plugins import Registry
+from bench import cli, contracts, grid
+from bench.contracts import datasets, strategies
+from bench.plugins import Kind, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENTS = {name: (ROOT / name).read_text() for name in ("README.md", "CONTRIBUTING.md")}
@@ -23,7 +25,6 @@ COMMANDS = [
     for line in block.splitlines()
     if line.strip()
 ]
-PLUGINS = dict(re.findall(r"`(mine/\S+\.py)`:\n\n```python\n(.*?)```", DOCUMENTS["CONTRIBUTING.md"], re.DOTALL))
 
 
 @pytest.mark.parametrize("words", [words for words in COMMANDS if words[0] == "bench"], ids=shlex.join)
@@ -61,25 +62,40 @@ def test_every_file_that_is_named_exists() -> None:
     assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
 
 
-def test_the_plugins_that_are_shown_train_and_score(tmp_path: Path) -> None:
-    for name, source in PLUGINS.items():
-        (tmp_path / name).parent.mkdir(parents=True)
-        (tmp_path / name).write_text(source)
-    assert sorted(PLUGINS) == ["mine/datasets/stripes.py", "mine/strategies/many_projections.py"]
-    (tmp_path / "shown.toml").write_text(
-        """
-        title = "the plugins that are shown"
-        seeds = 1
-        dataset = [{ name = "stripes" }]
-        networks = { encoder = { hidden = [8] }, decoder = { hidden = [8] }, latent = 2 }
-        train = { epochs = 1 }
-        evaluate = { images = 20, importance_samples = 5 }
-        strategy = [{ name = "many-projections", energy = { hidden = 2 } }]
-        """
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    """A folder in which the plugins of CONTRIBUTING have been written by the commands that it gives."""
+    new = [words for words in COMMANDS if words[:2] == ["bench", "new"]]
+    assert len(new) == 2
+    for words in new:
+        assert words[4:] == ["--plugins", "mine"]
+        contracts.write(cast(Kind, words[2]), words[3], tmp_path / "mine")
+    return tmp_path
+
+
+def test_the_strategy_that_is_shown_is_what_is_written(mine: Path) -> None:
+    (shown,) = re.findall(r"```python\n(.*?)```", DOCUMENTS["CONTRIBUTING.md"], re.DOTALL)
+    assert (mine / "mine" / "strategies" / "many_projections.py").read_text() == shown
+
+
+def test_the_contracts_that_are_named_are_those_of_the_suite() -> None:
+    named = re.findall(
+        r"^\| ([a-z-]+) \| [a-z`]", DOCUMENTS["CONTRIBUTING.md"].partition("### Contracts")[2], re.MULTILINE
     )
+    checked = [contract.name for contract in (*strategies.CONTRACTS, *datasets.CONTRACTS)]
+    assert named == checked
+
+
+def test_the_plugins_and_the_grid_that_are_shown_train_and_score(mine: Path) -> None:
+    (text,) = re.findall(r"```toml\n(.*?)```", DOCUMENTS["CONTRIBUTING.md"], re.DOTALL)
+    (mine / "ring.toml").write_text(text)
     done = subprocess.run(
-        [sys.executable, "-m", "bench", "run", "--grid", "shown.toml", "--plugins", "mine"],
-        cwd=tmp_path,
+        [
+            *(sys.executable, "-m", "bench", "run", "--grid", "ring.toml", "--plugins", "mine"),
+            *("--strategy", "normal", "--strategy", "many-projections"),
+            *("--set", "train.epochs=1", "--set", "evaluate.images=20", "--set", "evaluate.importance_samples=5"),
+        ],
+        cwd=mine,
         env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
         text=True,
         capture_output=True,
@@ -87,4 +103,4 @@ def test_the_plugins_that_are_shown_train_and_score(tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert "many-projections" in done.stdout
-    assert "1 ok" in done.stderr
+    assert "2 ok" in done.stderr
