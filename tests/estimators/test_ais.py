@@ -372,11 +372,20 @@ def test_any_energy_in_two_dimensions_is_integrated() -> None:
     assert not result.unreliable
 
 
-def test_an_energy_without_a_route_is_a_user_s_mistake() -> None:
+class Rigid(Ridge):
+    """An energy that autograd cannot differentiate."""
+
+    @torch.no_grad()
+    def energy(self, z: Tensor) -> Tensor:
+        return super().energy(z)
+
+
+def test_an_energy_without_a_gradient_is_a_user_s_mistake_in_more_than_two_dimensions() -> None:
+    assert partition.log_partition(Rigid(), torch.randn(50, 2), Ais(), noises(0)).estimator == "quadrature"
     with pytest.raises(
-        UserError, match="log Z of the prior Ridge cannot be estimated in 3 dimensions: allowed are a GRBM"
+        UserError, match="log Z of the prior Rigid cannot be estimated in 3 dimensions: autograd cannot differentiate"
     ):
-        partition.log_partition(Ridge(), torch.randn(50, 3), Ais(), noises(0))
+        partition.log_partition(Rigid(), torch.randn(50, 3), Ais(), noises(0))
 
 
 @pytest.mark.parametrize("latents", [torch.zeros(1, 6), torch.full((5, 6), math.nan)])

@@ -251,9 +251,32 @@ class Quartic(Density):
         return 0.5 * noise.normal(n, 2)
 
 
-def test_an_energy_without_a_route_is_a_user_s_mistake() -> None:
-    with pytest.raises(UserError, match="log Z of the prior Quartic cannot be estimated in 4 dimensions"):
-        score(Quartic(), images(linear_vae(), 50), QUICK)
+class Rigid(Quartic):
+    """An energy that autograd cannot differentiate."""
+
+    @torch.no_grad()
+    def energy(self, z: Tensor) -> Tensor:
+        return super().energy(z)
+
+
+def test_an_energy_without_a_gradient_is_a_user_s_mistake() -> None:
+    with pytest.raises(UserError, match="log Z of the prior Rigid cannot be estimated in 4 dimensions"):
+        score(Rigid(), images(linear_vae(), 50), QUICK)
+
+
+def test_any_differentiable_energy_is_scored_in_more_dimensions() -> None:
+    calls: list[tuple[int, int]] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls.append((done, total))
+
+    scores = score(Quartic(), images(linear_vae(), 50), ANNEALED, progress)
+    log_z = by_name(scores)["log_z"]
+    assert log_z.estimator == "ais"
+    assert not log_z.unreliable
+    assert log_z.sys_lower < 4 * math.log(2 * math.gamma(1.25)) < log_z.sys_upper
+    assert scores.arrays["ais_forward_standard"].shape == (1, 100)
+    assert calls[-1][0] == calls[-1][1]
 
 
 def test_any_energy_is_scored_in_two_dimensions() -> None:

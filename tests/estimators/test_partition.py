@@ -1,0 +1,287 @@
+"""log Z of energies of which nothing is known but the energy, checked against exact answers."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from bench.estimators import exact, partition
+from bench.estimators.partition import LogZ
+from bench.priors import GRBM, Density, Neural
+from bench.protocol import Ais, Noise
+from bench.streams import stream
+
+QUICK = Ais(temperatures=200, chains=100)
+
+
+class Opaque(Density):
+    """A GRBM whose hidden units are not to be seen."""
+
+    def __init__(self, grbm: GRBM) -> None:
+        super().__init__()
+        self.grbm = grbm
+
+    def energy(self, z: Tensor) -> Tensor:
+        return self.grbm.energy(z)
+
+
+class Normal(Density):
+    """A normal distribution without its constant, of standard deviations from .2 to 2 in random directions."""
+
+    def __init__(self, d: int) -> None:
+        super().__init__()
+        generator = torch.Generator().manual_seed(d)
+        self.scales = torch.logspace(math.log10(0.2), math.log10(2), d).double()
+        self.axes = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
+        self.mean = 0.5 * torch.randn(d, generator=generator, dtype=torch.float64)
+
+    def energy(self, z: Tensor) -> Tensor:
+        white: Tensor = ((z - self.mean) @ self.axes) / self.scales
+        return 0.5 * white.square().sum(-1)
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        z: Tensor = self.mean + (self.scales * noise.normal(n, len(self.mean))) @ self.axes.T
+        return z
+
+    @property
+    def log_z(self) -> float:
+        return float(self.scales.log().sum()) + 0.5 * len(self.mean) * math.log(2 * math.pi)
+
+
+class Cone(Density):
+    """exp(-slope ||z||)."""
+
+    def __init__(self, d: int, slope: float) -> None:
+        super().__init__()
+        self.slope = slope
+        self.log_z = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2) + math.lgamma(d) - d * math.log(slope)
+
+    def energy(self, z: Tensor) -> Tensor:
+        return self.slope * (1e-30 + z.square().sum(-1)).sqrt()
+
+
+def noises(seed: int) -> Callable[[str], Noise]:
+    return lambda name: stream(seed, name)
+
+
+def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:
+    """Return a GRBM whose hidden units cost what they gain, so that no mode has all the mass."""
+    generator = torch.Generator().manual_seed(seed)
+    grbm = GRBM(visible, hidden)
+    grbm.weight.data = scale * torch.randn(visible, hidden, generator=generator)
+    grbm.mu.data = torch.randn(visible, generator=generator)
+    grbm.log_var.data = 0.3 * torch.randn(visible, generator=generator)
+    precision = 1 / grbm.var.detach()
+    grbm.bias.data = -grbm.weight.data.T @ (precision * grbm.mu.data) - 0.5 * precision @ grbm.weight.data.square()
+    return grbm
+
+
+def two_islands(visible: int, distance: float, share: float) -> GRBM:
+    """Return a GRBM of which `share` of the mass lies `distance` standard deviations from the rest, behind one unit."""
+    grbm = coupled(visible, 8, seed=0, scale=0.2)
+    grbm.mu.data.zero_()
+    grbm.log_var.data.zero_()
+    grbm.weight.data[0] = 0
+    grbm.weight.data[:, 0] = 0
+    grbm.weight.data[0, 0] = distance
+    grbm.bias.data = -0.5 * grbm.weight.data.square().sum(0)
+    grbm.bias.data[0] += math.log(share / (1 - share))
+    return grbm
+
+
+def hidden_from(grbm: GRBM, seed: int = 0, settings: Ais = QUICK) -> LogZ:
+    latents = exact.sample(grbm, 1000, stream(seed, "latents"))
+    return partition.log_partition(Opaque(grbm), latents, settings, noises(seed))
+
+
+def contains(result: LogZ, truth: float) -> bool:
+    return result.lower <= truth <= result.upper
+
+
+# ---------------------------------------------------------------- exact answers
+
+
+@pytest.mark.parametrize(("visible", "hidden", "scale"), [(8, 8, 0.3), (8, 16, 0.2), (16, 16, 0.2), (16, 8, 0.3)])
+def test_the_log_z_of_a_grbm_is_found_from_its_energy_alone(visible: int, hidden: int, scale: float) -> None:
+    grbm = coupled(visible, hidden, 1, scale)
+    result = hidden_from(grbm)
+    assert result.estimator == "ais"
+    assert not result.unreliable
+    assert contains(result, exact.enumerate_log_z(grbm))
+    assert result.upper - result.lower < 0.5
+
+
+def test_the_log_z_of_a_normal_distribution_in_64_dimensions_is_found() -> None:
+    normal = Normal(64)
+    latents = normal.sample(2000, stream(0, "latents"))
+    result = partition.log_partition(normal, latents, Ais(temperatures=500, chains=100), noises(0))
+    assert not result.unreliable
+    assert contains(result, normal.log_z)
+    assert result.upper - result.lower < 0.5
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_annealing_and_quadrature_agree_on_a_tilted_perceptron(seed: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        prior = Neural(2, 20, tilted=True)
+    for parameter in prior.parameters():
+        parameter.data *= 3  # a tilt that matters
+    latents = prior.sample(1000, stream(seed, "latents"))
+    integrated = partition.log_partition(prior, latents, QUICK, noises(seed))
+    annealed = partition.anneal_energy(prior, latents, QUICK, noises(seed))
+    assert integrated.estimator == "quadrature"
+    assert abs(integrated.value) > 0.5  # log Z without a tilt is 0
+    assert not annealed.unreliable
+    assert contains(annealed, integrated.value)
+
+
+def test_a_prior_keeps_its_precision_and_gradients() -> None:
+    prior = Neural(4, 20, tilted=True)
+    before = {name: value.clone() for name, value in prior.state_dict().items()}
+    partition.log_partition(prior, torch.randn(50, 4), Ais(temperatures=2, chains=2), noises(0))
+    assert all(torch.equal(before[name], value) for name, value in prior.state_dict().items())
+    assert all(parameter.requires_grad for parameter in prior.parameters())
+
+
+# ---------------------------------------------------------------- never silently wrong
+
+
+@pytest.mark.parametrize("distance", [10.0, 20.0])
+def test_an_island_that_neither_base_reaches_makes_the_estimate_unreliable(distance: float) -> None:
+    grbm = two_islands(16, distance, share=0.75)
+    z = exact.sample(grbm, 5000, stream(0, "latents"))
+    result = partition.log_partition(Opaque(grbm), z[z[:, 0] < distance / 2], QUICK, noises(0))
+    truth = exact.enumerate_log_z(grbm)
+    posterior, standard = result.arrays["ais_estimates"][:2, 0]
+    assert abs(posterior - standard) < 0.1  # both bases have missed it,
+    assert max(posterior, standard) < truth - 1  # so that ln .25 = -1.39 is missing,
+    assert "is below the floor" in result.unreliable  # but descent has not
+    assert truth - 0.1 < result.value <= truth
+
+
+@pytest.mark.parametrize("seed", range(2))
+def test_islands_that_the_latents_cover_are_inside_or_unreliable(seed: int) -> None:
+    grbm = two_islands(16, 6.0, share=0.5)
+    result = hidden_from(grbm, seed)
+    assert contains(result, exact.enumerate_log_z(grbm)) or result.unreliable
+
+
+@pytest.mark.parametrize("scale", [0.6, 1.2])
+def test_strongly_coupled_models_are_not_silently_wrong(scale: float) -> None:
+    grbm = coupled(16, 12, 1, scale)
+    result = hidden_from(grbm)
+    assert contains(result, exact.enumerate_log_z(grbm)) or result.unreliable
+
+
+@pytest.mark.parametrize("slope", [0.1, 1.0])
+def test_mass_far_outside_both_bases_makes_the_estimate_unreliable(slope: float) -> None:
+    cone = Cone(16, slope)  # its mass is 16/slope from the origin
+    result = partition.log_partition(cone, stream(0, "latents").normal(1000, 16), QUICK, noises(0))
+    assert result.unreliable
+
+
+def test_heavy_tails_make_the_estimate_unreliable() -> None:
+    class Cauchy(Density):
+        def energy(self, z: Tensor) -> Tensor:
+            return 0.5 * (1 + z.shape[-1]) * torch.log1p(z.square().sum(-1))
+
+    result = partition.log_partition(Cauchy(), stream(0, "latents").normal(1000, 4), QUICK, noises(0))
+    assert "the tails are those of Student's t with 1.0 degrees of freedom" in result.unreliable
+
+
+@pytest.mark.parametrize("latent", [3, 16])
+def test_an_untilted_perceptron_that_does_not_integrate_is_an_error_and_not_a_number(latent: int) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        prior = Neural(latent, 50, tilted=False)
+    with pytest.raises(ArithmeticError, match="log Z cannot be estimated: the density does not fall off"):
+        partition.log_partition(prior, torch.randn(50, latent), QUICK, noises(0))
+
+
+def test_an_energy_that_is_not_a_number_where_chains_start_is_an_error() -> None:
+    class Torn(Density):
+        def energy(self, z: Tensor) -> Tensor:
+            hole = (z - 2).square().sum(-1) < 8
+            return torch.where(hole, math.nan, 0.5 * z.square().sum(-1))
+
+    with pytest.raises(ArithmeticError, match=r"the mean weight of forward_\w+ chains is exp\(nan\)"):
+        partition.log_partition(Torn(), torch.randn(50, 4), QUICK, noises(0))
+
+
+# ---------------------------------------------------------------- as everywhere
+
+
+def test_the_same_streams_give_the_same_interval() -> None:
+    grbm = coupled(6, 5, seed=1, scale=0.4)
+    settings = Ais(temperatures=20, chains=50)
+    first, second, other = (hidden_from(grbm, seed, settings) for seed in (0, 0, 1))
+    assert (first.value, first.lower, first.upper) == (second.value, second.lower, second.upper)
+    assert first.value != other.value
+
+
+def test_progress_counts_every_step_of_every_chain() -> None:
+    settings = Ais(temperatures=7, chains=11, repeats=2)
+    steps: list[int] = []
+    prior = Opaque(coupled(6, 5, seed=1, scale=0.4))
+    result = partition.log_partition(prior, torch.randn(50, 6), settings, noises(0), steps.append)
+    assert sum(steps) == partition.chain_steps(settings)
+    assert result.n == 44
+    assert result.arrays["ais_forward_standard"].shape == (2, 11)
+
+
+# ---------------------------------------------------------------- coverage
+
+
+def coverage(prior: Density, truth: float, latents: Callable[[int], Tensor], repeats: int) -> tuple[int, int]:
+    """Return how many of so many intervals contain the truth, and how many are unreliable."""
+    results = [partition.log_partition(prior, latents(seed), QUICK, noises(seed)) for seed in range(repeats)]
+    covered, unreliable = sum(contains(each, truth) for each in results), sum(bool(each.unreliable) for each in results)
+    widths = np.array([each.upper - each.lower for each in results])
+    print(f"covered {covered} of {repeats}, unreliable {unreliable}, median width {np.median(widths):.3f}")
+    return covered, unreliable
+
+
+def test_intervals_contain_log_z() -> None:
+    grbm = coupled(8, 8, seed=2, scale=0.3)
+    latents = exact.sample(grbm, 1000, stream(0, "latents"))
+    covered, _ = coverage(Opaque(grbm), exact.enumerate_log_z(grbm), lambda seed: latents, 4)
+    assert covered == 4
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize(("visible", "hidden", "scale"), [(8, 8, 0.3), (16, 16, 0.2)])
+def test_95_of_100_intervals_contain_the_log_z_of_a_grbm(visible: int, hidden: int, scale: float) -> None:
+    grbm = coupled(visible, hidden, 1, scale)
+    covered, unreliable = coverage(
+        Opaque(grbm), exact.enumerate_log_z(grbm), lambda seed: exact.sample(grbm, 1000, stream(seed, "latents")), 100
+    )
+    assert covered >= 95
+    assert unreliable <= 5  # an alarm that rings for good models is no alarm
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_95_of_100_intervals_contain_the_log_z_of_a_normal_distribution_in_64_dimensions() -> None:
+    normal = Normal(64)
+    covered, _ = coverage(normal, normal.log_z, lambda seed: normal.sample(2000, stream(seed, "latents")), 100)
+    assert covered >= 95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_none_of_sixty_models_is_silently_wrong() -> None:
+    silent = unreliable = 0
+    for seed in range(60):
+        grbm = coupled((8, 16, 32)[seed % 3], 12, seed, (0.3, 0.6, 0.9, 1.2)[seed % 4])
+        result = hidden_from(grbm, seed)
+        unreliable += bool(result.unreliable)
+        silent += not result.unreliable and not contains(result, exact.enumerate_log_z(grbm))
+    print(f"unreliable: {unreliable}, silent: {silent}")
+    assert silent == 0
