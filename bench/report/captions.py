@@ -14,11 +14,16 @@ if TYPE_CHECKING:
 
 #: metric -> its heading and what it is
 METRICS = {
+    "kl_data": ("KL from the data", "divergence from the data's distribution to the model's"),
+    "nll_exact": ("exact NLL", "negative log-likelihood by quadrature"),
     "vlb": ("VLB", "variational bound"),
     "nll": ("NLL", "importance-weighted negative log-likelihood"),
     "log_z": ("log Z", "log normaliser of the prior"),
     "kl": ("KL", "divergence of the posterior from the prior"),
     "reconstruction": ("reconstruction", "expected negative log-likelihood given z"),
+    "sliced_wasserstein": ("SW", "sliced Wasserstein distance between model and data"),
+    "sliced_wasserstein_base": ("SW of the data", "the same between two samples of the data"),
+    "c2st": ("C2ST", "accuracy of a classifier of model against data, best at .5"),
 }
 
 
@@ -64,6 +69,11 @@ def caption(
     return ". ".join(sentences) + "."
 
 
+def matrix_title(title: str, metric: str) -> str:
+    """Return the heading of a table of one metric over several data sets."""
+    return f"{title}, {METRICS.get(metric, (metric, ''))[0]}"
+
+
 def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]:
     """Say how the rows were trained and scored, as far as all of them were so alike."""
     budget = _shared(row.setting.budget for row in rows)
@@ -84,8 +94,8 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
         )
     if sampled or exact:
         effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
-        parts = [f"exact in {', '.join(exact)}"] if exact else []
-        parts += [f"by AIS ({effort}) in {', '.join(sampled)}"] if sampled else []
+        parts = [f"exact in {', '.join(dict.fromkeys(exact))}"] if exact else []
+        parts += [f"by AIS ({effort}) in {', '.join(dict.fromkeys(sampled))}"] if sampled else []
         sentences.append(f"log Z is {'; '.join(parts)}")
     made = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if made:

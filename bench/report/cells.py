@@ -80,9 +80,10 @@ class Score:
 
 @dataclass(frozen=True)
 class Outcome:
-    """One record: what became of one cell."""
+    """One record: what became of one cell; `key` is in the names of the record's files."""
 
     cell: str
+    key: str
     setting: Setting
     seed: int
     label: str
@@ -125,6 +126,7 @@ def _outcome(rows: Sequence[Mapping[str, Any]]) -> Outcome:
     commit = f", commit {first['git_commit'][:10]}{dirty}" if first["git_commit"] else ""
     return Outcome(
         cell=first["cell"],
+        key=first["key"],
         setting=Setting(
             first["dataset"],
             first["dataset_options"],

@@ -9,17 +9,18 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from bench.report.layout import Entry, layout
+from bench.report.matrix import Matrix
 from bench.report.tables import Row, Table
 
 # ---------------------------------------------------------------- Markdown
 
 
-def markdown(tables: Sequence[Table]) -> str:
+def markdown(tables: Sequence[Table | Matrix]) -> str:
     """Return tables as one Markdown document (GitHub's tables)."""
     return "\n".join(_markdown_table(table) for table in tables)
 
 
-def _markdown_table(table: Table) -> str:
+def _markdown_table(table: Table | Matrix) -> str:
     content = layout(table)
     lines = [f"## {_markdown(table.title)}", ""]
     lines.append(_piped([_markdown(heading.text) for heading in content.headings]))
@@ -76,12 +77,12 @@ _LATEX = {
 }
 
 
-def latex(tables: Sequence[Table]) -> str:
+def latex(tables: Sequence[Table | Matrix]) -> str:
     """Return tables as LaTeX `table` environments; they need the package booktabs."""
     return "% \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in tables)
 
 
-def _latex_table(table: Table) -> str:
+def _latex_table(table: Table | Matrix) -> str:
     content = layout(table)
     lines = [
         r"\begin{table}",

@@ -2,23 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
 
+from bench.report.matrix import Matrix
 from bench.report.published import Number
 from bench.report.statistics import Interval
-from bench.report.tables import HEADLINE, Metric, Row, Table
+from bench.report.tables import Metric, Row, Table, with_columns
 
 NOTHING = "-"
 
 
 @dataclass(frozen=True)
 class Heading:
-    """A column's heading; `part` is 1 or 2 where a narrow table is cut in two, and 0 for what stands in both."""
+    """A column's heading; `part`, 1, 2, ..., says where a narrow table is cut, and 0 what stands in every part."""
 
     text: str
-    part: Literal[0, 1, 2]
+    part: int
     numeric: bool = True
 
 
@@ -45,23 +45,33 @@ class Layout:
         """The rows of all sections."""
         return tuple(row for section in self.sections for row in section)
 
-    def halves(self) -> tuple[Layout, ...]:
-        """Return the two parts of a table that is too wide: the first metric and what is published, and the rest."""
-        return tuple(part for part in map(self._part, (1, 2)) if len(part.headings) > 1)
+    @property
+    def parts(self) -> int:
+        """Into how many tables it can be cut."""
+        return max(heading.part for heading in self.headings)
 
-    def _part(self, part: int) -> Layout:
-        kept = [index for index, heading in enumerate(self.headings) if heading.part in (0, part)]
+    def cut(self, count: int) -> tuple[Layout, ...]:
+        """Return so many tables, each with a share of the parts; those that would have no row are left out."""
+        every = range(1, self.parts + 1)
+        shares = [{part for part in every if (part - 1) * count // self.parts == share} for share in range(count)]
+        return tuple(part for part in map(self._of, shares) if len(part.headings) > 1 and part.sections)
+
+    def _of(self, parts: set[int]) -> Layout:
+        kept = [index for index, heading in enumerate(self.headings) if heading.part in {0, *parts}]
         rows = ([tuple(row[index] for index in kept) for row in section] for section in self.sections)
-        # a row that has its only figure in the other part is of no use in this one
+        # a row that has its only figure in another part is of no use in this one
         sections = [
-            tuple(row for row in section if any(entry.text != NOTHING for entry in row[1:])) for section in rows
+            tuple(row for row in section if any(entry.text != NOTHING or entry.below for entry in row[1:]))
+            for section in rows
         ]
         return Layout(tuple(self.headings[index] for index in kept), tuple(filter(None, sections)), self.footnotes)
 
 
-def layout(table: Table) -> Layout:
+def layout(table: Table | Matrix) -> Layout:
     """Put a table into columns."""
-    metrics = shown(table)
+    if isinstance(table, Matrix):
+        return _matrix(table)
+    metrics = with_columns(table.metrics)
     headings = [Heading("strategy", 0, numeric=False), Heading("seeds", 1)]
     for metric in metrics:
         headings.append(Heading(f"{metric.title}, {metric.unit}", 1 if metric is metrics[0] else 2))
@@ -85,9 +95,33 @@ def layout(table: Table) -> Layout:
     )
 
 
-def shown(table: Table) -> tuple[Metric, ...]:
-    """Return the metrics that have columns; the others are in the CSV file."""
-    return tuple(metric for metric in table.metrics if metric.name in HEADLINE) or table.metrics[:2]
+def _matrix(matrix: Matrix) -> Layout:
+    """Put one metric over several data sets into columns."""
+    headings = [Heading("strategy", 0, numeric=False)]
+    headings += [Heading(name, index) for index, name in enumerate(matrix.columns, 1)]
+    letters: dict[str, str] = {}
+    rows = []
+
+    def lettered(marks: Iterable[str]) -> str:
+        return ",".join(letters.setdefault(mark, _letter(len(letters))) for mark in marks)
+
+    for label, across in matrix.rows.items():
+        known = [row.marks for row in across if row and row.outcomes]
+        common = [mark for mark in known[0] if all(mark in marks for marks in known)] if known else []
+        entries = [Entry(label, marks=lettered(common))]
+        for row in across:
+            entry = _scored(row, matrix.metric) if row else Entry(NOTHING)
+            own = lettered(mark for mark in row.marks if mark not in common) if row else ""
+            entries.append(replace(entry, marks=own))
+        rows.append(tuple(entries))
+    return Layout(tuple(headings), (tuple(rows),), tuple((letter, mark) for mark, letter in letters.items()))
+
+
+def _scored(row: Row, metric: Metric) -> Entry:
+    """Return a row's mean, or what became of its cells where there is none."""
+    entry = _interval(row.scores.get(metric.name), metric.unit, bold=metric.name in row.better)
+    failed = ", ".join(f"{count} {status}" for status, count in row.failed.items())
+    return replace(entry, below=failed) if entry.text == NOTHING else entry
 
 
 def figure(value: float, unit: str, sign: bool = False) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
@@ -10,7 +11,7 @@ import pandas as pd
 from bench.files import replacing
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import cells, collect, formats, published, sources, tables, terminal
+from bench.report import cells, collect, figures, formats, matrix, published, sources, tables, terminal
 
 
 def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry: Registry | None = None) -> str:
@@ -18,10 +19,12 @@ def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry:
     registry = registry or sources.default_registry()
     numbers = published.read()
     remarks: list[str] = []
+    across: list[matrix.Matrix] = []
     if grid is not None:
         source = sources.of_grid(grid, stores, registry)
         used, frames = source.stores, [source.frame]
         made = _tables(source, numbers)
+        across = matrix.build(made, source.plan.title or source.plan.name, numbers, source.command)
         out = out or used[0] / "report"
     else:
         columns = list(numbers.columns.values())
@@ -35,31 +38,42 @@ def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry:
             f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(used, columns)
         ]
     if out is not None:
-        names = _write(out, made, pd.concat(frames, ignore_index=True), used)
+        names = _write(out, across, made, pd.concat(frames, ignore_index=True), used)
+        if across:
+            remarks.append("A table of each data set, with every difference and note, is in the files")
         remarks.append(f"Written into {out}: {', '.join(names)}")
-    return terminal.text(made, remarks)
+    return terminal.text(across or made, remarks)
 
 
 def _tables(source: sources.Source, numbers: published.Published) -> list[tables.Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
-    return [_table(name, source, numbers) for name in dict.fromkeys([*planned, *source.frame["dataset"]])]
+    names = dict.fromkeys([*planned, *source.frame["dataset"]])
+    return [_table(name, source, numbers, alone=len(names) == 1) for name in names]
 
 
-def _table(dataset: str, source: sources.Source, numbers: published.Published) -> tables.Table:
+def _table(dataset: str, source: sources.Source, numbers: published.Published, alone: bool = True) -> tables.Table:
     records = source.frame[source.frame["dataset"] == dataset]
     plan = source.plan.of(dataset)
+    if not alone and plan.title:
+        plan = replace(plan, title=f"{plan.title}: {dataset}")
     found, notes = cells.select(cells.outcomes(records), plan, source.evaluation)
     return tables.build(
         dataset, found, plan, numbers, source=source.words, command=source.command, notes=[*notes, *source.notes]
     )
 
 
-def _write(out: Path, made: Sequence[tables.Table], frame: pd.DataFrame, stores: Sequence[Path]) -> list[str]:
+def _write(
+    out: Path,
+    across: Sequence[matrix.Matrix],
+    made: Sequence[tables.Table],
+    frame: pd.DataFrame,
+    stores: Sequence[Path],
+) -> list[str]:
     """Write every file of a report; return their names."""
     texts = {
-        "table.md": formats.markdown(made),
-        "table.tex": formats.latex(made),
+        "table.md": formats.markdown([*across, *made]),
+        "table.tex": formats.latex([*across, *made]),
         "table.csv": formats.comma_separated(made),
     }
     curves = collect.curves(stores, [])
@@ -69,8 +83,9 @@ def _write(out: Path, made: Sequence[tables.Table], frame: pd.DataFrame, stores:
                 file.write(text.encode())
         collect.write_parquet(frame, out / "records.parquet")
         collect.write_parquet(curves, out / "curves.parquet", "curves")
+        pictures = figures.write(made, stores, out)
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, "records.parquet", "curves.parquet"]
+    return [*texts, "records.parquet", "curves.parquet", *pictures]

@@ -18,13 +18,14 @@ from rich.table import Table as RichTable
 from rich.text import Text
 
 from bench.report.layout import Entry, Layout, layout
+from bench.report.matrix import Matrix
 from bench.report.tables import Table
 
 _WIDE = 120  # columns, where the output is no terminal and nobody says how wide it is
 _NARROW_LABEL = 18
 
 
-def text(tables: Sequence[Table], remarks: Sequence[str] = (), width: int | None = None) -> str:
+def text(tables: Sequence[Table | Matrix], remarks: Sequence[str] = (), width: int | None = None) -> str:
     """Return tables as text.
 
     Args:
@@ -45,7 +46,7 @@ def text(tables: Sequence[Table], remarks: Sequence[str] = (), width: int | None
     return written if terminal else "\n".join(line.rstrip() for line in written.splitlines()) + "\n"
 
 
-def _print(console: Console, table: Table) -> None:
+def _print(console: Console, table: Table | Matrix) -> None:
     whole = layout(table)
     console.print(Text(table.title, style="bold"))
     for part in _fitting(console, whole):
@@ -60,12 +61,16 @@ def _print(console: Console, table: Table) -> None:
 
 
 def _fitting(console: Console, whole: Layout) -> list[RichTable]:
-    """Return the first form that fits: a line for each row, two lines, or two lines in each of two tables."""
+    """Return the first form that fits: a line for each row, two lines, or two lines in each of several tables."""
     for stacked in (False, True):
         made = _made(console, whole, stacked)
         if made:
             return [made]
-    return [_made(console, part, stacked=True) or _table(part, True, _NARROW_LABEL) for part in whole.halves()]
+    for count in range(2, whole.parts + 1):
+        parts = [_made(console, part, stacked=True) for part in whole.cut(count)]
+        if all(parts):
+            return [part for part in parts if part]
+    return [_made(console, part, stacked=True) or _table(part, True, _NARROW_LABEL) for part in whole.cut(whole.parts)]
 
 
 def _made(console: Console, content: Layout, stacked: bool) -> RichTable | None:

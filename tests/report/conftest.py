@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench import grid as grids
@@ -38,8 +39,9 @@ class Synthetic:
         self._code: dict[tuple[str, str], Fingerprints] = {}
         self._clock = 0
 
-    def cell(self, label: str, seed: int) -> grids.Cell:
-        return next(cell for cell in self.grid.cells if (cell.label, cell.seed) == (label, seed))
+    def cell(self, label: str, seed: int, dataset: str = "") -> grids.Cell:
+        found = [cell for cell in self.grid.cells if (cell.label, cell.seed) == (label, seed)]
+        return next(cell for cell in found if dataset in ("", cell.dataset))
 
     def code(self, cell: grids.Cell, **other: str) -> Fingerprints:
         """Return the fingerprints of a cell's code as it is, but for `other`."""
@@ -62,6 +64,8 @@ class Synthetic:
         evaluation: Evaluation | None = None,
         sha256: str = "d" * 64,
         curves: Sequence[dict[str, Any]] = (),
+        dataset: str = "",
+        arrays: Mapping[str, np.ndarray] | None = None,
         **fields: Any,
     ) -> Path:
         """Write a record, later than those before it; its NLL is 3 nats below its VLB.
@@ -77,9 +81,11 @@ class Synthetic:
             evaluation: other than the grid's.
             sha256: of the data.
             curves: rows of the training curves.
+            dataset: the cell's, where the grid has several.
+            arrays: what lies beside the record.
             fields: further fields of the record.
         """
-        cell = self.cell(label, seed)
+        cell = self.cell(label, seed, dataset)
         evaluation = evaluation or cell.evaluation
         self._clock += 1
         code_then = self.code(cell, **(code or {}))
@@ -106,7 +112,7 @@ class Synthetic:
             "finished": f"2026-01-01T00:00:{self._clock:02}+00:00",
             **fields,
         }
-        assert self.store.finish(job, record, curves)
+        assert self.store.finish(job, record, curves, arrays)
         return self.store.record_path(cell.id, job.key)
 
 
@@ -123,3 +129,10 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def mnist(here: Path) -> Synthetic:
     """The default store of the embedded MNIST grid, empty but for the grid."""
     return Synthetic(Path("runs/mnist"))
+
+
+@pytest.fixture
+def toy(here: Path) -> Synthetic:
+    """The default store of part of the embedded toy grid: seven data sets, four strategies, two seeds."""
+    strategies = ["normal", "importance-weighted", "vampprior"]
+    return Synthetic(Path("runs/toy"), "toy", strategies=strategies, seeds=2)
