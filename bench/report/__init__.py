@@ -1,7 +1,7 @@
-"""The report: tables made from records alone. It never trains or scores anything, and never imports torch.
+"""The report: tables and pictures made from records and the arrays beside them. It never trains, and never imports torch.
 
-records -> `collect` (long frame) -> `results` (one outcome per cell) -> `statistics`, `tables` -> `formats`;
-`outputs` carries it out for `bench report`.
+records -> `collect` (long frame) -> `cells` (one outcome per cell) -> `statistics`, `tables`, `matrix` -> `formats`,
+`terminal`; arrays -> `figures`; `outputs` carries it out for `bench report`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["report"]
 
 
 def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry: Registry | None = None) -> str:
-    """Write a grid's tables into files and return them as text for the terminal.
+    """Write a grid's tables and pictures into files and return them as text for the terminal.
 
     Args:
         grid: an embedded NAME or a FILE; None for both columns of the paper's Table 2.
