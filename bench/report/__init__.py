@@ -1,4 +1,4 @@
-"""The report: tables and pictures made from records and the arrays beside them. It never trains, and never imports torch.
+"""The report: tables and pictures made from records and their arrays. It never trains, and never imports torch.
 
 records -> `collect` (long frame) -> `cells` (one outcome per cell) -> `statistics`, `tables`, `matrix` -> `formats`,
 `terminal`; arrays -> `figures`; `outputs` carries it out for `bench report`.
