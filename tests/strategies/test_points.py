@@ -1,0 +1,60 @@
+"""Strategies trained a little on points in the plane are scored against the known density."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from bench.plugins import Registry, build
+from bench.protocol import Budget, Evaluation, Network, Networks, Run, Scores, Task
+
+DENSE = Network(kind="densenet", hidden=[8, 8])
+EXACT = {"nll_exact", "kl_data", "sliced_wasserstein", "sliced_wasserstein_base", "c2st"}
+
+
+def scored(folder: Path, strategy: str, latent: int = 2, **hyper: Any) -> Scores:
+    """Return the scores, on 500 points, of a strategy that saw 2,000 points of the board once."""
+    registry = Registry()
+    dataset: Any = build(registry.find("dataset", "checkerboard"), {"validation": 20_000}, "test")
+    model: Any = build(registry.find("strategy", strategy), hyper, "test")
+    networks = Networks(encoder=DENSE, decoder=DENSE, latent=latent)
+    budget, evaluation = Budget(epochs=1, batch_size=2000), Evaluation(images=500, importance_samples=20)
+    task = Task(dataset, dataset.load(folder), networks, budget, evaluation)
+    run = Run(seed=0, device="cpu", folder=folder)
+    scores: Scores = model.evaluate(model.fit(task, run), task, run)
+    return scores
+
+
+@pytest.mark.parametrize(
+    ("strategy", "hyper"),
+    [
+        ("normal", {}),
+        ("vampprior", {"components": 8}),
+        ("flow", {"transforms": 1, "hidden": [8]}),
+        (
+            "sliced-score-matching",
+            {"energy": {"kind": "grbm", "hidden": 4}, "sampler": {"kind": "gibbs-langevin", "steps": 5}},
+        ),
+    ],
+)
+def test_every_kind_of_prior_has_an_exact_likelihood(strategy: str, hyper: dict[str, Any], tmp_path: Path) -> None:
+    scores = scored(tmp_path, strategy, **hyper)
+    found = {score.metric.name: score for score in scores.scores}
+    assert found.keys() >= EXACT
+    assert found["nll_exact"].unreliable == ""
+    # bounds on -log p(x): the importance-weighted one is above it up to its own error, the other above both
+    nll, exact = found["nll"], found["nll_exact"]
+    assert nll.value > exact.value - 4 * nll.stderr_mc
+    assert found["vlb"].value > exact.value
+    # the board's entropy is log 32
+    assert exact.value - found["kl_data"].value == pytest.approx(np.log(32))
+    assert {"points_data", "points_sampler", "density_model"} <= scores.arrays.keys()
+
+
+def test_in_three_latent_dimensions_there_is_none(tmp_path: Path) -> None:
+    found = {score.metric.name for score in scored(tmp_path, "normal", latent=3).scores}
+    assert "nll" in found
+    assert not found & EXACT
