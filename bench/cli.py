@@ -268,7 +268,7 @@ def new(kind: Kind, name: str, plugins: Path) -> None:
     file = write(kind, name, plugins)
     click.echo(f"wrote {file}; to check it, and to see it in the list:")
     click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
-    click.echo(f"  {shlex.join(['bench', 'list', '--verbose', '--plugins', str(plugins)])}")
+    click.echo(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}")
 
 
 @bench.command()

@@ -73,7 +73,7 @@ def _verdict(contract: Contract[SubjectT], subject: SubjectT, file: Path) -> Ver
         return Verdict(contract.name, "fail", str(breach))
     except NotChecked as reason:
         return Verdict(contract.name, "not checked", str(reason))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return Verdict(contract.name, "fail", told(error, file))
 
 

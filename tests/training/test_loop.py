@@ -140,7 +140,9 @@ def carry_out(
 ) -> tuple[State, Scores] | int:
     """Fit and evaluate in a process of its own that kills itself at a step; return the outcome or the exit code."""
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["sklearn.datasets", "torch", "bench.training.loop", "bench.vae.autoencoder"])
+    context.set_forkserver_preload(
+        ["sklearn.datasets", "torch._dynamo", "bench.training.loop", "bench.vae.autoencoder"]
+    )
     receiver, sender = context.Pipe(duplex=False)
     settings = (task.networks, task.budget, task.evaluation)
     process = context.Process(target=_carry_out, args=(name, hyper, settings, folder, die_at, sender))
