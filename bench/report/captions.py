@@ -4,13 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from bench.report.cells import flat
 from bench.report.published import Column, Published
-
-if TYPE_CHECKING:
-    from bench.report.tables import Metric, Row
+from bench.report.rows import Metric, Row
 
 #: metric -> its heading and what it is
 METRICS = {

@@ -15,7 +15,8 @@ import numpy as np
 
 from bench.files import replacing
 from bench.report.cells import Outcome
-from bench.report.tables import Row, Table
+from bench.report.rows import Row
+from bench.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -10,7 +10,8 @@ from typing import Any
 
 from bench.report.layout import Entry, layout
 from bench.report.matrix import Matrix
-from bench.report.tables import Row, Table
+from bench.report.rows import Row
+from bench.report.tables import Table
 
 # ---------------------------------------------------------------- Markdown
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass, replace
 
 from bench.report.matrix import Matrix
 from bench.report.published import Number
+from bench.report.rows import Metric, Row
 from bench.report.statistics import Interval
-from bench.report.tables import Metric, Row, Table, with_columns
+from bench.report.tables import Table, with_columns
 
 NOTHING = "-"
 

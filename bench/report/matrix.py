@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from bench.report.captions import caption, matrix_title
 from bench.report.published import Published
-from bench.report.tables import EXACT, Metric, Row, Table
+from bench.report.rows import Metric, Row
+from bench.report.tables import EXACT, Table
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from bench.protocol import Metric, Score
 from bench.report import published, sources
 from bench.report.cells import outcomes, select
 from bench.report.layout import layout
-from bench.report.tables import Row, Table, build
+from bench.report.rows import Row
+from bench.report.tables import Table, build
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
