@@ -125,6 +125,8 @@ def test_the_wheel_holds_what_it_needs_and_claims_no_name_but_bench(wheel: Path)
         "bench/py.typed",
         "bench/grids/digits.toml",
         "bench/grids/mnist.toml",
+        "bench/contracts/templates/strategy.py",
+        "bench/contracts/templates/dataset.py",
         "bench/_builtin/results/published.json",
         *(f"bench/_builtin/{kind}/{file.name}" for kind in BUILT_IN for file in (ROOT / kind).glob("*.py")),
     }
