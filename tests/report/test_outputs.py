@@ -120,7 +120,8 @@ def _root() -> Path:
 # ---------------------------------------------------------------- both columns of Table 2
 
 
-def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path) -> None:
+def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: here / "results")
     text = report(None, [], None)
     for part in ("Table 2, MNIST", "Table 2, CIFAR-10", "91.89", "6.33", "4.31", "Records: none yet."):
         assert part in text
