@@ -90,7 +90,7 @@ class Ais(Settings):
     """Annealed importance sampling: `repeats` independent runs of `chains` chains over `temperatures`.
 
     A temperature costs a chain one Gibbs sweep where the prior is a GRBM. Other energies have no such sweep: there it
-    costs two evaluations of the energy and its gradient, some twenty times as much.
+    costs two evaluations of the energy and its gradient, some ten times as much.
     """
 
     temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")

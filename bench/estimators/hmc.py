@@ -91,10 +91,16 @@ class Bridge:
         return tuned(cls(energy, moments.rotation, mean, stiffness, stiffness, _untuned(mean)), noise)
 
     @classmethod
-    def from_standard(cls, energy: Callable[[Tensor], Tensor], moments: Moments, noise: Noise) -> Bridge:
-        """Return the path from N(0, I), its step size tuned with `noise`; `moments` only guess G."""
-        zero, one = torch.zeros_like(moments.mean), torch.ones_like(moments.mean)
-        return tuned(cls(energy, moments.rotation, zero, one, 1 / moments.variance, _untuned(zero)), noise)
+    def isotropic(cls, energy: Callable[[Tensor], Tensor], moments: Moments, noise: Noise) -> Bridge:
+        """Return the path from N(0, s^2 I), its step size tuned with `noise`.
+
+        s is 1, the scale of latent variables under a N(0, I) prior, or their root mean square by `moments`, if that is
+        more: an energy without a N(0, I) part leaves their scale free, and training may take it anywhere.
+        """
+        square = (moments.variance.mean() + moments.mean.square().mean()).clamp(min=1)
+        zero = torch.zeros_like(moments.mean)
+        precision = torch.ones_like(zero) / square
+        return tuned(cls(energy, moments.rotation, zero, precision, 1 / moments.variance, _untuned(zero)), noise)
 
     @property
     def log_z(self) -> Tensor:

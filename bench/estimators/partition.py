@@ -4,8 +4,9 @@
 2. Any energy in at most two dimensions: quadrature.
 3. Annealed importance sampling (`ais.py`) from two bases. One has the full-covariance moments of the posterior
    samples: it is close where the prior fits. The other is blind to the data, so that mass the data never touch is found
-   as well. Of a GRBM it has the moments under uniform hidden units, and chains move by Gibbs sweeps; of another energy
-   it is N(0, I), and chains move by Hamiltonian Monte Carlo (`hmc.py`).
+   as well. Of a GRBM it has the moments under uniform hidden units, and chains move by Gibbs sweeps. For another energy
+   it is N(0, s^2 I) with s = 1, or the latents' scale if that is greater, and chains move by Hamiltonian Monte Carlo
+   (`hmc.py`).
 
 AIS is unbiased for Z, not for log Z, and a chain that misses a mode says nothing about it. So an estimate comes as
 the interval from the least of (estimate - 2.24 se) to the greatest of (estimate + 2.24 se) over both bases, no end of
@@ -208,7 +209,7 @@ def anneal_energy(
     floor = landscape.floor(energy, moments, noise)
     bridges = {
         "posterior": hmc.Bridge.from_moments(energy, moments, noise_for("log-z/pilot/posterior")),
-        "standard": hmc.Bridge.from_standard(energy, moments, noise_for("log-z/pilot/standard")),
+        "isotropic": hmc.Bridge.isotropic(energy, moments, noise_for("log-z/pilot/isotropic")),
     }
     return _anneal(bridges, floor, settings, noise_for, progress, doubt)
 

@@ -41,7 +41,7 @@ def score(
     Arrays: `vlb` and `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its
     weights; `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples
     and its total statistical error. Where log Z is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and
-    `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` and either `uniform` (of a GRBM) or `standard`;
+    `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` and either `uniform` (of a GRBM) or `isotropic`;
     `ais_estimates` `(4, 4)`, in that order (forward first) the value, standard error, effective sample size and number
     of chains; `ais_floor`.
 

@@ -32,7 +32,7 @@ def grbm(visible: int = 6, hidden: int = 5) -> GRBM:
 
 def bridge_to(model: GRBM, base: str) -> hmc.Bridge:
     moments = Moments.of(exact.sample(model, 1000, stream(0, "latents")))
-    make = {"posterior": hmc.Bridge.from_moments, "standard": hmc.Bridge.from_standard}[base]
+    make = {"posterior": hmc.Bridge.from_moments, "isotropic": hmc.Bridge.isotropic}[base]
     return make(model.energy, moments, stream(0, "pilot"))
 
 
@@ -88,7 +88,7 @@ def test_a_trajectory_leaves_every_density_between_invariant(t: float) -> None:
 
 def test_a_state_keeps_the_energy_and_gradient_of_where_it_is() -> None:
     model = grbm()
-    bridge = bridge_to(model, "standard")
+    bridge = bridge_to(model, "isotropic")
     state = bridge.move(bridge.begin(50, stream(0, "start")), 0.7, stream(0, "move"))
     z = bridge.ends(state)
     torch.testing.assert_close(state.energy, model.energy(z))
@@ -111,7 +111,7 @@ def test_chains_do_not_go_where_the_density_is_zero() -> None:
 # ---------------------------------------------------------------- paths
 
 
-@pytest.mark.parametrize("base", ["posterior", "standard"])
+@pytest.mark.parametrize("base", ["posterior", "isotropic"])
 @pytest.mark.parametrize("temperatures", [1, 2, 10])
 def test_forward_weights_are_unbiased_for_z_however_few_the_temperatures(base: str, temperatures: int) -> None:
     model = grbm(4, 3)
@@ -120,7 +120,7 @@ def test_forward_weights_are_unbiased_for_z_however_few_the_temperatures(base: s
     assert float(ratio.mean()) == pytest.approx(1, abs=3 * float(ratio.std()) / len(ratio) ** 0.5)
 
 
-@pytest.mark.parametrize("base", ["posterior", "standard"])
+@pytest.mark.parametrize("base", ["posterior", "isotropic"])
 def test_reverse_weights_from_exact_starts_are_unbiased_for_one_over_z(base: str) -> None:
     model = grbm(4, 3)
     z = exact.sample(model, 20_000, stream(0, "starts"))
@@ -129,7 +129,7 @@ def test_reverse_weights_from_exact_starts_are_unbiased_for_one_over_z(base: str
     assert float(ratio.mean()) == pytest.approx(1, abs=3 * float(ratio.std()) / len(ratio) ** 0.5)
 
 
-@pytest.mark.parametrize("base", ["posterior", "standard"])
+@pytest.mark.parametrize("base", ["posterior", "isotropic"])
 def test_chains_end_in_the_model(base: str) -> None:
     model = grbm()
     _, y = ais.forward(bridge_to(model, base), 300, 5000, stream(0, "forward"))
@@ -187,7 +187,7 @@ def test_no_trajectory_is_so_long_that_it_comes_back_to_its_energy() -> None:
 
 
 def test_the_step_size_is_interpolated_between_temperatures() -> None:
-    bridge = replace(bridge_to(grbm(), "standard"), log_steps=torch.tensor([0.0, -2.0, -3.0]).double())
+    bridge = replace(bridge_to(grbm(), "isotropic"), log_steps=torch.tensor([0.0, -2.0, -3.0]).double())
     state = bridge.begin(10, stream(0, "start"))
     for t, log_step in ((0.25, -1.0), (0.5, -2.0), (0.75, -2.5), (1.0, -3.0)):
         expected, _ = bridge.trajectory(state, t, torch.tensor(log_step).double().exp(), stream(0, "move"))

@@ -275,7 +275,7 @@ def test_any_differentiable_energy_is_scored_in_more_dimensions() -> None:
     assert log_z.estimator == "ais"
     assert not log_z.unreliable
     assert log_z.sys_lower < 4 * math.log(2 * math.gamma(1.25)) < log_z.sys_upper
-    assert scores.arrays["ais_forward_standard"].shape == (1, 100)
+    assert scores.arrays["ais_forward_isotropic"].shape == (1, 100)
     assert calls[-1][0] == calls[-1][1]
 
 
