@@ -104,12 +104,13 @@ def quadrature(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[flo
     return value, max(changes[-2:])  # with kinks, successive changes shrink unevenly
 
 
-def support(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[Tensor, Tensor]:
+def support(energy: Callable[[Tensor], Tensor], anchors: Tensor, fall: float = _FALL) -> tuple[Tensor, Tensor]:
     """Return the centre and half the sides of a box, `(d,)` each, at whose edges exp(-E) has died out; d <= 2.
 
     Args:
         energy: as in `quadrature`.
         anchors: as in `quadrature`; the box is at least twice as wide as they are.
+        fall: nats by which the density must have fallen.
 
     Raises:
         ValueError: d > 2.
@@ -123,7 +124,7 @@ def support(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[Tensor
     at_anchors = float((-energy(anchors)).max())
     for _ in range(60):
         log_density = on_grid(energy, centre, half, _POINTS[d][0])
-        if _edge_maximum(log_density, d) < max(float(log_density.max()), at_anchors) - _FALL:
+        if _edge_maximum(log_density, d) < max(float(log_density.max()), at_anchors) - fall:
             return centre, half
         half = 1.3 * half
     raise ArithmeticError("log Z cannot be had by quadrature: the density does not fall off away from its samples")

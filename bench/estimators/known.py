@@ -6,6 +6,7 @@ had, and exact draws of the model can be compared to the data.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -30,7 +31,7 @@ CLASSIFIER = Metric("c2st", "1")  # accuracy of a classifier of model draws agai
 SHOWN = 2000  # points for pictures
 PIXELS = 100  # an axis of a picture of a density
 _ANCHORS = 1000
-_UNRELIABLE = 1e-2  # nats: quadrature that still moves by so much has not converged
+_UNRELIABLE = 1e-2  # nats: what is off by so much has not converged
 
 
 @runtime_checkable
@@ -89,10 +90,12 @@ def score_known(
     anchors = torch.cat([latents, prior.sample(_ANCHORS, noise_for("known/anchors"))])
     marginal = Marginal(vae, prior, log_z.value if log_z else 0.0, anchors, test)
 
-    log_model, log_data = marginal.fine.log_prob(test), dataset.log_density(test)
-    doubt = _doubt(marginal, log_model, log_z)
+    (log_model, changes), log_data = marginal.log_prob(test), dataset.log_density(test)
+    doubt = _doubt(marginal, changes, log_z)
+    # where nothing is known of an item's error, that is a doubt and not a margin
+    error = float(changes[changes < math.inf].sum()) / len(changes)
     below, above = (log_z.value - log_z.sys_lower, log_z.sys_upper - log_z.value) if log_z else (0.0, 0.0)
-    margins = marginal.error + below, marginal.error + above
+    margins = error + below, error + above
 
     model = marginal.sample(len(test), noise_for("known/draws")).cpu().numpy()
     data, other = test.cpu().numpy(), dataset.prepare(train, noise_for("known/train")).cpu().numpy()
@@ -116,20 +119,20 @@ def score_known(
         "points_model": model[:SHOWN],
         "points_sampler": marginal.draw(shown, noise_for("known/shown")).cpu().numpy(),
         "density_data": _picture(dataset.log_density(pixels)),
-        "density_model": _picture(marginal.coarse.log_prob(pixels)),
+        "density_model": _picture(marginal.log_prob(pixels, far=False)[0]),
         "window": np.array(dataset.window),
     }
     return Scores(found, arrays)
 
 
-def _doubt(marginal: Marginal, log_model: Tensor, log_z: Score | None) -> str:
+def _doubt(marginal: Marginal, changes: Tensor, log_z: Score | None) -> str:
     """Return why the exact density should not be trusted, or nothing."""
     reasons = [f"log Z: {log_z.unreliable}"] if log_z and log_z.unreliable else []
-    if marginal.error > _UNRELIABLE:
-        reasons.append(f"quadrature had not converged: its last step was {marginal.error:.2g}")
-    unreached = int(marginal.fine.unreached(log_model).sum())
-    if unreached:
-        reasons.append(f"{unreached} of {len(log_model)} items lie where quadrature does not reach")
+    if marginal.imbalance > _UNRELIABLE:
+        reasons.append(f"the prior's mass on the grid is e^{marginal.imbalance:.2g} or its inverse, not 1")
+    astray = int((changes > _UNRELIABLE).sum())
+    if astray:
+        reasons.append(f"quadrature had not converged on {astray} of {len(changes)} items")
     return "; ".join(reasons)
 
 

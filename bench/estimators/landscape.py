@@ -117,7 +117,8 @@ def floor(energy: Energy, moments: Moments, noise: Noise) -> float:
     Descent from starts on several scales finds modes, and r, a mixture of normal distributions with the curvatures at
     them, is sampled. By Jensen's inequality E_r[log 1/K sum exp(-E(x_k))/r(x_k)] <= log Z for every K and every r. The
     floor is the mean over `_GROUPS` groups of K = `_DRAWS`, less `_ERRORS` standard errors; minus infinity where no
-    mode was found. The better the modes resemble normal distributions, the closer it is.
+    mode was found. The better the modes resemble normal distributions, the closer it is. A mode much narrower than
+    another has hardly any valley that leads to it; far away, it is missed.
 
     References:
         Burda et al. (2016), Importance weighted autoencoders, theorem 1.

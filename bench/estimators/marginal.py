@@ -3,7 +3,8 @@
     p(x) = 1/Z int exp(-E(z)) N(x; f(z), s^2 I) dz
 
 on an even grid over z: no bound and no sampling. The integrand is smooth and dies out within the grid's box, so that
-the rule converges exponentially once neighbouring nodes are decoded less than about 1.5 s apart.
+the rule converges exponentially once neighbouring nodes are decoded less than about 1.5 s apart. Where s is too small
+for one grid to serve all items, each that needs it has its own (`refinement.py`).
 """
 
 from __future__ import annotations
@@ -16,16 +17,18 @@ import torch
 from torch import Tensor
 
 from bench.estimators import exact
+from bench.estimators.refinement import Refinement
 from bench.priors.density import Density
 from bench.protocol import Noise
 from bench.vae.autoencoder import VAE
 from bench.vae.likelihoods import Gaussian
 
-POINTS = {1: (257, 65537), 2: (129, 1025)}  # nodes an axis, at first and at most
-_SCAN = {1: 65537, 2: 513}  # nodes an axis on which the prior's mass is looked for
-TOLERANCE = 1e-3  # nats: the grid is fine enough once halving its spacing changes the mean of log p(x) by less
+POINTS = {1: (257, 65537), 2: (129, 513)}  # nodes an axis, at first and at most
+_SCAN = {1: 65537, 2: 513}  # nodes an axis on which the prior's mass is looked for, once
+TOLERANCE = 1e-3  # nats: the grid is fine enough once halving its spacing changes log p(x) by less, on average
 TRIAL = 500  # items on which that is tried
-_FALL = 36.0  # nats below its peak at which the prior counts as nothing: e^-36 = 2e-16
+_FALL = 36.0  # nats below its peak at which the prior counts as nothing: e^-36 = 2e-16,
+_FARTHER = (100.0, 300.0, 1000.0)  # and where that leaves an item without any z it could come from
 _SMALLEST = -80.0  # nats: a term so far below the largest counts for nothing
 _BLOCK = 2**14  # nodes at a time
 _PAIRS = 2**17  # pairs of nodes and items at a time: 1 MiB, which a CPU's cache holds
@@ -41,7 +44,7 @@ class Lattice:
         means: f(z), `(M, D)`.
         spacing: of neighbouring nodes, `(d,)`.
         log_std: log s.
-        lost: the prior's mass where there are no nodes.
+        log_lost: log of the prior's mass where there are no nodes.
     """
 
     z: Tensor
@@ -49,7 +52,7 @@ class Lattice:
     means: Tensor
     spacing: Tensor
     log_std: float
-    lost: float
+    log_lost: float
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Return log p(x), `(N,)`, nats, for x `(N, D)`."""
@@ -72,13 +75,8 @@ class Lattice:
         return torch.cat(parts) - squares - D * (self.log_std + 0.5 * math.log(2 * math.pi))
 
     def unreached(self, log_prob: Tensor) -> Tensor:
-        """Return for which items, `(N,)`, the nodes that were left out may count for more than a thousandth of p(x).
-
-        Args:
-            log_prob: log p(x), `(N,)`.
-        """
-        D = self.means.shape[1]
-        most = math.log(self.lost + 1e-300) - D * (self.log_std + 0.5 * math.log(2 * math.pi))
+        """Return for which items, `(N,)`, the nodes left out may count for a thousandth of p(x), given its log `(N,)`."""
+        most = self.log_lost - self.means.shape[1] * (self.log_std + 0.5 * math.log(2 * math.pi))
         return most - log_prob > math.log(1e-3)
 
     def sample(self, n: int, noise: Noise) -> Tensor:
@@ -91,20 +89,19 @@ class Lattice:
 
 
 class Marginal:
-    """log p(x), with the grid refined until it stands still.
+    """log p(x) of a model.
 
     Args:
         vae: its decoder gives f and s.
         prior: gives E.
         log_z: log Z; 0 where the prior is normalised.
         anchors: points `(n, d)` near all the prior's mass: samples of it and of what it was fitted to.
-        items: x `(N, D)` on which, or on some of which, the grid's fineness is tried.
+        items: x `(N, D)` on which, or on some of which, the common grid's fineness is tried.
 
     Attributes:
-        fine: the grid.
-        coarse: one with twice the spacing, for pictures.
-        error: mean over the items tried of by how much the last refinement changed log p(x); or by how much the log of
-            the prior's mass on the grid differs from 0, if that is more.
+        grid: the common grid.
+        settled: whether the common grid is fine enough for the items that were tried.
+        imbalance: by how much the log of the prior's mass on the grid differs from 0, where it should be.
 
     Raises:
         ValueError: d > 2, or the likelihood is not Gaussian.
@@ -120,50 +117,84 @@ class Marginal:
         self._vae.double()
         self._prior.double()
         self._log_z = log_z
-        self._centre, self._half, self._lost = self._box(anchors.double())
-        points, most = POINTS[anchors.shape[1]]
+        self._anchors = anchors.double()
+        box = self._box()
+        points, self._most = POINTS[anchors.shape[1]]
         tried = items[:TRIAL]
-        self.coarse = self.fine = self._lattice(points)
-        value, self.error = self.fine.log_prob(tried), math.inf
-        while self.error > TOLERANCE and points < most:
+        self._coarse = self.grid = self._lattice(*box, points, _FALL)
+        value, self._change = self.grid.log_prob(tried), math.inf
+        while self._change > TOLERANCE and points < self._most:
             points = 2 * points - 1
-            self.coarse, self.fine = self.fine, self._lattice(points)
-            refined = self.fine.log_prob(tried)
-            change = float((refined - value).abs().mean())
-            value, self.error = refined, max(change, abs(float(torch.logsumexp(self.fine.log_mass, 0))))
+            self._coarse, self.grid = self.grid, self._lattice(*box, points, _FALL)
+            refined = self.grid.log_prob(tried)
+            value, self._change = refined, float((refined - value).abs().mean())
+        self.settled = self._change <= TOLERANCE
+        self.imbalance = abs(float(torch.logsumexp(self.grid.log_mass, 0)))
 
-    def _box(self, anchors: Tensor) -> tuple[Tensor, Tensor, float]:
-        """Return a box around all the prior's mass, its centre and half sides `(d,)`, and the mass left out."""
-        centre, half = exact.support(self._prior.energy, anchors)
-        points = _SCAN[len(centre)]
-        log_mass = self._log_mass(centre, half, points)
-        some = log_mass > log_mass.max() - _FALL
-        z, margin = exact.nodes(centre, half, points)[some], 2 * half / (points - 1)
-        low, high = z.min(0).values - margin, z.max(0).values + margin
-        return (low + high) / 2, (high - low) / 2, float(log_mass[~some].exp().sum())
+    @torch.no_grad()
+    def log_prob(self, x: Tensor, far: bool = True) -> tuple[Tensor, Tensor]:
+        """Return log p(x), `(N,)`, and by how much the last refinement changed it, `(N,)`.
 
-    def _log_mass(self, centre: Tensor, half: Tensor, points: int) -> Tensor:
-        """Return log of p(z) times a cell's volume at the nodes of a grid, `(points^d,)`."""
+        Args:
+            x: `(N, D)`.
+            far: whether items so unlikely that they come from z where the prior has next to no mass are to be right as
+                well. What is out of reach even then has an infinite change.
+        """
+        values = self.grid.log_prob(x)
+        changes = torch.full_like(values, self._change)
+        if not self.settled:
+            changes = (values - self._coarse.log_prob(x)).abs()
+            self._refine(self._coarse, x, changes > TOLERANCE, values, changes)
+        lattice = self.grid
+        for fall in _FARTHER if far else ():
+            left = lattice.unreached(values)
+            if not left.any():
+                break
+            # the box around mass e^-fall is wide and its grid coarse, and every item's own grid makes up for it
+            lattice = self._lattice(*exact.support(self._prior.energy, self._anchors, fall), self._most, fall)
+            self._refine(lattice, x, left, values, changes)
+        changes[lattice.unreached(values)] = math.inf
+        return values, changes
+
+    def _refine(self, lattice: Lattice, x: Tensor, which: Tensor, values: Tensor, changes: Tensor) -> None:
+        """Put log p(x) and its last change by grids of each item's own into `values` and `changes`, for some items."""
+        if not which.any():
+            return
+        refinement = Refinement(self._log_density, self._vae.decoder.mean, lattice.log_std, lattice.z, lattice.spacing)
+        found, changes[which] = refinement.log_prob(x[which])
+        values[which] = torch.where(found.isfinite(), found, values[which])  # what was given up keeps what it had
+
+    def _log_density(self, z: Tensor) -> Tensor:
+        return -self._prior.energy(z) - self._log_z
+
+    def _box(self) -> tuple[Tensor, Tensor]:
+        """Return a box around all the prior's mass: its centre and half sides `(d,)`."""
+        centre, half = exact.support(self._prior.energy, self._anchors)
+        scan = self._lattice(centre, half, _SCAN[len(centre)], _FALL)
+        low, high = scan.z.min(0).values - scan.spacing, scan.z.max(0).values + scan.spacing
+        return (low + high) / 2, (high - low) / 2
+
+    def _lattice(self, centre: Tensor, half: Tensor, points: int, fall: float) -> Lattice:
+        """Return the nodes of a box at which the prior is less than `fall` nats below its peak."""
+        spacing = 2 * half / (points - 1)
         log_density = exact.on_grid(self._prior.energy, centre, half, points).flatten() - self._log_z
-        return log_density + (2 * half / (points - 1)).log().sum()
-
-    def _lattice(self, points: int) -> Lattice:
-        log_mass = self._log_mass(self._centre, self._half, points)
-        some = log_mass > log_mass.max() - _FALL
-        z = exact.nodes(self._centre, self._half, points)[some]
+        peak = float(log_density.max())
+        some = log_density > peak - fall
+        z = exact.nodes(centre, half, points)[some]
         means = torch.cat([self._vae.decoder.mean(block) for block in z.split(_BLOCK)])
         likelihood = self._vae.decoder.likelihood
         assert isinstance(likelihood, Gaussian)
-        spacing = 2 * self._half / (points - 1)
-        return Lattice(z, log_mass[some], means, spacing, float(likelihood.log_std), self._lost)
+        # nowhere outside is the density above e^-fall of its peak, and it falls at least as fast as within
+        log_lost = peak - fall + float((2 * half).log().sum())
+        return Lattice(z, log_density[some] + spacing.log().sum(), means, spacing, float(likelihood.log_std), log_lost)
 
     @torch.no_grad()
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return independent draws of the model, `(n, D)` float32: exact but for the grid's spacing."""
-        return self.draw(self.fine.sample(n, noise), noise)
+        return self.draw(self.grid.sample(n, noise), noise)
 
     @torch.no_grad()
     def draw(self, z: Tensor, noise: Noise) -> Tensor:
         """Return draws of p(x|z), `(n, D)` float32, for z `(n, d)`."""
         means = self._vae.decoder.mean(z.double())
-        return (means + math.exp(self.fine.log_std) * noise.normal(*means.shape)).float()
+        return (means + math.exp(self.grid.log_std) * noise.normal(*means.shape)).float()
