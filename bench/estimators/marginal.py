@@ -23,7 +23,7 @@ from bench.protocol import Noise
 from bench.vae.autoencoder import VAE
 from bench.vae.likelihoods import Gaussian
 
-POINTS = {1: (257, 65537), 2: (129, 513)}  # nodes an axis, at first and at most
+POINTS = {1: (257, 4097), 2: (129, 513)}  # nodes an axis, at first and at most
 _SCAN = {1: 65537, 2: 513}  # nodes an axis on which the prior's mass is looked for, once
 TOLERANCE = 1e-3  # nats: the grid is fine enough once halving its spacing changes log p(x) by less, on average
 TRIAL = 500  # items on which that is tried
@@ -75,7 +75,7 @@ class Lattice:
         return torch.cat(parts) - squares - D * (self.log_std + 0.5 * math.log(2 * math.pi))
 
     def unreached(self, log_prob: Tensor) -> Tensor:
-        """Return for which items, `(N,)`, the nodes left out may count for a thousandth of p(x), given its log `(N,)`."""
+        """Return, given log p(x) `(N,)`, for which items the nodes left out may count for a thousandth of it."""
         most = self.log_lost - self.means.shape[1] * (self.log_std + 0.5 * math.log(2 * math.pi))
         return most - log_prob > math.log(1e-3)
 

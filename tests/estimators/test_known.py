@@ -79,6 +79,15 @@ def by_name(scores: Scores) -> dict[str, Score]:
     return {each.metric.name: each for each in scores.scores}
 
 
+FINE = known.PIXELS
+
+
+@pytest.fixture(autouse=True)
+def _coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Most of the time would go into them."""
+    monkeypatch.setattr(known, "PIXELS", 10)
+
+
 WEIGHT = torch.tensor([[1.0, 0.4], [-0.3, 0.8]])
 TRUE = Plane(WEIGHT @ WEIGHT.T + NOISE**2 * torch.eye(2))
 
@@ -148,20 +157,21 @@ def test_a_wrong_log_z_makes_the_score_unreliable() -> None:
 
 
 def test_items_out_of_reach_make_the_score_unreliable() -> None:
-    found = by_name(scored(Plane(1e6 * torch.eye(2)), linear_vae(WEIGHT), n=50))["nll_exact"]
+    found = by_name(scored(Plane(1e6 * torch.eye(2)), linear_vae(WEIGHT[:, :1]), n=50))["nll_exact"]
     assert found.unreliable.startswith("quadrature had not converged on ")
 
 
 def test_items_that_are_given_up_make_the_score_unreliable(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.estimators.refinement.CELLS", 0)
-    vae = linear_vae(WEIGHT)
+    vae = linear_vae(WEIGHT[:, :1])
     assert isinstance(vae.decoder.likelihood, Gaussian)
     vae.decoder.likelihood.log_std.data.fill_(math.log(1e-4))
     found = by_name(scored(TRUE, vae, n=50))["nll_exact"]
     assert found.unreliable == "quadrature had not converged on 50 of 50 items"
 
 
-def test_pictures_show_samples_and_densities() -> None:
+def test_pictures_show_samples_and_densities(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(known, "PIXELS", FINE)
     arrays = scored(TRUE, linear_vae(WEIGHT)).arrays
     assert arrays["window"] == 4.0
     side = 2 * 4.0 / known.PIXELS
