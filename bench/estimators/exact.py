@@ -40,7 +40,7 @@ def states(index: Tensor, hidden: int) -> Tensor:
 
 
 def enumerate_log_z(grbm: GRBM) -> float:
-    """Return log Z = logsumexp_h log p~(h), over all 2^H hidden states: paper-notes section 2; exact to rounding.
+    """Return log Z = logsumexp_h log p~(h), over all 2^H hidden states, exact to rounding.
 
     Raises:
         ValueError: H > 20.
