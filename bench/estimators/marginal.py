@@ -23,8 +23,12 @@ from bench.protocol import Noise
 from bench.vae.autoencoder import VAE
 from bench.vae.likelihoods import Gaussian
 
-POINTS = {1: (257, 4097), 2: (129, 513)}  # nodes an axis, at first and at most
-_SCAN = {1: 65537, 2: 513}  # nodes an axis on which the prior's mass is looked for, once
+# nodes an axis, by d
+FIRST = {1: 257, 2: 129}
+FAIR = {1: 1025, 2: 513}
+MOST = {1: 4097, 2: 1025}
+_SCAN = {1: 65537, 2: 513}  # for the prior's mass to be found, once
+_HOPEFUL = 0.1  # nats within which a fair grid should be, to be refined further
 TOLERANCE = 1e-3  # nats: the grid is fine enough once halving its spacing changes log p(x) by less, on average
 TRIAL = 500  # items on which that is tried
 _FALL = 36.0  # nats below its peak at which the prior counts as nothing: e^-36 = 2e-16,
@@ -119,11 +123,12 @@ class Marginal:
         self._log_z = log_z
         self._anchors = anchors.double()
         box = self._box()
-        points, self._most = POINTS[anchors.shape[1]]
-        tried = items[:TRIAL]
+        d = anchors.shape[1]
+        points, tried = FIRST[d], items[:TRIAL]
         self._coarse = self.grid = self._lattice(*box, points, _FALL)
         value, self._change = self.grid.log_prob(tried), math.inf
-        while self._change > TOLERANCE and points < self._most:
+        # where s is so small that even a fair number of nodes is far from enough, more of them all would be a waste
+        while self._change > TOLERANCE and (points < FAIR[d] or (points < MOST[d] and self._change < _HOPEFUL)):
             points = 2 * points - 1
             self._coarse, self.grid = self.grid, self._lattice(*box, points, _FALL)
             refined = self.grid.log_prob(tried)
@@ -151,7 +156,8 @@ class Marginal:
             if not left.any():
                 break
             # the box around mass e^-fall is wide and its grid coarse, and every item's own grid makes up for it
-            lattice = self._lattice(*exact.support(self._prior.energy, self._anchors, fall), self._most, fall)
+            box = exact.support(self._prior.energy, self._anchors, fall)
+            lattice = self._lattice(*box, FAIR[len(box[0])], fall)
             self._refine(lattice, x, left, values, changes)
         changes[lattice.unreached(values)] = math.inf
         return values, changes

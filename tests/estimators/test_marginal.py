@@ -204,6 +204,19 @@ def test_every_z_that_an_item_may_come_from_counts() -> None:
     torch.testing.assert_close(log_prob, truth, rtol=0, atol=1e-5)
 
 
+@pytest.mark.parametrize("cells", [2**20, 2**14])
+def test_a_latent_that_the_decoder_ignores_costs_no_accuracy(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every item has a whole strip of cells; if those of all are too many together, each is refined alone."""
+    monkeypatch.setattr("bench.estimators.refinement.CELLS", cells)
+    monkeypatch.setattr("bench.estimators.marginal.MOST", {2: 257})
+    vae, prior = linear_vae(2, std=0.01), grbm(2)
+    layer = vae.decoder.net
+    assert isinstance(layer, nn.Linear)
+    layer.weight.data[:, 1] = 0
+    x = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20)).sample(30, stream(4, "items"))
+    agree(Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x), x, mixture(vae, prior, x))
+
+
 def test_a_refinement_that_is_given_up_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.estimators.refinement.CELLS", 0)
     vae, prior = linear_vae(2, std=1e-4), StandardNormal(2)
