@@ -31,6 +31,7 @@ OPERATIONS = (
     "settings",
     "sweep",
     "tuning",
+    "verbs",
     "_builtin",
 )
 NOT_FIT = ("estimators",)
