@@ -15,7 +15,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from bench.protocol import DataError, Noise, Settings, Splits, UserError
+from bench.protocol import DataError, Networks, Noise, Settings, Splits, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -44,6 +44,10 @@ class Dataset(Settings):
     version: ClassVar[str]
     likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
     unit: ClassVar[Literal["nats", "bits/dim"]]
+
+    def refuses(self, networks: Networks) -> str | None:
+        """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
+        return None
 
     @abstractmethod
     def load(self, folder: Path) -> Splits:

@@ -15,10 +15,10 @@ import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar, cast
 
 from bench.plugins import Kind, Registry, build, is_file, plain_name
-from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
+from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 from bench.settings import Shape, combinations, listed, nearest, shown, validated
 
 __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "literal_value", "load"]
@@ -288,6 +288,9 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         _tables(Budget, source, "train", blame),
         _requests("strategy", source, registry, blame),
     )
+    for dataset, network in itertools.product(*axes[:2]):
+        if reason := cast(Dataset, dataset.settings).refuses(network.settings):
+            raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
     cells = []
     for dataset, network, budget, strategy in itertools.product(*axes):
         label = _label(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bench.data import Dataset, split
-from bench.protocol import Noise, Splits
+from bench.protocol import Networks, Noise, Splits
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Points", "Potential", "legendre"]
 
 TRAIN, TEST = 40_000, 5_000
+MOST_LATENTS = 2  # as many as `bench.estimators.exact` does; to import that would import torch
 NODES = 400  # an axis: twice as many change the log normaliser of no potential here by 1e-10
 
 
@@ -39,6 +40,12 @@ class Points(Dataset):
     window: ClassVar[float] = 4.0
 
     validation: int = Field(0, ge=0, le=20_000, description="so many points, the last, are kept from training")
+
+    def refuses(self, networks: Networks) -> str | None:
+        """Refuse more latent dimensions than quadrature can do."""
+        if networks.latent <= MOST_LATENTS:
+            return None
+        return f"networks.latent = {networks.latent} is too large for exact scoring; at most {MOST_LATENTS} is allowed"
 
     @abstractmethod
     def draw(self, n: int, random: np.random.RandomState) -> np.ndarray:

@@ -153,6 +153,9 @@ class Dataset(Protocol):
     likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
     unit: ClassVar[Literal["nats", "bits/dim"]]
 
+    def refuses(self, networks: Networks) -> str | None:
+        """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
+
     def load(self, folder: Path) -> Splits:
         """Return the splits, from `folder` or downloaded into it and verified.
 

@@ -12,7 +12,21 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.protocol import Ais, Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Search, Settings, State, Task
+from bench.protocol import (
+    Ais,
+    Budget,
+    Diverged,
+    Metric,
+    Noise,
+    Optimiser,
+    Run,
+    Score,
+    Scores,
+    Search,
+    Settings,
+    State,
+    Task,
+)
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -25,6 +39,11 @@ WATCHED = 1024  # training items on which an epoch's figures are measured
 LATENTS = 10_000  # training items whose posterior samples give log Z's estimators the moments of q(z)
 QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 SHOWN = 64  # samples kept beside the record
+
+WATCHED_CHAINS, RECORDED = 64, 50  # of the sampler, for its diagnostics: so many chains, each recorded so often
+ACCEPTANCE = Metric("sampler_acceptance", "1", "neither")
+R_HAT = Metric("sampler_r_hat", "1", "neither")
+CHAIN_ESS = Metric("sampler_ess", "1", "neither")
 
 
 class Strategy(Settings):
@@ -83,8 +102,15 @@ class Strategy(Settings):
         """Return samples of the prior `(n, d)` by the name of their sampler."""
         return {"prior": model.prior.sample(n, noise)}
 
-    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
-        """Return the strategy's own scores beside the common ones: how well its parts keep up with each other."""
+    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return the strategy's own scores beside the common ones: how well its parts keep up with each other.
+
+        Args:
+            model: what was trained.
+            latents: samples of q(z|x) on training data, `(K, d)`.
+            scores: the common scores.
+            noise: where draws come from.
+        """
         return ()
 
     # ------------------------------------------------------------ the general scheme
@@ -185,7 +211,7 @@ class Strategy(Settings):
                 )
             except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
                 raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
-            own = self.diagnostics(model, scores.scores, noise_for("diagnostics"))
+            own = self.diagnostics(model, latents, scores.scores, noise_for("diagnostics"))
             drawn = self.draws(model, SHOWN, noise_for("samples"))
             samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
         clocks.lap("evaluate_seconds")
@@ -230,6 +256,33 @@ class Sampler(Settings):
             return samplers.langevin(prior, z, self.steps, step_size, noise, self.adjust)
         return samplers.gibbs_langevin(prior, z, self.steps, self.inner, self.step_size, noise, self.adjust)
 
+    def diagnostics(self, prior: Density, d: int, noise: Noise) -> Sequence[Score]:
+        """Return how well chains from N(0, I) mix that run for `steps` and then, recorded, for as many again.
+
+        `sampler_r_hat` is the greatest split R-hat, `sampler_ess` the least effective sample size, of E and each
+        coordinate of z. `sampler_acceptance` is there where steps can be rejected.
+        """
+        import torch
+
+        from bench import samplers
+
+        z, _ = self.run(prior, noise.normal(WATCHED_CHAINS, d), noise)
+        stride = self.model_copy(update={"steps": -(-self.steps // RECORDED)})
+        trace, accepted = [], []
+        for _ in range(RECORDED):
+            z, share = stride.run(prior, z, noise)
+            trace.append(torch.cat([z, prior.energy(z).detach()[:, None]], 1))
+            accepted.append(share)
+        chains = torch.stack(trace)
+        found = {
+            R_HAT: float(samplers.split_r_hat(chains).max()),
+            CHAIN_ESS: float(samplers.effective_size(chains).min()),
+        }
+        if self.adjust:
+            found[ACCEPTANCE] = float(torch.stack(accepted).mean())
+        n = WATCHED_CHAINS * RECORDED
+        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in found.items()]
+
 
 class EnergyStrategy(Strategy):
     """A strategy whose prior is an energy that has its own objective on detached z.
@@ -265,6 +318,10 @@ class EnergyStrategy(Strategy):
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""
         return Optimiser(lr=self.lr) if group == "prior" else budget.optimiser
+
+    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return how well the sampler of the samples shown mixes."""
+        return self.sampler.diagnostics(model.prior, latents.shape[-1], noise)
 
     def draws(self, model: Model, n: int, noise: Noise) -> dict[str, Tensor]:
         """Return long-run samples and those of the chosen sampler from N(0, I), `(n, d)` each."""

@@ -64,8 +64,8 @@ class Adversarial(EnergyStrategy):
         negative = adversary().sample((len(z),)).detach()
         yield "contrast", objectives.contrast(model.prior, z, negative)
 
-    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
-        """Return the adversary's bound on log Z, and how far it lags behind."""
+    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return also the adversary's bound on log Z, and how far it lags behind."""
         from bench.streams import seed_globals
 
         seed_globals(int(noise.integers(2**31, 1)), "adversary")  # the flow draws from torch's own generator
@@ -74,6 +74,7 @@ class Adversarial(EnergyStrategy):
         bound, error = float(terms.mean()), float(terms.std()) / DRAWS**0.5
         log_z = next(score for score in scores if score.metric.name == "log_z")
         return (
+            *super().diagnostics(model, latents, scores, noise),
             Score(BOUND, bound, DRAWS, "monte-carlo", error, 0.0, bound, bound),
             Score(
                 LAG,

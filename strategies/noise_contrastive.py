@@ -80,9 +80,10 @@ class NoiseContrastive(EnergyStrategy):
             "resources": seconds,
         }
 
-    def diagnostics(self, model: Model, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
-        """Return the mean ratio under N(0, I)."""
+    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return also the mean ratio under N(0, I)."""
         assert isinstance(model.prior, priors.Neural)
         ratio = (-model.prior.tilt(noise.normal(DRAWS, model.prior.latent))).double().exp()
         mean, error = float(ratio.mean()), float(ratio.std()) / DRAWS**0.5
-        return (Score(RATIO, mean, DRAWS, "monte-carlo", error, 0.0, mean, mean),)
+        own = Score(RATIO, mean, DRAWS, "monte-carlo", error, 0.0, mean, mean)
+        return (*super().diagnostics(model, latents, scores, noise), own)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
 from bench import objectives
-from bench.protocol import Budget, Noise, Optimiser, Search, Task
+from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Task
 from bench.strategy import EnergyStrategy
 
 if TYPE_CHECKING:
@@ -16,6 +16,9 @@ if TYPE_CHECKING:
 
     from bench.training import Model
     from bench.vae import Posterior
+
+BATCHES = 10  # of the latents that the critic is asked about
+DISCREPANCY = Metric("critic_discrepancy", "1", "neither")
 
 
 class Stein(EnergyStrategy):
@@ -64,3 +67,20 @@ class Stein(EnergyStrategy):
             directions = noise.rademacher(self.directions, *z.shape)
             yield "critic", -objectives.discrepancy(critic, score, z, self.penalty, directions)
         yield "discrepancy", objectives.model_part(model.prior, critic, z)
+
+    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
+        """Return also the discrepancy that the critic sees; the best critic's is E_q||s - s_q||^2/4 lambda."""
+        import torch
+
+        critic = model.others["critic"]
+        assert isinstance(critic, objectives.Critic)
+        parts = []
+        with torch.enable_grad():
+            for z in latents.chunk(BATCHES):
+                directions = noise.rademacher(self.directions, *z.shape)
+                score = -model.prior.gradient(z)
+                parts.append(objectives.discrepancy(critic, score, z, self.penalty, directions).detach())
+        values = torch.stack(parts)
+        mean, error = float(values.mean()), float(values.std()) / len(values) ** 0.5
+        own = Score(DISCREPANCY, mean, len(latents), "monte-carlo", error, 0.0, mean, mean)
+        return (*super().diagnostics(model, latents, scores, noise), own)

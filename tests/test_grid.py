@@ -49,6 +49,8 @@ from pydantic import Field
 from bench.protocol import Settings
 class Dots(Settings):
     validation: int = Field(0, ge=0)
+    def refuses(self, networks):
+        return None if networks.latent <= 99 else f"networks.latent = {networks.latent} is too large; at most 99 is allowed"
     def load(self, folder): ...
     def prepare(self, x, noise): ...
 """,
@@ -139,6 +141,14 @@ def test_a_cell_rebuilds_its_plugins_and_can_be_pickled(cells: Load, registry: R
     built = build(registry.find("strategy", cell.strategy), cell.hyper, f"cell {cell.id}")
     assert built.model_dump(mode="json") == cell.hyper
     assert cell.hyper["energy"]["hidden"] == 5
+
+
+def test_a_data_set_may_refuse_networks(cells: Load) -> None:
+    """Before anything is trained, and with who asked for it."""
+    sentence = "data set dots: networks.latent = 100 is too large; at most 99 is allowed"
+    base = BASE.replace("latent = 4", "latent = [4, 100]")
+    assert refused(lambda: cells(base=base)) == f"g.toml: {sentence}"
+    assert refused(lambda: cells(settings=["networks.latent=100"])) == f"--set networks.latent=100: {sentence}"
 
 
 def test_the_merged_grid_expands_to_the_same_cells(cells: Load, registry: Registry, tmp_path: Path) -> None:

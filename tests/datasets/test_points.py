@@ -14,9 +14,10 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bench.estimators.exact import MAX_DIMENSION
 from bench.plugins import Registry, build
-from bench.points import legendre
-from bench.protocol import Splits, UserError
+from bench.points import MOST_LATENTS, legendre
+from bench.protocol import Networks, Splits, UserError
 
 NOWHERE = Path("/nowhere")  # points are drawn, not read
 POTENTIALS = [f"potential-{number}" for number in (1, 2, 3, 4)]
@@ -215,3 +216,12 @@ def test_a_potential_s_normaliser_does_not_depend_on_the_number_of_nodes(
 def test_there_is_nothing_outside_of_a_potential_s_square(name: str) -> None:
     x = torch.tensor([[4.01, 0.0], [0.0, -4.01], [5.0, 5.0]])
     assert bool((dataset(name).log_density(x) == -math.inf).all())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_more_latents_than_quadrature_can_do_are_refused(name: str) -> None:
+    assert MOST_LATENTS == MAX_DIMENSION
+    assert dataset(name).refuses(Networks(latent=2)) is None
+    assert dataset(name).refuses(Networks(latent=3)) == (
+        "networks.latent = 3 is too large for exact scoring; at most 2 is allowed"
+    )

@@ -20,6 +20,9 @@ class Points(Settings):
 
     gone: bool = False
 
+    def refuses(self, networks: Any) -> str | None:
+        return None
+
     def load(self, folder: Path) -> Splits:
         if self.gone:
             raise DataError(f"the points are not in {folder}; put them there")
