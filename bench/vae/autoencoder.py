@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
-from bench.protocol import Networks
+from bench.protocol import Networks, Noise
 from bench.vae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
 from bench.vae.networks import network
 
@@ -80,6 +80,10 @@ class VAE(nn.Module):
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
         return self.decoder.likelihood.log_prob(x, self.decoder(z))
+
+    def sample(self, z: Tensor, noise: Noise) -> Tensor:
+        """Return x ~ p(x|z), `(..., D)`, for z `(..., d)`."""
+        return self.decoder.likelihood.sample(self.decoder(z), noise)
 
 
 def encoder(networks: Networks, features: int, std: float | None = None) -> Encoder:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bench.protocol import Noise
+
 
 class Bernoulli(nn.Module):
     """Independent binary pixels; the decoder gives logits."""
@@ -28,6 +30,12 @@ class Bernoulli(nn.Module):
         """Return E[x|z], the shape of `parameters`."""
         return torch.sigmoid(parameters)
 
+    def sample(self, parameters: Tensor, noise: Noise) -> Tensor:
+        """Return x ~ p(x|z), zeros and ones in the shape of `parameters`."""
+        # half a step up, a uniform of 24 bits is never 0, which would turn on a pixel of probability 1e-20
+        uniform = noise.uniform(*parameters.shape).double() + 2.0**-25
+        return (uniform < torch.sigmoid(parameters.double())).to(parameters.dtype)
+
 
 class Gaussian(nn.Module):
     """Independent normal coordinates around the decoder's output, with one learned log standard deviation."""
@@ -44,6 +52,10 @@ class Gaussian(nn.Module):
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z]: `parameters` themselves."""
         return parameters
+
+    def sample(self, parameters: Tensor, noise: Noise) -> Tensor:
+        """Return x ~ p(x|z) in the shape of the means `parameters`."""
+        return parameters + torch.exp(self.log_std) * noise.normal(*parameters.shape)
 
 
 LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
