@@ -5,7 +5,6 @@ They are made from the arrays beside the records alone. Matplotlib draws without
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.files import replacing
-from bench.report.cells import Outcome
+from bench.report.arrays import beside
 from bench.report.rows import Row
 from bench.report.tables import Table
 
@@ -67,22 +66,10 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
 def panel(row: Row, stores: Sequence[Path]) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
-        if outcome.status == "ok" and (arrays := _arrays(outcome, stores)):
+        if outcome.status == "ok" and (arrays := beside(outcome, stores, ARRAYS)):
             return Panel(arrays)
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel(None, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
-
-
-def _arrays(outcome: Outcome, stores: Sequence[Path]) -> dict[str, np.ndarray] | None:
-    """Return the arrays beside a record, or None where there are none for a picture or they cannot be read."""
-    for store in stores:
-        path = store / "cells" / outcome.cell / f"arrays-{outcome.key}.npz"
-        try:
-            with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in ARRAYS}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
-            continue
-    return None
 
 
 def _drawn(panels: Mapping[str, Mapping[str, Panel]], labels: Sequence[str]) -> Figure:

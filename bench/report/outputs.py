@@ -59,7 +59,14 @@ def _table(dataset: str, source: sources.Source, numbers: published.Published, a
         plan = replace(plan, title=f"{plan.title}: {dataset}")
     found, notes = cells.select(cells.outcomes(records), plan, source.evaluation)
     return tables.build(
-        dataset, found, plan, numbers, source=source.words, command=source.command, notes=[*notes, *source.notes]
+        dataset,
+        found,
+        plan,
+        numbers,
+        source=source.words,
+        command=source.command,
+        notes=[*notes, *source.notes],
+        stores=source.stores,
     )
 
 

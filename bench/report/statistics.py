@@ -8,7 +8,7 @@ both ends are taken, and Student's t widens what results.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -84,20 +84,34 @@ def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Inter
     return Interval(mean, lower - half, upper + half, len(values), "seeds")
 
 
-def paired(ours: Mapping[int, Value], baseline: Mapping[int, Value], confidence: float = CONFIDENCE) -> Interval | None:
+def paired(
+    ours: Mapping[int, Value],
+    baseline: Mapping[int, Value],
+    stderr: Callable[[int], float | None] = lambda seed: None,
+    confidence: float = CONFIDENCE,
+) -> Interval | None:
     """Return the mean difference `ours - baseline` over the seeds that both have, or None where they share none.
 
     Per seed the difference D lies in `[D + L_A - U_B, D + U_A - L_B]`, with [L, U] how far each score may be off. The
-    same seed means the same initial networks, data order and noise, so that these cancel in D. With one seed the
-    standard errors are added as if the two were independent, which on the same images is too wide, not too narrow.
+    same seed means the same initial networks, data order and noise, so that these cancel in D.
+
+    Args:
+        ours: seed -> score.
+        baseline: the same of what it is compared to.
+        stderr: seed -> statistical standard error of D, from the differences on each test item. It counts where there
+            is one common seed; where it is not known, those of both are added as if they were independent, which on the
+            same items is too wide, not too narrow.
+        confidence: of the interval.
     """
+    common = sorted(ours.keys() & baseline.keys())
+    known = stderr(common[0]) if len(common) == 1 else None
     differences = [
         Value(
             ours[seed].value - baseline[seed].value,
             ours[seed].lower - baseline[seed].upper,
             ours[seed].upper - baseline[seed].lower,
-            math.hypot(ours[seed].stderr, baseline[seed].stderr),
+            math.hypot(ours[seed].stderr, baseline[seed].stderr) if known is None else known,
         )
-        for seed in sorted(ours.keys() & baseline.keys())
+        for seed in common
     ]
     return over_seeds(differences, confidence)

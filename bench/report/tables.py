@@ -8,8 +8,11 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from typing import Any
 
+from bench.report.arrays import paired_stderr
 from bench.report.captions import METRICS, caption, seeds_listed
 from bench.report.cells import Outcome, Plan, Setting
 from bench.report.published import Column, Number, Published
@@ -60,6 +63,7 @@ def build(
     source: str,
     command: str,
     notes: Iterable[str] = (),
+    stores: Sequence[Path] = (),
 ) -> Table:
     """Work out the table of one data set.
 
@@ -71,6 +75,7 @@ def build(
         source: where the records come from, in words.
         command: what makes missing cells.
         notes: further notes.
+        stores: folders of run stores, where the scores of single test items are.
     """
     plan = plan.of(dataset)
     notes = list(notes)
@@ -83,7 +88,7 @@ def build(
             scores = over_seeds([score.value for score in row.values(metric.name).values()])
             if scores:
                 row.scores[metric.name] = scores
-    baseline = _pair(rows, metrics, published.baseline)
+    baseline = _pair(rows, metrics, published.baseline, stores)
     shown = with_columns(metrics)
     numbers = published.of(key) if key else []
     _compare(rows, numbers, column, metrics)
@@ -193,7 +198,7 @@ def _outcomes(rows: Iterable[Row]) -> list[Outcome]:
 # ---------------------------------------------------------------- comparisons
 
 
-def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str) -> str:
+def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str, stores: Sequence[Path]) -> str:
     """Fill in the differences to the baseline of the same context; return the baseline's name if there are any."""
     baselines: dict[tuple[str, str, str, str], Row] = {}
     for row in rows:
@@ -209,6 +214,7 @@ def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str) -> str:
             difference = paired(
                 {seed: score.value for seed, score in ours.items()},
                 {seed: score.value for seed, score in theirs.items()},
+                partial(_stderr, row, baseline, metric.name, stores),
             )
             if difference is None:
                 continue
@@ -220,6 +226,10 @@ def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str) -> str:
                 better.add(metric.name)
         row.better = frozenset(better)
     return strategy if any(row.paired for row in rows) else ""
+
+
+def _stderr(row: Row, baseline: Row, metric: str, stores: Sequence[Path], seed: int) -> float | None:
+    return paired_stderr(row.outcomes[seed], baseline.outcomes[seed], metric, stores)
 
 
 def _compare(rows: Sequence[Row], numbers: Sequence[Number], column: Column | None, metrics: Sequence[Metric]) -> None:

@@ -58,12 +58,27 @@ def follow(prior: GRBM, steps: int) -> list[tuple[float, float]]:
 
 
 def test_the_adversarys_bound_stays_below_log_z_and_rises_to_it_when_the_coupling_is_weak() -> None:
-    prior = a_grbm(0.3)
+    prior = a_grbm(0.3, hidden=16)
     log_z = exact_log_z(prior)
     bounds = follow(prior, 600)
     assert all(bound < log_z + 3 * error for bound, error in bounds)
     assert log_z - bounds[-1][0] < 0.1
     assert log_z - bounds[0][0] > 1, "untrained, it is far below"
+
+
+@pytest.mark.slow
+def test_the_adversarys_gap_grows_with_the_coupling() -> None:
+    """Of 16 hidden units with W ~ N(0, scale^2): .01 nat up to a scale of .5, a tenth at 1.2, never below 0."""
+    gaps = {}
+    for scale in (0.1, 0.3, 0.5, 0.8, 1.2):
+        prior = a_grbm(scale, hidden=16)
+        log_z = exact_log_z(prior)
+        bounds = follow(prior, 1500)
+        assert all(bound < log_z + 3 * error for bound, error in bounds)
+        gaps[scale] = log_z - bounds[-1][0], bounds[-1][1]
+    assert all(gap < 0.1 for scale, (gap, _) in gaps.items() if scale <= 0.5)
+    (weak, weak_error), (strong, strong_error) = gaps[0.1], gaps[1.2]
+    assert strong - weak > 3 * math.hypot(weak_error, strong_error)
 
 
 def test_with_the_printed_sign_the_adversary_collapses() -> None:

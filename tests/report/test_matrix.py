@@ -104,7 +104,8 @@ def test_without_such_scores_each_data_set_has_its_table(toy: Synthetic) -> None
 
 def test_one_data_set_alone_has_its_table(here: Path, toy: Synthetic) -> None:
     Path("one.toml").write_text(
-        'title = "One"\nseeds = 1\n[[dataset]]\nname = "checkerboard"\n[[strategy]]\nname = "normal"\n'
+        'title = "One"\nseeds = 1\nnetworks.latent = 2\n'
+        '[[dataset]]\nname = "checkerboard"\n[[strategy]]\nname = "normal"\n'
     )
     one = type(toy)(Path("runs/one"), "one.toml")
     one.put("normal", 0, scores=known(0.5))

@@ -102,7 +102,14 @@ def test_only_common_seeds_are_paired() -> None:
     assert paired({0: exact(1.0)}, {1: exact(1.0)}) is None
 
 
-def test_one_common_seed_adds_both_standard_errors() -> None:
+def test_one_common_seed_has_the_standard_error_of_the_difference() -> None:
+    ours, baseline = {0: Value(93.0, 93.0, 93.0, 0.3)}, {0: Value(95.0, 95.0, 95.0, 0.4)}
+    interval = paired(ours, baseline, {0: 0.1}.get)
+    assert interval is not None
+    assert (interval.lower, interval.upper) == pytest.approx((-2 - 1.95996 * 0.1, -2 + 1.95996 * 0.1), abs=1e-5)
+
+
+def test_one_common_seed_without_it_adds_both_standard_errors() -> None:
     interval = paired({0: Value(93.0, 93.0, 93.0, 0.3)}, {0: Value(95.0, 95.0, 95.0, 0.4)})
     assert interval is not None
     assert interval.basis == "images"

@@ -67,7 +67,7 @@ def build(name: str, latent: int = 2, batch: int = BATCH, **hyper: Any) -> tuple
     dataset: Any = None  # never asked: the posterior is given
     task = Task(dataset, splits, networks, Budget(batch_size=batch), Evaluation())
     seed_globals(0, "prior", -1)
-    vae = VAE(Encoder(mlp(1, [], 2 * latent, "elu")), decoder(networks, 1, "gaussian"))
+    vae = VAE(Encoder(mlp(1, [], 2 * latent, "elu")), decoder(networks, (1,), "gaussian"))
     return plugin, Model(vae, plugin.prior(task, vae, stream(0, "prior", -1)), plugin.others(task))
 
 
@@ -131,6 +131,12 @@ SLOW: dict[str, Case] = {
         3000,
         {"prior": 0.01},
         {"start": "noise", "negatives": Sampler(kind="gibbs", steps=10), "batch": 4096},
+    ),
+    "persistent CD": (
+        "contrastive-divergence",
+        4000,
+        {"prior": 0.01},
+        {"start": "persistent", "negatives": Sampler(kind="gibbs", steps=1), "batch": 4096},
     ),
 }
 CASES = [
