@@ -130,11 +130,11 @@ class Strategy(Settings):
         from bench.streams import seed_globals, stream
         from bench.training import Model
 
-        features = task.splits.train[0].size
+        shape = task.splits.train.shape[1:]
         seed_globals(run.seed, "init", 0)
-        encoder = vae.encoder(task.networks, features, self.posterior_std())
+        encoder = vae.encoder(task.networks, shape, self.posterior_std())
         seed_globals(run.seed, "init", 1)
-        decoder = vae.decoder(task.networks, features, task.dataset.likelihood)
+        decoder = vae.decoder(task.networks, shape, task.dataset.likelihood)
         autoencoder = vae.VAE(encoder, decoder)
         seed_globals(run.seed, "prior", -1)
         model = Model(autoencoder, self.prior(task, autoencoder, stream(run.seed, "prior", -1)), self.others(task))
@@ -167,7 +167,9 @@ class Strategy(Settings):
 
         optimisers = {group: self.optimiser(group, task.budget) for group in reach}
         clips = {group: clip for group in reach if (clip := self.clip(group)) is not None}
-        return Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
+        state = Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
+        _freeze(model, task, run)
+        return {**state, "modules": {group: module.state_dict() for group, module in model.groups.items()}}
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
@@ -191,6 +193,7 @@ class Strategy(Settings):
             model = self.model(task, run)
             for group, module in model.groups.items():
                 module.load_state_dict(state["modules"][group])
+                module.eval()
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
             _, latents = _latents(model, task, LATENTS, noise_for("latents"))
@@ -288,13 +291,26 @@ class EnergyStrategy(Strategy):
     """A strategy whose prior is an energy that has its own objective on detached z.
 
     A subclass brings `objective` and names its losses in `reach`.
+
+    Attributes:
+        energies: the kinds of energy that it can use.
     """
+
+    energies: ClassVar[frozenset[str]] = frozenset({"grbm", "mlp", "untilted-mlp"})
 
     energy: Energy = Field(Energy(), description="the energy-based prior")
     lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
         2e-4, gt=0, le=1, description="learning rate of the prior"
     )
     sampler: Sampler = Field(Sampler(), description="draws the samples shown, from N(0, I)")
+
+    @model_validator(mode="after")
+    def _the_energy_can_be_used(self) -> Self:
+        kind = self.energy.kind
+        if kind not in self.energies:
+            allowed = " or ".join(map(repr, sorted(self.energies)))
+            raise ValueError(f"energy.kind = {kind!r} cannot be used by this strategy; {allowed} is allowed")
+        return self
 
     @model_validator(mode="after")
     def _chains_run_on_the_energy(self) -> Self:
@@ -337,6 +353,27 @@ def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior,
     items = torch.from_numpy(task.splits.train[:n]).to(noise.device)
     posterior: Posterior = model.vae.encoder(task.dataset.prepare(items, noise))
     return posterior, posterior.sample(noise.normal(*posterior.mean.shape))
+
+
+def _freeze(model: Model, task: Task, run: Run) -> None:
+    """Freeze a calibrated likelihood's scale, from training items with a posterior sample each."""
+    import torch
+
+    from bench import vae
+    from bench.streams import stream
+
+    likelihood = model.vae.decoder.likelihood
+    if not isinstance(likelihood, vae.Laplace):
+        return
+    noise = stream(run.seed, "evaluate/scale", 0, run.device)
+    with torch.no_grad():
+        means = []
+        for items in torch.from_numpy(task.splits.train[:LATENTS]).split(WATCHED):
+            x = task.dataset.prepare(items.to(run.device), noise)
+            posterior = model.vae.encoder(x)
+            z = posterior.sample(noise.normal(*posterior.mean.shape))
+            means.append((x - model.vae.decoder(z)).abs().mean(1))
+        likelihood.freeze(torch.cat(means).mean())
 
 
 def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:

@@ -34,6 +34,8 @@ class NoiseContrastive(EnergyStrategy):
         "prior": frozenset({"classification"}),
     }
 
+    energies: ClassVar = frozenset({"mlp"})
+
     energy: Energy = Field(Energy(kind="mlp", hidden=200), description="the classifier; its tilt is -log r")
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:

@@ -30,6 +30,8 @@ class Tilted(EnergyStrategy):
         "prior": frozenset({"contrast"}),
     }
 
+    energies: ClassVar = frozenset({"mlp"})
+
     energy: Energy = Field(Energy(kind="mlp", hidden=200), description="the energy-based prior")
     negatives: Sampler = Field(
         Sampler(kind="langevin", steps=60, step_size=0.08), description="the chains of a training step, from N(0, I)"
