@@ -44,10 +44,13 @@ Width = Annotated[int, Field(ge=1, le=65536)]
 class Network(Settings):
     """One network: its kind, hidden layers and activation."""
 
-    kind: Literal["mlp", "densenet"] = Field(
-        "mlp", description="layers in a chain, or each fed with all before it and weight-normalised"
+    kind: Literal["mlp", "densenet", "conv"] = Field(
+        "mlp",
+        description="layers in a chain; each fed by all before it, weight-normalised; or 4x4 convolutions of stride 2",
     )
-    hidden: list[Width] = Field([256, 256], description="width of each hidden layer; of a densenet, its growth")
+    hidden: list[Width] = Field(
+        [256, 256], description="width of each hidden layer; of a densenet, its growth; of convolutions, channels"
+    )
     activation: Literal["elu", "relu", "silu", "tanh"] = Field("elu", description="after each hidden layer")
 
 
@@ -57,6 +60,26 @@ class Networks(Settings):
     encoder: Network = Field(Network(), description="x -> mean and log-variance of q(z|x)")
     decoder: Network = Field(Network(), description="z -> parameters of p(x|z)")
     latent: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="dimension d of z")
+
+    def refuses(self, shape: Sequence[int]) -> str | None:
+        """Return why these networks cannot do items of `shape`, in words, or None.
+
+        Convolutions halve an image's sides at each layer: `(H, W)` or `(planes, H, W)`.
+        """
+        for part, network in (("encoder", self.encoder), ("decoder", self.decoder)):
+            if network.kind != "conv":
+                continue
+            wanted = f"networks.{part}.kind = 'conv'"
+            if not network.hidden:
+                return f"{wanted} needs the channels of one or more layers in networks.{part}.hidden, which is empty"
+            layers = len(network.hidden)
+            multiple = 2**layers
+            if len(shape) not in (2, 3) or any(side % multiple for side in shape[-2:]):
+                return (
+                    f"{wanted} with {layers} layer{'s' * (layers > 1)} needs images whose sides are multiples of "
+                    f"{multiple}, and an item here is {'x'.join(map(str, shape))}; 'mlp' and 'densenet' take any"
+                )
+        return None
 
 
 class Optimiser(Settings):

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from bench.plugins import Registry, build
+from bench.plugins import Registry, build, plain_name
 from bench.protocol import DataError, Dataset, UserError
 from bench.sweep.records import Job, one_line
 
@@ -59,7 +59,7 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path) -> list[Job]
     """Load every data set that `jobs` need, once each, and return the jobs with its version and digest.
 
     Raises:
-        UserError: a data set cannot be had.
+        UserError: a data set cannot be had, or a cell's networks cannot do its items.
     """
     known: list[tuple[str, Mapping[str, Any], Facts]] = []
     ready = []
@@ -69,5 +69,7 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path) -> list[Job]
         if facts is None:
             facts = load(registry, name, options, folder)
             known.append((name, options, facts))
+        if reason := job.cell.networks.refuses(facts.shape):
+            raise UserError(f"data set {plain_name(name)!r}: {reason}")
         ready.append(replace(job, data={"version": facts.version, "sha256": facts.sha256}))
     return ready

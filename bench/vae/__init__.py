@@ -6,10 +6,10 @@ from bench.lazy import members
 
 if TYPE_CHECKING:
     from bench.vae.autoencoder import VAE, Decoder, Encoder, Posterior, decoder, encoder
-    from bench.vae.likelihoods import Bernoulli, Gaussian
+    from bench.vae.likelihoods import Bernoulli, Gaussian, Laplace
     from bench.vae.networks import mlp
 
-__all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Posterior", "decoder", "encoder", "mlp"]
+__all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Laplace", "Posterior", "decoder", "encoder", "mlp"]
 
 __getattr__ = members(
     __name__,
@@ -19,6 +19,7 @@ __getattr__ = members(
         "Decoder": "autoencoder",
         "Encoder": "autoencoder",
         "Gaussian": "likelihoods",
+        "Laplace": "likelihoods",
         "Posterior": "autoencoder",
         "decoder": "autoencoder",
         "encoder": "autoencoder",

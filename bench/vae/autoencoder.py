@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from bench.protocol import Networks, Noise
-from bench.vae.likelihoods import LIKELIHOODS, Bernoulli, Gaussian
-from bench.vae.networks import network
+from bench.protocol import Networks, Noise, UserError
+from bench.vae.likelihoods import LIKELIHOODS, Likelihood
+from bench.vae.networks import decoding, encoding
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,7 @@ class Encoder(nn.Module):
 class Decoder(nn.Module):
     """z -> p(x|z): a network and the likelihood that reads its output."""
 
-    def __init__(self, net: nn.Module, likelihood: Bernoulli | Gaussian) -> None:
+    def __init__(self, net: nn.Module, likelihood: Likelihood) -> None:
         super().__init__()
         self.net, self.likelihood = net, likelihood
 
@@ -86,11 +87,26 @@ class VAE(nn.Module):
         return self.decoder.likelihood.sample(self.decoder(z), noise)
 
 
-def encoder(networks: Networks, features: int, std: float | None = None) -> Encoder:
-    """Return a fresh encoder for x of `features` dimensions, with a fixed `std` if one is given."""
-    return Encoder(network(networks.encoder, features, 2 * networks.latent), std)
+def encoder(networks: Networks, shape: Sequence[int], std: float | None = None) -> Encoder:
+    """Return a fresh encoder for items of `shape`, flat as x `(..., D)`, with a fixed `std` if one is given.
+
+    Raises:
+        UserError: the networks cannot do such items.
+    """
+    _check(networks, shape)
+    return Encoder(encoding(networks.encoder, shape, 2 * networks.latent), std)
 
 
-def decoder(networks: Networks, features: int, likelihood: str) -> Decoder:
-    """Return a fresh decoder for x of `features` dimensions under `likelihood`."""
-    return Decoder(network(networks.decoder, networks.latent, features), LIKELIHOODS[likelihood]())
+def decoder(networks: Networks, shape: Sequence[int], likelihood: str) -> Decoder:
+    """Return a fresh decoder for items of `shape`, flat as x `(..., D)`, under `likelihood`.
+
+    Raises:
+        UserError: the networks cannot do such items.
+    """
+    _check(networks, shape)
+    return Decoder(decoding(networks.decoder, networks.latent, shape), LIKELIHOODS[likelihood]())
+
+
+def _check(networks: Networks, shape: Sequence[int]) -> None:
+    if reason := networks.refuses(shape):
+        raise UserError(reason)

@@ -10,6 +10,8 @@ from torch.nn import functional
 
 from bench.protocol import Noise
 
+FLOOR = -6.0  # of the log of a calibrated scale
+
 
 class Bernoulli(nn.Module):
     """Independent binary pixels; the decoder gives logits."""
@@ -58,4 +60,48 @@ class Gaussian(nn.Module):
         return parameters + torch.exp(self.log_std) * noise.normal(*parameters.shape)
 
 
-LIKELIHOODS: dict[str, type[Bernoulli] | type[Gaussian]] = {"bernoulli": Bernoulli, "gaussian": Gaussian}
+class Laplace(nn.Module):
+    """Independent Laplace coordinates around the decoder's output, with one calibrated scale (Rybkin et al., 2021).
+
+    The scale b that makes x likeliest is the mean of |x - m| over items and coordinates. In training mode it is that of
+    the batch. A test batch's own would leak what is tested into the model, so that in evaluation mode it is the one
+    that `freeze` was told, from training data; before that it is 1.
+
+    Attributes:
+        log_scale: log b, frozen; part of the decoder's state.
+    """
+
+    log_scale: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("log_scale", torch.zeros(()))
+
+    def log_prob(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Return log p(x|z), `(..., B)`, nats, for x `(B, D)` and medians m `(..., B, D)`."""
+        distances = (x - parameters).abs()
+        log_scale = _clipped(distances.mean()) if self.training else self.log_scale
+        return -distances.sum(-1) * torch.exp(-log_scale) - x.shape[-1] * (log_scale + math.log(2))
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return E[x|z]: `parameters` themselves."""
+        return parameters
+
+    def sample(self, parameters: Tensor, noise: Noise) -> Tensor:
+        """Draw x by the frozen scale, the shape of `parameters`."""
+        # an exponential draw with a random sign; a uniform one is never 1
+        sizes = -torch.log1p(-noise.uniform(*parameters.shape))
+        return parameters + torch.exp(self.log_scale) * noise.rademacher(*parameters.shape) * sizes
+
+    def freeze(self, distance: Tensor) -> None:
+        """Set the scale of evaluation to `distance`, the mean of |x - m| over training data, a scalar."""
+        self.log_scale.copy_(_clipped(distance))
+
+
+def _clipped(scale: Tensor) -> Tensor:
+    """Return log b, softly kept above `FLOOR`, below which a likelihood without bound would run away."""
+    return FLOOR + functional.softplus(scale.log() - FLOOR)
+
+
+Likelihood = Bernoulli | Gaussian | Laplace
+LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian, "laplace": Laplace}
