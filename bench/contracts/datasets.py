@@ -73,7 +73,7 @@ class Subject:
 
 
 def check_declarations(subject: Subject) -> str:
-    """Version, likelihood and unit are given, and known."""
+    """Version, likelihood and unit are given, and known; networks are refused in words or not at all."""
     dataset = subject.dataset
     allowed = {"likelihood": ("bernoulli", "gaussian", "laplace"), "unit": ("nats", "bits/dim")}
     for name, choices in allowed.items():
@@ -83,6 +83,9 @@ def check_declarations(subject: Subject) -> str:
     version = getattr(dataset, "version", None)
     if not (isinstance(version, str) and version):
         raise Breach(f'version is {version!r}; it must be text, such as "1"')
+    refusal = dataset.refuses(Networks(encoder=SMALL, decoder=SMALL, latent=LATENT))
+    if not (refusal is None or (isinstance(refusal, str) and refusal)):
+        raise Breach(f"refuses gives {refusal!r}; it must give why networks cannot do these items, in words, or None")
     return f"version {dataset.version}, {dataset.likelihood}, {dataset.unit}"
 
 
