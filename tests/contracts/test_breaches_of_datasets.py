@@ -55,6 +55,12 @@ def test_version_likelihood_and_unit_are_known(verdict: Judge, right: str, wrong
     assert_fails(verdict("dataset", "declarations", POINTS.replace(right, wrong)), sentence)
 
 
+def test_networks_are_refused_in_words(verdict: Judge) -> None:
+    source = POINTS + "\n    def refuses(self, networks):\n        return networks.latent > 1\n"
+    sentence = "refuses gives True; it must give why networks cannot do these items, in words, or None"
+    assert_fails(verdict("dataset", "declarations", source), sentence)
+
+
 @pytest.mark.parametrize(
     ("splits", "sentence"),
     [
