@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections import deque
 from pathlib import Path
 
@@ -11,7 +12,8 @@ CAP = 10_000_000  # bytes
 class Log:
     """A file that takes at most about `cap` bytes: the first half as it comes, the last half when it is closed.
 
-    The end matters most, for that is where a traceback stands.
+    The end matters most, for that is where a traceback stands. What cannot be written, on a full disk, is lost: a log
+    is not worth a sweep.
     """
 
     def __init__(self, path: Path, cap: int = CAP) -> None:
@@ -26,7 +28,7 @@ class Log:
         """Take what was printed."""
         head = content[: self._half - self._written]
         if head:
-            self._file.write(head)
+            self._put(head)
             self._written += len(head)
         rest = content[len(head) :]
         if rest:
@@ -40,6 +42,10 @@ class Log:
     def close(self) -> None:
         """Write the end and close the file."""
         if self._left_out:
-            self._file.write(f"\n[... {self._left_out:,} bytes left out ...]\n".encode())
-        self._file.write(b"".join(self._tail))
+            self._put(f"\n[... {self._left_out:,} bytes left out ...]\n".encode())
+        self._put(b"".join(self._tail))
         self._file.close()
+
+    def _put(self, content: bytes) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(content)

@@ -1,33 +1,30 @@
-"""The local pool: one spawned process and one pipe per slot, each carrying out many cells.
+"""The local pool: worker processes that carry out many cells each, in a user's shell or within a SLURM job.
 
-The parent watches every process through its sentinel. A process that dies costs one cell its attempt: the parent
-writes that cell's record and starts another process. Each process ends with its parent.
+The parent watches every process through its sentinel. A process that dies costs one cell its attempt: the cell goes
+on in another process, or, when it was lost too often, the parent writes its record. Each process ends with its parent.
 """
 
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
-import os
 import signal
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from multiprocessing import resource_tracker
-from multiprocessing.connection import Connection, wait
-from typing import TYPE_CHECKING, Any, Protocol
+from multiprocessing.connection import wait
+from typing import Any
 
 from bench.grid import Cell
+from bench.sweep.attempts import BEAT, INTERRUPTED, Attempt, identify
 from bench.sweep.deaths import death, kills
 from bench.sweep.logs import Log
+from bench.sweep.progress import Screen
 from bench.sweep.records import Ending, Job, draft, now
+from bench.sweep.slots import Slot, Work
 from bench.sweep.store import Store, StoreError
-from bench.sweep.worker import Figures, Message, Ready, Setup, serve
-
-if TYPE_CHECKING:
-    import filelock
+from bench.sweep.worker import Figures, Message, Ready, Setup
 
 TICK = 0.2  # seconds the parent sleeps at most, so that a signal or a deadline is noticed
 POLL = 1.0  # seconds between two looks at cells that another process carries out
@@ -39,23 +36,22 @@ class SweepError(Exception):
     """The sweep cannot go on; one sentence."""
 
 
-class Screen(Protocol):
-    """What is told about a sweep while it runs."""
+@dataclass(frozen=True)
+class Limits:
+    """What a cell may take.
 
-    def begin(self, slot: int, job: Job) -> None:
-        """A cell begins in a slot."""
+    Attributes:
+        timeout: seconds an attempt may take.
+        memory: bytes that a worker process may hold.
+        retries: how often a cell goes on within one sweep after it was lost, preempted or cut off by the time limit.
+        patience: seconds that cells have to save a checkpoint when the sweep is told to stop; without it, the second
+            signal kills them.
+    """
 
-    def advance(self, slot: int, figures: Figures) -> None:
-        """A cell tells how far it is."""
-
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        """A cell ended."""
-
-    def note(self, sentence: str) -> None:
-        """Something happened that the user should know."""
-
-    def tick(self) -> None:
-        """Time passed."""
+    timeout: float | None = None
+    memory: int | None = None
+    retries: int = 0
+    patience: float | None = None
 
 
 @dataclass
@@ -63,7 +59,7 @@ class Tally:
     """How a sweep ended.
 
     Attributes:
-        endings: of every attempt, in the order in which they ended.
+        endings: of every cell, in the order in which they ended.
         signal: that asked the sweep to stop, or None.
     """
 
@@ -71,24 +67,8 @@ class Tally:
     signal: int | None = None
 
 
-@dataclass(eq=False)
-class _Slot:
-    """A worker process, and the cell it carries out."""
-
-    number: int
-    process: multiprocessing.process.BaseProcess
-    connection: Connection
-    output: Connection
-    ready: bool = False
-    job: Job | None = None
-    lock: filelock.BaseFileLock | None = None
-    log: Log | None = None
-    record: dict[str, Any] = field(default_factory=dict)
-    began: float = 0.0
-    kills: int | None = None  # the system's count of out-of-memory kills when the cell began
-    last_step: int | None = None
-    mute: bool = False  # its output is closed
-    printed: bytes = b""  # the end of what was printed outside of cells
+def _stopped() -> str:
+    return "stopped"
 
 
 class Pool:
@@ -98,21 +78,38 @@ class Pool:
         setup: what all cells share.
         jobs: processes.
         screen: is told what happens.
-        timeout: seconds an attempt may take, or None.
+        limits: what a cell may take.
+        devices: the processes share them in turn; by default `setup.device` is everybody's.
+        sweep: its id; attempts of the same sweep count together.
+        stops: the signals that ask the sweep to stop, and how an attempt ends then (see `attempts.Attempt.how`).
     """
 
-    def __init__(self, setup: Setup, jobs: int, screen: Screen, timeout: float | None = None) -> None:
-        self.setup, self.jobs, self.screen, self.timeout = setup, jobs, screen, timeout
+    def __init__(
+        self,
+        setup: Setup,
+        jobs: int,
+        screen: Screen,
+        limits: Limits | None = None,
+        *,
+        devices: Sequence[str] = (),
+        sweep: str = "",
+        stops: Mapping[int, Callable[[], str]] | None = None,
+    ) -> None:
+        self.setup, self.jobs, self.screen, self.limits = setup, jobs, screen, limits or Limits()
+        self.devices, self.sweep = devices or (setup.device,), sweep or identify()
+        self.stops = stops or {signal.SIGINT: _stopped, signal.SIGTERM: _stopped}
         self.store = Store(setup.store)
         self.tally = Tally()
         self._waiting: deque[Job] = deque()
         self._elsewhere: deque[Job] = deque()  # carried out by another `bench run`
         self._polled = 0.0
         self._shared = False  # and that was said
-        self._slots: list[_Slot | None] = []
+        self._beaten = 0.0
+        self._slots: list[Slot | None] = []
         self._failed_starts = 0
         self._signals = 0  # asked to stop so many times
-        self._asked = False  # and the workers know
+        self._asked: float | None = None  # when the workers were told
+        self._how = "stopped"
         self._fatal = ""
 
     def run(self, jobs: Sequence[Job]) -> Tally:
@@ -136,22 +133,23 @@ class Pool:
 
     # ---------------------------------------------------------------- the loop
 
+    @property
+    def _busy(self) -> list[tuple[Slot, Work]]:
+        return [(slot, slot.work) for slot in self._slots if slot and slot.work]
+
     def _step(self) -> bool:
         """Do what there is to do and wait for the next event; return whether the sweep goes on."""
         if self._signals or self._fatal:
             self._wind_down()
         else:
             self._fill()
-        busy = [slot for slot in self._slots if slot and slot.job]
-        if not busy and (self._signals or self._fatal or not (self._waiting or self._elsewhere)):
+        if not self._busy and (self._signals or self._fatal or not (self._waiting or self._elsewhere)):
             return False
-        watched: dict[Any, _Slot] = {}
-        for slot in filter(None, self._slots):
-            watched |= dict.fromkeys((slot.process.sentinel, slot.connection), slot)
-            watched |= {} if slot.mute else {slot.output: slot}
+        watched = {event: slot for slot in self._slots if slot for event in slot.watched}
         for slot in dict.fromkeys(watched[event] for event in wait(list(watched), TICK)):
             self._attend(slot)
         self._enforce()
+        self._beat()
         self.screen.tick()
         return True
 
@@ -161,87 +159,105 @@ class Pool:
             if not self._waiting and not self._due():
                 return
             if slot is None:
-                self._slots[number] = self._start(number)
-            elif slot.ready and not slot.job:
+                device = self.devices[number % len(self.devices)]
+                self._slots[number] = Slot(number, self.setup.on(device))
+            elif slot.ready and not slot.work:
                 self._give(slot)
 
     def _due(self) -> bool:
         """Return whether to look again at the cells that another process carries out."""
         return bool(self._elsewhere) and time.monotonic() - self._polled > POLL
 
-    def _give(self, slot: _Slot) -> None:
+    def _give(self, slot: Slot) -> None:
         """Give `slot` the first cell that no other process carries out or has finished."""
         if not self._waiting:
             self._polled = time.monotonic()
             self._waiting, self._elsewhere = self._elsewhere, deque()
         try:
-            while self._waiting:
-                job = self._waiting.popleft()
-                lock = self.store.lock(job.cell.id)
-                if lock is None:
-                    if not self._shared:
-                        self._shared = True
-                        self.screen.note("another `bench run` is at work in this store; its cells are left to it")
-                    self._elsewhere.append(job)
-                    continue
-                if not self.store.vacate(job):
-                    lock.release()  # finished elsewhere since the sweep was planned
-                    self._ended(slot.number, job, Ending("elsewhere"))
-                    continue
-                slot.lock = lock
-                job = replace(job, attempt=self.store.begin(job.cell))
-                slot.log = Log(self.store.log(job.cell.id, job.attempt))
-                break
-            else:
-                return
+            while self._waiting and not slot.work:
+                self._offer(slot, self._waiting.popleft())
         except (StoreError, OSError) as error:
-            self._release(slot)
             self._fatal = str(error)
-            return
-        slot.job, slot.began, slot.kills, slot.last_step = job, time.monotonic(), kills(), None
-        slot.record = draft(self.setup.grid, job, self.setup.circumstances)
-        self.screen.begin(slot.number, job)
-        with contextlib.suppress(OSError):  # it just died: its sentinel tells
-            slot.connection.send(job)
 
-    def _attend(self, slot: _Slot) -> None:
+    def _offer(self, slot: Slot, job: Job) -> None:
+        """Give `slot` the cell, unless it is another's, or finished, or was lost too often."""
+        if self.store.taken(job):  # finished elsewhere since the sweep was planned
+            self._ended(slot.number, job, Ending("elsewhere"))
+            return
+        attempt = self.store.begin(job.cell, self.sweep)
+        if attempt is None:
+            if not self._shared:
+                self._shared = True
+                self.screen.note("another `bench run` is at work in this store; its cells are left to it")
+            self._elsewhere.append(job)
+            return
+        try:
+            self.store.vacate(job)
+            job = replace(job, attempt=attempt.number)
+            record = draft(self.setup.grid, job, slot.setup.circumstances)
+            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), record, kills())
+        except BaseException:
+            self.store.end(job.cell.id, attempt, "lost")
+            raise
+        slot.last_step = None
+        self.screen.begin(slot.number, job)
+        lost = self._interruptions(job.cell)
+        if lost and len(lost) > self.limits.retries:
+            self._fail(slot, slot.work, *given_up(lost))
+        else:
+            slot.send(job)
+
+    def _interruptions(self, cell: Cell) -> list[Attempt]:
+        """Return the attempts of this sweep at `cell` that were interrupted."""
+        return [each for each in self.store.history(cell.id) if each.sweep == self.sweep and each.how in INTERRUPTED]
+
+    def _attend(self, slot: Slot) -> None:
         """Take what a worker said and printed, and see whether it is still there."""
         dead = not slot.process.is_alive()  # asked first: what it said before it died is read below
-        for message in _messages(slot.connection):
-            self._drain(slot)
+        for message in slot.messages():
+            slot.drain()
             self._hear(slot, message)
-        self._drain(slot)
+        slot.drain()
         if dead:
             self._bury(slot)
 
-    def _hear(self, slot: _Slot, message: Message) -> None:
+    def _hear(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ready):
             slot.ready, self._failed_starts = True, 0
         elif isinstance(message, Figures):
             if message.stage == "fit":
                 slot.last_step = message.done
             self.screen.advance(slot.number, message)
-        elif slot.job:
-            if isinstance(message, Ending):
-                self._ended(slot.number, slot.job, message)
-                if message.status == "out-of-memory":
-                    slot.ready = False  # it may hold on to memory: the next cell gets a fresh process
-                    with contextlib.suppress(OSError):
-                        slot.connection.send(None)
-            else:
+        elif slot.work:
+            work = slot.work
+            if not isinstance(message, Ending):
                 self._fatal = self._fatal or message.sentence
-            self._release(slot)
+                self._release(slot, "stopped")
+            elif message.status == "stopped" and not (self._signals or self._fatal):
+                self._lose(slot, work, "its process was told to stop")
+                self._retire(slot)
+            else:
+                self._ended(slot.number, work.job, message)
+                self._release(slot, self._how if message.status == "stopped" else message.status)
+                if message.status == "out-of-memory":
+                    self._retire(slot)  # it may hold on to memory: the next cell gets a fresh process
 
-    def _bury(self, slot: _Slot) -> None:
-        """Clear away a dead process; the cell it was at has crashed."""
+    def _retire(self, slot: Slot) -> None:
+        slot.ready = False
+        slot.send(None)
+
+    def _bury(self, slot: Slot) -> None:
+        """Clear away a dead process; the cell it was at is lost."""
         slot.process.join()
         code = slot.process.exitcode
-        if slot.job:
-            starved = code == -signal.SIGKILL and slot.kills is not None and (kills() or 0) > slot.kills
+        if work := slot.work:
+            starved = code == -signal.SIGKILL and work.kills is not None and (kills() or 0) > work.kills
             if starved:
-                self._fail(slot, "out-of-memory", "the system killed the process for lack of memory")
+                self._fail(slot, work, "out-of-memory", "the system killed the process for lack of memory")
+            elif self._signals or len(self._interruptions(work.job.cell)) < self.limits.retries:
+                self._lose(slot, work, death(code))
             else:
-                self._fail(slot, "crashed", death(code))
+                self._fail(slot, work, "crashed", death(code))
         elif not slot.ready and code != 0:
             self._failed_starts += 1
             if self._failed_starts >= STARTS:
@@ -250,24 +266,42 @@ class Pool:
         self._remove(slot)
 
     def _enforce(self) -> None:
-        """Kill the worker of every cell that has had its time."""
-        for slot in filter(None, self._slots):
-            if self.timeout and slot.job and time.monotonic() - slot.began > self.timeout:
-                slot.process.kill()
-                slot.process.join()
-                for message in _messages(slot.connection):  # it may have finished just now
-                    self._hear(slot, message)
-                self._drain(slot)
-                if slot.job:
-                    self._fail(slot, "timeout", f"longer than {self.timeout / 60:g} minutes")
+        """Kill the worker of every cell that has had its time or holds more memory than it may."""
+        timeout, memory = self.limits.timeout, self.limits.memory
+        for slot, work in self._busy:
+            if timeout and work.seconds > timeout:
+                self._cut(slot, "timeout", f"longer than {timeout / 60:g} minutes")
+            elif memory and (held := slot.resident) > memory:
+                reason = f"its process held {held / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
+                self._cut(slot, "out-of-memory", reason)
+
+    def _cut(self, slot: Slot, status: str, reason: str) -> None:
+        slot.kill()
+        for message in slot.messages():  # it may have finished just now
+            self._hear(slot, message)
+        slot.drain()
+        if slot.work:
+            self._fail(slot, slot.work, status, reason)
+        self._remove(slot)
+
+    def _beat(self) -> None:
+        """Now and then show others that our cells go on; one that was taken from us is dropped."""
+        if time.monotonic() - self._beaten < BEAT:
+            return
+        self._beaten = time.monotonic()
+        for slot, work in self._busy:
+            if not self.store.beat(work.job.cell.id, work.attempt):
+                slot.kill()
+                self._ended(slot.number, work.job, Ending("elsewhere"))
+                self._release(slot, "lost")
                 self._remove(slot)
 
-    def _fail(self, slot: _Slot, status: str, reason: str) -> None:
+    # ---------------------------------------------------------------- how attempts end
+
+    def _fail(self, slot: Slot, work: Work, status: str, reason: str) -> None:
         """Write the record of a cell whose process is gone."""
-        assert slot.job
-        seconds = time.monotonic() - slot.began
-        resources = {"overhead_seconds": seconds}
-        slot.record |= {
+        resources = {"overhead_seconds": work.seconds}
+        record: dict[str, Any] = work.record | {
             "status": status,
             "reason": reason,
             "last_step": slot.last_step,
@@ -275,95 +309,62 @@ class Pool:
             "finished": now(),
         }
         try:
-            first = self.store.finish(slot.job, slot.record)
+            first = self.store.finish(work.job, record)
         except StoreError as error:
             self._fatal = self._fatal or str(error)
+            status = "lost"
         else:
-            ending = Ending(status, reason, seconds, resources) if first else Ending("elsewhere")
-            self._ended(slot.number, slot.job, ending)
-        self._release(slot)
+            ending = Ending(status, reason, work.seconds, resources) if first else Ending("elsewhere")
+            self._ended(slot.number, work.job, ending)
+        self._release(slot, status)
+
+    def _lose(self, slot: Slot, work: Work, reason: str) -> None:
+        """Let a cell go on later."""
+        self._waiting.append(work.job)
+        self.screen.lose(slot.number, work.job, reason)
+        self._release(slot, "lost")
 
     def _ended(self, number: int, job: Job, ending: Ending) -> None:
         self.tally.endings.append((job.cell, ending))
         self.screen.end(number, job, ending)
 
-    def _release(self, slot: _Slot) -> None:
-        if slot.log:
-            slot.log.close()
-        if slot.lock:
-            slot.lock.release()
-        slot.job = slot.log = slot.lock = None
+    def _release(self, slot: Slot, how: str) -> None:
+        if slot.work:
+            slot.work.log.close()
+            self.store.end(slot.work.job.cell.id, slot.work.attempt, how)
+        slot.work = None
 
-    # ---------------------------------------------------------------- processes
-
-    def _start(self, number: int) -> _Slot:
-        context = multiprocessing.get_context("spawn")
-        here, there = context.Pipe()
-        output, printed = context.Pipe(duplex=False)
-        os.set_blocking(output.fileno(), False)
-        process = context.Process(target=serve, args=(there, printed, self.setup), name=f"bench-{number}")
-        # a Ctrl-C while the process starts is the parent's to answer, not the child's: it inherits the mask. The
-        # tracker is started first, because starting it lifts the mask.
-        resource_tracker.ensure_running()
-        with _blocked(signal.SIGINT):
-            process.start()
-        there.close()
-        printed.close()
-        return _Slot(number, process, here, output)
-
-    def _drain(self, slot: _Slot) -> None:
-        """Put what was printed into the cell's log."""
-        while True:
-            try:
-                printed = os.read(slot.output.fileno(), 1 << 16)
-            except BlockingIOError:
-                return
-            if not printed:
-                slot.mute = True
-                return
-            if slot.log:
-                slot.log.write(printed)
-            else:
-                slot.printed = (slot.printed + printed)[-4096:]
-
-    def _remove(self, slot: _Slot) -> None:
-        slot.connection.close()
-        slot.output.close()
-        slot.process.close()
+    def _remove(self, slot: Slot) -> None:
+        slot.close(0)
         self._slots[slot.number] = None
 
     def _close(self) -> None:
         """End every process: in peace where it is idle, at once where it is not."""
         slots = [slot for slot in self._slots if slot]
         for slot in slots:
-            if slot.job or not slot.ready:
-                slot.process.kill()
-            with contextlib.suppress(OSError):
-                slot.connection.send(None)
+            slot.send(None)
         deadline = time.monotonic() + ENDING
         for slot in slots:
-            while slot.process.is_alive() and time.monotonic() < deadline:
-                wait([slot.process.sentinel] if slot.mute else [slot.process.sentinel, slot.output], TICK)
-                self._drain(slot)  # a process cannot end while what it prints is not taken
-            slot.process.kill()
-            slot.process.join()
-            self._release(slot)
-            self._remove(slot)
+            slot.close(deadline - time.monotonic())
+            self._release(slot, self._how)
+            self._slots[slot.number] = None
 
     # ---------------------------------------------------------------- stopping
 
     @contextlib.contextmanager
     def _stoppable(self) -> Iterator[None]:
-        """Count Ctrl-C and SIGTERM for the block, in place of what they do otherwise."""
+        """Count the signals that ask to stop for the block, in place of what they do otherwise."""
         if threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def count(number: int, _: object) -> None:
+            if not self._signals:
+                self._how = self.stops[number]()
+                self.tally.signal = number
             self._signals += 1
-            self.tally.signal = number
 
-        before = {number: signal.signal(number, count) for number in (signal.SIGINT, signal.SIGTERM)}
+        before = {number: signal.signal(number, count) for number in self.stops}
         try:
             yield
         finally:
@@ -371,39 +372,40 @@ class Pool:
                 signal.signal(number, handler)
 
     def _wind_down(self) -> None:
-        """Ask running cells to stop; at the second signal, kill them."""
-        busy = [slot for slot in self._slots if slot and slot.job]
-        if not self._asked:
-            self._asked = True
-            if busy:
-                cells = "1 running cell" if len(busy) == 1 else f"{len(busy)} running cells"
+        """Ask running cells to stop; when they do not, kill them."""
+        if self._asked is None:
+            self._asked = time.monotonic()
+            if self._busy:
+                cells = "1 running cell" if len(self._busy) == 1 else f"{len(self._busy)} running cells"
                 again = "" if self._fatal else "again "
-                self.screen.note(f"stopping: {cells} will save a checkpoint first (Ctrl-C {again}kills)")
-            for slot in busy:
-                with contextlib.suppress(OSError):
-                    slot.connection.send("stop")
-        if self._signals > (0 if self._fatal else 1):
-            for slot in busy:
-                assert slot.job
-                self._ended(slot.number, slot.job, Ending("stopped", "killed"))
-                slot.process.kill()
-                slot.process.join()
-                self._drain(slot)
-                self._release(slot)
-                self._remove(slot)
+                kills = "" if self.limits.patience else f" (Ctrl-C {again}kills)"
+                self.screen.note(f"stopping: {cells} will save a checkpoint first{kills}")
+            for slot, _ in self._busy:
+                slot.send("stop")
+        patience = self.limits.patience
+        tired = self._signals > (0 if self._fatal else 1) if patience is None else self._since_asked > patience
+        for slot, work in self._busy if tired else ():
+            self._ended(slot.number, work.job, Ending("stopped", "killed"))
+            slot.kill()
+            slot.drain()
+            self._release(slot, self._how)
+            self._remove(slot)
+
+    @property
+    def _since_asked(self) -> float:
+        return time.monotonic() - (self._asked or 0.0)
 
 
-def _messages(connection: Connection) -> Iterator[Message]:
-    """Yield what has arrived."""
-    with contextlib.suppress(EOFError, OSError):
-        while connection.poll():
-            yield connection.recv()
+def given_up(lost: Sequence[Attempt]) -> tuple[str, str]:
+    """Return status and reason of a cell that was interrupted too often.
 
-
-@contextlib.contextmanager
-def _blocked(number: int) -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    Args:
+        lost: its interrupted attempts; the last one gives the status.
+    """
+    times = "once" if len(lost) == 1 else f"{len(lost)} times"
+    status, words = {
+        "timeout": ("timeout", "cut off by the job's time limit"),
+        "preempted": ("cancelled", "preempted"),
+        "lost": ("crashed", "lost with its process"),
+    }[lost[-1].how]
+    return status, f"{words}; interrupted {times} in this sweep, and no retry is left"

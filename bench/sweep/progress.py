@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from types import TracebackType
-from typing import TYPE_CHECKING, Self, TextIO
+from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
 from bench.sweep.records import Ending, Job
 from bench.sweep.worker import Figures
@@ -19,6 +19,28 @@ if TYPE_CHECKING:
 BEAT = 60.0  # seconds between two plain lines about what is running
 FIT_SHARE = 0.8  # of a cell's time, until one has ended
 SETTLED = 2.0  # seconds before a time left is worth saying
+
+
+class Screen(Protocol):
+    """What is told about a sweep while it runs."""
+
+    def begin(self, slot: int, job: Job) -> None:
+        """A cell begins in a slot."""
+
+    def advance(self, slot: int, figures: Figures) -> None:
+        """A cell tells how far it is."""
+
+    def end(self, slot: int, job: Job, ending: Ending) -> None:
+        """A cell ended."""
+
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        """A cell's process is gone; the cell will go on."""
+
+    def note(self, sentence: str) -> None:
+        """Something happened that the user should know."""
+
+    def tick(self) -> None:
+        """Time passed."""
 
 
 class Pace:
@@ -53,6 +75,11 @@ class Pace:
         if self._found.get(slot) is None:
             self._found[slot] = far  # resumed there: this sweep's pace does not explain it
         return self._running[slot]
+
+    def lose(self, slot: int) -> None:
+        """A cell's process is gone."""
+        self._running.pop(slot, None)
+        self._found.pop(slot, None)
 
     def end(self, slot: int, ending: Ending) -> None:
         """A cell ended."""
@@ -135,6 +162,12 @@ class Lines(AbstractContextManager["Lines"]):
             f"[{self.pace.ended:{width}}/{self.pace.cells}] {ended(self._name(job), job, ending, self._log)}{rest}"
         )
 
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        """Print that the cell will go on."""
+        self.pace.lose(slot)
+        self._running.pop(slot, None)
+        self.note(f"lost     {self._name(job)} in attempt {job.attempt}: {reason}; it will go on")
+
     def note(self, sentence: str) -> None:
         """Print a sentence."""
         print(sentence, file=self._stream, flush=True)
@@ -201,6 +234,13 @@ class Bars(AbstractContextManager["Bars"]):
         if slot in self._running:
             self._bars.remove_task(self._running.pop(slot))
         self.note(ended(self._name(job), job, ending, self._log))
+
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        """Take the cell's bar away and say that the cell will go on."""
+        self.pace.lose(slot)
+        if slot in self._running:
+            self._bars.remove_task(self._running.pop(slot))
+        self.note(f"lost     {self._name(job)} in attempt {job.attempt}: {reason}; it will go on")
 
     def note(self, sentence: str) -> None:
         """Print a sentence above the bars."""

@@ -2,10 +2,11 @@
 
 runs/mnist/grid.json                    the merged grid of the last `bench run`
 runs/mnist/cells/<id>/request.json      what the id stands for
-runs/mnist/cells/<id>/log-<n>.txt       output of attempt n; it also counts the attempts, killed ones included
-runs/mnist/cells/<id>/lock              held by the process that carries out the cell
+runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`bench.sweep.attempts`)
+runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints of that code (plugin and fit fingerprints)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
+runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.launches`)
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import hashlib
 import json
 import os
 import re
+import tempfile
+import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +28,16 @@ from pydantic_core import from_json
 
 from bench.files import creating, replacing
 from bench.protocol import Evaluation
+from bench.sweep import attempts
+from bench.sweep.attempts import Attempt
 from bench.sweep.records import SCHEMA, STATUSES, Job
 
 if TYPE_CHECKING:
-    import filelock
     import numpy as np
 
     from bench.grid import Cell
     from bench.sweep.fingerprints import Fingerprints
 
-LOG = re.compile(r"log-(\d+)\.txt")
 RECORD = re.compile(r"record-[0-9a-f]{16}\.json")
 
 REQUIRED = {"cell", "status", "reason", "attempt", "finished", "evaluation", "fingerprints"}
@@ -123,7 +126,17 @@ class Store:
 
     def attempts(self, cell_id: str) -> int:
         """Return how many attempts at a cell were begun."""
-        return _attempts(_listing(f"{self._cells}/{cell_id}"))
+        return max(attempts.numbers(_listing(f"{self._cells}/{cell_id}")), default=0)
+
+    def history(self, cell_id: str) -> list[Attempt]:
+        """Return the attempts at a cell, in order, as far as they can be read."""
+        folder = f"{self._cells}/{cell_id}"
+        found = (attempts.read(folder, number) for number in attempts.numbers(_listing(folder)))
+        return [attempt for attempt in found if attempt]
+
+    def alive(self, cell_id: str, attempt: int) -> bool:
+        """Tell whether an attempt goes on."""
+        return attempts.alive(f"{self._cells}/{cell_id}", attempt, self._offset)
 
     def current(self, cell: Cell, fingerprints: Fingerprints) -> Standing:
         """Return where `cell` stands under this code."""
@@ -148,14 +161,13 @@ class Store:
                 with contextlib.suppress(CorruptRecord):
                     earlier += [_read(f"{self._cells}/{cell.id}/{name}", cell.id)]
         dated = sorted((record for record in earlier if record), key=lambda record: str(record["finished"]))
-        attempts = _attempts(files)
-        # asking for the lock is slow: only where an attempt has left no record
-        if attempts > max((record["attempt"] for record in dated), default=0) and self._locked(cell.id):
-            return "running", None, f"attempt {attempts} is running"
-        if not dated and not attempts:
+        latest = max(attempts.numbers(files), default=0)
+        if latest > max((record["attempt"] for record in dated), default=0) and self.alive(cell.id, latest):
+            return "running", None, f"attempt {latest} is running"
+        if not dated and not latest:
             return "missing", None, "never ran"
         if not dated:
-            return "missing", None, f"attempt {attempts} left no record: it was stopped or killed, and goes on"
+            return "missing", None, f"attempt {latest} left no record: it was stopped or killed, and goes on"
         same_plugin = [record for record in dated if record["fingerprints"]["plugin"] == fingerprints.plugin]
         if not same_plugin:
             date = dated[-1]["finished"]
@@ -204,42 +216,50 @@ class Store:
         with self._writing(), replacing(self.folder / "grid.json") as file:
             file.write(_json(source))
 
-    def lock(self, cell_id: str) -> filelock.BaseFileLock | None:
-        """Return the cell's lock, held, or None where another process holds it. It ends with its process.
+    def begin(self, cell: Cell, sweep: str) -> Attempt | None:
+        """Begin an attempt at `cell`, or return None where another process is at it.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        import filelock
-
+        folder = self.cell(cell.id)
         with self._writing():
-            folder = self.cell(cell_id)
             folder.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(folder / "lock")
-            try:
-                lock.acquire(blocking=False)
-            except filelock.Timeout:
+            latest = self.attempts(cell.id)
+            if latest and self.alive(cell.id, latest):
                 return None
-            return lock
-
-    def begin(self, cell: Cell) -> int:
-        """Count a new attempt at `cell`, whose lock is held: make its log and return its number.
-
-        Raises:
-            StoreError: the store cannot be written.
-        """
-        with self._writing():
-            folder = self.cell(cell.id)
+            attempt = attempts.claim(folder, latest + 1, sweep)
+            if attempt is None:
+                return None
+            before = attempts.read(folder, latest) if latest else None
+            if before and not before.how:
+                attempts.end(folder, before, "lost")
             request = folder / "request.json"
             if not request.exists():
                 with replacing(request) as file:
                     file.write(_json(cell.request))
-            attempt = self.attempts(cell.id) + 1
-            if attempt > 1:
+            if latest:
                 for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote
                     unfinished.unlink(missing_ok=True)
-            (folder / f"log-{attempt}.txt").open("xb").close()
             return attempt
+
+    def beat(self, cell_id: str, attempt: Attempt) -> bool:
+        """Show that an attempt goes on; return False where another has taken its place."""
+        attempts.beat(self.cell(cell_id), attempt)
+        return not os.path.exists(attempts.path(self.cell(cell_id), attempt.number + 1))
+
+    def end(self, cell_id: str, attempt: Attempt, how: str) -> None:
+        """Write how an attempt ended, which frees the cell."""
+        attempts.end(self.cell(cell_id), attempt, how)
+
+    @functools.cached_property
+    def _offset(self) -> float:
+        """Seconds by which the clock of the store's file system is ahead of ours; 0 where that cannot be told."""
+        try:
+            with tempfile.TemporaryFile(dir=self.folder) as file:
+                return os.fstat(file.fileno()).st_mtime - time.time()
+        except OSError:
+            return 0.0
 
     def log(self, cell_id: str, attempt: int) -> Path:
         """Return where the output of an attempt lies."""
@@ -255,14 +275,15 @@ class Store:
         """Write the final record and what lies beside it; the record last, so that it never lacks them.
 
         Returns:
-            False where the cell has its final record already, which is left as it is.
+            False where the cell has its final record already, which is left as it is, or where a later attempt has
+            taken the place of this one.
 
         Raises:
             StoreError: the store cannot be written.
         """
         path = self.record_path(job.cell.id, job.key)
         with self._writing():
-            if path.exists():
+            if path.exists() or self.attempts(job.cell.id) > job.attempt:
                 return False
             if arrays:
                 import numpy as np
@@ -279,14 +300,19 @@ class Store:
                 return False
             return True
 
-    def vacate(self, job: Job) -> bool:
-        """Make place for the record of `job`, whose lock is held.
+    def taken(self, job: Job) -> bool:
+        """Tell whether a final record stands that `job` does not replace."""
+        try:
+            record = self.record(job.cell.id, job.key)
+        except CorruptRecord:
+            return False
+        return record is not None and record["attempt"] != job.replaces
+
+    def vacate(self, job: Job) -> None:
+        """Make place for the record of `job`, whose attempt has begun.
 
         What is no record is set aside as `record-<key>.corrupt`, and the one that `job` replaces as
         `record-<key>.attempt-<n>.json`.
-
-        Returns:
-            False where another final record stands.
 
         Raises:
             StoreError: the store cannot be written.
@@ -296,11 +322,9 @@ class Store:
             record = self.record(job.cell.id, job.key)
         except CorruptRecord:
             self._set_aside(path, "corrupt")
-            return True
+            return
         if record and record["attempt"] == job.replaces:
             self._set_aside(path, f"attempt-{job.replaces}.json")
-            return True
-        return record is None
 
     def _set_aside(self, path: Path, suffix: str) -> None:
         with self._writing():
@@ -309,15 +333,6 @@ class Store:
                 n += 1
                 target = path.with_name(f"{path.stem}.{n}.{suffix}")
             path.rename(target)
-
-    def _locked(self, cell_id: str) -> bool:
-        try:
-            lock = self.lock(cell_id)
-        except StoreError:
-            return False  # a store that may only be read is nobody's workplace
-        if lock:
-            lock.release()
-        return lock is None
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -352,11 +367,6 @@ def _listing(folder: str) -> list[str]:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _attempts(files: Sequence[str]) -> int:
-    logs = (LOG.fullmatch(name) for name in files)
-    return max((int(log[1]) for log in logs if log), default=0)
 
 
 def _ended(record: Mapping[str, Any]) -> str:

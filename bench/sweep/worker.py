@@ -48,6 +48,7 @@ class Setup:
         data: the folder of data sets.
         device: a torch device.
         circumstances: of every record (`records.provenance`).
+        submitted: these cells were submitted some time ago; where the code has changed since, their record says so.
     """
 
     grid: str
@@ -56,6 +57,11 @@ class Setup:
     data: Path
     device: str
     circumstances: Mapping[str, Any] = field(default_factory=dict)
+    submitted: bool = False
+
+    def on(self, device: str) -> Setup:
+        """Return the setup of a worker that has a device of its own."""
+        return replace(self, device=device, circumstances={**self.circumstances, "device": device})
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,9 @@ class Worker:
         try:
             ending = attempt.run()
         except _CodeChanged as change:
-            return Changed(str(change))
+            if not self.setup.submitted:
+                return Changed(str(change))
+            ending = Ending("error", "code changed since submission")
         if ending.status == "stopped":
             return ending
         resources = {**ending.resources, "peak_host_bytes": float(_peak(resettable))}
@@ -357,6 +365,7 @@ def _settle(output: Connection, stop: threading.Event) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what to do
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers
     for variable in LIBRARY_THREADS:
         os.environ[variable] = "1"
     if sys.platform == "linux":

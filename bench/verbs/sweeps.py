@@ -49,7 +49,7 @@ def run(
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
     from bench.sweep import data, progress
-    from bench.sweep.pool import Pool, SweepError
+    from bench.sweep.pool import Limits, Pool, SweepError
     from bench.sweep.records import FAILED, provenance
     from bench.sweep.status import advice, summary, survey
     from bench.sweep.store import StoreError
@@ -78,7 +78,7 @@ def run(
                 lambda job: found.name(job.cell),
                 lambda job: str(found.store.log(job.cell.id, job.attempt)),
             ) as screen:
-                tally = Pool(setup, number, screen, timeout and 60 * timeout).run(todo)
+                tally = Pool(setup, number, screen, Limits(timeout and 60 * timeout)).run(todo)
     except (StoreError, SweepError) as error:
         raise click.exceptions.Exit(options.told(str(error), 1)) from error
 

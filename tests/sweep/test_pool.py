@@ -17,7 +17,7 @@ import pytest
 
 from bench.sweep.deaths import death, kills
 from bench.sweep.logs import Log
-from bench.sweep.pool import Pool, SweepError, Tally
+from bench.sweep.pool import Limits, Pool, SweepError, Tally
 from bench.sweep.records import Ending, Job
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
@@ -33,6 +33,7 @@ class Told:
         self.notes: list[str] = []
         self.figures: list[Figures] = []
         self.begun: list[Job] = []
+        self.lost: list[str] = []
         self.advanced = advanced
 
     def begin(self, slot: int, job: Job) -> None:
@@ -44,6 +45,9 @@ class Told:
 
     def end(self, slot: int, job: Job, ending: Ending) -> None:
         pass
+
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        self.lost.append(reason)
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -91,7 +95,7 @@ def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look
 
 def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, setup: Setup, store: Store) -> None:
     start = time.monotonic()
-    tally = Pool(setup, 1, Told(), timeout=1.5).run(look("hang", "deaf", "ok").jobs())
+    tally = Pool(setup, 1, Told(), Limits(timeout=1.5)).run(look("hang", "deaf", "ok").jobs())
     assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
     assert time.monotonic() - start < 20
     record = next(record for record in store.records() if record["status"] == "timeout")
@@ -215,7 +219,7 @@ def test_workers_end_with_a_parent_that_is_killed(look: Look, setup: Setup, stor
     assert [worker for worker in workers if worker.is_running()] == []
     assert store.records() == []
     assert look(how, seeds=2).counts() == {"missing": 2}
-    assert all(store.lock(job.cell.id) for job in jobs)
+    assert not any(store.alive(job.cell.id, 1) for job in jobs)
 
 
 def test_two_sweeps_on_one_store_share_the_cells(look: Look, setup: Setup, store: Store) -> None:

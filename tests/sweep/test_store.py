@@ -16,6 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.protocol import Evaluation
+from bench.sweep import attempts
 from bench.sweep.records import Job, draft
 from bench.sweep.status import Survey
 from bench.sweep.store import CorruptRecord, Standing, Store, StoreError
@@ -96,43 +98,120 @@ def test_other_evaluation_settings_are_named(look: Look, store: Store) -> None:
     store.finish(job, finished(job))
     found = standing(look, importance_samples=50, ais={"chains": 20})
     assert found.state == "missing"
-    assert found.why.endswith("2026-01-01T00:00:00+00:00: importance_samples 1000 -> 50, ais.chains 200 -> 20")
+    default = Evaluation()
+    samples, chains = default.importance_samples, default.ais.chains
+    assert found.why.endswith(f"+00:00: importance_samples {samples} -> 50, ais.chains {chains} -> 20")
 
 
 def test_an_attempt_without_a_record_goes_on(look: Look, store: Store) -> None:
     cell = job_of(look).cell
-    assert [store.begin(cell), store.begin(cell)] == [1, 2]
+    for number in (1, 2):
+        attempt = store.begin(cell, "sweep")
+        assert attempt is not None
+        assert attempt.number == number
+        store.end(cell.id, attempt, "stopped")
     assert standing(look).why == "attempt 2 left no record: it was stopped or killed, and goes on"
     assert json.loads((store.cell(cell.id) / "request.json").read_text()) == cell.request
 
 
 def test_half_written_files_of_killed_attempts_are_cleared_away(look: Look, store: Store) -> None:
     cell = job_of(look).cell
-    store.begin(cell)
+    attempt = store.begin(cell, "sweep")
+    assert attempt is not None
+    store.end(cell.id, attempt, "lost")
     checkpoints = store.cell(cell.id) / "code"
     checkpoints.mkdir()
     for name in ("checkpoint.pt", ".checkpoint.pt.0123.part"):
         (checkpoints / name).touch()
-    store.begin(cell)
+    store.begin(cell, "sweep")
     assert [path.name for path in checkpoints.iterdir()] == ["checkpoint.pt"]
 
 
-def test_a_cell_is_running_while_a_process_holds_its_lock(look: Look, store: Store) -> None:
+HOLDER = """import sys
+from pathlib import Path
+from bench.protocol import Evaluation
+from bench.sweep import attempts
+print(attempts.claim(Path(sys.argv[1]), 1, "other"), flush=True)
+sys.stdin.read()"""
+
+
+def test_a_cell_is_running_while_the_process_of_its_attempt_lives(look: Look, store: Store) -> None:
     cell = job_of(look).cell
-    store.begin(cell)
+    store.cell(cell.id).mkdir(parents=True)
+    with process(HOLDER, store.cell(cell.id)) as holder:
+        assert holder.stdout
+        assert holder.stdout.readline().startswith("Attempt(")
+        assert store.begin(cell, "sweep") is None
+        assert (standing(look).state, standing(look).why) == ("running", "attempt 1 is running")
+        holder.kill()
+    assert standing(look).state == "missing"
+    attempt = store.begin(cell, "sweep")
+    assert attempt is not None
+    assert [(each.number, each.sweep, each.how) for each in store.history(cell.id)] == [
+        (1, "other", "lost"),
+        (2, "sweep", ""),
+    ]
+
+
+def elsewhere(store: Store, cell_id: str, beaten: float) -> None:
+    """Put a first attempt on another machine, whose heart beat so many seconds ago."""
+    path = store.cell(cell_id) / "attempt-1.json"
+    content = json.loads(path.read_text()) | {"host": "another"}
+    path.write_text(json.dumps(content))
+    os.utime(path, (time.time() - beaten,) * 2)
+
+
+def test_an_attempt_on_another_machine_counts_until_its_heart_has_stopped_for_a_lease(look: Look, store: Store) -> None:
+    job = job_of(look)
+    first = store.begin(job.cell, "there")
+    assert first is not None
+    elsewhere(store, job.cell.id, attempts.LEASE - 5)
+    assert store.begin(job.cell, "here") is None
+    elsewhere(store, job.cell.id, attempts.LEASE + 5)
+    second = store.begin(job.cell, "here")
+    assert second is not None
+
+    # and should it come back, it has lost its right
+    assert not store.beat(job.cell.id, first)
+    assert store.beat(job.cell.id, second)
+    assert not store.finish(job, finished(job))
+    assert store.finish(replace(job, attempt=2), finished(job, "error"))
+
+
+def test_an_attempt_whose_process_id_is_anothers_now_is_over(look: Look, store: Store) -> None:
+    cell = job_of(look).cell
+    assert store.begin(cell, "sweep") is not None
+    path = store.cell(cell.id) / "attempt-1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"born": 1e9}))
+    assert not store.alive(cell.id, 1)
+
+
+def test_an_attempt_that_is_just_being_made_is_somebodys(look: Look, store: Store) -> None:
+    cell = job_of(look).cell
+    store.cell(cell.id).mkdir(parents=True)
+    (store.cell(cell.id) / "attempt-1.json").touch()
+    assert store.begin(cell, "sweep") is None
+
+
+def test_of_processes_that_race_for_a_cell_exactly_one_begins(tmp_path: Path) -> None:
     code = """import sys
 from pathlib import Path
-from bench.sweep.store import Store
-lock = Store(Path(sys.argv[1])).lock(sys.argv[2])
-print("held", flush=True)
+from bench.protocol import Evaluation
+from bench.sweep import attempts
+print("ready", flush=True)
+sys.stdin.readline()
+print(*(n for n in range(1, 51) if attempts.claim(Path(sys.argv[1]), n, "sweep")))
 sys.stdin.read()"""
-    with process(code, store.folder, cell.id) as holder:
-        assert holder.stdout
-        assert holder.stdout.readline() == "held\n"
-        assert store.lock(cell.id) is None
-        assert (standing(look).state, standing(look).why) == ("running", "attempt 1 is running")
-        holder.kill()  # a lock ends with its process, however that ends
-    assert standing(look).state == "missing"
+    racers = [process(code, tmp_path) for _ in range(3)]
+    for racer in racers:
+        assert racer.stdout
+        racer.stdout.readline()
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    won = [int(number) for racer in racers for number in racer.communicate()[0].split()]
+    assert sorted(won) == list(range(1, 51))
 
 
 # ---------------------------------------------------------------- records that are none
@@ -160,11 +239,12 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
     with pytest.raises(CorruptRecord, match=reason.partition(":")[0]):
         store.record(job.cell.id, job.key)
 
-    assert store.vacate(job)
+    assert not store.taken(job)
+    store.vacate(job)
     assert not path.exists()
     assert path.with_suffix(".corrupt").read_text() == content
     path.write_text("again")
-    assert store.vacate(job)
+    store.vacate(job)
     assert path.with_suffix(".corrupt").read_text() == content
     assert path.with_suffix(".2.corrupt").read_text() == "again"
 
@@ -172,9 +252,12 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
 def test_only_the_record_that_is_to_be_replaced_makes_place(look: Look, store: Store) -> None:
     job = job_of(look, attempt=3)
     store.finish(job, finished(job, "crashed"))
-    assert not store.vacate(job)
-    assert not store.vacate(replace(job, replaces=2))
-    assert store.vacate(replace(job, replaces=3))
+    for other in (job, replace(job, replaces=2)):
+        assert store.taken(other)
+        store.vacate(other)
+        assert len(store.records()) == 1
+    assert not store.taken(replace(job, replaces=3))
+    store.vacate(replace(job, replaces=3))
     aside = store.record_path(job.cell.id, job.key).with_suffix(".attempt-3.json")
     assert json.loads(aside.read_text())["status"] == "crashed"
     assert store.records() == []
@@ -252,8 +335,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence(look: Look, tmp_path: Pa
     for write in (
         store.check_writable,
         lambda: store.write_grid({}),
-        lambda: store.lock(job.cell.id),
-        lambda: store.begin(job.cell),
+        lambda: store.begin(job.cell, "sweep"),
         lambda: store.finish(job, finished(job)),
     ):
         with pytest.raises(StoreError, match=r"^the run store .*/file/runs cannot be written \(Not a directory: "):

@@ -1,0 +1,164 @@
+"""Attempts at a cell: who carries it out, whether he still does, and how each attempt ended.
+
+`attempt-<n>.json` is made by the process that begins attempt n, and by no other: making it claims the cell. Its
+modification time is a heartbeat. The cell is free again once the file says how the attempt ended, or its process is
+gone from this machine, or the heart has not beaten for `LEASE` seconds. Nothing here needs locks, which network file
+systems keep in different ways, but a file system on which a file is made exclusively.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import os
+import platform
+import re
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+from bench.sweep.records import now
+
+LEASE = 60.0  # seconds without a heartbeat after which a cell is free
+BEAT = 10.0  # seconds between two heartbeats
+
+FILE = re.compile(r"(?:attempt|log)-(\d+)\.(?:json|txt)")
+
+#: how an attempt ends that leaves no record and is to go on: it was told to stop, its job gave place to another or came
+#: to its time limit, or its process went without a word
+INTERRUPTED = ("preempted", "timeout", "lost")
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """One attempt.
+
+    Attributes:
+        number: counts from 1.
+        sweep: the sweep that it belongs to.
+        host: the machine, this boot of it, and its name space of processes.
+        pid: the process that watches over the attempt.
+        born: when that process was started, in seconds since 1970, for process ids are used again.
+        job: the SLURM job, `12_3`, or empty.
+        began: ISO 8601.
+        how: a final status, `stopped` or one of `INTERRUPTED`; empty while it goes on.
+    """
+
+    number: int
+    sweep: str
+    host: str
+    pid: int
+    born: float
+    job: str
+    began: str
+    how: str = ""
+
+
+def identify() -> str:
+    """Return an id for a sweep: its time and a few random digits."""
+    return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
+
+
+def numbers(files: Sequence[str]) -> list[int]:
+    """Return the numbers of a cell's attempts, in order, from the names of its files."""
+    return sorted({int(found[1]) for found in map(FILE.fullmatch, files) if found})
+
+
+def path(folder: str | Path, number: int) -> str:
+    """Return where attempt `number` of a cell lies."""
+    return f"{folder}/attempt-{number}.json"
+
+
+def read(folder: str | Path, number: int) -> Attempt | None:
+    """Return an attempt; None where it cannot be read, as in the moment in which it is made."""
+    try:
+        with open(path(folder, number), "rb") as file:
+            return Attempt(**json.loads(file.read()))
+    except (OSError, ValueError, TypeError):
+        return None
+
+
+def claim(folder: str | Path, number: int, sweep: str) -> Attempt | None:
+    """Begin attempt `number`; None where another process was quicker."""
+    attempt = Attempt(number, sweep, host(), os.getpid(), _born(os.getpid()), job(), now())
+    try:
+        with open(path(folder, number), "xb") as file:
+            file.write(json.dumps(asdict(attempt)).encode())
+    except FileExistsError:
+        return None
+    return attempt
+
+
+def end(folder: str | Path, attempt: Attempt, how: str) -> None:
+    """Write how an attempt ended. What cannot be written is seen to be over by its heartbeat."""
+    target = path(folder, attempt.number)
+    temporary = f"{folder}/.attempt-{attempt.number}.{os.getpid()}.part"
+    with contextlib.suppress(OSError):
+        with open(temporary, "wb") as file:
+            file.write(json.dumps(asdict(replace(attempt, how=how))).encode())
+        os.replace(temporary, target)
+
+
+def beat(folder: str | Path, attempt: Attempt) -> None:
+    """Show that the attempt goes on."""
+    with contextlib.suppress(OSError):
+        os.utime(path(folder, attempt.number))
+
+
+def alive(folder: str | Path, number: int, offset: float = 0.0) -> bool:
+    """Tell whether an attempt goes on.
+
+    Args:
+        folder: of the cell.
+        number: of the attempt.
+        offset: seconds by which the file system's clock is ahead of ours.
+    """
+    attempt = read(folder, number)
+    if attempt and attempt.how:
+        return False
+    if attempt and attempt.host == host() and not _there(attempt.pid, attempt.born):
+        return False
+    try:
+        beaten = os.stat(path(folder, number)).st_mtime
+    except OSError:
+        return False
+    return time.time() + offset - beaten < LEASE
+
+
+def job() -> str:
+    """Return the SLURM job in which this process runs: `12`, or `12_3` for a part of an array; empty outside of one."""
+    array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")
+    return f"{array}_{task}" if array and task else os.environ.get("SLURM_JOB_ID", "")
+
+
+@functools.cache
+def host() -> str:
+    """Return what stands for this machine: two processes with equal hosts see each other's process ids."""
+    parts = [platform.node()]
+    with contextlib.suppress(OSError):
+        parts.append(Path("/proc/sys/kernel/random/boot_id").read_text().strip())
+    with contextlib.suppress(OSError):
+        parts.append(os.readlink("/proc/self/ns/pid"))
+    return " ".join(parts)
+
+
+def _there(pid: int, born: float) -> bool:
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return abs(process.create_time() - born) < 2 and process.status() != psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return False
+    except psutil.Error:
+        return True
+
+
+@functools.lru_cache(maxsize=1)
+def _born(pid: int) -> float:
+    import psutil
+
+    return psutil.Process(pid).create_time()
