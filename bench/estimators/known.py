@@ -65,7 +65,7 @@ def score_known(
 
     The metrics are `nll_exact`, `kl_data`, `sliced_wasserstein`, `sliced_wasserstein_base` and `c2st`.
 
-    Arrays, for pictures: `points_data` `(2000, 2)`, test items; `points_model`, exact draws of the model;
+    Arrays: `nll_exact` and `kl_data` `(N,)` float32, each item's score. For pictures: `points_data` `(2000, 2)`, test items; `points_model`, exact draws of the model;
     `points_sampler`, the model's draws from the last of the strategy's samplers of z; `density_data` and
     `density_model` `(100, 100)`, log densities at the centres of the pixels of the window (first axis x1, second x2);
     `window`.
@@ -115,6 +115,8 @@ def score_known(
     pixels = torch.cartesian_prod(centres, centres)
     shown = list(draws(SHOWN).values())[-1]
     arrays = {
+        "nll_exact": (-log_model).float().cpu().numpy(),
+        "kl_data": (log_data - log_model).float().cpu().numpy(),
         "points_data": data[:SHOWN],
         "points_model": model[:SHOWN],
         "points_sampler": marginal.draw(shown, noise_for("known/shown")).cpu().numpy(),

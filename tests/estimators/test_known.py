@@ -170,6 +170,14 @@ def test_items_that_are_given_up_make_the_score_unreliable(monkeypatch: pytest.M
     assert found.unreliable == "quadrature had not converged on 50 of 50 items"
 
 
+@pytest.mark.parametrize("metric", ["nll_exact", "kl_data"])
+def test_every_items_score_is_kept(metric: str) -> None:
+    found = scored(TRUE, linear_vae(WEIGHT))
+    items = found.arrays[metric]
+    assert items.dtype == np.float32
+    assert by_name(found)[metric].value == pytest.approx(float(items.mean(dtype=np.float64)), rel=1e-5)
+
+
 def test_pictures_show_samples_and_densities(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(known, "PIXELS", FINE)
     arrays = scored(TRUE, linear_vae(WEIGHT)).arrays
