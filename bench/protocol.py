@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 if TYPE_CHECKING:
     import numpy as np
@@ -110,15 +110,37 @@ class Budget(Settings):
 
 
 class Ais(Settings):
-    """Annealed importance sampling: `repeats` independent runs of `chains` chains over `temperatures`.
+    """Annealed importance sampling: at most `repeats` independent runs of `chains` chains over `temperatures`.
 
-    A temperature costs a chain one Gibbs sweep where the prior is a GRBM. Other energies have no such sweep: there it
-    costs two evaluations of the energy and its gradient, some ten times as much.
+    Effort grows until log Z's interval is as narrow as `width` and nothing makes it unreliable. A temperature costs a
+    chain one Gibbs sweep where the prior is a GRBM. Other energies have no such sweep: there it costs two evaluations
+    of the energy and its gradient, some ten times as much.
     """
 
+    temperatures: int = Field(10_000, ge=2, description="intermediate distributions of a run, at most")
+    chains: int = Field(500, ge=2, description="chains a run, at most")
+    repeats: int = Field(1, ge=1, description="independent runs, pooled, at most")
+    width: float = Field(0.05, gt=0, description="of log Z's interval, in nats, at which less effort will do")
+
+
+class AisNll(Settings):
+    """Log-likelihoods by annealing from q(z|x) to the posterior: of test images, and of images drawn from the model.
+
+    A temperature costs a chain two evaluations of the decoder and its gradient. Images drawn from the model are
+    annealed both ways, which shows how far off either is.
+    """
+
+    images: int = Field(200, ge=0, description="the first so many test images; 0 leaves them out")
+    simulated: int = Field(100, ge=0, description="images drawn from the model; 0 leaves them out")
     temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")
-    chains: int = Field(200, ge=2, description="chains a run")
-    repeats: int = Field(1, ge=1, description="independent runs, pooled")
+    chains: int = Field(4, ge=2, description="chains an image")
+
+    @field_validator("images", "simulated")
+    @classmethod
+    def _no_mean_of_one(cls, count: int) -> int:
+        if count == 1:
+            raise ValueError("1 is too few for a mean with an error; 0, 2 or more are allowed")
+        return count
 
 
 class Evaluation(Settings):
@@ -129,6 +151,7 @@ class Evaluation(Settings):
     vlb_samples: int = Field(10, ge=1, description="posterior samples an image for the variational bound")
     importance_samples: int = Field(1000, ge=1, description="posterior samples S an image for the NLL")
     ais: Ais = Field(Ais(), description="for log Z where it has no exact value")
+    ais_nll: AisNll = Field(AisNll(), description="for log p(x) by annealing from q(z|x)")
 
 
 # ---------------------------------------------------------------- what flows between the two sides

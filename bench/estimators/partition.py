@@ -24,6 +24,9 @@ The point estimate is the log of the mean of all weights, of both bases alike. T
 Z with fixed weights, hence unbiased for Z itself, and where the bases disagree it follows the one that found more
 mass, to within log 2. To weight them by precision or by effective sample size would favour the base that missed a
 mode: there the weights vary less.
+
+How many chains and temperatures this takes is found out by rounds (`effort.py`), the last of which alone is the
+estimate.
 """
 
 from __future__ import annotations
@@ -38,7 +41,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.estimators import ais, exact, hmc, landscape, modes
+from bench.estimators import ais, effort, exact, hmc, landscape, modes
 from bench.estimators.moments import Moments
 from bench.estimators.whitened import Whitened
 from bench.priors.grbm import GRBM
@@ -73,6 +76,11 @@ class LogZ:
     estimator: str
     unreliable: str = ""
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def width(self) -> float:
+        """Of the interval."""
+        return self.upper - self.lower
 
 
 @dataclass(frozen=True)
@@ -115,7 +123,7 @@ def route(prior: Prior, dimension: int) -> str:
 
 
 def chain_steps(settings: Ais) -> int:
-    """Return how many steps of single chains AIS takes: two bases, `repeats` runs forward and one in reverse."""
+    """Return how many steps of single chains a round takes: two bases, `repeats` runs forward and one in reverse."""
     return 2 * (settings.repeats + 1) * settings.chains * settings.temperatures
 
 
@@ -125,15 +133,17 @@ def log_partition(
     settings: Ais,
     noise_for: Callable[[str], Noise],
     progress: Callable[[int], None] | None = None,
+    expect: Callable[[int], None] | None = None,
 ) -> LogZ:
     """Return log Z of an unnormalised prior.
 
     Args:
         prior: gives the energy.
         train_latents: samples of q(z|x) on training data, `(M, d)`, M >= 2.
-        settings: the effort of AIS, where it is needed.
+        settings: the most effort of AIS, where it is needed, and the width of interval at which less will do.
         noise_for: name of a stream -> its noise, on the prior's device.
         progress: told how many chain-steps of AIS have been done since it was last told.
+        expect: told how many more chain-steps a round takes that is about to begin.
 
     Raises:
         UserError: the energy has no gradient, and more than two dimensions.
@@ -148,8 +158,8 @@ def log_partition(
         value = exact.enumerate_log_z(prior)
         return LogZ(value, value, value, 0.0, 1, estimator)
     if isinstance(prior, GRBM):
-        return anneal(prior, train_latents, settings, noise_for, progress)
-    return anneal_energy(prior, train_latents, settings, noise_for, progress)
+        return anneal(prior, train_latents, settings, noise_for, progress, expect)
+    return anneal_energy(prior, train_latents, settings, noise_for, progress, expect)
 
 
 def _quadrature(prior: Prior, train_latents: Tensor, noise: Noise) -> LogZ:
@@ -170,6 +180,7 @@ def anneal(
     settings: Ais,
     noise_for: Callable[[str], Noise],
     progress: Callable[[int], None] | None = None,
+    expect: Callable[[int], None] | None = None,
 ) -> LogZ:
     """Return log Z of a GRBM of any size by AIS from both bases, with the checks of this module's docstring."""
     model = Whitened.of(grbm)
@@ -177,7 +188,7 @@ def anneal(
         "posterior": ais.Base.from_samples(model, train_latents.to(model.mu.device)),
         "uniform": ais.Base.uniform_hidden(model),
     }
-    return _anneal(bases, modes.floor(model, noise_for("log-z/modes")), settings, noise_for, progress)
+    return _anneal(bases, modes.floor(model, noise_for("log-z/modes")), settings, noise_for, progress, expect)
 
 
 def anneal_energy(
@@ -186,6 +197,7 @@ def anneal_energy(
     settings: Ais,
     noise_for: Callable[[str], Noise],
     progress: Callable[[int], None] | None = None,
+    expect: Callable[[int], None] | None = None,
 ) -> LogZ:
     """Return log Z of any differentiable energy by AIS from both bases, with the checks of this module's docstring.
 
@@ -211,33 +223,56 @@ def anneal_energy(
         "posterior": hmc.Bridge.from_moments(energy, moments, noise_for("log-z/pilot/posterior")),
         "isotropic": hmc.Bridge.isotropic(energy, moments, noise_for("log-z/pilot/isotropic")),
     }
-    return _anneal(bridges, floor, settings, noise_for, progress, doubt)
+    return _anneal(bridges, floor, settings, noise_for, progress, expect, doubt)
 
 
 def _anneal(
     paths: Mapping[str, ais.Path[ais.State]],
     floor: float,
+    maximum: Ais,
+    noise_for: Callable[[str], Noise],
+    progress: Callable[[int], None] | None,
+    expect: Callable[[int], None] | None,
+    doubt: str = "",
+) -> LogZ:
+    """Return log Z by AIS along `paths` from each base, with as much effort as it takes and `maximum` allows."""
+
+    def run(number: int, settings: Ais) -> LogZ:
+        if expect is not None:
+            expect(chain_steps(settings))
+        return _round(paths, floor, settings, lambda name: noise_for(f"log-z/{number}/{name}"), progress, doubt)
+
+    rounds = effort.adapted(maximum, run)
+    result = rounds[-1][1]
+    result.arrays["ais_rounds"] = np.array(
+        [[each.temperatures, each.chains, each.repeats, found.width] for each, found in rounds]
+    )
+    return result
+
+
+def _round(
+    paths: Mapping[str, ais.Path[ais.State]],
+    floor: float,
     settings: Ais,
     noise_for: Callable[[str], Noise],
     progress: Callable[[int], None] | None,
-    doubt: str = "",
+    doubt: str,
 ) -> LogZ:
-    """Return log Z by AIS along `paths` from each base, forward and in reverse."""
+    """Return log Z by AIS along `paths` from each base, forward and in reverse, with the effort of `settings`."""
     temperatures, chains = settings.temperatures, settings.chains
     weights: dict[str, Tensor] = {}
     ends: list[Tensor] = []
     for name, path in paths.items():
         runs = []
         for repeat in range(settings.repeats):
-            noise = noise_for(f"log-z/forward/{name}/{repeat}")
-            log_weight, y = ais.forward(path, temperatures, chains, noise, progress)
+            log_weight, y = ais.forward(path, temperatures, chains, noise_for(f"forward/{name}/{repeat}"), progress)
             runs.append(log_weight)
             ends.append(y)
         weights[f"forward_{name}"] = torch.stack(runs)
 
     pooled = torch.cat([weights[f"forward_{name}"].flatten() for name in paths])
     for name, path in paths.items():
-        noise = noise_for(f"log-z/reverse/{name}")
+        noise = noise_for(f"reverse/{name}")
         y = _settle(path, _resample(pooled, torch.cat(ends), chains, noise), noise)
         weights[f"reverse_{name}"] = ais.reverse(path, temperatures, y, noise, progress)
 

@@ -8,7 +8,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.estimators.bounds import Autoencoder, PerImage, importance, variational
-from bench.estimators.partition import LogZ, chain_steps, log_partition, route
+from bench.estimators.partition import LogZ, log_partition
 from bench.priors.grbm import GRBM
 from bench.protocol import Evaluation, Metric, Noise, Prior, Score, Scores, UserError
 
@@ -43,7 +43,8 @@ def score(
     and its total statistical error. Where log Z is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and
     `ais_reverse_BASE` `(chains,)`, log weights with BASE `posterior` and either `uniform` (of a GRBM) or `isotropic`;
     `ais_estimates` `(4, 4)`, in that order (forward first) the value, standard error, effective sample size and number
-    of chains; `ais_floor`.
+    of chains; `ais_floor`; `ais_rounds` `(rounds, 4)`, temperatures, chains, repeats and width of the interval of every
+    round, the last of which alone is the estimate.
 
     Args:
         vae: gives q(z|x) and p(x|z), in evaluation mode, on the device of `noise_for`'s streams.
@@ -67,9 +68,14 @@ def score(
     if not prior.normalised:
         latents = train_latents() if callable(train_latents) else train_latents
         passes = _PASSES_PER_SWEEP if isinstance(prior, GRBM) else _PASSES_PER_TRAJECTORY
-        if route(prior, latents.shape[-1]) == "ais":
-            meter.total += int(passes * chain_steps(evaluation.ais))
-        log_z = log_partition(prior, latents, evaluation.ais, noise_for, lambda n: meter.advance(passes * n))
+        log_z = log_partition(
+            prior,
+            latents,
+            evaluation.ais,
+            noise_for,
+            lambda n: meter.advance(passes * n),
+            lambda n: meter.expect(passes * n),
+        )
     bound = variational(vae, prior, x, evaluation.vlb_samples, noise_for("vlb"), meter.advance)
     weighted = importance(vae, prior, x, evaluation.importance_samples, noise_for("importance"), meter.advance)
 
@@ -121,6 +127,11 @@ class Meter:
     def __init__(self, progress: Callable[..., None] | None, total: int) -> None:
         self.progress, self.total = progress, total
         self._done, self._told = 0.0, -1
+
+    def expect(self, count: float) -> None:
+        """Add `count` to what there is to do."""
+        self.total += int(count)
+        self._told = min(self._told, int(100 * self._done / self.total))
 
     def advance(self, count: float) -> None:
         """Add `count`."""

@@ -92,7 +92,7 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
     if sampled or exact:
         effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
         parts = [f"exact in {', '.join(dict.fromkeys(exact))}"] if exact else []
-        parts += [f"by AIS ({effort}) in {', '.join(dict.fromkeys(sampled))}"] if sampled else []
+        parts += [f"by AIS (at most {effort}) in {', '.join(dict.fromkeys(sampled))}"] if sampled else []
         sentences.append(f"log Z is {'; '.join(parts)}")
     made = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if made:

@@ -255,7 +255,7 @@ def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
     z = exact.sample(grbm, 5000, stream(0, "latents"))
     latents = z[z[:, 0] < 5]  # the posterior covers one island
     truth = exact.enumerate_log_z(grbm)
-    result = partition.anneal(grbm, latents, Ais(), noises(0))
+    result = partition.anneal(grbm, latents, Ais(temperatures=1000, chains=200), noises(0))
     posterior, uniform = result.arrays["ais_estimates"][:2, 0]
     assert posterior < truth - 1  # ln .25 = -1.39, with nothing in this base's own weights to show for it
     assert abs(uniform - truth) < 0.2

@@ -324,7 +324,7 @@ def test_the_caption_says_how_figures_came_about(mnist: Synthetic) -> None:
         "95 % Student's t interval over seeds",
         "Trained for 100 epochs, batches of 64, 64 latent dimensions",
         "Scored on all test items, 10 posterior samples each for the VLB",
-        "log Z is by AIS (10000 temperatures x 500 chains x 5 repeats) in sliced-score-matching",
+        "log Z is by AIS (at most 10000 temperatures x 500 chains x 5 repeats) in sliced-score-matching",
         "Made with torch 2.13.0 on cpu, commit 0123456789",
         "± 0.1 (the paper's binarisation of the test images is another draw)",
     ):

@@ -1,0 +1,88 @@
+"""How much effort an estimate by annealed importance sampling gets: rounds that grow, the last of which alone counts.
+
+To go on until an interval looks narrow, and to publish the weights that looked so, favours runs that are narrow by
+chance: those whose chains have missed what makes weights vary. So no weight decides about its own use alone. A round
+counts if an earlier one, whose weights are thrown away, had foreseen that this effort would do; and its own effort was
+fixed before it began. It is then an estimate of fixed effort, unbiased for Z as any other. Nothing is pooled over
+rounds, whose number depends on their weights.
+
+A foreseen round can still turn out too wide, or unreliable, and is then no more than another pilot. Of rounds that
+could be published there are few, each with more effort than the last, and one is silently wrong no more often than all
+of them, taken for themselves, would be. The round with the greatest effort allowed counts whatever it says.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Protocol, TypeVar
+
+from bench.protocol import Ais
+
+PILOT = Ais(temperatures=1000, chains=200, repeats=1)  # the first round, where the maximum is no less
+
+_SIZES = ("temperatures", "chains", "repeats")
+_MARGIN = 1.5  # times the effort that an interval calls for: its width is itself uncertain
+_GROWTH = 4.0  # times the effort of a round that was unreliable, where nothing tells how much will do
+
+
+class Estimated(Protocol):
+    """What a round comes to."""
+
+    @property
+    def width(self) -> float:
+        """Of the interval, nats."""
+
+    @property
+    def unreliable(self) -> str:
+        """Why it should not be trusted; empty when it may be."""
+
+
+Result = TypeVar("Result", bound=Estimated)
+
+
+def adapted(maximum: Ais, run: Callable[[int, Ais], Result]) -> list[tuple[Ais, Result]]:
+    """Return rounds of growing effort with what they came to; the last is the estimate.
+
+    Args:
+        maximum: the most effort a round may take, and the width at which to stop.
+        run: number of a round and its effort -> what it comes to, from draws that no other round has.
+    """
+    effort, foreseen = first(maximum), False
+    rounds: list[tuple[Ais, Result]] = []
+    while True:
+        result = run(len(rounds), effort)
+        rounds.append((effort, result))
+        good = not result.unreliable and result.width <= maximum.width
+        if effort == maximum or (foreseen and good):
+            return rounds
+        foreseen = not result.unreliable
+        # the width falls with the square root of temperatures x chains
+        called_for = _MARGIN * (result.width / maximum.width) ** 2 if foreseen else _GROWTH
+        effort = grown(effort, max(called_for, 1.0), maximum)
+
+
+def first(maximum: Ais) -> Ais:
+    """Return the effort of the first round."""
+    pilot = {name: min(getattr(PILOT, name), getattr(maximum, name)) for name in _SIZES}
+    return grown(maximum.model_copy(update=pilot), 1.0, maximum)
+
+
+def grown(effort: Ais, factor: float, maximum: Ais) -> Ais:
+    """Return `effort` times `factor`, in temperatures first, then in chains, then in repeats.
+
+    Temperatures narrow each weight, not only the mean of weights. Where that comes to half the maximum, it is the
+    maximum: less would hardly be cheaper, and could fall short.
+    """
+    if 2 * factor * _size(effort) >= _size(maximum):
+        return maximum
+    changes = {}
+    for name in _SIZES:
+        before = getattr(effort, name)
+        changes[name] = min(math.ceil(factor * before), getattr(maximum, name))
+        factor = max(factor * before / changes[name], 1.0)
+    return effort.model_copy(update=changes)
+
+
+def _size(settings: Ais) -> int:
+    return math.prod(getattr(settings, name) for name in _SIZES)

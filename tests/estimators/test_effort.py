@@ -1,0 +1,156 @@
+"""Rounds of annealing grow until one that was foreseen to do does, and never beyond the maximum."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import pytest
+import torch
+from torch import Tensor
+
+from bench.estimators import effort, partition
+from bench.priors import GRBM
+from bench.protocol import Ais, Noise
+from bench.streams import stream
+
+MOST = Ais(temperatures=10_000, chains=500, repeats=5)
+
+
+@dataclass(frozen=True)
+class Found:
+    width: float
+    unreliable: str = ""
+
+
+def total(settings: Ais) -> int:
+    return settings.temperatures * settings.chains * settings.repeats
+
+
+def rounds(*found: Found, maximum: Ais = MOST) -> list[Ais]:
+    """Return the effort of every round that comes to `found`, the last of them over and over."""
+    return [each for each, _ in effort.adapted(maximum, lambda n, _: found[min(n, len(found) - 1)])]
+
+
+def shape(settings: Ais) -> tuple[int, int, int]:
+    return settings.temperatures, settings.chains, settings.repeats
+
+
+def test_the_first_round_is_small_and_a_second_confirms_it() -> None:
+    first, second = rounds(Found(0.02))
+    assert shape(first) == shape(second) == (1000, 200, 1)
+
+
+def test_the_second_round_has_the_effort_that_the_width_of_the_first_calls_for() -> None:
+    first, second = rounds(Found(0.10), Found(0.04))
+    assert total(second) / total(first) == pytest.approx(1.5 * 2**2)
+
+
+def test_a_width_just_narrow_enough_is_not_left_to_luck() -> None:
+    first, second = rounds(Found(0.049), Found(0.04))
+    assert total(second) / total(first) == pytest.approx(1.5 * 0.98**2, rel=1e-3)
+
+
+def test_a_round_that_was_not_foreseen_is_never_the_last() -> None:
+    # the narrow second round follows an unreliable one: nothing but its own weights say that it may be used
+    efforts = rounds(Found(0.2, "bases disagree"), Found(0.02), Found(0.02))
+    assert [total(each) // total(efforts[0]) for each in efforts] == [1, 4, 4]
+
+
+def test_a_foreseen_round_that_is_too_wide_or_unreliable_is_a_pilot() -> None:
+    assert [total(each) for each in rounds(Found(0.02), Found(0.051), Found(0.04))] == [200_000, 200_000, 312_200]
+    efforts = rounds(Found(0.02), Found(0.02, "a small effective sample size"), Found(0.02), Found(0.02))
+    assert [total(each) for each in efforts] == [200_000, 200_000, 800_000, 800_000]
+
+
+def test_what_stays_unreliable_ends_at_the_maximum() -> None:
+    efforts = rounds(Found(0.01, "below the floor"))
+    assert [shape(each) for each in efforts] == [(1000, 200, 1), (4000, 200, 1), (10_000, 320, 1), shape(MOST)]
+
+
+@pytest.mark.parametrize("width", [1.0, math.inf])
+def test_no_round_exceeds_the_maximum(width: float) -> None:
+    efforts = rounds(Found(width))
+    assert efforts[-1] == MOST
+    assert len(efforts) == 2
+
+
+@pytest.mark.parametrize("maximum", [Ais(temperatures=2000, chains=200), Ais(temperatures=20, chains=50, repeats=2)])
+def test_a_maximum_of_no_more_than_two_pilots_is_all_there_is(maximum: Ais) -> None:
+    assert rounds(Found(9.0, "whatever"), maximum=maximum) == [maximum]
+
+
+def test_growth_is_in_temperatures_then_chains_then_repeats() -> None:
+    assert [shape(effort.grown(effort.first(MOST), factor, MOST)) for factor in (1, 5, 20, 50)] == [
+        (1000, 200, 1),
+        (5000, 200, 1),
+        (10_000, 400, 1),
+        (10_000, 500, 2),
+    ]
+
+
+def test_half_the_maximum_or_more_is_the_maximum() -> None:
+    assert effort.grown(effort.first(MOST), 62.5, MOST) == MOST
+
+
+# ---------------------------------------------------------------- with annealing
+
+
+def grbm() -> GRBM:
+    """Return a GRBM of three dimensions and three units whose weights vary."""
+    generator = torch.Generator().manual_seed(0)
+    model = GRBM(3, 3)
+    model.weight.data = torch.randn(3, 3, generator=generator)
+    return model
+
+
+def latents() -> Tensor:
+    return stream(0, "latents").normal(200, 3)
+
+
+def anneal(settings: Ais, seed: int = 0) -> partition.LogZ:
+    return partition.anneal(grbm(), latents(), settings, lambda name: stream(seed, name))
+
+
+WIDE = Ais(temperatures=1100, chains=300, repeats=3, width=0.08)
+
+
+def test_the_last_round_alone_is_the_estimate() -> None:
+    result = anneal(WIDE)
+    _, chains, repeats, width = result.arrays["ais_rounds"][-1]
+    assert len(result.arrays["ais_rounds"]) >= 2
+    assert result.arrays["ais_forward_uniform"].shape == (repeats, chains)
+    assert result.n == 2 * chains * repeats
+    assert width == result.upper - result.lower
+    assert not result.unreliable
+
+
+def test_a_width_that_cannot_be_reached_takes_the_maximum() -> None:
+    result = anneal(WIDE.model_copy(update={"width": 1e-9}))
+    assert result.arrays["ais_rounds"][-1, :3].tolist() == [1100, 300, 3]
+
+
+def test_rounds_share_no_draws() -> None:
+    asked: list[str] = []
+
+    def noise_for(name: str) -> Noise:
+        asked.append(name)
+        return stream(0, name)
+
+    result = partition.anneal(grbm(), latents(), WIDE, noise_for)
+    assert len(result.arrays["ais_rounds"]) >= 2
+    assert len(asked) == len(set(asked))
+
+
+def test_effort_is_the_same_every_time() -> None:
+    one, same = anneal(WIDE), anneal(WIDE)
+    assert (one.value, one.lower, one.upper) == (same.value, same.lower, same.upper)
+    assert all((one.arrays[name] == same.arrays[name]).all() for name in one.arrays)
+
+
+def test_what_is_expected_is_what_is_done() -> None:
+    expected: list[int] = []
+    done: list[int] = []
+    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), done.append, expected.append)
+    assert len(expected) >= 2
+    assert sum(expected) == sum(done)
