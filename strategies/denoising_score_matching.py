@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 
 class DenoisingScoreMatching(EnergyStrategy):
-    """Denoising score matching: -grad E is regressed on the score of q(z|x), whose mean is that of q(z)."""
+    """Denoising score matching: -grad E is regressed on the score of q(z|x), whose mean is that of q(z).
+
+    Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
+    """
 
     reach: ClassVar = {
         "encoder": frozenset({"bound"}),

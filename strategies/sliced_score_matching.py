@@ -19,7 +19,10 @@ if TYPE_CHECKING:
 
 
 class SlicedScoreMatching(EnergyStrategy):
-    """Sliced score matching of a GRBM to the aggregate posterior (paper Algorithm 1, its Hessian's sign corrected)."""
+    """Sliced score matching of a GRBM to the aggregate posterior (paper Algorithm 1, its Hessian's sign corrected).
+
+    Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
+    """
 
     reach: ClassVar = {
         "encoder": frozenset({"bound"}),

@@ -22,7 +22,11 @@ DISCREPANCY = Metric("critic_discrepancy", "1", "neither")
 
 
 class Stein(EnergyStrategy):
-    """The learned Stein discrepancy between the aggregate posterior and the prior (Grathwohl et al., 2020)."""
+    """The learned Stein discrepancy between the aggregate posterior and the prior (Grathwohl et al., 2020).
+
+    The critic compares scores, which do not tell how the mass is shared among modes far apart: each keeps the share
+    that it began with.
+    """
 
     reach: ClassVar = {
         "encoder": frozenset({"bound"}),
