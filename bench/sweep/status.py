@@ -13,7 +13,8 @@ from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.records import FAILED, RETRIED, STATUSES, Job
 from bench.sweep.store import Standing, Store
 
-STATES = ("stale", "running", "missing")
+SUBMITTED = ("pending", "preempted", "lost")
+STATES = ("stale", "running", *SUBMITTED, "missing")
 COLUMNS = ("ok", "failed", "skipped", *STATES)
 
 
@@ -54,6 +55,10 @@ class Survey:
             if _wanted(standing, stale=stale, retry=retry)
         ]
 
+    def rescored(self) -> list[Job]:
+        """Return what can be scored without training: cells that this code has trained and that have no record yet."""
+        return [job for job in self.jobs(stale=True) if self.store.trained(job)]
+
     def counts(self) -> Counter[str]:
         """Return how many cells there are of each status (`ok`, `crashed`, ...) and each other state."""
         return Counter(_word(standing) for standing in self.standings)
@@ -86,7 +91,7 @@ def _wanted(standing: Standing, *, stale: bool, retry: bool) -> bool:
     if standing.state == "finished":
         assert standing.record
         return retry and standing.record["status"] in RETRIED
-    return stale if standing.state == "stale" else True
+    return stale if standing.state == "stale" else standing.state not in ("pending", "preempted")
 
 
 def _word(standing: Standing) -> str:
@@ -104,8 +109,9 @@ def table(found: Survey) -> str:
         word = _word(standing)
         row = rows.setdefault((found.names[cell.dataset], cell.label), Counter())
         row["failed" if word in FAILED else word] += 1
-    head = ("data set", "strategy", *COLUMNS)
-    body = [(dataset, label, *(str(row[name]) for name in COLUMNS)) for (dataset, label), row in rows.items()]
+    shown = [name for name in COLUMNS if name not in SUBMITTED or any(row[name] for row in rows.values())]
+    head = ("data set", "strategy", *shown)
+    body = [(dataset, label, *(str(row[name]) for name in shown)) for (dataset, label), row in rows.items()]
     return aligned([head, *body], left=2)
 
 
@@ -123,7 +129,7 @@ def summary(counts: Counter[str]) -> str:
 
 
 def advice(counts: Counter[str], command: str) -> list[str]:
-    """Return how to run again what a plain sweep leaves alone, one sentence each.
+    """Return how to go on with what a plain sweep leaves alone, one sentence each.
 
     Args:
         counts: of `Survey.counts`.
@@ -163,6 +169,7 @@ def as_json(found: Survey) -> dict[str, Any]:
                 "seed": standing.cell.seed,
                 "state": standing.state,
                 "why": standing.why,
+                "job": standing.job or None,
                 "status": standing.record["status"] if standing.record else None,
                 "reason": standing.record["reason"] if standing.record else None,
                 "attempt": standing.record["attempt"] if standing.record else None,

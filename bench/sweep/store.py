@@ -42,7 +42,7 @@ RECORD = re.compile(r"record-[0-9a-f]{16}\.json")
 
 REQUIRED = {"cell", "status", "reason", "attempt", "finished", "evaluation", "fingerprints"}
 
-State = Literal["finished", "stale", "missing", "running"]
+State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
 
 
 class StoreError(Exception):
@@ -60,10 +60,13 @@ class Standing:
     Attributes:
         cell: the cell.
         key: its record's key.
-        state: `finished`, `stale` (recorded by an earlier harness), `running` or `missing`.
+        state: `finished`, `stale` (recorded by an earlier harness), `running`, `missing`; of a cell that was submitted
+            to SLURM also `pending`, `preempted` (and waiting again) or `lost` (its job is gone without a record).
         record: the record of a finished or stale cell.
         why: one line that explains the state.
         corrupt: the file in the record's place that is no record.
+        job: the SLURM job that carries the cell out, or is to.
+        loss: status and reason of a lost cell's record, which `bench collect` writes.
     """
 
     cell: Cell
@@ -72,6 +75,8 @@ class Standing:
     record: dict[str, Any] | None
     why: str
     corrupt: Path | None = None
+    job: str = ""
+    loss: tuple[str, str] = ("", "")
 
 
 @functools.lru_cache(maxsize=1024)
@@ -184,6 +189,20 @@ class Store:
             if record["fingerprints"][name] != getattr(fingerprints, name)
         ]
         return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record['finished']}"
+
+    def trained(self, job: Job) -> bool:
+        """Tell whether this code has trained a cell: a record of it has scores, and its state lies in the workspace."""
+        folder = f"{self._cells}/{job.cell.id}"
+        if not _listing(f"{folder}/{job.workspace}"):
+            return False
+        wanted = "ok", job.fingerprints.plugin, job.fingerprints.fit
+        for name in filter(RECORD.fullmatch, _listing(folder)):
+            with contextlib.suppress(CorruptRecord):
+                record = _read(f"{folder}/{name}", job.cell.id)
+                code = record["fingerprints"] if record else {}
+                if record and (record["status"], code["plugin"], code["fit"]) == wanted:
+                    return True
+        return False
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""

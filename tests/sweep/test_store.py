@@ -103,6 +103,42 @@ def test_other_evaluation_settings_are_named(look: Look, store: Store) -> None:
     assert found.why.endswith(f"+00:00: importance_samples {samples} -> 50, ais.chains {chains} -> 20")
 
 
+def test_what_this_code_has_trained_can_be_scored_again(look: Look, store: Store) -> None:
+    job = job_of(look)
+    other = {"importance_samples": 50}
+    store.finish(job, finished(job))
+    assert look("ok", evaluate=other).rescored() == [], "its state is not there"
+    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
+    state.parent.mkdir()
+    state.write_bytes(b"state")
+    assert look("ok").rescored() == [], "it has a record"
+    (again,) = look("ok", evaluate=other).rescored()
+    assert again.cell.id == job.cell.id
+    assert again.key != job.key
+
+
+@pytest.mark.parametrize("changed", ["plugin", "fit", "status"])
+def test_what_it_has_not_trained_to_the_end_cannot(look: Look, store: Store, changed: str) -> None:
+    job = job_of(look)
+    code = {} if changed == "status" else {changed: "0" * 64}
+    earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, **code))
+    store.finish(earlier, finished(earlier, "diverged" if changed == "status" else "ok"))
+    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
+    state.parent.mkdir()
+    state.write_bytes(b"of a training that goes on, perhaps")
+    assert look("ok", evaluate={"importance_samples": 50}).rescored() == []
+
+
+def test_scoring_code_that_changed_scores_again_what_was_trained(look: Look, store: Store) -> None:
+    job = job_of(look)
+    earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, evaluate="0" * 64))
+    store.finish(earlier, finished(earlier))
+    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
+    state.parent.mkdir()
+    state.write_bytes(b"state")
+    assert [each.cell.id for each in look("ok").rescored()] == [job.cell.id]
+
+
 def test_an_attempt_without_a_record_goes_on(look: Look, store: Store) -> None:
     cell = job_of(look).cell
     for number in (1, 2):
