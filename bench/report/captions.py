@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from bench.report.cells import flat
 from bench.report.published import Column, Published
-from bench.report.rows import Metric, Row
+from bench.report.rows import IN_DOUBT, Metric, Row
 
 #: metric -> its heading and what it is
 METRICS = {
@@ -15,6 +15,8 @@ METRICS = {
     "nll_exact": ("exact NLL", "negative log-likelihood by quadrature"),
     "vlb": ("VLB", "variational bound"),
     "nll": ("NLL", "importance-weighted negative log-likelihood"),
+    "vlb_bits": ("VLB", "variational bound"),
+    "nll_bits": ("NLL", "importance-weighted negative log-likelihood"),
     "log_z": ("log Z", "log normaliser of the prior"),
     "kl": ("KL", "divergence of the posterior from the prior"),
     "reconstruction": ("reconstruction", "expected negative log-likelihood given z"),
@@ -39,7 +41,13 @@ def caption(
     for metric in metrics:
         what = METRICS.get(metric.name, ("", ""))[1]
         inside = ", ".join(
-            filter(None, [metric.title if what else "", f"S = {samples}" if metric.name == "nll" and samples else ""])
+            filter(
+                None,
+                [
+                    metric.title if what else "",
+                    f"S = {samples}" if metric.name in ("nll", "nll_bits") and samples else "",
+                ],
+            )
         )
         names.append(f"{what or metric.title}{f' ({inside})' if inside else ''} in {metric.unit}")
     directions = {metric.better for metric in metrics} - {"neither"}
@@ -56,9 +64,11 @@ def caption(
             " interval, two or more seeds, and no failed, stale or unreliable record on either side"
         )
     if column and any(row.comparison for row in rows):
+        doubt = any(row.comparison.verdict == IN_DOUBT for row in rows if row.comparison)
         sentences.append(
             f"Difference is ours minus published; inside: the published number lies within our interval"
             f" ± {column.margin:g} ({column.margin_reason})"
+            f"{f'; {IN_DOUBT}: a record of ours is unreliable' if doubt else ''}"
         )
     sentences += _conditions(rows, evaluation)
     if column:

@@ -28,7 +28,7 @@ DOTS = 200  # an inch
 
 @dataclass(frozen=True)
 class Panel:
-    """What stands for a strategy on one data set: a record's arrays, or in words why there are none."""
+    """What stands for a strategy on one data set: a record's arrays, or in words why there are none or are in doubt."""
 
     arrays: Mapping[str, np.ndarray] | None
     words: str = ""
@@ -67,7 +67,7 @@ def panel(row: Row, stores: Sequence[Path]) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
         if outcome.status == "ok" and (arrays := beside(outcome, stores, ARRAYS)):
-            return Panel(arrays)
+            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores.values()) else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel(None, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 
@@ -98,6 +98,7 @@ def _drawn(panels: Mapping[str, Mapping[str, Panel]], labels: Sequence[str]) -> 
             if each.arrays:
                 points, density = each.arrays["points_sampler"], each.arrays["density_model"]
                 _draw(both, points, density, float(data["window"]), brightest)
+                both[1].text(0.5, 0.02, each.words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
                 continue
             for axis in both:
                 axis.set_facecolor("0.93")

@@ -8,6 +8,8 @@ from bench.report.cells import Outcome, Score, Setting
 from bench.report.published import Number
 from bench.report.statistics import Interval
 
+IN_DOUBT = "in doubt"
+
 
 @dataclass(frozen=True)
 class Metric:
@@ -27,7 +29,7 @@ class Comparison:
         number: the published number.
         difference: ours minus published.
         verdict: `inside`: it lies within our interval, widened by the column's margin; else `outside, better` or
-            `outside, worse`, which is what ours are.
+            `outside, worse`, which is what ours are; `in doubt` where one of ours is unreliable.
     """
 
     number: Number

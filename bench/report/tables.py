@@ -16,11 +16,13 @@ from bench.report.arrays import paired_stderr
 from bench.report.captions import METRICS, caption, seeds_listed
 from bench.report.cells import Outcome, Plan, Setting
 from bench.report.published import Column, Number, Published
-from bench.report.rows import Comparison, Metric, Row
+from bench.report.rows import IN_DOUBT, Comparison, Metric, Row
 from bench.report.statistics import over_seeds, paired
 
 HEADLINE = ("vlb", "nll")
-EXACT = ("kl_data", "nll_exact")  # against a known density: they stand in place of the headline where there are any
+# these stand in place of the headline where there are any
+EXACT = ("kl_data", "nll_exact")  # against a known density
+BITS = ("vlb_bits", "nll_bits")  # what images in colour are published in
 
 
 @dataclass(frozen=True)
@@ -177,14 +179,15 @@ def _metrics(rows: Sequence[Row], column: Column | None, notes: list[str]) -> tu
             for name, score in kept.items():
                 metrics.setdefault(name, Metric(name, METRICS.get(name, (name, ""))[0], score.unit, score.better))
     if not metrics and column:  # nothing has run yet, and the headings are known all the same
-        return tuple(Metric(name, METRICS[name][0], column.unit, "lower") for name in HEADLINE)
-    first = [*EXACT, *HEADLINE]
+        names = BITS if column.metric in BITS else HEADLINE
+        return tuple(Metric(name, METRICS[name][0], column.unit, "lower") for name in names)
+    first = [*EXACT, *BITS, *HEADLINE]
     return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first)))
 
 
 def with_columns(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
     """Return the metrics that have columns; the others are in the CSV file."""
-    for names in (EXACT, HEADLINE):
+    for names in (EXACT, BITS, HEADLINE):
         found = tuple(metric for metric in metrics if metric.name in names)
         if found:
             return found
@@ -243,7 +246,9 @@ def _compare(rows: Sequence[Row], numbers: Sequence[Number], column: Column | No
         ours = row.scores.get(column.metric)
         if row.number and ours and metric:
             value = row.number.value
-            if ours.lower - column.margin <= value <= ours.upper + column.margin:
+            if any(score.unreliable for score in row.values(column.metric).values()):
+                verdict = IN_DOUBT
+            elif ours.lower - column.margin <= value <= ours.upper + column.margin:
                 verdict = "inside"
             else:
                 verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"

@@ -87,6 +87,18 @@ def test_a_panel_is_the_lowest_seed_s_or_says_what_became_of_the_cells(toy: Synt
     assert figures.panel(spirals.rows[0], [toy.folder]).words == "not run"
 
 
+def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
+    from bench.report import outputs, published, sources
+
+    toy.put("normal", 0, 4.0, dataset="checkerboard", arrays=arrays(0))
+    doubt = "quadrature had not converged"
+    toy.put("vampprior", 0, 4.0, half=0.1, unreliable=doubt, dataset="checkerboard", arrays=arrays(1))
+    tables = outputs._tables(sources.of_grid("toy", [], toy.registry), published.read())
+    board = next(table for table in tables if table.name == "checkerboard")
+    words = {row.label: figures.panel(row, [toy.folder]).words for row in board.rows}
+    assert (words["normal"], words["vampprior"]) == ("", "unreliable")
+
+
 def test_no_global_state_of_matplotlib_is_left(toy: Synthetic) -> None:
     from matplotlib import pyplot
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import subprocess
 import sys
 from pathlib import Path
@@ -38,6 +40,21 @@ def test_a_grid_is_printed_and_written_beside_its_records(mnist: Synthetic) -> N
     assert names(out) == FILES
     assert len(read_parquet(out / "records.parquet")) == len(collect([mnist.folder]))
     assert len(read_parquet(out / "curves.parquet", "curves")) == len(curves([mnist.folder])) == 1
+
+
+def test_what_is_unreliable_is_marked_wherever_it_is_shown_and_bold_nowhere(mnist: Synthetic) -> None:
+    for seed in range(3):
+        mnist.put("normal", seed, 96.0 + seed / 10)
+        mnist.put("sliced-score-matching", seed, 60.0 + seed / 10, half=0.1, unreliable="two bases differ" * (not seed))
+    shown = report("mnist", [], None)  # what `bench run` ends with as well
+    written = [(mnist.folder / "report" / f"table.{kind}").read_text() for kind in ("md", "tex", "csv")]
+    for text in (shown, *written):
+        assert "two bases differ" in text
+        assert "in doubt" in text
+        assert "outside, better" not in text
+    assert "**" not in written[0]
+    assert "\\textbf" not in written[1]
+    assert all(row["bold"] in ("", "0") for row in csv.DictReader(io.StringIO(written[2])))
 
 
 def test_a_store_with_a_grid_and_no_record_yet_is_all_missing(mnist: Synthetic) -> None:

@@ -204,6 +204,19 @@ def test_unreliable_scores_are_marked(mnist: Synthetic) -> None:
     )
 
 
+def test_an_unreliable_score_is_neither_better_than_a_published_one_nor_inside(mnist: Synthetic) -> None:
+    three(mnist, "sliced-score-matching", [60.0, 60.1])  # published: 91.89
+    beside = row(mnist, "sliced-score-matching").comparison
+    assert beside is not None
+    assert beside.verdict == "outside, better"
+    assert "in doubt" not in table(mnist).caption
+    mnist.put("sliced-score-matching", 2, 60.0, half=0.1, unreliable="two bases differ")
+    beside = row(mnist, "sliced-score-matching").comparison
+    assert beside is not None
+    assert beside.verdict == "in doubt"
+    assert "in doubt: a record of ours is unreliable" in table(mnist).caption
+
+
 def test_stale_records_are_marked(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.0])
     mnist.put("vampprior[components=16]", 0, 95.0, code={"evaluate": "0" * 64})
