@@ -201,6 +201,7 @@ class Strategy(Settings):
                 scores = estimators.score(
                     model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress
                 )
+                bits = estimators.score_bits(task.dataset, test, scores)
                 known = estimators.score_known(
                     model.vae,
                     model.prior,
@@ -216,10 +217,18 @@ class Strategy(Settings):
                 raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
             own = self.diagnostics(model, latents, scores.scores, noise_for("diagnostics"))
             drawn = self.draws(model, SHOWN, noise_for("samples"))
-            samples = {f"samples_{name}": model.vae.decoder.mean(z).cpu().numpy() for name, z in drawn.items()}
+            shape = stored.shape[1:]
+            samples = {
+                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), shape)
+                for name, z in drawn.items()
+            }
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores([*scores.scores, *known.scores, *own], {**scores.arrays, **known.arrays, **samples}, resources)
+        return Scores(
+            [*scores.scores, *bits.scores, *known.scores, *own],
+            {**scores.arrays, **bits.arrays, **known.arrays, **samples},
+            resources,
+        )
 
 
 class Energy(Settings):

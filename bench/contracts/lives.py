@@ -82,7 +82,8 @@ def _lead(life: Life) -> tuple[bytes, Scores, int]:
     """Carry out a life; return its state as saved by torch, its scores, and how often it asked."""
     asked = Asked(life.dies_at, lambda: os.kill(os.getpid(), signal.SIGKILL))
     life.folder.mkdir(parents=True, exist_ok=True)
-    led, task = strategy(life.plugin, life.values), small()
+    led = strategy(life.plugin, life.values)
+    task = small(led)
     with one_thread():
         state = led.fit(task, Run(0, "cpu", life.folder, stop_requested=asked))
         scores = led.evaluate(state, task, Run(0, "cpu", life.folder))

@@ -49,7 +49,7 @@ class Subject:
     @cached_property
     def task(self) -> Task:
         """The small task."""
-        return small()
+        return small(self.strategy)
 
     @cached_property
     def strategy(self) -> Protocol:
@@ -190,7 +190,8 @@ def check_seed(subject: Subject) -> str:
         )
     other = subject.strategy.fit(shorter(subject.task, 2), Run(1, "cpu", subject.folder / "other"))
     first = subject.strategy.fit(shorter(subject.task, 2), Run(0, "cpu", subject.folder / "first"))
-    if not state_difference(first, other):
+    # what has nothing to fit has nothing that could differ
+    if tensors(first) and not state_difference(first, other):
         raise Breach("another seed gives the same numbers: it does not depend on run.seed")
     return "one seed gives the same bits in two processes, another seed gives others"
 

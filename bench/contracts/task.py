@@ -13,8 +13,21 @@ import numpy as np
 import torch
 
 from bench.data import Binarised, split
+from bench.dequantisation import Dequantised
 from bench.plugins import Plugin, build
-from bench.protocol import Ais, Budget, Checkpoint, Evaluation, Network, Networks, Splits, Task, UserError
+from bench.protocol import (
+    Ais,
+    AisNll,
+    Budget,
+    Checkpoint,
+    Evaluation,
+    Network,
+    Networks,
+    Splits,
+    Strategy,
+    Task,
+    UserError,
+)
 from bench.settings import Shape
 
 LATENT = 2  # quadrature is exact there
@@ -31,23 +44,51 @@ class Stripes(Binarised):
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 4, 4)`; `folder` is not used."""
-        draw = np.random.default_rng(0)
-        n = ITEMS + 40
-        lines, across = draw.integers(2, size=(n, 4, 1)), draw.integers(2, size=n).astype(bool)
-        images = np.where(lines == 1, 235, 20).repeat(4, axis=2).astype(np.uint8)
-        images[across] = images[across].transpose(0, 2, 1)
-        return split(images[:ITEMS], images[ITEMS:])
+        return _stripes()
 
 
-def small() -> Task:
-    """Return two epochs of six steps, saved every five; scored on 16 images."""
-    dataset = Stripes()
+class Shades(Dequantised):
+    """The same, dequantised."""
+
+    name: ClassVar[str] = "shades"
+    version: ClassVar[str] = "1"
+
+    def load(self, folder: Path) -> Splits:
+        """Return uint8 images `(N, 4, 4)`; `folder` is not used."""
+        return _stripes()
+
+
+def _stripes() -> Splits:
+    draw = np.random.default_rng(0)
+    n = ITEMS + 40
+    lines, across = draw.integers(2, size=(n, 4, 1)), draw.integers(2, size=n).astype(bool)
+    images = np.where(lines == 1, 235, 20).repeat(4, axis=2).astype(np.uint8)
+    images[across] = images[across].transpose(0, 2, 1)
+    return split(images[:ITEMS], images[ITEMS:])
+
+
+def small(strategy: Strategy) -> Task:
+    """Return two epochs of six steps, saved every five; scored on 16 images.
+
+    They are of black and white pixels, or dequantised where the strategy skips those.
+    """
+    binary, dequantised = _small(Stripes()), _small(Shades())
+    return dequantised if strategy.skip(binary) is not None and strategy.skip(dequantised) is None else binary
+
+
+def _small(dataset: Stripes | Shades) -> Task:
     return Task(
         dataset,
         dataset.load(Path()),
         Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
         Budget(epochs=2, batch_size=BATCH, checkpoint=Checkpoint(steps=5)),
-        Evaluation(images=16, vlb_samples=2, importance_samples=4, ais=Ais(temperatures=10, chains=4)),
+        Evaluation(
+            images=16,
+            vlb_samples=2,
+            importance_samples=4,
+            ais=Ais(temperatures=10, chains=4),
+            ais_nll=AisNll(images=4, simulated=0, temperatures=4, chains=2),
+        ),
     )
 
 

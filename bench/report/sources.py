@@ -92,12 +92,8 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     folders = tuple(stores) or tuple(folder for folder in [root() / column.grid] if folder.is_dir())
     notes: list[str] = []
     plan = _plan_of_stores(folders, column.grid, registry, notes).of(column.dataset)
-    embedded = Plan()
-    if column.grid in grids.embedded():
-        embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
-        command = _command(column.grid, "", plan if plan.cells else embedded, registry)
-    else:
-        command = f"no grid called {column.grid} comes with bench"
+    embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
+    command = _command(column.grid, "", plan if plan.cells else embedded, registry)
     evaluation = plan.cells[0].evaluation if plan.cells else None
 
     plan = plan if plan.cells else embedded

@@ -109,7 +109,7 @@ def build(
         column=column,
         baseline=baseline,
         caption=caption(title, rows, shown, column, published, baseline),
-        notes=(*_missing(rows, plan, column, command), *notes),
+        notes=(*_missing(rows, plan, command), *notes),
     )
 
 
@@ -305,12 +305,10 @@ def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
     return sentences
 
 
-def _missing(rows: Sequence[Row], plan: Plan, column: Column | None, command: str) -> list[str]:
+def _missing(rows: Sequence[Row], plan: Plan, command: str) -> list[str]:
     """Return the note that names the cells without a record and the command that makes them."""
     lacking = [f"{row.label} {seeds_listed(row.missing)}" for row in rows if row.missing]
     count = sum(len(row.missing) for row in rows)
     if lacking:
         return [f"missing: {'; '.join(lacking)} ({count} of {len(plan.cells)} cells); {command}"]
-    if not rows and column:
-        return [f"missing: every cell on {column.title}; {command}"]
     return []

@@ -144,7 +144,8 @@ def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monk
         assert part in text
     assert "normal seeds 0, 1, 2; vampprior[components=16] seeds 0, 1, 2;" in text
     assert "(12 of 12 cells); `bench run --grid mnist` makes them" in text
-    assert "missing: every cell on CIFAR-10; no grid called cifar10 comes with bench" in text
+    assert "uniform-pixels seeds 0, 1, 2; gaussian-pixels seeds 0, 1, 2; normal seeds 0, 1, 2; vampprior" in text
+    assert "(18 of 18 cells); `bench run --grid cifar10` makes them" in text
     assert list(here.iterdir()) == []
 
 
@@ -187,7 +188,7 @@ def test_committed_records_of_an_earlier_grid_are_whole_by_themselves(
     monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
     text = report(None, [], None)
     assert "99.50" in text
-    assert "cells)" not in text
+    assert "; `bench run --grid mnist` makes them" not in text
 
 
 def test_stores_that_table_2_does_not_show_are_named(mnist: Synthetic) -> None:
@@ -199,7 +200,7 @@ def test_stores_that_table_2_does_not_show_are_named(mnist: Synthetic) -> None:
 
 
 def test_an_unknown_grid(here: Path) -> None:
-    with pytest.raises(UserError, match=r'^unknown grid "mnits"; did you mean "mnist"\? allowed: digits, mnist'):
+    with pytest.raises(UserError, match=r'^unknown grid "mnits"; did you mean "mnist"\? allowed: cifar10, cifar10-subset, digits, mnist'):
         report("mnits", [], None)
 
 

@@ -1,0 +1,105 @@
+"""Scores in bits per dimension, for images whose likelihood is scored in another space than that of their pixels.
+
+With LL the log density of a prepared image and J the log Jacobian from pixels to it,
+
+    BPD = -(LL + J) / (D ln 2) = 8 - [ LL + D log(1 - 2 lambda) - sum log( s(y) (1 - s(y)) ) ] / (D ln 2)
+
+where the second form is that of 8-bit pixels in logit space. A uniform density of the pixels has exactly 8.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Protocol, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from bench.estimators.bounds import PerImage
+from bench.estimators.scoring import NLL, VLB
+from bench.protocol import Metric, Score, Scores
+
+VLB_BITS = Metric("vlb_bits", "bits/dim")
+NLL_BITS = Metric("nll_bits", "bits/dim")
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """A data set of dequantised images that knows its change of variables."""
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """Return log |det dx/dv|, `(N,)` float64, nats, at prepared x `(N, D)`; a pixel is v in 0 .. 256."""
+
+    def brightness(self, x: Tensor) -> Tensor:
+        """Return the brightness, 0 .. 1, of prepared pixels of any shape."""
+
+
+def score_bits(dataset: object, test: Tensor, scores: Scores) -> Scores:
+    """Turn scores in nats into bits per dimension; no scores where the data set does not know how.
+
+    The metrics are `vlb_bits` and `nll_bits`. The Monte Carlo error and the interval of log Z are those of the nats,
+    scaled; the error from the choice of images is that of each image's own bits per dimension, whose Jacobians differ.
+    Arrays of the same names, `(N,)` float32, hold each image's score.
+
+    Args:
+        dataset: the data set.
+        test: the prepared images that were scored, `(N, D)`.
+        scores: what `score` gave for them.
+    """
+    if not isinstance(dataset, Pixels):
+        return Scores([])
+    nats = {score.metric: score for score in scores.scores}
+    found = []
+    arrays = {}
+    for metric, source in ((VLB_BITS, VLB), (NLL_BITS, NLL)):
+        score = nats[source]
+        values = bits(dataset, test, -scores.arrays[source.name].astype(np.float64))
+        scale = 1 / (test.shape[1] * math.log(2))
+        images = PerImage(values, np.full(len(values), (score.stderr_mc * scale) ** 2 * len(values)))
+        found.append(
+            replace(
+                score,
+                metric=metric,
+                value=images.mean,
+                stderr_mc=images.stderr_mc,
+                stderr_images=images.stderr_images,
+                sys_lower=images.mean + (score.sys_lower - score.value) * scale,
+                sys_upper=images.mean + (score.sys_upper - score.value) * scale,
+            )
+        )
+        arrays[metric.name] = values.astype(np.float32)
+    return Scores(found, arrays)
+
+
+def score_density(dataset: Pixels, test: Tensor, log_prob: Tensor) -> Scores:
+    """Return the scores of a model whose density is known: its bound is tight, and both metrics are the same number.
+
+    Args:
+        dataset: the data set.
+        test: prepared images, `(N, D)`.
+        log_prob: the model's log density of each, `(N,)`, nats.
+    """
+    values = bits(dataset, test, log_prob.double().cpu().numpy())
+    images = PerImage(values, np.zeros_like(values))
+    ends = (images.mean, images.mean)
+    return Scores(
+        [
+            Score(metric, images.mean, len(values), "exact", 0.0, images.stderr_images, *ends)
+            for metric in (VLB_BITS, NLL_BITS)
+        ],
+        {metric.name: values.astype(np.float32) for metric in (VLB_BITS, NLL_BITS)},
+    )
+
+
+def bits(dataset: Pixels, test: Tensor, log_prob: np.ndarray) -> np.ndarray:
+    """Return each image's bits per dimension, `(N,)` float64, from its log density as prepared, `(N,)` nats."""
+    values: np.ndarray = -(log_prob + dataset.log_jacobian(test).cpu().numpy()) / (test.shape[1] * math.log(2))
+    return values
+
+
+def pictures(dataset: object, x: Tensor, shape: Sequence[int]) -> np.ndarray:
+    """Return prepared items x `(n, D)` as they are stored, `(n, *shape)` float32; pixels by brightness, 0 .. 1."""
+    shown = dataset.brightness(x) if isinstance(dataset, Pixels) else x
+    return shown.reshape(-1, *shape).float().cpu().numpy()

@@ -1,0 +1,81 @@
+"""Densities of the pixels themselves: what a score in bits per dimension is worth is seen beside them.
+
+They have no latent variables, hence no prior, and extend `PixelDensity` instead of `bench.strategy.Strategy`. Nothing
+here imports torch until one of them is used.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, ClassVar
+
+from bench.protocol import Run, Scores, Settings, State, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.estimators.bits import Pixels
+
+__all__ = ["PixelDensity"]
+
+BLOCK = 1024  # images at a time
+
+
+class PixelDensity(Settings):
+    """A density of prepared images, fitted in closed form and scored exactly.
+
+    It overrides `evaluate` because there is no bound to estimate: its two scores, of the bound and of the likelihood,
+    are one number.
+    """
+
+    name: ClassVar[str] = ""
+
+    def skip(self, task: Task) -> str | None:
+        """Say so where scores are not in bits per dimension."""
+        from bench.estimators.bits import Pixels
+
+        if isinstance(task.dataset, Pixels):
+            return None
+        return f"it is a density of dequantised pixels, and {task.dataset.name} is not scored in bits per dimension"
+
+    @abstractmethod
+    def parameters(self, task: Task, run: Run) -> dict[str, Tensor]:
+        """Return what is fitted to the training images."""
+
+    @abstractmethod
+    def log_prob(self, dataset: Pixels, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return the log density, `(B,)` float64, nats, of prepared x `(B, D)` on the device of the parameters."""
+
+    def fit(self, task: Task, run: Run) -> State:
+        """Fit the density.
+
+        Raises:
+            OutOfMemory: the device's memory does not suffice.
+            Stopped: the run was asked to stop; there is nothing to save.
+        """
+        import torch
+
+        from bench.training import guarded
+
+        with guarded(run.device), torch.no_grad():
+            modules = {"density": self.parameters(task, run)}
+        return {"modules": modules, "steps": 1, "curves": [], "stability": {}, "resources": {}}
+
+    def evaluate(self, state: State, task: Task, run: Run) -> Scores:
+        """Score the test images exactly.
+
+        Raises:
+            OutOfMemory: the device's memory does not suffice.
+        """
+        import torch
+
+        from bench.estimators.bits import Pixels, score_density
+        from bench.training import guarded
+
+        assert isinstance(task.dataset, Pixels), "other data sets are skipped"
+        parameters = {name: tensor.to(run.device) for name, tensor in state["modules"]["density"].items()}
+        with guarded(run.device), torch.no_grad():
+            test = task.dataset.fixed(torch.from_numpy(task.splits.test[: task.evaluation.images])).to(run.device)
+            log_prob = torch.cat([self.log_prob(task.dataset, parameters, x) for x in test.split(BLOCK)])
+            return score_density(task.dataset, test, log_prob)

@@ -1,0 +1,30 @@
+"""A baseline: no knowledge of images at all."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from bench.dequantisation import LEVELS
+from bench.pixels import PixelDensity
+from bench.protocol import Run, Stopped, Task
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from bench.estimators.bits import Pixels
+
+
+class UniformPixels(PixelDensity):
+    """A uniform density of pixels, no VAE: 8 bits per dimension, by definition."""
+
+    def parameters(self, task: Task, run: Run) -> dict[str, Tensor]:
+        """Return nothing: there is nothing to fit."""
+        if run.stop_requested():
+            raise Stopped("nothing was fitted")
+        return {}
+
+    def log_prob(self, dataset: Pixels, parameters: Mapping[str, Tensor], x: Tensor) -> Tensor:
+        """Return the log of 1/256 for each pixel, in the space of x."""
+        return -dataset.log_jacobian(x) - x.shape[1] * math.log(LEVELS)
