@@ -407,9 +407,12 @@ def test_invalid_toml_names_the_line(registry: Registry, tmp_path: Path, content
 
 
 def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
-    assert embedded() == ["digits", "mnist", "toy"]
+    assert embedded() == ["cifar10", "cifar10-subset", "digits", "mnist", "toy"]
     said = refused(lambda: load("mnits", registry))
-    assert said == 'unknown grid "mnits"; did you mean "mnist"? allowed: digits, mnist, toy, or a path to a .toml file'
+    assert said == (
+        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, toy, or a path to a '
+        ".toml file"
+    )
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
     (tmp_path / "folder.toml").mkdir()
     said = refused(lambda: load(str(tmp_path / "folder.toml"), registry))
@@ -476,13 +479,38 @@ def test_bad_strategies_and_seeds_of_the_command_line_are_named(cells: Load) -> 
 def test_the_embedded_grids_expand() -> None:
     registry = Registry()
     digits, mnist = load("digits", registry), load("mnist", registry)
-    assert {cell.strategy for cell in digits.cells} == set(registry.names("strategy")), "every built-in strategy"
+    every = {name for name in registry.names("strategy") if not name.endswith("-pixels")}
+    assert {cell.strategy for cell in digits.cells} == every, "every built-in strategy that scores binary images"
     energies = [cell.hyper["energy"] for cell in digits.cells if "energy" in cell.hyper]
     assert {energy["hidden"] for energy in energies if energy["kind"] == "grbm"} == {16}, "log Z by enumeration"
     assert len(digits.cells) == 30
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
         "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching"
     ]  # fmt: skip
+
+
+def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:
+    registry = Registry()
+    whole, subset = load("cifar10", registry), load("cifar10-subset", registry)
+    for grid in (whole, subset):
+        assert [cell.label for cell in grid.cells if cell.seed == 0] == [
+            "uniform-pixels", "gaussian-pixels", "normal", "vampprior", "sliced-score-matching", "adversarial"
+        ]  # fmt: skip
+        assert len(grid.cells) == 18
+        assert {cell.dataset for cell in grid.cells} == {grid.name}
+        hyper = {cell.strategy: cell.hyper for cell in grid.cells}
+        assert hyper["vampprior"]["components"] == 16
+        for name in ("sliced-score-matching", "adversarial"):
+            assert (hyper[name]["energy"], hyper[name]["lr"]) == ({"kind": "grbm", "hidden": 128}, 2e-4)
+        cell = grid.cells[0]
+        assert (cell.budget.epochs, cell.budget.batch_size, cell.budget.optimiser.lr) == (100, 1024, 1e-3)
+        assert (cell.networks.latent, cell.networks.refuses((3, 32, 32))) == (512, None)
+        assert cell.networks.encoder.hidden == [32, 64, 128, 256]
+        assert cell.networks.decoder.hidden == [256, 128, 64, 32]
+    # what the two differ in: the data, the effort of scoring, and their titles
+    assert [cell.budget for cell in whole.cells] == [cell.budget for cell in subset.cells]
+    assert [cell.networks for cell in whole.cells] == [cell.networks for cell in subset.cells]
+    assert (whole.title, "Subset" in subset.title) == ("Table 2, CIFAR-10", True)
 
 
 def test_the_toy_grid_holds_the_paper_s_table_1_and_more() -> None:
