@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +13,23 @@ from bench.report.cells import Outcome
 
 def beside(outcome: Outcome, stores: Sequence[Path], names: Sequence[str]) -> dict[str, np.ndarray] | None:
     """Return the arrays of these names beside a record, or None where one of them is not there or cannot be read."""
+    return _first(outcome, stores, lambda known: names)
+
+
+def starting(outcome: Outcome, stores: Sequence[Path], prefix: str) -> dict[str, np.ndarray]:
+    """Return the arrays beside a record whose names start with `prefix`, in their order there; none may be."""
+    return _first(outcome, stores, lambda known: [name for name in known if name.startswith(prefix)]) or {}
+
+
+def _first(
+    outcome: Outcome, stores: Sequence[Path], chosen: Callable[[Sequence[str]], Sequence[str]]
+) -> dict[str, np.ndarray] | None:
+    """Return what is chosen of the names in the first store where it can be read, or None."""
     for store in stores:
         path = store / "cells" / outcome.cell / f"arrays-{outcome.key}.npz"
         try:
             with np.load(path, allow_pickle=False) as file:
-                return {name: file[name] for name in names}
+                return {name: file[name] for name in chosen(file.files)}
         except (OSError, KeyError, ValueError, zipfile.BadZipFile):
             continue
     return None

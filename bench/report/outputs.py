@@ -11,7 +11,19 @@ import pandas as pd
 from bench.files import replacing
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import cells, collect, convergence, figures, formats, matrix, published, sources, tables, terminal
+from bench.report import (
+    cells,
+    collect,
+    convergence,
+    figures,
+    formats,
+    matrix,
+    published,
+    sheets,
+    sources,
+    tables,
+    terminal,
+)
 
 
 def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry: Registry | None = None) -> str:
@@ -90,7 +102,7 @@ def _write(
                 file.write(text.encode())
         collect.write_parquet(frame, out / "records.parquet")
         collect.write_parquet(curves, out / "curves.parquet", "curves")
-        pictures = [*figures.write(made, stores, out), *convergence.write(made, stores, out)]
+        pictures = [name for drawn in (figures, convergence, sheets) for name in drawn.write(made, stores, out)]
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
