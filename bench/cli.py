@@ -12,7 +12,7 @@ import click
 
 from bench import __version__
 from bench.protocol import UserError
-from bench.verbs import plugins, reports, sweeps
+from bench.verbs import plugins, reports, standings, sweeps
 from bench.verbs.options import told
 
 
@@ -32,7 +32,10 @@ def bench() -> None:
     """Train VAEs whose prior is learned in many ways, score them alike, and print the table."""
 
 
-for _verb in (sweeps.run, sweeps.status, plugins.list_, plugins.data, reports.report, plugins.new, plugins.check):
+for _verb in (
+    *(sweeps.run, sweeps.retry, standings.status, standings.collect, standings.logs, standings.cancel),
+    *(reports.report, plugins.list_, plugins.data, plugins.new, plugins.check),
+):
     bench.add_command(_verb)
 
 

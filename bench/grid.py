@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from bench.plugins import Kind, Registry, build, is_file, plain_name
+from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 from bench.settings import Shape, combinations, listed, nearest, shown, validated
 
@@ -27,7 +28,7 @@ SettingsT = TypeVar("SettingsT", bound=Settings)
 Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`
 
 _EMBEDDED = Path(__file__).with_name("grids")
-_KEYS = ("title", "seeds", "dataset", "networks", "train", "evaluate", "strategy")
+_KEYS = ("title", "seeds", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
 
 
 @dataclass(frozen=True)
@@ -282,6 +283,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         keys = listed(f"evaluate.{key}" for key in _differences([_flat(values) for values in evaluations]))
         raise UserError(f"{blame('evaluate')}: {keys} cannot be swept; one way of scoring holds for a whole grid")
     evaluation = validated(Evaluation, evaluations[0], blame, "evaluate")
+    validated(Slurm, source.get("slurm", {}), blame, "slurm")
     axes = (
         _requests("dataset", source, registry, blame),
         _tables(Networks, source, "networks", blame),

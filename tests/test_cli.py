@@ -115,7 +115,7 @@ print("imported:", sorted(heavy))"""
     ("arguments", "message"),
     [
         (["rnu"], 'there is no verb "rnu"; did you mean "run"?'),
-        (["zzz"], 'there is no verb "zzz"; allowed: check, data, list, new, report, run, status'),
+        (["zzz"], 'there is no verb "zzz"; allowed: cancel, check, collect, data, list, logs, new, report, retry, run'),
         (["run", "--gird", "x"], 'there is no option --gird of `bench run`; did you mean "--grid"?'),
         (["run", "--jobs", "0"], "invalid value for '--jobs': 0 is not in the range x>=1; see `bench run --help`"),
         (["run", "--timeout", "0"], "invalid value for '--timeout': 0.0 is not in the range x>0; see"),
@@ -181,7 +181,7 @@ def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
     assert out.splitlines()[-1] == "4 cells of 4 would run; store: runs/fakes"
     assert not (shell.folder / "runs").exists()
 
-    code, out, err = shell("run", "--grid", "fakes.toml", "--jobs", "2")
+    code, out, err = shell("run", "--grid", "fakes.toml", "--jobs", "2", "--retries", "0")
     assert code == 1  # for cells failed
     assert "actor[how=ok]" in out  # the table
     lines = err.splitlines()
@@ -190,7 +190,8 @@ def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
     assert any("ValueError: a mistake in the plugin; its output: runs/fakes/cells/" in line for line in lines)
     assert lines[-2] == "4 cells: 1 ok, 1 diverged, 1 crashed, 1 error"
     assert lines[-1] == (
-        "2 cells failed (1 crashed, 1 error); to run them again: bench run --grid fakes.toml --jobs 2 --retry-failed"
+        "2 cells failed (1 crashed, 1 error); to run them again: "
+        "bench run --grid fakes.toml --jobs 2 --retries 0 --retry-failed"
     )
     assert "\x1b" not in out + err
 
@@ -290,6 +291,7 @@ def test_status_counts_by_strategy_and_explains_each_cell(shell: Shell) -> None:
         "seed": 0,
         "state": "missing",
         "why": "never ran",
+        "job": None,
         "status": None,
         "reason": None,
         "attempt": None,

@@ -27,6 +27,7 @@ OPERATIONS = (
     "grids",
     "listing",
     "plugins",
+    "profile",
     "report",
     "settings",
     "sweep",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from bench.grid import Grid
     from bench.plugins import Registry
     from bench.sweep.status import Survey
+    from bench.sweep.store import Store
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -56,6 +57,32 @@ def grid(verb: Decorated) -> Decorated:
     return verb
 
 
+def slurm(verb: Decorated) -> Decorated:
+    """Add the options that say what a job asks for; `slurm_given` makes values of them."""
+    count, positive = click.IntRange(min=0), click.IntRange(min=1)
+    for option in (
+        click.option("--setup", multiple=True, metavar="LINE", help="A line of shell before a job starts."),
+        click.option("--retries", type=count, metavar="N", help="How often a cell that was lost goes on."),
+        click.option("--cells-per-job", type=positive, metavar="N", help="Cells a SLURM job."),
+        click.option("--parallel", type=positive, metavar="N", help="SLURM jobs at a time."),
+        click.option("--time", type=positive, metavar="MINUTES", help="Time limit of a SLURM job."),
+        click.option(
+            "--memory",
+            type=click.FloatRange(min=0, min_open=True),
+            metavar="GB",
+            help="Memory of a worker process, or of a SLURM job.",
+        ),
+        click.option("--cpus", type=positive, metavar="N", help="CPUs of a SLURM job."),
+        click.option("--per-gpu", type=positive, metavar="K", help="Cells that share a GPU (default: 1)."),
+        click.option("--gpus", type=count, metavar="N", help="GPUs of a SLURM job."),
+        click.option("--constraint", metavar="WORDS", help="Features that a SLURM node must have."),
+        click.option("--account", metavar="NAME", help="The account that SLURM charges."),
+        click.option("--partition", metavar="NAME", help="The SLURM partition."),
+    ):
+        verb = option(verb)
+    return verb
+
+
 # ---------------------------------------------------------------- what is made of them
 
 
@@ -80,15 +107,34 @@ def survey_of(
         UserError: the grid or the options are wrong.
     """
     from bench.grid import load
-    from bench.sweep.status import survey
     from bench.sweep.store import Store
 
     loaded = load(grid, registry, settings=settings, strategies=strategies, seeds=_seeds(seeds))
-    return survey(loaded, Store(store or _default_store(loaded)), registry)
+    return survey_in(loaded, Store(store or default_store(loaded.name)), registry)
 
 
-def _default_store(grid: Grid) -> Path:
-    return Path(os.environ.get("BENCH_STORE") or "runs", grid.name)
+def survey_in(grid: Grid, store: Store, registry: Registry) -> Survey:
+    """Return where the cells of a grid stand, those that were submitted to SLURM included as far as it answers."""
+    from bench.sweep import slurm, submitted
+    from bench.sweep.status import survey
+
+    found = survey(grid, store, registry)
+    try:
+        return submitted.overlaid(found)
+    except slurm.Unreachable as error:
+        click.echo(f"{error}; cells that were submitted are shown as their files alone say", err=True)
+        return found
+
+
+def default_store(name: str) -> Path:
+    """Return the run store of a grid of this name, where none was given."""
+    return Path(os.environ.get("BENCH_STORE") or "runs", name)
+
+
+def slurm_given(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the options of `slurm` say, as values of the `[slurm]` table."""
+    said = {name: value for name, value in given.items() if value not in (None, ())}
+    return said | ({"setup": list(said["setup"])} if "setup" in said else {})
 
 
 def _seeds(text: str | None) -> int | list[int] | None:
@@ -120,10 +166,14 @@ def data_folder(given: Path | None) -> Path:
     return folder
 
 
-def check_device(device: str) -> None:
-    """Raise UserError for a device that is not there; torch is asked only about one that may not be."""
+def devices(device: str) -> list[str]:
+    """Return the devices that a name stands for: `cuda` for every GPU. torch is asked about one that may not be there.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
     if device == "cpu":
-        return
+        return [device]
     kind, _, index = device.partition(":")
     if kind not in ("cuda", "mps") or (index and not (index.isdigit() and kind == "cuda")):
         raise UserError(f"--device {device} is unknown; allowed: cpu, cuda, cuda:N, mps")
@@ -133,6 +183,7 @@ def check_device(device: str) -> None:
     if int(index or 0) >= there:
         has = f"{there} {kind} {'device' if there == 1 else 'devices'}"
         raise UserError(f"--device {device} is not there: torch sees {has} on this machine")
+    return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
 
 
 def cores() -> int:
@@ -150,6 +201,18 @@ def command(verb: str, without: Sequence[str] = ()) -> str:
     import shlex
 
     return shlex.join(["bench", verb, *(word for word in sys.argv[2:] if word not in without)])
+
+
+def about(verb: str, *flags: str) -> str:
+    """Return a command with another verb about the same cells in the same store."""
+    import shlex
+
+    kept, words = [], iter(sys.argv[2:])
+    for word in words:
+        name, equals, _ = word.partition("=")
+        if name in ("--grid", "--seeds", "--strategy", "--set", "--store", "--plugins"):
+            kept += [word] if equals else [word, next(words, "")]
+    return shlex.join(["bench", verb, *kept, *flags])
 
 
 def told(sentence: str, code: int) -> int:

@@ -1,30 +1,37 @@
-"""The verbs that carry out cells and say where they stand."""
+"""The verbs that carry out cells: here, or in SLURM jobs."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench.verbs import options
+from bench.protocol import UserError
+from bench.verbs import endings, options
 
 if TYPE_CHECKING:
+    from bench.plugins import Registry
     from bench.sweep.pool import Tally
     from bench.sweep.records import Job
     from bench.sweep.status import Survey
+    from bench.sweep.submission import Submission
+
+RETRIES = 2  # of a lost cell on this machine
 
 
 @click.command()
 @options.grid
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one a core).")
-@click.option("--dry-run", is_flag=True, help="Say what would run, and run nothing.")
+@click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
+@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs; `bench collect` comes back to them.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one a core or GPU).")
+@click.option("--dry-run", is_flag=True, help="Say what would run, or print SLURM's scripts, and run nothing.")
 @click.option("--stale", is_flag=True, help="Also run cells again that earlier code of bench recorded.")
 @click.option("--retry-failed", is_flag=True, help="Also run cells again that failed (all but diverged ones).")
 @click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="At most, a cell.")
-@click.option("--device", default="cpu", show_default=True, help="cpu, cuda, cuda:1 or mps.")
+@click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
+@options.slurm
 @options.store
 @options.data
 @options.plugins
@@ -34,102 +41,142 @@ def run(
     settings: tuple[str, ...],
     strategies: tuple[str, ...],
     seeds: str | None,
+    on: str,
+    detach: bool,
     jobs: int | None,
     dry_run: bool,
     stale: bool,
     retry_failed: bool,
     timeout: float | None,
-    device: str,
+    device: str | None,
     store: Path | None,
     data_dir: Path | None,
     plugins: tuple[Path, ...],
+    **given: Any,
 ) -> None:
     """Carry out the cells of a grid that have no final record, and print the table.
 
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
-    from bench.sweep import data, progress
-    from bench.sweep.pool import Limits, Pool, SweepError
-    from bench.sweep.records import FAILED, provenance
-    from bench.sweep.status import advice, summary, survey
-    from bench.sweep.store import StoreError
-    from bench.sweep.worker import Setup
-
+    wanted = options.slurm_given(given)
+    if on == "local":
+        foreign = [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
+        if detach or foreign:
+            option = "detach" if detach else foreign[0].replace("_", "-")
+            raise UserError(f"--{option} is said of SLURM jobs; add --on slurm")
+    elif jobs:
+        raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
     registry = options.registry_of(plugins)
     found = options.survey_of(grid, registry, settings, strategies, seeds, store)
     todo = found.jobs(stale=stale, retry=retry_failed)
+    kept = {"timeout": timeout, "device": device}
+    if on == "slurm":
+        _submit(
+            found, todo, registry, grid, data_dir, wanted, found.grid.source.get("slurm", {}), kept, detach, dry_run
+        )
+        return
     if dry_run:
         _print_plan(found, todo)
         return
-    tally: Tally | None = None
-    try:
-        if todo:
-            options.check_device(device)
-            folder = options.data_folder(data_dir)
-            found.store.check_writable()
-            todo = data.verified(todo, registry, folder)
-        found.store.write_grid(found.grid.source)
-        if todo:
-            setup = Setup(found.grid.name, found.store.folder, registry, folder, device, provenance(device))
-            number = min(jobs or (options.cores() if device == "cpu" else 1), len(todo))
-            click.echo(f"{options.cells(len(todo))} of {len(found.standings)} to run, {number} at a time", err=True)
-            with progress.screen(
-                len(todo),
-                lambda job: found.name(job.cell),
-                lambda job: str(found.store.log(job.cell.id, job.attempt)),
-            ) as screen:
-                tally = Pool(setup, number, screen, Limits(timeout and 60 * timeout)).run(todo)
-    except (StoreError, SweepError) as error:
-        raise click.exceptions.Exit(options.told(str(error), 1)) from error
-
-    counts = survey(found.grid, found.store, registry).counts()
+    tally = _locally(found, todo, registry, data_dir, jobs, device or "cpu", timeout, wanted)
+    found = options.survey_in(found.grid, found.store, registry)
     if tally and tally.signal is not None:
-        click.echo(f"stopped; {summary(counts)}; to go on: {options.command('run')}", err=True)
-        raise click.exceptions.Exit(128 + tally.signal)
-    from bench.report import report
+        from bench.sweep.status import summary
 
-    click.echo(report(grid, [found.store.folder], None, registry))
-    click.echo(summary(counts), err=True)
-    for sentence in advice(counts, options.command("run", without=("--retry-failed", "--stale"))):
-        click.echo(sentence, err=True)
-    raise click.exceptions.Exit(1 if any(counts[state] for state in (*FAILED, "missing")) else 0)
+        click.echo(f"stopped; {summary(found.counts())}; to go on: {options.command('run')}", err=True)
+        raise click.exceptions.Exit(128 + tally.signal)
+    endings.conclude(found, grid, registry)
 
 
 @click.command()
 @options.grid
-@click.option("--why", is_flag=True, help="Explain every cell in one line.")
-@options.json
+@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs.")
+@click.option("--dry-run", is_flag=True, help="Print SLURM's scripts, and submit nothing.")
+@options.slurm
 @options.store
+@options.data
 @options.plugins
 @options.debug
-def status(
+def retry(
     grid: str,
     settings: tuple[str, ...],
     strategies: tuple[str, ...],
     seeds: str | None,
-    why: bool,
-    as_json: bool,
+    detach: bool,
+    dry_run: bool,
     store: Path | None,
+    data_dir: Path | None,
     plugins: tuple[Path, ...],
+    **given: Any,
 ) -> None:
-    """Say where the cells of a grid stand."""
-    from bench.sweep.status import advice, explanations, summary, table
-    from bench.sweep.status import as_json as plain
+    """Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones), as they were submitted.
 
-    found = options.survey_of(grid, options.registry_of(plugins), settings, strategies, seeds, store)
-    if as_json:
-        click.echo(json.dumps(plain(found), indent=1))
-        return
-    if why:
-        click.echo("\n".join(explanations(found)))
-    else:
-        click.echo(table(found))
-    counts = found.counts()
-    click.echo(f"{found.grid.name} in {found.store.folder}: {summary(counts)}")
-    if found.store.grid() not in (None, found.grid.source):
-        click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
-    for sentence in advice(counts, options.command("run", without=("--why",))):
-        click.echo(sentence)
+    Options change what the jobs ask for: more --memory, more --time.
+    """
+    from bench.sweep import launches
+
+    registry = options.registry_of(plugins)
+    found = options.survey_of(grid, registry, settings, strategies, seeds, store)
+    earlier = launches.read(found.store)
+    if not earlier:
+        raise UserError(
+            f"nothing was submitted to SLURM from {found.store.folder}; `bench run --retry-failed` runs failed cells "
+            "again on this machine"
+        )
+    if not dry_run:
+        found = endings.settled(found, registry)
+    todo = found.jobs(retry=True)
+    last = earlier[-1]
+    wanted = options.slurm_given(given)
+    _submit(found, todo, registry, grid, data_dir, wanted, last.slurm, last.options, detach, dry_run)
+
+
+# ---------------------------------------------------------------- here
+
+
+def _locally(
+    found: Survey,
+    todo: Sequence[Job],
+    registry: Registry,
+    data_dir: Path | None,
+    jobs: int | None,
+    device: str,
+    timeout: float | None,
+    wanted: dict[str, Any],
+) -> Tally | None:
+    """Carry out cells in processes of this machine; None where there was nothing to do."""
+    from bench.sweep import data, progress
+    from bench.sweep.pool import Limits, Pool, SweepError
+    from bench.sweep.records import provenance
+    from bench.sweep.store import StoreError
+    from bench.sweep.worker import Setup
+
+    try:
+        if not todo:
+            found.store.write_grid(found.grid.source)
+            return None
+        devices = options.devices(device)
+        per_gpu = wanted.get("per_gpu", 1)
+        most = options.cores() if device == "cpu" else len(devices) * per_gpu
+        if jobs and jobs > most and device != "cpu":
+            raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(devices)}; raise --per-gpu")
+        folder = options.data_folder(data_dir)
+        found.store.check_writable()
+        todo = data.verified(todo, registry, folder)
+        found.store.write_grid(found.grid.source)
+        setup = Setup(found.grid.name, found.store.folder, registry, folder, device, provenance(device))
+        number = min(jobs or most, len(todo))
+        click.echo(f"{options.cells(len(todo))} of {len(found.standings)} to run, {number} at a time", err=True)
+        memory = int(wanted["memory"] * 1e9) if "memory" in wanted else None
+        limits = Limits(timeout and 60 * timeout, memory, wanted.get("retries", RETRIES))
+        with progress.screen(
+            len(todo),
+            lambda job: found.name(job.cell),
+            lambda job: str(found.store.log(job.cell.id, job.attempt)),
+        ) as screen:
+            return Pool(setup, number, screen, limits, devices=devices).run(todo)
+    except (StoreError, SweepError) as error:
+        raise click.exceptions.Exit(options.told(str(error), 1)) from error
 
 
 def _print_plan(found: Survey, todo: Sequence[Job]) -> None:
@@ -138,3 +185,70 @@ def _print_plan(found: Survey, todo: Sequence[Job]) -> None:
         word = "run" if standing.cell.id in wanted else standing.state
         click.echo(f"{word:8}  {found.name(standing.cell)}  ({standing.why})")
     click.echo(f"{options.cells(len(todo))} of {len(found.standings)} would run; store: {found.store.folder}")
+
+
+# ---------------------------------------------------------------- in SLURM jobs
+
+
+def _submit(
+    found: Survey,
+    todo: Sequence[Job],
+    registry: Registry,
+    grid: str,
+    data_dir: Path | None,
+    wanted: dict[str, Any],
+    base: dict[str, Any],
+    kept: dict[str, Any],
+    detach: bool,
+    dry_run: bool,
+) -> None:
+    """Submit cells, or print the scripts; without `detach`, wait until they have ended and print the table."""
+    from bench import profile
+    from bench.sweep import data, slurm
+    from bench.sweep.records import provenance
+    from bench.sweep.store import StoreError
+    from bench.sweep.submission import Submission
+    from bench.sweep.worker import Setup
+
+    settings = profile.slurm(base, wanted)
+    device = kept["device"] or ("cuda" if settings.gpus else "cpu")
+    timeout = kept["timeout"] and 60 * kept["timeout"]
+    folder = options.data_folder(data_dir)
+    # jobs run elsewhere: what they are told is absolute
+    store = found.store.folder.absolute()
+    setup = Setup(found.grid.name, store, registry, folder, device, provenance(device))
+    if dry_run:
+        _print_scripts(Submission(found, todo, setup, settings, timeout, kept))
+        return
+    try:
+        found.store.check_writable()
+        if todo:
+            todo = data.verified(todo, registry, folder)
+        found.store.write_grid(found.grid.source)
+        if todo:
+            launch = Submission(found, todo, setup, settings, timeout, kept).submit()
+            ids = ", ".join(array.job for array in launch.arrays)
+            number = sum(len(array.cells) for array in launch.arrays)
+            jobs = "1 job" if number == 1 else f"{number} jobs"
+            click.echo(f"{options.cells(len(todo))} of {len(found.standings)} submitted in {jobs}: {ids}", err=True)
+    except (StoreError, slurm.Unreachable) as error:
+        raise click.exceptions.Exit(options.told(str(error), 1)) from error
+    if detach:
+        click.echo(f"to see how they are: {options.about('status')}", err=True)
+        return
+    endings.watch(found, registry)
+    found = endings.settled(options.survey_in(found.grid, found.store, registry), registry)
+    endings.conclude(found, grid, registry)
+
+
+def _print_scripts(submission: Submission) -> None:
+    from bench.sweep import slurm
+
+    try:
+        most = slurm.most_tasks()
+    except slurm.Unreachable:
+        most = 1000  # SLURM's own default, where the site's cannot be asked
+    scripts = submission.scripts(most)
+    for number, (script, array) in enumerate(zip(scripts, submission.arrays(most), strict=True), 1):
+        cells = options.cells(sum(len(chunk.jobs) for chunk in array))
+        click.echo(f"# ---- script {number} of {len(scripts)}: jobs: {len(array)}, {cells}\n{script}")

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ctypes
+import math
 import os
+import random
 import signal
 import sys
 import time
@@ -16,7 +18,7 @@ from bench.protocol import Diverged, Metric, Run, Score, Scores, Settings, State
 
 How = Literal[
     "ok", "nan", "skip", "diverge", "memory", "raise", "sys-exit", "killed", "segfault", "exit", "hang", "deaf", "loud",
-    "long", "flaky", "write", "no-store", "objects"
+    "long", "walk", "flaky", "write", "no-store", "objects", "eat"
 ]  # fmt: skip
 
 
@@ -26,7 +28,7 @@ class Actor(Settings):
     name: ClassVar[str] = ""
 
     how: How = Field("ok", description="how to end")
-    seconds: float = Field(0.0, ge=0, description="how long `long` takes")
+    seconds: float = Field(0.0, ge=0, description="how long `long` and `walk` take")
     lines: int = Field(1, ge=1, description="how much `loud` prints")
 
     def skip(self, task: Task) -> str | None:
@@ -34,19 +36,22 @@ class Actor(Settings):
 
     def fit(self, task: Task, run: Run) -> State:
         print(f"training as {self.how}, seed {run.seed}")
+        if "cuda" in run.device:
+            print(f"device {run.device} of {os.environ.get('CUDA_VISIBLE_DEVICES')}", file=sys.stderr)
         getattr(self, f"_{self.how}".replace("-", "_"), lambda *_: None)(task, run)
-        step = self._steps(run) if self.how == "long" else 4
+        step = self._steps(run) if self.how in ("long", "walk") else 4
         return {
             "modules": {},
             "steps": step,
             "curves": [{"epoch": 0, "step": np.int64(4), "metric": "bound", "value": np.float32(1.5)}],
-            "stability": {"resumed_at": float(self._resumed)},
+            "stability": {"resumed_at": float(self._resumed), "place": self._place},
             "resources": {"overhead_seconds": 0.5, "peak_device_bytes": 0.0},
         }
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         print("scoring", file=sys.stderr)
         value = float("nan") if self.how == "nan" else 2.0 + run.seed + float(task.splits.train[0, 0])
+        value = state["stability"]["place"] if self.how == "walk" else value
         score = Score(Metric("vlb", "nats"), value, 4, "monte-carlo", 0.3, 0.4, value, value)
         kind = object if self.how == "objects" else float
         return Scores([score], {"samples": np.zeros((2, 2), kind)}, {"evaluate_seconds": 0.25})
@@ -54,16 +59,20 @@ class Actor(Settings):
     # ------------------------------------------------------------ ways to end
 
     _resumed: int = 0
+    _place: float = 0.0
 
     def _steps(self, run: Run) -> int:
-        """Count to 100 in `seconds`, from the checkpoint, saving every step."""
+        """Walk 100 steps in `seconds`, from the checkpoint, saving each; a wrong one changes all later places."""
         checkpoint = run.folder / "step"
-        start = int(checkpoint.read_text()) if checkpoint.exists() else 0
-        object.__setattr__(self, "_resumed", start)
-        for step in range(start + 1, 101):
+        start, place = checkpoint.read_text().split() if checkpoint.exists() else ("0", "0x0p0")
+        object.__setattr__(self, "_resumed", int(start))
+        object.__setattr__(self, "_place", float.fromhex(place))
+        for step in range(int(start) + 1, 101):
             time.sleep(self.seconds / 100)
+            noise = random.Random(f"{run.seed} {step}").random()
+            object.__setattr__(self, "_place", math.sin(37 * self._place + noise))
             temporary = run.folder / f"step.{os.getpid()}"
-            temporary.write_text(str(step))
+            temporary.write_text(f"{step} {self._place.hex()}")
             temporary.replace(checkpoint)
             run.progress(stage="fit", done=step, total=100, bound=float(step))
             if run.stop_requested():
@@ -96,6 +105,12 @@ class Actor(Settings):
 
     def _hang(self, task: Task, run: Run) -> None:
         time.sleep(1000)
+
+    def _eat(self, task: Task, run: Run) -> None:
+        eaten = []
+        for _ in range(80):
+            eaten.append(bytearray(os.urandom(1)) * 50_000_000)
+            time.sleep(0.05)
 
     def _deaf(self, task: Task, run: Run) -> None:
         ctypes.PyDLL(None).sleep(1000)  # unlike time.sleep, it lets no other Python thread run

@@ -1,0 +1,79 @@
+"""The user's profile: what a site asks of every SLURM job, said once.
+
+The file is `profile.toml` in the folder that the system keeps for a user's settings. What a grid says in its `[slurm]`
+table goes before it, and what the command line says goes before both.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from bench.protocol import Settings, UserError
+from bench.settings import validated
+
+
+class Slurm(Settings):
+    """The `[slurm]` table: what a SLURM job asks for, and how cells are spread over jobs."""
+
+    partition: str | None = Field(None, min_length=1, description="the partition; the site's default when absent")
+    account: str | None = Field(None, min_length=1, description="the account that is charged")
+    constraint: str | None = Field(None, min_length=1, description="features that a node must have")
+    gpus: int = Field(0, ge=0, description="GPUs of a job")
+    per_gpu: int = Field(1, ge=1, description="cells that share a GPU")
+    cpus: int = Field(1, ge=1, description="CPUs of a job; without GPUs, so many of its cells run at a time")
+    memory: float | None = Field(None, gt=0, description="gigabytes of a job; the site's default when absent")
+    time: int = Field(60, ge=1, description="minutes that a job may take before it has to queue again")
+    parallel: int | None = Field(None, ge=1, description="jobs that may run at a time; all when absent")
+    cells_per_job: int = Field(1, ge=1, description="cells that a job carries out, one after another")
+    retries: int = Field(3, ge=0, description="how often a cell goes on after it was preempted, timed out or lost")
+    setup: list[str] = Field([], description="lines of shell before a job starts, such as `module load cuda`")
+
+
+class Profile(Settings):
+    """The profile's file."""
+
+    slurm: Slurm = Field(Slurm(), description="what every SLURM job asks for")
+
+
+def file() -> Path:
+    """Return where the profile lies, or would."""
+    from platformdirs import user_config_path
+
+    return user_config_path("priorbench") / "profile.toml"
+
+
+def read() -> dict[str, Any]:
+    """Return the `[slurm]` table of the profile, with what it says alone; empty where there is no profile.
+
+    Raises:
+        UserError: it cannot be read, or says what is not allowed.
+    """
+    path = file()
+    try:
+        content = tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        return {}
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"the profile {path} cannot be read: {error}") from error
+    except tomllib.TOMLDecodeError as error:
+        raise UserError(f"{path}: invalid TOML: {error}") from error
+    validated(Profile, content, str(path), "profile")
+    return dict(content.get("slurm", {}))
+
+
+def slurm(grid: Mapping[str, Any], given: Mapping[str, Any]) -> Slurm:
+    """Return what a job asks for: the command line's, else the grid's, else the profile's, else the default.
+
+    Args:
+        grid: the grid's `[slurm]` table.
+        given: what the command line says, by field.
+
+    Raises:
+        UserError: the profile is wrong.
+    """
+    return validated(Slurm, {**read(), **grid, **given}, "[slurm]", "slurm")

@@ -1,0 +1,126 @@
+"""What a SLURM job does: its cells in a pool of its own, and back into the queue when its time is over or it must go.
+
+SLURM sends USR2 some time before a job's time limit and when a job has to give place to another. The running cells
+then save a checkpoint, the job puts itself back into the queue, and goes on when it starts again.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from bench.profile import Slurm
+from bench.sweep import slurm
+from bench.sweep.attempts import INTERRUPTED
+from bench.sweep.pool import Limits, Pool, SweepError, given_up
+from bench.sweep.progress import Lines
+from bench.sweep.records import Job, draft, now
+from bench.sweep.store import StoreError
+from bench.sweep.worker import Setup
+
+PARENT = 0.2e9  # bytes of a job that its parent process needs
+EARLY = 65  # seconds by which SLURM may send the signal too early
+
+
+def notice(minutes: int) -> int:
+    """Return how many seconds before its time limit a job is told."""
+    return round(min(90, max(10, 6 * minutes)))
+
+
+@dataclass(frozen=True)
+class Chunk:
+    """The cells of one job. It is pickled when it is submitted, and called when the job starts.
+
+    Attributes:
+        setup: what all cells share.
+        jobs: the cells.
+        names: what a line calls each.
+        sweep: the launch's id.
+        settings: what the job asked for.
+        timeout: seconds an attempt at a cell may take, or None.
+    """
+
+    setup: Setup
+    jobs: Sequence[Job]
+    names: dict[str, str]
+    sweep: str
+    settings: Slurm
+    timeout: float | None
+
+    def __call__(self) -> None:
+        """Carry out the cells that have no final record."""
+        started = time.monotonic()
+        settings, seconds = self.settings, 60 * self.settings.time
+        slots = settings.gpus * settings.per_gpu or settings.cpus
+        slots = min(slots, len(self.jobs))
+        memory = None
+        if settings.memory:
+            memory = int(max(settings.memory * 1e9 - PARENT, settings.memory * 5e8) / slots)
+        warned = notice(settings.time)
+
+        def how() -> str:
+            return "timeout" if time.monotonic() - started > seconds - warned - EARLY else "preempted"
+
+        def stopped() -> str:
+            return "stopped"
+
+        limits = Limits(self.timeout, memory, settings.retries, patience=0.6 * warned)
+        stops: dict[int, Callable[[], str]] = {signal.SIGUSR2: how, signal.SIGTERM: stopped, signal.SIGINT: stopped}
+        devices = [f"cuda:{number}" for number in range(settings.gpus)]
+        screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
+        pool = Pool(self.setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
+        try:
+            tally = pool.run(self.jobs)
+            if tally.signal == signal.SIGUSR2 and self._left(pool):
+                _requeue()
+        except (SweepError, StoreError, slurm.Unreachable) as error:
+            print(f"error: {error}", file=sys.stderr)
+            sys.exit(1)
+        if tally.signal is not None:
+            sys.exit(1)
+
+    def checkpoint(self) -> Any:
+        """Return what runs after a requeue, for a signal that comes before the pool is there to take it."""
+        from submitit.helpers import DelayedSubmission
+
+        return DelayedSubmission(self)
+
+    def _left(self, pool: Pool) -> list[Job]:
+        """Return the cells that are to go on; those that were interrupted too often get their record."""
+        left = []
+        for job in self.jobs:
+            if pool.store.taken(job):
+                continue
+            history = pool.store.history(job.cell.id)
+            lost = [each for each in history if each.sweep == self.sweep and each.how in INTERRUPTED]
+            if len(lost) <= self.settings.retries:
+                left.append(job)
+                continue
+            status, reason = given_up(lost)
+            last = replace(job, attempt=history[-1].number)
+            record = draft(self.setup.grid, last, self.setup.circumstances)
+            record |= {"status": status, "reason": reason, "finished": now()}
+            pool.store.vacate(last)
+            pool.store.finish(last, record)
+        return left
+
+
+def _requeue() -> None:
+    """Put this job back into the queue; a controller that is being restarted gets some tries.
+
+    Raises:
+        slurm.Unreachable: it did not answer.
+    """
+    for wait in (2, 5, 10, 20, 0):
+        try:
+            slurm.requeue(os.environ["SLURM_JOB_ID"])
+            return
+        except slurm.Unreachable:
+            if not wait:
+                raise
+            time.sleep(wait)

@@ -1,0 +1,155 @@
+"""Sweeps on a real SLURM cluster: what is submitted, what becomes of it, and what is told about it."""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.xdist_group("slurm")  # one cluster for all
+
+Wait = Callable[..., None]
+
+
+def walked(seed: int) -> float:
+    """Return where `walk` ends that nothing disturbs."""
+    place = 0.0
+    for step in range(1, 101):
+        place = math.sin(37 * place + random.Random(f"{seed} {step}").random())
+    return place
+
+
+def attempts(shell: Any, cell: str) -> list[str]:
+    """Return how the attempts at a cell ended."""
+    files = sorted((shell.folder / "runs/fakes/cells" / cell).glob("attempt-*.json"))
+    return [json.loads(file.read_text())["how"] for file in files]
+
+
+def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait) -> None:
+    """Each ends with one record, and with the bits of a walk that nothing disturbs."""
+    shell.grid("walk", seeds=12, seconds=6, slurm="time = 5\nmemory = 0.4")
+    said = shell("run", "--on", "slurm", "--detach")
+    assert "12 cells of 12 submitted in 12 jobs: " in said
+    assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 8)  # eight jobs run, four wait
+    first, second, *_ = [each for each in cluster.parents() if each.environ()["SLURMD_NODENAME"] == "n1"]
+    worker = next(child for child in first.children() if "spawn_main" in " ".join(child.cmdline()))
+    worker.kill()
+    second.kill()
+    cluster.ask("sbatch", "-p", "urgent", "-w", "n2", "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
+    wait(lambda: any("preempted" in attempts(shell, cell["cell"]) for cell in shell.cells()), 30)
+
+    said = shell("collect", "--wait")
+    assert "12 cells: 12 ok" in said
+    records = list(shell.records().values())
+    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(12)}
+    assert len(records) == 12
+    ends = [attempts(shell, record["cell"]) for record in records]
+    assert all(end[-1] == "ok" and set(end[:-1]) <= {"lost", "preempted"} for end in ends)
+    assert sum(end.count("lost") for end in ends) == 2
+    assert sum("preempted" in end for end in ends) >= 1
+    resumed = [record["stability"]["resumed_at"] for record in records if record["attempt"] > 1]
+    assert all(step > 0 for step in resumed)
+
+
+def test_ways_to_end_are_told_apart(shell: Any, cluster: Any, wait: Wait) -> None:
+    how = ("ok", "diverge", "killed", "raise", "eat", "hang", "skip")
+    shell.grid(*how, slurm="memory = 0.7\nretries = 0\nsetup = ['export MARK=here', 'echo set up: $MARK']")
+    shell("run", "--on", "slurm", "--detach")
+    expected = {"ok": "ok", "diverge": "diverged", "killed": "crashed", "raise": "error", "skip": "skipped"}
+    wait(lambda: shell.states() == {**expected, "eat": "out-of-memory", "hang": "running"})
+    hanging = next(cell for cell in shell.cells() if cell["state"] == "running")
+    assert hanging["why"].startswith(f"attempt 1 is running in job {hanging['job']}")
+    said = shell("logs", hanging["cell"][:8])
+    assert "training as hang, seed 0\n" in said
+    assert "set up: here\n" in said
+    said = shell("cancel", hanging["cell"])
+    assert said.startswith("1 cell cancelled; ")
+    assert shell.states()["hang"] == "cancelled"
+    assert shell("cancel") == "none of these cells waits or runs in a SLURM job\n"
+    reasons = {record["hyper"]["how"]: record["reason"] for record in shell.records().values()}
+    assert reasons["hang"] == "by `bench cancel`"
+    assert reasons["eat"].startswith("its process held 0.")
+    assert reasons["killed"] == "the process was killed by SIGKILL"
+
+    # what failed is submitted again as it was, but for what is said now; what diverged is not
+    said = shell("retry", "--dry-run", "--time", "7", "--memory", "2")
+    assert "jobs: 4, 4 cells" in said
+    assert "#SBATCH --time=7\n" in said
+    assert "#SBATCH --mem=2000M\n" in said
+    assert "echo set up: $MARK\n" in said
+
+
+def test_code_that_changes_after_submission_is_not_run(shell: Any, cluster: Any, wait: Wait) -> None:
+    shell.grid("walk", seeds=2, slurm="cells_per_job = 2")
+    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        shell("run", "--on", "slurm", "--detach")
+        assert [cell["state"] for cell in shell.cells()] == ["pending", "pending"]
+        file = shell.plugins / "strategies" / "actor.py"
+        original = file.read_text()
+        file.write_text(f"{original}\nCHANGED = True\n")
+    finally:
+        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+    wait(lambda: len(shell.records()) == 2)
+    assert {record["status"] for record in shell.records().values()} == {"error"}
+    assert {record["reason"] for record in shell.records().values()} == {"code changed since submission"}
+    assert not any("training" in log.read_text() for log in shell.folder.rglob("log-*.txt"))
+    assert [cell["state"] for cell in shell.cells()] == ["missing", "missing"]  # under the code of now
+    file.write_text(original)
+    assert [cell["status"] for cell in shell.cells()] == ["error", "error"]
+
+
+def test_a_job_that_is_gone_without_a_word_is_recorded_by_collect(shell: Any, cluster: Any, wait: Wait) -> None:
+    shell.grid("hang", seeds=2, slurm="retries = 0")
+    shell("run", "--on", "slurm", "--detach")
+    wait(lambda: [cell["state"] for cell in shell.cells()] == ["running", "running"])
+    first, second = shell.cells()
+    job = cluster.ask("scontrol", "--oneliner", "show", "job", first["job"])
+    raw = next(word.partition("=")[2] for word in job.split() if word.startswith("JobId="))
+    for process in cluster.parents():
+        if process.environ()["SLURM_JOB_ID"] == raw:
+            process.kill()
+    cluster.ask("scancel", second["job"])
+    wait(lambda: [cell["state"] for cell in shell.cells()] == ["lost", "lost"])
+    assert f"job {first['job']} is gone without a record; `bench collect` records it as crashed" in shell(
+        "status", "--why"
+    )
+    said = shell("collect", check=1)
+    assert "2 cells whose jobs are gone without a record: recorded as lost" in said
+    assert [cell["status"] for cell in shell.cells()] == ["crashed", "cancelled"]
+
+
+def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
+    shell.grid("walk", seeds=6, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 6\ntime = 9")
+    assert "6 cells: 6 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
+    logs = [file.read_text() for file in shell.folder.rglob("log-*.txt")]
+    devices = sorted(line for log in logs for line in log.splitlines() if line.startswith("device"))
+    assert {line.split()[1] for line in devices} == {"cuda:0", "cuda:1"}
+    assert {line.split()[3] for line in devices} == {"0,1"}
+    assert {record["device"] for record in shell.records().values()} == {"cuda:0", "cuda:1"}
+
+
+def test_arrays_are_no_longer_than_the_site_allows(shell: Any, cluster: Any) -> None:
+    shell.grid("ok", seeds=100, slurm="parallel = 3\npartition = 'main'\nconstraint = 'fast'")
+    said = shell("run", "--on", "slurm", "--dry-run", "--account", "physics", "--cpus", "2")
+    heads = [line for line in said.splitlines() if line.startswith("# ---- ")]
+    assert heads == [f"# ---- script {n} of 3: jobs: {jobs}, {jobs} cells" for n, jobs in ((1, 40), (2, 40), (3, 20))]
+    for line in ("array=0-39%3", "array=0-19%3", "partition=main", "account=physics", "constraint=fast"):
+        assert f"#SBATCH --{line}\n" in said
+    assert "#SBATCH --cpus-per-task=2\n" in said
+    assert said.count("#SBATCH --dependency=afterany:") == 2
+    assert not (shell.folder / "runs").exists()
+
+
+def test_what_slurm_refuses_is_one_sentence(shell: Any, cluster: Any) -> None:
+    shell.grid("ok")
+    said = shell("run", "--on", "slurm", "--detach", "--partition", "gone", check=2)
+    assert said.startswith("error: SLURM does not take the jobs: ")
+    assert "nvalid partition" in said
+    assert said.count("\n") == 1
+    assert [cell["state"] for cell in shell.cells()] == ["missing"]
