@@ -37,7 +37,7 @@ class Dataset(Settings):
         name: what grids and records call the data set.
         version: changed whenever the stored arrays, or what `prepare` makes of them, change.
         likelihood: the decoder's p(x|z).
-        unit: the unit of the likelihood's scores.
+        unit: the unit in which its likelihoods are published.
     """
 
     name: ClassVar[str]
