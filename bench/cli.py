@@ -33,7 +33,7 @@ def bench() -> None:
 
 
 for _verb in (
-    *(sweeps.run, sweeps.retry, standings.status, standings.collect, standings.logs, standings.cancel),
+    *(sweeps.run, sweeps.score, sweeps.retry, standings.status, standings.collect, standings.logs, standings.cancel),
     *(reports.report, plugins.list_, plugins.data, plugins.new, plugins.check),
 ):
     bench.add_command(_verb)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 import click
 
@@ -79,13 +80,48 @@ def run(
         _print_plan(found, todo)
         return
     tally = _locally(found, todo, registry, data_dir, jobs, device or "cpu", timeout, wanted)
-    found = options.survey_in(found.grid, found.store, registry)
-    if tally and tally.signal is not None:
-        from bench.sweep.status import summary
+    _end(found, grid, registry, tally)
 
-        click.echo(f"stopped; {summary(found.counts())}; to go on: {options.command('run')}", err=True)
-        raise click.exceptions.Exit(128 + tally.signal)
-    endings.conclude(found, grid, registry)
+
+@click.command()
+@options.grid
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one a core or GPU).")
+@click.option("--dry-run", is_flag=True, help="Say what would be scored, and score nothing.")
+@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="At most, a cell.")
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
+@options.store
+@options.data
+@options.plugins
+@options.debug
+def score(
+    grid: str,
+    settings: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seeds: str | None,
+    jobs: int | None,
+    dry_run: bool,
+    timeout: float | None,
+    device: str,
+    store: Path | None,
+    data_dir: Path | None,
+    plugins: tuple[Path, ...],
+) -> None:
+    """Score trained cells again, with other evaluation settings or scoring code, and train nothing.
+
+    Such as: bench score --set evaluate.importance_samples=5000
+    """
+    registry = options.registry_of(plugins)
+    found = options.survey_of(grid, registry, settings, strategies, seeds, store)
+    todo = found.rescored()
+    if dry_run:
+        _print_plan(found, todo)
+        return
+    left = len(found.jobs(stale=True)) - len(todo)
+    if left:
+        sentence = f"{options.cells(left)} left out, which this code has not trained to the end"
+        click.echo(f"{sentence}: `{options.about('run')}` does", err=True)
+    tally = _locally(found, todo, registry, data_dir, jobs, device, timeout, {})
+    _end(found, grid, registry, tally)
 
 
 @click.command()
@@ -132,6 +168,19 @@ def retry(
 
 
 # ---------------------------------------------------------------- here
+
+
+def _end(found: Survey, grid: str, registry: Registry, tally: Tally | None) -> NoReturn:
+    """Say how to go on where the sweep was stopped, else print the table; exit."""
+    if tally:
+        found = options.survey_in(found.grid, found.store, registry)
+    if tally and tally.signal is not None:
+        from bench.sweep.status import summary
+
+        verb = sys.argv[1]
+        click.echo(f"stopped; {summary(found.counts())}; to go on: {options.command(verb)}", err=True)
+        raise click.exceptions.Exit(128 + tally.signal)
+    endings.conclude(found, grid, registry)
 
 
 def _locally(
