@@ -23,12 +23,13 @@ from typing import Protocol, TypeVar
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from bench.estimators.whitened import Whitened, bernoulli
 from bench.protocol import Noise
 
 State = TypeVar("State")
+
+_FACTORS = 512  # of a product that has to stay within what float64 can hold
 
 
 class Path(Protocol[State]):
@@ -135,8 +136,7 @@ class Base:
         """Return log p_new(u) - log p_old(u), `(n,)`."""
         u, logits = state
         gaussian = (u - self.mean).square() @ self.precision - u.square().sum(-1)
-        hidden = functional.softplus(new * logits) - functional.softplus(old * logits)
-        return 0.5 * (new - old) * gaussian + hidden.sum(-1)
+        return 0.5 * (new - old) * gaussian + softplus_gain(logits, old, new)
 
     def move(self, state: tuple[Tensor, Tensor], t: float, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return the state after one Gibbs sweep h|u, u|h at t."""
@@ -145,6 +145,17 @@ class Base:
         linear = (1 - t) * self.precision * self.mean + t * (h @ self.coupling.T)
         u = linear / precision + precision.rsqrt() * noise.normal(*linear.shape)
         return u, self.logits(u)
+
+
+def softplus_gain(logits: Tensor, old: float, new: float) -> Tensor:
+    """Return the sum of softplus(new * logits) - softplus(old * logits) over the last axis.
+
+    As softplus(x) = max(x, 0) - log sigmoid(|x|), a row takes one logarithm, that of a product; it takes half the time.
+    """
+    size = logits.abs()
+    ratio = torch.sigmoid(old * size) / torch.sigmoid(new * size)  # from 1/2 to 2
+    logs = [part.prod(-1).log() for part in ratio.split(_FACTORS, -1)]
+    return (new - old) * logits.clamp(min=0).sum(-1) + torch.stack(logs).sum(0)
 
 
 @torch.no_grad()

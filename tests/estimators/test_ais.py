@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -12,44 +11,11 @@ from torch import Tensor
 
 from bench.estimators import ais, exact, modes, partition
 from bench.estimators.whitened import Whitened
-from bench.objectives import exact as exact_score_matching
 from bench.priors import GRBM, Density
 from bench.protocol import Ais, Noise, UserError
 from bench.streams import stream
-
-
-def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:
-    """Return a GRBM with random weights of standard deviation `scale` and modes of comparable mass.
-
-    With b = -||W_j||^2/2 every unit costs what it gains; otherwise one of the 2^H modes has all the mass.
-    """
-    generator = torch.Generator().manual_seed(seed)
-    grbm = GRBM(visible, hidden)
-    grbm.weight.data = scale * torch.randn(visible, hidden, generator=generator)
-    grbm.mu.data = torch.randn(visible, generator=generator)
-    grbm.log_var.data = 0.3 * torch.randn(visible, generator=generator)
-    precision = 1 / grbm.var.detach()
-    weight = grbm.weight.data
-    grbm.bias.data = -weight.T @ (precision * grbm.mu.data) - 0.5 * precision @ weight.square()
-    return grbm
-
-
-def two_islands(distance: float, share: float) -> GRBM:
-    """Return a GRBM of which `share` of the mass lies `distance` standard deviations from the rest, behind one unit."""
-    grbm = coupled(16, 8, seed=0, scale=0.2)
-    direction = torch.zeros(16)
-    direction[0] = distance
-    grbm.mu.data.zero_()
-    grbm.log_var.data.zero_()
-    grbm.weight.data[:, 0] = direction
-    grbm.weight.data[0, 1:] = 0
-    grbm.bias.data = -0.5 * grbm.weight.data.square().sum(0)
-    grbm.bias.data[0] += math.log(share / (1 - share))
-    return grbm
-
-
-def noises(seed: int) -> Callable[[str], Noise]:
-    return lambda name: stream(seed, name)
+from tests.oracles.grbms import coupled, islands
+from tests.oracles.verdicts import contains, noises
 
 
 def bases(grbm: GRBM, z: Tensor) -> dict[str, ais.Base]:
@@ -87,6 +53,15 @@ def test_reverse_weights_from_exact_starts_are_unbiased_for_one_over_z(name: str
     y = Whitened.of(grbm).whiten(exact.sample(grbm, 20_000, stream(0, "starts")))
     log_weights = ais.reverse(base, temperatures, y, stream(0, "reverse"))
     assert standard_errors_from(1, mean_ratio(log_weights, -exact.enumerate_log_z(grbm))) < 3
+
+
+@pytest.mark.parametrize("hidden", [1, 64, 3000])
+@pytest.mark.parametrize(("old", "new"), [(0.0, 0.001), (0.7, 0.701), (0.0, 1.0), (1.0, 0.999), (0.5, 0.0)])
+def test_the_gain_of_softplus_is_that_of_its_terms_however_large_and_many(hidden: int, old: float, new: float) -> None:
+    logits = stream(0, "logits").normal(7, hidden).double() * 10.0 ** torch.arange(-3, 4).double()[:, None]
+    zero = torch.zeros(()).double()  # torch has softplus(x) = x from 20 on, which is off by 2e-9
+    expected = (torch.logaddexp(zero, new * logits) - torch.logaddexp(zero, old * logits)).sum(-1)
+    torch.testing.assert_close(ais.softplus_gain(logits, old, new), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_chains_end_in_the_model() -> None:
@@ -140,7 +115,7 @@ def test_the_floor_is_log_z_where_every_hidden_state_is_visited() -> None:
 
 
 def test_the_floor_counts_islands_between_which_gibbs_does_not_move() -> None:
-    grbm = two_islands(distance=30.0, share=0.75)
+    grbm = islands(16, 8, distance=30.0, share=0.75)
     log_z = exact.enumerate_log_z(grbm)
     assert log_z - 0.01 < modes.floor(Whitened.of(grbm), stream(0, "modes")) <= log_z + 1e-9
 
@@ -216,11 +191,6 @@ def test_a_floor_within_the_error_only_cuts_the_interval() -> None:
 # ---------------------------------------------------------------- log Z as a whole
 
 
-def wrong(result: partition.LogZ, truth: float) -> bool:
-    rounding = 1e-9  # a floor that has seen every state that matters equals log Z
-    return not result.lower - rounding <= truth <= result.upper + rounding
-
-
 def test_more_repeats_pool_into_one_estimate() -> None:
     grbm = coupled(64, 16, seed=1, scale=0.2)
     latents = exact.sample(grbm, 500, stream(0, "latents"))
@@ -251,7 +221,7 @@ def test_progress_counts_every_step_of_every_chain() -> None:
 
 
 def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
-    grbm = two_islands(distance=10.0, share=0.75)
+    grbm = islands(16, 8, distance=10.0, share=0.75)
     z = exact.sample(grbm, 5000, stream(0, "latents"))
     latents = z[z[:, 0] < 5]  # the posterior covers one island
     truth = exact.enumerate_log_z(grbm)
@@ -260,74 +230,7 @@ def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
     assert posterior < truth - 1  # ln .25 = -1.39, with nothing in this base's own weights to show for it
     assert abs(uniform - truth) < 0.2
     assert result.unreliable
-    assert not wrong(result, truth)
-
-
-SEEDS = {0.8: range(25), 1.2: range(100, 125)}
-
-
-def check_strongly_coupled(scale: float, seed: int) -> tuple[bool, bool]:
-    """Return whether log Z lies outside the interval, and whether the interval is called unreliable."""
-    grbm = coupled(64, 16, seed, scale)
-    latents = exact.sample(grbm, 1000, stream(seed, "latents"))
-    result = partition.anneal(grbm, latents, Ais(), noises(seed))
-    return wrong(result, exact.enumerate_log_z(grbm)), bool(result.unreliable)
-
-
-@pytest.mark.parametrize(("scale", "seed"), [(0.8, 0), (1.2, 100)])
-def test_strongly_coupled_models_are_not_silently_wrong(scale: float, seed: int) -> None:
-    outside, unreliable = check_strongly_coupled(scale, seed)
-    assert not outside or unreliable
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-def test_none_of_fifty_strongly_coupled_models_is_silently_wrong() -> None:
-    results = [check_strongly_coupled(scale, seed) for scale, seeds in SEEDS.items() for seed in seeds]
-    silent = sum(outside and not unreliable for outside, unreliable in results)
-    print(f"outside: {sum(r[0] for r in results)}, unreliable: {sum(r[1] for r in results)}, silent: {silent}")
-    assert silent == 0
-
-
-def trained(objective: str) -> tuple[GRBM, Tensor]:
-    """Return a GRBM with 64 visible and 16 hidden units, trained on a mixture of ten Gaussians, and the data."""
-    generator = torch.Generator().manual_seed(0)
-    centres = 0.7 * torch.randn(10, 64, generator=generator)
-    z = centres[torch.randint(10, (5000,), generator=generator)] + 0.7 * torch.randn(5000, 64, generator=generator)
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        grbm = GRBM(64, 16)
-    h = exact.states(torch.arange(2**16), 16).float()
-    optimiser = torch.optim.Adam(grbm.parameters(), lr=1e-2)
-    for _ in range(400):
-        batch = z[torch.randint(5000, (256,), generator=generator)]
-        if objective == "score matching":
-            loss = exact_score_matching(grbm, batch)
-        else:
-            scaled = grbm.weight / grbm.var[:, None]
-            quadratic = 0.5 * ((h @ (grbm.weight.T @ scaled)) * h).sum(1)
-            log_z = torch.logsumexp(h @ (grbm.bias + scaled.T @ grbm.mu) + quadratic, 0)
-            loss = grbm.energy(batch).mean() + log_z + 0.5 * grbm.var.log().sum()
-        optimiser.zero_grad()
-        loss.backward()
-        optimiser.step()
-    return grbm, z
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(1200)
-@pytest.mark.parametrize("objective", ["score matching", "maximum likelihood"])
-def test_trained_models_are_within_a_tenth_of_a_nat_and_covered(objective: str) -> None:
-    grbm, z = trained(objective)
-    truth = exact.enumerate_log_z(grbm)
-    results = [partition.anneal(grbm, z, Ais(temperatures=1000, chains=200), noises(seed)) for seed in range(100)]
-    errors = np.array([abs(result.value - truth) for result in results])
-    covered = sum(not wrong(result, truth) for result in results)
-    unreliable = sum(bool(result.unreliable) for result in results)
-    print(f"{objective}: covered {covered}, largest error {errors.max():.4f}, unreliable {unreliable}")
-    assert errors.max() < 0.1
-    assert covered >= 95
-    assert unreliable <= 5  # an alarm that rings for good models is no alarm
+    assert contains(result, truth)
 
 
 # ---------------------------------------------------------------- which route

@@ -11,24 +11,12 @@ from torch import Tensor
 
 from bench.estimators import exact, landscape
 from bench.estimators.moments import Moments
-from bench.priors import GRBM, Neural
+from bench.priors import Neural
 from bench.streams import stream
+from tests.oracles.grbms import coupled
 
 WHITE = Moments.of(stream(0, "latents").normal(2000, 8))
 Energy = Callable[[Tensor], Tensor]
-
-
-def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:
-    """Return a GRBM whose hidden units cost what they gain, so that no mode has all the mass."""
-    generator = torch.Generator().manual_seed(seed)
-    grbm = GRBM(visible, hidden).double().requires_grad_(False)
-    weight = scale * torch.randn(visible, hidden, generator=generator, dtype=torch.float64)
-    grbm.weight.data = weight
-    grbm.mu.data = torch.randn(visible, generator=generator, dtype=torch.float64)
-    grbm.log_var.data = 0.3 * torch.randn(visible, generator=generator, dtype=torch.float64)
-    precision = 1 / grbm.var
-    grbm.bias.data = -weight.T @ (precision * grbm.mu) - 0.5 * precision @ weight.square()
-    return grbm
 
 
 def perceptron(d: int, seed: int, tilted: bool) -> Neural:
@@ -76,7 +64,7 @@ def test_perceptrons_at_random_do_not_integrate_unless_tilted(d: int, seed: int)
 
 def test_a_density_that_integrates_is_not_suspected() -> None:
     proper: list[Energy] = [
-        coupled(8, 6, seed=0, scale=1.0).energy,
+        coupled(8, 6, seed=0, scale=1.0).double().energy,
         lambda z: z.abs().sum(-1),
         lambda z: 0.01 * radius(z),
         lambda z: radius(z).sqrt(),
@@ -104,7 +92,7 @@ def test_an_energy_that_is_not_a_number_far_out_is_an_error() -> None:
 @pytest.mark.parametrize("seed", range(4))
 @pytest.mark.parametrize("scale", [0.3, 0.6, 1.2])
 def test_the_floor_is_never_above_log_z(scale: float, seed: int) -> None:
-    grbm = coupled(8, 8, seed, scale)
+    grbm = coupled(8, 8, seed, scale).double()
     moments = Moments.of(exact.sample(grbm, 1000, stream(seed, "latents")))
     log_z = exact.enumerate_log_z(grbm)
     assert log_z - 1 < landscape.floor(grbm.energy, moments, stream(seed, "floor")) <= log_z
@@ -135,7 +123,7 @@ def test_there_is_no_floor_where_there_is_no_mode() -> None:
 
 
 def test_descent_ends_where_the_energy_is_flat() -> None:
-    grbm = coupled(8, 6, seed=0, scale=0.6)
+    grbm = coupled(8, 6, seed=0, scale=0.6).double()
     x = landscape.descend(grbm.energy, 10 * stream(0, "starts").normal(100, 8).double())
     assert grbm.gradient(x).norm(dim=1).max() < 1e-4
 

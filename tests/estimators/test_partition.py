@@ -13,95 +13,18 @@ from torch import Tensor
 from bench.estimators import exact, partition
 from bench.estimators.partition import LogZ
 from bench.priors import GRBM, Density, Neural
-from bench.protocol import Ais, Noise
+from bench.protocol import Ais
 from bench.streams import stream
+from tests.oracles.energies import Cone, Normal, Opaque
+from tests.oracles.grbms import coupled, islands
+from tests.oracles.verdicts import contains, noises
 
 QUICK = Ais(temperatures=200, chains=100)
-
-
-class Opaque(Density):
-    """A GRBM whose hidden units are not to be seen."""
-
-    def __init__(self, grbm: GRBM) -> None:
-        super().__init__()
-        self.grbm = grbm
-
-    def energy(self, z: Tensor) -> Tensor:
-        return self.grbm.energy(z)
-
-
-class Normal(Density):
-    """A normal distribution without its constant, of standard deviations from .4 to 2 in random directions."""
-
-    def __init__(self, d: int) -> None:
-        super().__init__()
-        generator = torch.Generator().manual_seed(d)
-        self.scales = torch.logspace(math.log10(0.4), math.log10(2), d).double()
-        self.axes = torch.linalg.qr(torch.randn(d, d, generator=generator, dtype=torch.float64)).Q
-        self.mean = 0.5 * torch.randn(d, generator=generator, dtype=torch.float64)
-
-    def energy(self, z: Tensor) -> Tensor:
-        white: Tensor = ((z - self.mean) @ self.axes) / self.scales
-        return 0.5 * white.square().sum(-1)
-
-    def sample(self, n: int, noise: Noise) -> Tensor:
-        z: Tensor = self.mean + (self.scales * noise.normal(n, len(self.mean))) @ self.axes.T
-        return z
-
-    @property
-    def log_z(self) -> float:
-        return float(self.scales.log().sum()) + 0.5 * len(self.mean) * math.log(2 * math.pi)
-
-
-class Cone(Density):
-    """exp(-slope ||z||)."""
-
-    def __init__(self, d: int, slope: float) -> None:
-        super().__init__()
-        self.slope = slope
-        self.log_z = math.log(2) + d / 2 * math.log(math.pi) - math.lgamma(d / 2) + math.lgamma(d) - d * math.log(slope)
-
-    def energy(self, z: Tensor) -> Tensor:
-        return self.slope * (1e-30 + z.square().sum(-1)).sqrt()
-
-
-def noises(seed: int) -> Callable[[str], Noise]:
-    return lambda name: stream(seed, name)
-
-
-def coupled(visible: int, hidden: int, seed: int, scale: float) -> GRBM:
-    """Return a GRBM whose hidden units cost what they gain, so that no mode has all the mass."""
-    generator = torch.Generator().manual_seed(seed)
-    grbm = GRBM(visible, hidden)
-    grbm.weight.data = scale * torch.randn(visible, hidden, generator=generator)
-    grbm.mu.data = torch.randn(visible, generator=generator)
-    grbm.log_var.data = 0.3 * torch.randn(visible, generator=generator)
-    precision = 1 / grbm.var.detach()
-    grbm.bias.data = -grbm.weight.data.T @ (precision * grbm.mu.data) - 0.5 * precision @ grbm.weight.data.square()
-    return grbm
-
-
-def two_islands(visible: int, distance: float, share: float) -> GRBM:
-    """Return a GRBM of which `share` of the mass lies `distance` standard deviations from the rest, behind one unit."""
-    grbm = coupled(visible, 8, seed=0, scale=0.2)
-    grbm.mu.data.zero_()
-    grbm.log_var.data.zero_()
-    grbm.weight.data[0] = 0
-    grbm.weight.data[:, 0] = 0
-    grbm.weight.data[0, 0] = distance
-    grbm.bias.data = -0.5 * grbm.weight.data.square().sum(0)
-    grbm.bias.data[0] += math.log(share / (1 - share))
-    return grbm
 
 
 def hidden_from(grbm: GRBM, seed: int = 0, settings: Ais = QUICK) -> LogZ:
     latents = exact.sample(grbm, 1000, stream(seed, "latents"))
     return partition.log_partition(Opaque(grbm), latents, settings, noises(seed))
-
-
-def contains(result: LogZ, truth: float) -> bool:
-    rounding = 1e-9  # the floor of a normal distribution equals log Z
-    return result.lower - rounding <= truth <= result.upper + rounding
 
 
 # ---------------------------------------------------------------- exact answers
@@ -155,7 +78,7 @@ def test_a_prior_keeps_its_precision_and_gradients() -> None:
 
 @pytest.mark.parametrize("distance", [10.0, 20.0])
 def test_an_island_that_neither_base_reaches_makes_the_estimate_unreliable(distance: float) -> None:
-    grbm = two_islands(16, distance, share=0.75)
+    grbm = islands(16, 8, distance, share=0.75)
     z = exact.sample(grbm, 5000, stream(0, "latents"))
     result = partition.log_partition(Opaque(grbm), z[z[:, 0] < distance / 2], QUICK, noises(0))
     truth = exact.enumerate_log_z(grbm)
@@ -168,7 +91,7 @@ def test_an_island_that_neither_base_reaches_makes_the_estimate_unreliable(dista
 
 @pytest.mark.parametrize("seed", range(2))
 def test_islands_that_the_latents_cover_are_inside_or_unreliable(seed: int) -> None:
-    grbm = two_islands(16, 6.0, share=0.5)
+    grbm = islands(16, 8, 6.0, share=0.5)
     result = hidden_from(grbm, seed)
     assert contains(result, exact.enumerate_log_z(grbm)) or result.unreliable
 
