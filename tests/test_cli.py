@@ -260,6 +260,34 @@ def test_a_sweep_whose_parent_is_killed_goes_on_where_it_was(shell: Shell) -> No
     assert any(record["attempt"] == 2 for record in later)
 
 
+# ---------------------------------------------------------------- scored again
+
+
+def test_score_trains_nothing_and_keeps_the_earlier_record(shell: Shell) -> None:
+    shell.grid("long", seconds=0.1)
+    assert shell("run", "--grid", "fakes.toml")[0] == 0
+    (first,) = shell.records()
+    code, _, err = shell("score", "--grid", "fakes.toml", "--set", "evaluate.importance_samples=7")
+    assert code == 0
+    assert "1 cell of 1 to run" in err
+    assert first in shell.records()
+    (again,) = [json.loads(path.read_text()) for path in shell.records() if path != first]
+    assert again["evaluation"]["importance_samples"] == 7
+    assert json.loads(first.read_text())["stability"]["resumed_at"] == 0
+    assert again["stability"]["resumed_at"] == 100, "all of its 100 steps were there"
+
+
+def test_score_leaves_out_what_is_not_trained(shell: Shell) -> None:
+    shell.grid("ok", "long")
+    code, out, err = shell("score", "--grid", "fakes.toml", "--dry-run")
+    assert (code, out.splitlines()[-1].partition(";")[0]) == (0, "0 cells of 2 would run")
+    code, out, err = shell("score", "--grid", "fakes.toml")
+    assert code == 1
+    sentence = "2 cells left out, which this code has not trained to the end: `bench run --grid fakes.toml` does"
+    assert sentence in err
+    assert shell.records() == []
+
+
 # ---------------------------------------------------------------- looking
 
 
