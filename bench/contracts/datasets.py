@@ -19,7 +19,7 @@ from bench.contracts.task import LATENT, SMALL, scramble
 from bench.contracts.verdicts import Breach, Contract
 from bench.data import split
 from bench.plugins import Plugin, build
-from bench.protocol import Ais, Budget, Dataset, Evaluation, Networks, Noise, Run, Splits, Task
+from bench.protocol import Ais, AisNll, Budget, Dataset, Evaluation, Networks, Noise, Run, Splits, Task
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE
@@ -184,7 +184,12 @@ def check_training(subject: Subject) -> str:
         few,
         Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
         Budget(epochs=2, batch_size=max(1, len(few.train) // 2)),
-        Evaluation(vlb_samples=2, importance_samples=4, ais=Ais(temperatures=10, chains=4)),
+        Evaluation(
+            vlb_samples=2,
+            importance_samples=4,
+            ais=Ais(temperatures=10, chains=4),
+            ais_nll=AisNll(images=4, simulated=4, temperatures=4, chains=2),
+        ),
     )
     run, baseline = Run(0, "cpu", subject.folder), Baseline()
     scores = baseline.evaluate(baseline.fit(task, run), task, run)

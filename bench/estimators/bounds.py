@@ -22,10 +22,14 @@ _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than 
 
 
 class Posterior(Protocol):
-    """q(z|x) of a batch of B items."""
+    """q(z|x) of a batch of B items: independent normal coordinates."""
 
     @property
     def mean(self) -> Tensor:
+        """`(B, d)`."""
+
+    @property
+    def log_std(self) -> Tensor:
         """`(B, d)`."""
 
     def sample(self, noise: Tensor, /) -> Tensor:
@@ -44,6 +48,9 @@ class Autoencoder(Protocol):
 
     def log_likelihood(self, x: Tensor, z: Tensor, /) -> Tensor:
         """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
+
+    def sample(self, z: Tensor, noise: protocol.Noise, /) -> Tensor:
+        """Return x ~ p(x|z), `(..., D)`, for z `(..., d)`."""
 
 
 @dataclass(frozen=True)
@@ -183,6 +190,11 @@ def _join(chunks: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
     return [torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True)]
 
 
+def rows(x: Tensor) -> int:
+    """Return how many samples to take at a time, over all images of a chunk, for x `(N, D)`."""
+    return max(1, ELEMENTS // max(x.shape[1], _WIDTH))
+
+
 def _log_weights(
     vae: Autoencoder,
     prior: protocol.Prior,
@@ -192,12 +204,12 @@ def _log_weights(
     progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
-    rows = max(1, ELEMENTS // max(x.shape[1], _WIDTH))  # samples at a time, over all images of a chunk
-    images = max(1, rows // samples)
+    most = rows(x)
+    images = max(1, most // samples)
     for batch in x.to(noise.device).split(images):
         parts = []
-        for start in range(0, samples, rows):
-            count = min(rows, samples - start)
+        for start in range(0, samples, most):
+            count = min(most, samples - start)
             with torch.inference_mode():
                 posterior = vae.encoder(batch)
                 z = posterior.sample(noise.normal(count, *posterior.mean.shape))

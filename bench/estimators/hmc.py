@@ -33,14 +33,14 @@ from bench.estimators.moments import Moments
 from bench.protocol import Noise
 
 LEAPFROGS = 2
+PILOTS = 64  # chains of the pilot run
 
 _ACCEPTANCE = 0.75  # what `tuned` aims at
 # In units of the guessed standard deviations, how far a trajectory goes at most: somewhat less than pi/2, after which
 # a normal one has forgotten its start. Near pi it is accepted all the more, and comes back to the energy it left.
 _REACH = 1.3
 _JITTER = 0.25  # by so much of itself the step size varies at random, lest trajectories be periodic
-_PILOTS = 64  # chains of the pilot run
-_KNOTS = 32  # temperatures at which the step size is tuned
+_KNOTS = 16  # temperatures at which the step size is tuned
 _TRIALS = 8  # trajectories at each
 _GAIN = 0.5  # change of the step size's logarithm for a difference of 1 in acceptance
 
@@ -88,7 +88,7 @@ class Bridge:
         """Return the path from N(m, G) with the moments' mean and covariance, its step size tuned with `noise`."""
         stiffness = 1 / moments.variance
         mean = moments.mean @ moments.rotation
-        return tuned(cls(energy, moments.rotation, mean, stiffness, stiffness, _untuned(mean)), noise)
+        return tuned(cls(energy, moments.rotation, mean, stiffness, stiffness, untuned(mean)), noise)
 
     @classmethod
     def isotropic(cls, energy: Callable[[Tensor], Tensor], moments: Moments, noise: Noise) -> Bridge:
@@ -100,7 +100,7 @@ class Bridge:
         square = (moments.variance.mean() + moments.mean.square().mean()).clamp(min=1)
         zero = torch.zeros_like(moments.mean)
         precision = torch.ones_like(zero) / square
-        return tuned(cls(energy, moments.rotation, zero, precision, 1 / moments.variance, _untuned(zero)), noise)
+        return tuned(cls(energy, moments.rotation, zero, precision, 1 / moments.variance, untuned(zero)), noise)
 
     @property
     def log_z(self) -> Tensor:
@@ -182,12 +182,13 @@ def differentiated(energy: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tenso
     return value.detach(), gradient
 
 
-def _untuned(like: Tensor) -> Tensor:
+def untuned(like: Tensor) -> Tensor:
+    """Return log_steps of trajectories as long as `_REACH` at every t, of the type of `like`."""
     return torch.full((2,), math.log(_REACH / LEAPFROGS), dtype=like.dtype, device=like.device)
 
 
 @torch.no_grad()
-def tuned(bridge: Bridge, noise: Noise, chains: int = _PILOTS) -> Bridge:
+def tuned(bridge: Bridge, noise: Noise, chains: int = PILOTS) -> Bridge:
     """Return `bridge` with a step size for every t, from a pilot run of `chains` that is annealed along.
 
     It is the step with which `_ACCEPTANCE` of trajectories are accepted, or that of trajectories as long as `_REACH`,

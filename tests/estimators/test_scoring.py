@@ -10,6 +10,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import torch
+from pydantic import ValidationError
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
@@ -17,7 +18,7 @@ from bench import estimators
 from bench.estimators import exact, scoring
 from bench.estimators.whitened import Whitened
 from bench.priors import GRBM, Density, StandardNormal
-from bench.protocol import Ais, Evaluation, Noise, Score, Scores, UserError
+from bench.protocol import Ais, AisNll, Evaluation, Noise, Score, Scores, UserError
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -80,14 +81,16 @@ def by_name(scores: Scores) -> dict[str, Score]:
     return {each.metric.name: each for each in scores.scores}
 
 
-QUICK = Evaluation(vlb_samples=10, importance_samples=200)
-ANNEALED = Evaluation(vlb_samples=10, importance_samples=200, ais=Ais(temperatures=100, chains=100))
+NOTHING = AisNll(images=0, simulated=0)
+QUICK = Evaluation(vlb_samples=10, importance_samples=200, ais_nll=NOTHING)
+ANNEALED = QUICK.model_copy(update={"ais": Ais(temperatures=100, chains=100)})
+BOTH_WAYS = ANNEALED.model_copy(update={"ais_nll": AisNll(images=30, simulated=20, temperatures=200)})
 
 
 def test_the_nll_under_a_grbm_prior_is_the_exact_one() -> None:
     vae, prior = linear_vae(), grbm(6)
     x = images(vae, 400)
-    scores = score(prior, x, Evaluation(vlb_samples=2, importance_samples=5000))
+    scores = score(prior, x, Evaluation(vlb_samples=2, importance_samples=5000, ais_nll=NOTHING))
     nll = by_name(scores)["nll"]
     # what is left of the estimator's bias is half its variance, which stderr_mc knows: v/2 = N stderr_mc^2/2
     bias = len(x) * nll.stderr_mc**2 / 2
@@ -190,9 +193,93 @@ def test_arrays_hold_every_image_s_score_and_the_curve() -> None:
     assert arrays["ais_forward_posterior"].shape == arrays["ais_forward_uniform"].shape == (1, 100)
 
 
+def test_annealed_scores_agree_with_the_exact_likelihood() -> None:
+    vae, prior = linear_vae(), grbm(6)
+    x = images(vae, 50)
+    settings = AisNll(images=30, simulated=20, temperatures=1000)
+    scores = score(prior, x, QUICK.model_copy(update={"ais_nll": settings}))
+    found = by_name(scores)
+    nll, truth = found["nll_ais"], -float(log_p(vae, prior, x[:30]).mean())
+    bias = nll.n * nll.stderr_mc**2 / 2  # half the estimates' variance
+    assert nll.value == pytest.approx(truth + bias, abs=3 * nll.stderr_mc)
+    assert nll.stderr_mc < 0.05
+    z = exact.sample(prior, 20, noise_for("bdmc/latents"))
+    simulated = vae.sample(z, noise_for("bdmc/images")).detach()
+    lower, upper = (scores.arrays[name].astype(np.float64) for name in ("bdmc_lower", "bdmc_upper"))
+    for room in (upper + log_p(vae, prior, simulated).numpy(), -log_p(vae, prior, simulated).numpy() - lower):
+        assert abs(room.mean()) < 0.1
+        assert room.mean() > -3 * room.std(ddof=1) / 20**0.5
+    assert found["bdmc_gap"].value == pytest.approx(found["bdmc_upper"].value - found["bdmc_lower"].value)
+
+
+def test_annealed_scores_say_how_they_were_had() -> None:
+    x = images(linear_vae(), 50)
+    for prior, draws in ((grbm(6), "bidirectional"), (grbm(24), "bidirectional-long-run")):
+        found = {each.metric: each for each in score(prior, x, BOTH_WAYS).scores}
+        ours = {scoring.NLL_AIS: ("ais", 30, "lower")}
+        ours |= dict.fromkeys((scoring.BDMC_GAP, scoring.BDMC_LOWER, scoring.BDMC_UPPER), (draws, 20, "neither"))
+        for metric, (estimator, n, better) in ours.items():
+            assert (found[metric].estimator, found[metric].n, metric.better) == (estimator, n, better)
+            assert metric.unit == "nats"
+
+
+def test_log_z_enters_annealed_scores_but_not_their_gap() -> None:
+    found = by_name(score(grbm(24), images(linear_vae(), 50), BOTH_WAYS))
+    log_z, gap = found["log_z"], found["bdmc_gap"]
+    assert gap.sys_lower == gap.sys_upper == gap.value
+    for name in ("nll_ais", "bdmc_lower", "bdmc_upper"):
+        assert found[name].value - found[name].sys_lower == pytest.approx(log_z.value - log_z.sys_lower)
+        assert found[name].sys_upper - found[name].value == pytest.approx(log_z.sys_upper - log_z.value)
+
+
+def test_arrays_hold_every_image_s_annealed_score_and_log_weights() -> None:
+    scores = score(grbm(24), images(linear_vae(), 50), BOTH_WAYS)
+    found, arrays = by_name(scores), scores.arrays
+    for name, n, sign in (("nll_ais", 30, 1), ("bdmc_upper", 20, 1), ("bdmc_lower", 20, -1)):
+        assert arrays[name].dtype == np.float32
+        assert arrays[name].mean(dtype=np.float64) == pytest.approx(found[name].value, abs=1e-5)
+        log_weights = arrays[f"{name}_log_weights"]
+        assert log_weights.shape == (n, 4)
+        mean = np.log(np.exp(log_weights).mean(1))
+        assert found["log_z"].value - sign * mean == pytest.approx(arrays[name], abs=1e-5)
+        assert ((arrays[f"{name}_ess"] >= 1) & (arrays[f"{name}_ess"] <= 4.001)).all()
+
+
+def test_low_effective_sample_sizes_make_annealed_scores_unreliable() -> None:
+    settings = QUICK.model_copy(update={"ais_nll": AisNll(images=50, simulated=20, temperatures=2)})
+    prior = grbm(24)
+    prior.weight.data *= 20
+    found = by_name(score(prior, images(linear_vae(), 50), settings.model_copy(update={"ais": ANNEALED.ais})))
+    low, log_z = "of 50 images have an effective sample size below half of 4 chains", found["log_z"].unreliable
+    assert log_z
+    assert found["nll_ais"].unreliable.endswith(f"{low}; log Z: {log_z}")
+    assert "of 20 images have an effective sample size below half" in found["bdmc_gap"].unreliable
+    assert "log Z" not in found["bdmc_gap"].unreliable
+
+
+def test_annealing_is_left_out_where_no_images_are_asked_for() -> None:
+    x = images(linear_vae(), 50)
+    for images_, simulated, names in ((30, 0, {"nll_ais"}), (0, 20, {"bdmc_gap", "bdmc_lower", "bdmc_upper"})):
+        settings = AisNll(images=images_, simulated=simulated, temperatures=2)
+        found = by_name(score(grbm(6), x, QUICK.model_copy(update={"ais_nll": settings})))
+        assert set(found) - {"vlb", "nll", "kl", "reconstruction", "log_z"} == names
+
+
+def test_more_images_than_there_are_means_all_of_them() -> None:
+    settings = AisNll(images=1000, simulated=0, temperatures=2)
+    scores = score(grbm(6), images(linear_vae(), 50), QUICK.model_copy(update={"ais_nll": settings}))
+    assert by_name(scores)["nll_ais"].n == 50
+
+
+@pytest.mark.parametrize("key", ["images", "simulated"])
+def test_one_image_is_too_few_to_anneal(key: str) -> None:
+    with pytest.raises(ValidationError, match="1 is too few for a mean with an error; 0, 2 or more are allowed"):
+        AisNll.model_validate({key: 1})
+
+
 def test_the_same_streams_give_the_same_scores() -> None:
     x = images(linear_vae(), 50)
-    first, second = (score(grbm(24), x, ANNEALED) for _ in range(2))
+    first, second = (score(grbm(24), x, BOTH_WAYS) for _ in range(2))
     assert first.scores == second.scores
     assert all(np.array_equal(first.arrays[name], second.arrays[name]) for name in first.arrays)
 
@@ -229,7 +316,7 @@ def test_progress_rises_to_its_total(hidden: int) -> None:
     def progress(stage: str, done: int, total: int) -> None:
         calls.append((stage, done, total))
 
-    score(grbm(hidden), images(linear_vae(), 50), ANNEALED, progress)
+    score(grbm(hidden), images(linear_vae(), 50), BOTH_WAYS, progress)
     stages, done, totals = zip(*calls, strict=True)
     assert set(stages) == {"evaluate"}
     assert list(done) == sorted(done)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.plugins import Registry, build
-from bench.protocol import Budget, Evaluation, Network, Networks, Run, Scores, Task
+from bench.protocol import AisNll, Budget, Evaluation, Network, Networks, Run, Scores, Task
 
 DENSE = Network(kind="densenet", hidden=[8, 8])
 EXACT = {"nll_exact", "kl_data", "sliced_wasserstein", "sliced_wasserstein_base", "c2st"}
@@ -21,7 +21,9 @@ def scored(folder: Path, strategy: str, latent: int = 2, **hyper: Any) -> Scores
     dataset: Any = build(registry.find("dataset", "checkerboard"), {"validation": 20_000}, "test")
     model: Any = build(registry.find("strategy", strategy), hyper, "test")
     networks = Networks(encoder=DENSE, decoder=DENSE, latent=latent)
-    budget, evaluation = Budget(epochs=1, batch_size=2000), Evaluation(images=500, importance_samples=20)
+    budget = Budget(epochs=1, batch_size=2000)
+    annealed = AisNll(images=20, simulated=20, temperatures=100, chains=10)
+    evaluation = Evaluation(images=500, importance_samples=20, ais_nll=annealed)
     task = Task(dataset, dataset.load(folder), networks, budget, evaluation)
     run = Run(seed=0, device="cpu", folder=folder)
     scores: Scores = model.evaluate(model.fit(task, run), task, run)

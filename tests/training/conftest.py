@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from bench.plugins import Registry
-from bench.protocol import Ais, Budget, Checkpoint, Evaluation, Network, Networks, Task
+from bench.protocol import Ais, AisNll, Budget, Checkpoint, Evaluation, Network, Networks, Task
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -28,7 +28,13 @@ def task() -> Task:
         dataset.load(Path()),
         Networks(encoder=small, decoder=small, latent=4),
         Budget(epochs=2, checkpoint=Checkpoint(steps=5)),
-        Evaluation(images=20, vlb_samples=2, importance_samples=8, ais=Ais(temperatures=10, chains=4)),
+        Evaluation(
+            images=20,
+            vlb_samples=2,
+            importance_samples=8,
+            ais=Ais(temperatures=10, chains=4),
+            ais_nll=AisNll(images=4, simulated=4, temperatures=4, chains=2),
+        ),
     )
 
 

@@ -1,0 +1,194 @@
+"""log p(x) of single images by annealing from q(z|x) to the posterior, and between two ends by annealing both ways.
+
+For an image x the path (`hmc.Bridge`) leads from q(z|x) at t = 0, which is normalised, to p(x|z) exp(-E(z)) at t = 1,
+whose integral over z is p(x) times Z, the prior's normaliser. So `log_weights` lack log Z, which is one number for all
+images (`partition.py`). Every image has chains of its own; the estimate is the log of their weights' mean.
+
+*Forward* chains start in q(z|x). Their mean weight is unbiased for p(x), so its log is too low in expectation, by about
+half its variance: a stochastic lower bound on log p(x), hence an upper one on the negative log-likelihood. So is the
+importance-weighted estimate, which is the same without temperatures between.
+
+*Reverse* chains start in the posterior. Their mean weight is unbiased for 1/p(x), so minus its log is a stochastic
+upper bound on log p(x). Of test images no exact sample of the posterior is known. Of an image that was simulated, by z
+from the prior and x from p(x|z), there is one: z itself. There both bounds hold, and the gap between them says how far
+off forward chains can be, on images like those the model makes; of test images, which differ from them, it tells that
+much less the worse the model is.
+
+That z is an exact sample presumes that the prior can be sampled. Normalised priors and GRBMs with few hidden units are.
+For other energies z is the end of a long Markov chain: if that has not converged, the upper bound on log p(x) is one
+under the density in which it is, and may be too low under the prior's own by what the chain has missed.
+
+Steps are tuned on chains that count for nothing (`hmc.tuned`). z moves in float64; networks are evaluated in their own
+precision, which costs weights some 1e-5 nats.
+
+References:
+    Wu et al. (2017), On the quantitative analysis of decoder-based generative models.
+    Grosse, Ghahramani & Adams (2015), Sandwiching the marginal likelihood using bidirectional Monte Carlo.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bench.estimators import ais, exact, hmc
+from bench.estimators.bounds import Autoencoder, PerImage, rows
+from bench.priors.grbm import GRBM
+from bench.protocol import AisNll, Noise, Prior
+
+_DOUBTFUL = 0.05  # share of images with a low effective sample size from which on their mean is called unreliable
+
+
+@dataclass(frozen=True)
+class Annealed:
+    """The negative log-likelihood of N images without log Z by annealed chains, nats.
+
+    Attributes:
+        nll: the estimates; each variance is the delta method's, (C/ESS - 1)/(C - 1).
+        ess: effective sample size of each image's weights, `(N,)`, of C.
+        log_weights: `(N, C)`.
+    """
+
+    nll: PerImage
+    ess: np.ndarray
+    log_weights: np.ndarray
+
+    @classmethod
+    def of(cls, log_weights: Tensor, sign: int = 1) -> Annealed:
+        """Return the estimate by log_weights `(N, C)`; -1 for those of reverse chains, whose mean is that of 1/p."""
+        chains = log_weights.shape[1]
+        ess = 1 / torch.softmax(log_weights, 1).square().sum(1)
+        nll = -sign * (torch.logsumexp(log_weights, 1) - math.log(chains))
+        variances = (chains / ess - 1).clamp(min=0) / (chains - 1)
+        return cls(PerImage(nll.cpu().numpy(), variances.cpu().numpy()), ess.cpu().numpy(), log_weights.cpu().numpy())
+
+    @property
+    def doubt(self) -> str:
+        """Why the mean should not be trusted: too many images whose effective sample size is below C/2; or nothing."""
+        images, chains = self.log_weights.shape
+        low = int((self.ess < chains / 2).sum())
+        if low <= _DOUBTFUL * images:
+            return ""
+        return f"{low} of {images} images have an effective sample size below half of {chains} chains"
+
+
+@dataclass(frozen=True)
+class Bracket:
+    """The negative log-likelihood of simulated images between two ends, without log Z, nats.
+
+    Attributes:
+        upper: by forward chains.
+        lower: by reverse chains from the true z. The variance of each counts its chains, not that they share a start.
+        exact: whether z are exact draws of the prior, or ends of long Markov chains.
+    """
+
+    upper: Annealed
+    lower: Annealed
+    exact: bool
+
+    @property
+    def gap(self) -> PerImage:
+        """How far the ends are apart: in expectation no less than either's error. It holds no log Z."""
+        upper, lower = self.upper.nll, self.lower.nll
+        return PerImage(upper.values - lower.values, upper.variances + lower.variances)
+
+
+def chain_steps(settings: AisNll, images: int) -> int:
+    """Return how many steps of single chains annealing takes, where there are so many test images."""
+    return settings.temperatures * settings.chains * (min(settings.images, images) + 2 * settings.simulated)
+
+
+@torch.no_grad()
+def annealed(
+    vae: Autoencoder,
+    prior: Prior,
+    x: Tensor,
+    settings: AisNll,
+    noise_for: Callable[[str], Noise],
+    progress: Callable[[int], None] | None = None,
+) -> Annealed:
+    """Return the negative log-likelihood of x by forward chains: in expectation an upper bound on it.
+
+    Args:
+        vae: gives q(z|x) and p(x|z).
+        prior: gives E(z).
+        x: prepared images, `(N, D)`.
+        settings: temperatures, and chains an image.
+        noise_for: name of a stream -> its noise.
+        progress: told how many steps of single chains have been done since it was last told.
+    """
+    noise = noise_for("ais-nll/forward")
+    x = x.to(noise.device)
+    log_steps = _tuned(vae, prior, x, noise_for("ais-nll/pilot"))
+    parts = []
+    for images in x.split(max(1, rows(x) // settings.chains)):
+        path = _path(vae, prior, images, settings.chains, log_steps)
+        log_weights, _ = ais.forward(path, settings.temperatures, settings.chains * len(images), noise, progress)
+        parts.append(log_weights.unflatten(0, (settings.chains, -1)).T)
+    return Annealed.of(torch.cat(parts))
+
+
+@torch.no_grad()
+def bidirectional(
+    vae: Autoencoder,
+    prior: Prior,
+    settings: AisNll,
+    noise_for: Callable[[str], Noise],
+    progress: Callable[[int], None] | None = None,
+) -> Bracket:
+    """Return the negative log-likelihood of `settings.simulated` images drawn from the model, between its two ends.
+
+    The arguments are those of `annealed`.
+    """
+    forward, reverse = noise_for("bdmc/forward"), noise_for("bdmc/reverse")
+    z, is_exact = _draws(prior, settings.simulated, noise_for("bdmc/latents"))
+    x = vae.sample(z, noise_for("bdmc/images"))
+    log_steps = _tuned(vae, prior, x, noise_for("bdmc/pilot"))
+    count = max(1, rows(x) // settings.chains)
+    uppers, lowers = [], []
+    for images, latents in zip(x.split(count), z.split(count), strict=True):
+        path = _path(vae, prior, images, settings.chains, log_steps)
+        starts = latents.double().repeat(settings.chains, 1)
+        up, _ = ais.forward(path, settings.temperatures, len(starts), forward, progress)
+        down = ais.reverse(path, settings.temperatures, starts, reverse, progress)
+        uppers.append(up.unflatten(0, (settings.chains, -1)).T)
+        lowers.append(down.unflatten(0, (settings.chains, -1)).T)
+    return Bracket(Annealed.of(torch.cat(uppers)), Annealed.of(torch.cat(lowers), sign=-1), is_exact)
+
+
+def _draws(prior: Prior, n: int, noise: Noise) -> tuple[Tensor, bool]:
+    """Return draws of the prior `(n, d)`, and whether they are exact."""
+    if isinstance(prior, GRBM) and len(prior.bias) <= exact.MAX_HIDDEN:
+        return exact.sample(prior, n, noise).to(prior.bias.dtype), True
+    return prior.sample(n, noise), prior.normalised
+
+
+def _tuned(vae: Autoencoder, prior: Prior, x: Tensor, noise: Noise) -> Tensor:
+    """Return the logarithms of step sizes for x `(N, D)`, the same for every image, from a pilot on some of them."""
+    images = x[: hmc.PILOTS]
+    chains = math.ceil(hmc.PILOTS / len(images))
+    return hmc.tuned(_path(vae, prior, images, chains), noise, chains * len(images)).log_steps
+
+
+def _path(vae: Autoencoder, prior: Prior, x: Tensor, chains: int, log_steps: Tensor | None = None) -> hmc.Bridge:
+    """Return the path of `chains * B` chains from q(z|x) to p(x|z) exp(-E(z)), those of one x `(B, D)` B apart.
+
+    The guess at the posterior's variance is q's, which is just that. Without `log_steps` it is untuned.
+    """
+    posterior = vae.encoder(x)
+    mean, precision = posterior.mean.double(), torch.exp(-2 * posterior.log_std.double())
+
+    def energy(z: Tensor) -> Tensor:
+        z = z.to(posterior.mean.dtype)
+        likelihood = vae.log_likelihood(x, z.unflatten(0, (chains, len(x)))).flatten()
+        return (prior.energy(z) - likelihood).double()
+
+    mean, precision = mean.repeat(chains, 1), precision.repeat(chains, 1)
+    rotation = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
+    steps = hmc.untuned(mean) if log_steps is None else log_steps
+    return hmc.Bridge(energy, rotation, mean, precision, precision, steps)
