@@ -15,7 +15,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 from pydantic import BaseModel, ValidationError
-from scipy import stats
+from scipy import special
 
 from bench.files import replacing
 from bench.protocol import UserError
@@ -106,7 +106,7 @@ CURVES: dict[str, str] = {
 _TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES}
 _ARROW = {_TEXT: pa.string(), _INTEGER: pa.int64(), _NUMBER: pa.float64(), _FLAG: pa.bool_()}
 _SECONDS = ("fit_seconds", "evaluate_seconds", "overhead_seconds")
-_QUANTILE = float(stats.norm.ppf((1 + CONFIDENCE) / 2))
+_QUANTILE = float(special.ndtri((1 + CONFIDENCE) / 2))
 
 
 class _Score(BaseModel):

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
-from scipy import stats
+from scipy import special  # scipy.stats takes half a second to import
 
 CONFIDENCE = 0.95
 
@@ -65,7 +65,7 @@ class Interval:
 def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float:
     """Return Student's t half-width of the mean of n >= 2 values: t(n-1) * sd / sqrt(n)."""
     n = len(values)
-    return float(stats.t.ppf((1 + confidence) / 2, n - 1) * np.std(values, ddof=1) / math.sqrt(n))
+    return float(special.stdtrit(n - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / math.sqrt(n))
 
 
 def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Interval | None:
@@ -78,7 +78,7 @@ def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Inter
         return None
     mean, lower, upper = (float(np.mean([getattr(v, end) for v in values])) for end in ("value", "lower", "upper"))
     if len(values) == 1:
-        half = float(stats.norm.ppf((1 + confidence) / 2)) * values[0].stderr
+        half = float(special.ndtri((1 + confidence) / 2)) * values[0].stderr
         return Interval(mean, lower - half, upper + half, 1, "images")
     half = half_width([v.value for v in values], confidence)
     return Interval(mean, lower - half, upper + half, len(values), "seeds")
