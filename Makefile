@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-.PHONY: run test test-slow lint format clean
+.PHONY: run test test-slow benchmark lint format clean
 
 run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
 	$(BIN)/bench run
@@ -21,6 +21,9 @@ test: lint  ## what CI runs
 
 test-slow: $(VENV)/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
+
+benchmark: $(VENV)/installed  ## what scoring costs, in seconds of one core
+	$(BIN)/pytest tests/benchmarks/*.py -s
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check
