@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from bench.estimators import effort, partition
+from bench.estimators.scoring import Meter
 from bench.priors import GRBM
 from bench.protocol import Ais, Noise
 from bench.streams import stream
@@ -146,6 +147,22 @@ def test_effort_is_the_same_every_time() -> None:
     one, same = anneal(WIDE), anneal(WIDE)
     assert (one.value, one.lower, one.upper) == (same.value, same.lower, same.upper)
     assert all((one.arrays[name] == same.arrays[name]).all() for name in one.arrays)
+
+
+def test_progress_ends_at_its_total_however_many_rounds_there_are() -> None:
+    told: list[tuple[int, int]] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        told.append((done, total))
+
+    meter = Meter(progress, 1000)
+    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), meter.advance, meter.expect)
+    meter.advance(1000)
+    done, totals = zip(*told, strict=True)
+    assert list(done) == sorted(done)
+    assert len(set(totals)) >= 2  # a round that turns out to be needed adds to the total
+    assert done[-1] == totals[-1]
+    assert all(part <= whole for part, whole in told)
 
 
 def test_what_is_expected_is_what_is_done() -> None:

@@ -15,7 +15,7 @@ from bench.estimators.partition import LogZ
 from bench.priors import GRBM, Density, Neural
 from bench.protocol import Ais
 from bench.streams import stream
-from tests.oracles.energies import Cone, Normal, Opaque
+from tests.oracles.energies import Cone, Mixture, Normal, Opaque
 from tests.oracles.grbms import coupled, islands
 from tests.oracles.verdicts import contains, noises
 
@@ -47,6 +47,16 @@ def test_the_log_z_of_a_normal_distribution_in_64_dimensions_is_found() -> None:
     assert not result.unreliable
     assert contains(result, normal.log_z)
     assert result.upper - result.lower < 0.5
+
+
+@pytest.mark.parametrize("distance", [2.0, 4.0])
+def test_the_log_z_of_a_mixture_of_normal_distributions_is_found(distance: float) -> None:
+    centres = distance * stream(0, "centres").normal(5, 8) / 8**0.5
+    mixture = Mixture(centres, 0.8, torch.tensor([0.0, 1.0, 0.5, -1.0, 0.3]))
+    latents = mixture.sample(1000, stream(0, "latents"))
+    result = partition.log_partition(mixture, latents, QUICK, noises(0))
+    assert not result.unreliable
+    assert contains(result, mixture.log_z)
 
 
 @pytest.mark.parametrize("seed", range(2))
