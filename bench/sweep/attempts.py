@@ -93,13 +93,16 @@ def claim(folder: str | Path, number: int, sweep: str) -> Attempt | None:
 
 
 def end(folder: str | Path, attempt: Attempt, how: str) -> None:
-    """Write how an attempt ended. What cannot be written is seen to be over by its heartbeat."""
+    """Write how an attempt ended; where that cannot be written, on a full disk, stop its heart."""
     target = path(folder, attempt.number)
     temporary = f"{folder}/.attempt-{attempt.number}.{os.getpid()}.part"
-    with contextlib.suppress(OSError):
+    try:
         with open(temporary, "wb") as file:
             file.write(json.dumps(asdict(replace(attempt, how=how))).encode())
         os.replace(temporary, target)
+    except OSError:
+        with contextlib.suppress(OSError):
+            os.utime(target, (0, 0))
 
 
 def beat(folder: str | Path, attempt: Attempt) -> None:

@@ -3,24 +3,16 @@
 from __future__ import annotations
 
 import json
-import math
-import random
 from collections.abc import Callable
 from typing import Any
 
 import pytest
 
+from tests.walks import walked
+
 pytestmark = pytest.mark.xdist_group("slurm")  # one cluster for all
 
 Wait = Callable[..., None]
-
-
-def walked(seed: int) -> float:
-    """Return where `walk` ends that nothing disturbs."""
-    place = 0.0
-    for step in range(1, 101):
-        place = math.sin(37 * place + random.Random(f"{seed} {step}").random())
-    return place
 
 
 def attempts(shell: Any, cell: str) -> list[str]:

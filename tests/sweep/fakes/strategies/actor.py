@@ -18,7 +18,7 @@ from bench.protocol import Diverged, Metric, Run, Score, Scores, Settings, State
 
 How = Literal[
     "ok", "nan", "skip", "diverge", "memory", "raise", "sys-exit", "killed", "segfault", "exit", "hang", "deaf", "loud",
-    "long", "walk", "flaky", "write", "no-store", "objects", "eat"
+    "long", "walk", "flaky", "write", "no-store", "objects", "eat", "flood"
 ]  # fmt: skip
 
 
@@ -29,7 +29,7 @@ class Actor(Settings):
 
     how: How = Field("ok", description="how to end")
     seconds: float = Field(0.0, ge=0, description="how long `long` and `walk` take")
-    lines: int = Field(1, ge=1, description="how much `loud` prints")
+    lines: int = Field(1, ge=1, description="how much `loud` prints; of `flood`, megabytes")
 
     def skip(self, task: Task) -> str | None:
         return "the task is not to its\ntaste" if self.how == "skip" else None
@@ -118,6 +118,12 @@ class Actor(Settings):
     def _loud(self, task: Task, run: Run) -> None:
         for line in range(self.lines):
             os.write(1, f"{line:07} {'x' * 91}\n".encode())  # past Python's own streams, as a library would
+
+    def _flood(self, task: Task, run: Run) -> None:
+        for _ in range(self.lines):
+            rest = memoryview(b"x" * 1_000_000)
+            while rest:
+                rest = rest[os.write(1, rest) :]
 
     def _flaky(self, task: Task, run: Run) -> None:
         seen = run.folder / "seen"
