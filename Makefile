@@ -17,7 +17,7 @@ run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the di
 	$(BIN)/bench run
 
 test: lint  ## what CI runs
-	$(BIN)/pytest -n 2 -m "not slow"
+	$(BIN)/pytest -n 2 --dist loadgroup -m "not slow"
 
 test-slow: $(VENV)/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import json
+import random
+import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -15,9 +18,10 @@ pytestmark = pytest.mark.xdist_group("slurm")  # one cluster for all
 Wait = Callable[..., None]
 
 
-def attempts(shell: Any, cell: str) -> list[str]:
-    """Return how the attempts at a cell ended."""
-    files = sorted((shell.folder / "runs/fakes/cells" / cell).glob("attempt-*.json"))
+def attempts(shell: Any, cell: str, grid: str = "fakes") -> list[str]:
+    """Return how the attempts at a cell ended, the first one first."""
+    files = (shell.folder / "runs" / grid / "cells" / cell).glob("attempt-*.json")
+    files = sorted(files, key=lambda file: int(file.stem.partition("-")[2]))
     return [json.loads(file.read_text())["how"] for file in files]
 
 
@@ -145,3 +149,125 @@ def test_what_slurm_refuses_is_one_sentence(shell: Any, cluster: Any) -> None:
     assert "nvalid partition" in said
     assert said.count("\n") == 1
     assert [cell["state"] for cell in shell.cells()] == ["missing"]
+
+
+LONG = """title = "Long"
+seeds = {seeds}
+[[dataset]]
+name = "digits"
+[networks]
+encoder = {{ hidden = [32] }}
+decoder = {{ hidden = [32] }}
+latent = 2
+[train]
+epochs = 40
+checkpoint = {{ steps = 20 }}
+[evaluate]
+images = 20
+importance_samples = 10
+[[strategy]]
+name = "normal"
+[[strategy]]
+name = "sliced-score-matching"
+[[strategy]]
+name = "actor"
+how = "walk"
+seconds = 75.0
+[slurm]
+time = 9
+memory = 1.5
+retries = 20
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(2400)
+def test_sixty_cells_survive_all_that_may_happen_to_a_cluster(shell: Any, cluster: Any, wait: Wait) -> None:
+    """Kills, preemption, time limits, a dead daemon and a restarted controller; the scores are those of a calm run."""
+    (shell.folder / "long.toml").write_text(LONG.format(seeds=29))
+    real = ("--grid", "long.toml", "--strategy", "normal", "--strategy", "sliced-score-matching")
+    walks = ("--grid", "long.toml", "--strategy", "actor", "--seeds", "2")
+    shell("run", *real, "--store", "calm", "--jobs", "2")
+    calm = {key(record): scores(record) for record in shell.records("calm").values()}
+    assert len(calm) == 58
+
+    seen: dict[Path, dict[str, Any]] = {}
+
+    def look() -> dict[Path, dict[str, Any]]:
+        """Remember every record as it was when it was first seen."""
+        for file, record in shell.records("runs/long").items():
+            seen.setdefault(file, record)
+        return seen
+
+    # a minute's job whose cell takes 75 s comes to its time limit, and back
+    shell("run", *walks, "--on", "slurm", "--detach", "--time", "1")
+    shell("run", *real, "--on", "slurm", "--detach")
+    dice = random.Random(0)
+    done: list[str] = []
+
+    def kill() -> None:
+        wait(cluster.processes)
+        dice.choice(cluster.processes()).kill()
+        done.append("kill")
+
+    def preempt(node: str) -> None:
+        words = ("-p", "urgent", "-w", node, "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
+        cluster.ask("sbatch", *words)
+        done.append("preempt")
+
+    def replace(daemon: str) -> None:
+        cluster.control("kill", daemon)
+        time.sleep(3)
+        cluster.control("launch", daemon)
+        done.append(daemon)
+
+    wait(lambda: len(look()) >= 2, 240)
+    happens = [kill] * 10 + [lambda: preempt("n1"), lambda: preempt("n2")]
+    happens += [lambda: replace("n1"), lambda: replace("slurmctld")]
+    dice.shuffle(happens)
+    for happening in happens:
+        happening()
+        time.sleep(dice.uniform(1, 5))
+        look()
+    assert len(look()) < 58, "all was over before everything had happened"
+    shell("collect", *real, "--wait")
+    shell("collect", *walks, "--wait")
+    records = shell.records("runs/long")
+    assert all(record["status"] == "ok" for record in records.values())
+    assert len(records) == 60
+    assert all(records[file] == record for file, record in look().items()), "a record was overwritten"
+    assert {key(record): scores(record) for record in records.values() if record["strategy"] != "actor"} == calm
+    walk = {
+        record["seed"]: record["scores"][0]["value"] for record in records.values() if record["strategy"] == "actor"
+    }
+    assert walk == {seed: walked(seed) for seed in range(2)}
+    ended = [how for record in records.values() for how in attempts(shell, record["cell"], "long")[:-1]]
+    told = {how: ended.count(how) for how in sorted(set(ended))}
+    print(f"60 cells, 60 records; attempts before the last: {told}; what happened: {done}")
+    assert told["timeout"] >= 2
+    assert told["preempted"] >= 2
+    assert told["lost"] >= 5
+
+
+def key(record: dict[str, Any]) -> tuple[str, int]:
+    return record["strategy"], record["seed"]
+
+
+def scores(record: dict[str, Any]) -> list[tuple[str, float, float]]:
+    return [(score["metric"], score["value"], score["stderr"]) for score in record["scores"]]
+
+
+@pytest.mark.slow
+def test_a_cell_on_a_node_that_dies_goes_on_elsewhere(shell: Any, cluster: Any, wait: Wait) -> None:
+    shell.grid("walk", seeds=2, seconds=8, slurm="time = 5")
+    shell("run", "--on", "slurm", "--detach")
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 2)
+    node = cluster.parents()[0].environ()["SLURMD_NODENAME"]
+    cluster.control("crash", node)
+    cluster.ask("scontrol", "update", f"nodename={node}", "state=down", "reason=test")
+    cluster.control("launch", node)
+    cluster.ask("scontrol", "update", f"nodename={node}", "state=resume")
+    assert "2 cells: 2 ok" in shell("collect", "--wait")
+    assert {record["seed"]: record["scores"][0]["value"] for record in shell.records().values()} == {
+        seed: walked(seed) for seed in range(2)
+    }
