@@ -15,6 +15,7 @@ METRICS = {
     "nll_exact": ("exact NLL", "negative log-likelihood by quadrature"),
     "vlb": ("VLB", "variational bound"),
     "nll": ("NLL", "importance-weighted negative log-likelihood"),
+    "nll_ais": ("AIS-NLL", "negative log-likelihood by annealing"),
     "vlb_bits": ("VLB", "variational bound"),
     "nll_bits": ("NLL", "importance-weighted negative log-likelihood"),
     "log_z": ("log Z", "log normaliser of the prior"),
@@ -36,7 +37,7 @@ def caption(
 ) -> str:
     """Return a table's caption, as sentences."""
     evaluation = _shared(o.evaluation for row in rows for o in row.outcomes.values())
-    samples = evaluation.get("importance_samples")
+    samples, images = evaluation.get("importance_samples"), evaluation.get("ais_nll.images")
     names = []
     for metric in metrics:
         what = METRICS.get(metric.name, ("", ""))[1]
@@ -46,6 +47,7 @@ def caption(
                 [
                     metric.title if what else "",
                     f"S = {samples}" if metric.name in ("nll", "nll_bits") and samples else "",
+                    f"of the first {images} items" if metric.name == "nll_ais" and images else "",
                 ],
             )
         )

@@ -74,12 +74,12 @@ def layout(table: Table | Matrix) -> Layout:
         return _matrix(table)
     metrics = with_columns(table.metrics)
     headings = [Heading("strategy", 0, numeric=False), Heading("seeds", 1)]
-    for metric in metrics:
-        headings.append(Heading(f"{metric.title}, {metric.unit}", 1 if metric is metrics[0] else 2))
+    for part, metric in enumerate(metrics, 1):
+        headings.append(Heading(f"{metric.title}, {metric.unit}", part))
         if table.column and metric.name == table.column.metric:
             headings += [Heading("published", 1), Heading("difference", 1)]
         if table.baseline:
-            headings.append(Heading(f"{metric.title} vs {table.baseline}", 2))
+            headings.append(Heading(f"{metric.title} vs {table.baseline}", max(part, 2)))
     letters: dict[str, str] = {}
     ours = []
     for row in table.rows:

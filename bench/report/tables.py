@@ -20,6 +20,7 @@ from bench.report.rows import IN_DOUBT, Comparison, Metric, Row
 from bench.report.statistics import over_seeds, paired
 
 HEADLINE = ("vlb", "nll")
+ANNEALED = "nll_ais"  # beside the headline where it is there
 # these stand in place of the headline where there are any
 EXACT = ("kl_data", "nll_exact")  # against a known density
 BITS = ("vlb_bits", "nll_bits")  # what images in colour are published in
@@ -181,13 +182,13 @@ def _metrics(rows: Sequence[Row], column: Column | None, notes: list[str]) -> tu
     if not metrics and column:  # nothing has run yet, and the headings are known all the same
         names = BITS if column.metric in BITS else HEADLINE
         return tuple(Metric(name, METRICS[name][0], column.unit, "lower") for name in names)
-    first = [*EXACT, *BITS, *HEADLINE]
+    first = [*EXACT, *BITS, *HEADLINE, ANNEALED]
     return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first)))
 
 
 def with_columns(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
     """Return the metrics that have columns; the others are in the CSV file."""
-    for names in (EXACT, BITS, HEADLINE):
+    for names in (EXACT, BITS, (*HEADLINE, ANNEALED)):
         found = tuple(metric for metric in metrics if metric.name in names)
         if found:
             return found

@@ -19,7 +19,7 @@ from bench.data import Binarised
 from bench.dequantisation import Dequantised
 from bench.estimators.bits import bits, pictures, score_bits, score_density
 from bench.priors import GRBM, StandardNormal
-from bench.protocol import Ais, Evaluation, Noise, Scores, Splits
+from bench.protocol import Ais, AisNll, Evaluation, Noise, Scores, Splits
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Laplace
 
@@ -125,7 +125,7 @@ def test_the_density_of_a_pixel_integrates_to_the_model_s_probability_of_a_level
 def test_the_score_of_an_image_is_its_density_in_pixel_space() -> None:
     """The importance-weighted score of images of one pixel, against the slope of the model's distribution function."""
     x = images(12, 1)
-    settings = Evaluation(vlb_samples=10, importance_samples=20_000)
+    settings = Evaluation(vlb_samples=10, importance_samples=20_000, ais_nll=AisNll(images=0, simulated=0))
     scores = estimators.score(one_pixel(), StandardNormal(1), x, torch.zeros(10, 1), settings, noise_for)
     found = score_bits(Grey(), x, scores)
     v, h = 256 * Grey().brightness(x.double())[:, 0].numpy(), 1e-3
@@ -158,7 +158,8 @@ def scored() -> tuple[Tensor, Scores, Scores]:
     x, vae = images(40, 6), laplace_vae(6, 5)
     torch.manual_seed(1)
     prior = GRBM(5, 24)
-    settings = Evaluation(vlb_samples=4, importance_samples=30, ais=Ais(temperatures=20, chains=20))
+    nothing = AisNll(images=0, simulated=0)
+    settings = Evaluation(vlb_samples=4, importance_samples=30, ais=Ais(temperatures=20, chains=20), ais_nll=nothing)
     with torch.no_grad():
         scores = estimators.score(vae, prior, x, stream(0, "z").normal(200, 5), settings, noise_for)
     return x, scores, score_bits(Grey(), x, scores)

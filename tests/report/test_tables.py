@@ -328,6 +328,25 @@ def test_metrics_without_a_heading_of_their_own_are_shown_where_there_is_no_boun
     assert [heading.text for heading in layout(table(mnist)).headings] == ["strategy", "seeds", "distance, pixels"]
 
 
+def test_annealed_likelihoods_have_columns_of_their_own_where_they_are_there(mnist: Synthetic) -> None:
+    three(mnist, "sliced-score-matching", [95.0, 95.1, 95.2])
+    before = [heading.text for heading in layout(table(mnist)).headings]
+    annealed = Metric("nll_ais", "nats")
+    for label, value in (("normal", 86.0), ("vampprior[components=16]", 85.0)):
+        for seed in range(3):
+            values = (("vlb", 95.0 + seed), ("nll", 89.0 + seed), ("nll_ais", value + seed))
+            scores = [Score(Metric(name, "nats"), each, 200, "ais", 0.0, 0.1, each, each) for name, each in values]
+            mnist.put(label, seed, scores=scores)
+    made = table(mnist)
+    headings = [heading.text for heading in layout(made).headings]
+    assert headings[-2:] == ["AIS-NLL, nats", "AIS-NLL vs normal"]
+    assert not any("AIS" in heading for heading in before)
+    assert row(mnist, "vampprior[components=16]").paired[annealed.name].mean == pytest.approx(-1)
+    assert "negative log-likelihood by annealing (AIS-NLL, of the first 200 items) in nats" in made.caption
+    last = layout(made).cut(3)[-1]
+    assert [heading.text for heading in last.headings] == ["strategy", *headings[-2:]]
+
+
 def test_the_caption_says_how_figures_came_about(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.1, 95.2])
     three(mnist, "sliced-score-matching", [94.0, 94.1, 94.2], half=0.1)

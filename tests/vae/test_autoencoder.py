@@ -10,6 +10,7 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from bench.objectives import negative_bound
 from bench.priors import StandardNormal
 from bench.protocol import Network, Networks
+from bench.streams import Stream, stream
 from bench.vae import VAE, Bernoulli, Gaussian, Posterior, decoder, encoder
 
 
@@ -77,3 +78,39 @@ def test_the_bound_is_reconstruction_minus_the_divergence_of_posterior_and_prior
         terms = vae.log_likelihood(x, z)
         spread = terms - StandardNormal(3).energy(z) - posterior.log_prob(z) - (terms.mean() - divergence)
     assert abs(float(bound - (terms.mean() - divergence))) < 4 * float(spread.std()) / n**0.5
+
+
+def test_pixels_are_drawn_as_often_as_they_are_likely() -> None:
+    logits = torch.tensor([-2.0, 0.0, 3.0]).expand(10_000, 3)
+    x = Bernoulli().sample(logits, stream(0, "pixels"))
+    assert set(x.unique().tolist()) == {0.0, 1.0}
+    p = torch.sigmoid(logits[0])
+    assert ((x.mean(0) - p).abs() < 4 * (p * (1 - p) / len(x)).sqrt()).all()
+
+
+def test_a_pixel_that_is_certain_is_never_drawn_otherwise() -> None:
+    """One in 2^24 of the generator's numbers is exactly 0."""
+
+    class Zero(Stream):
+        def uniform(self, *shape: int) -> torch.Tensor:
+            return torch.zeros(shape)
+
+    class One(Stream):
+        def uniform(self, *shape: int) -> torch.Tensor:
+            return torch.full(shape, 1 - 2.0**-24)
+
+    assert Bernoulli().sample(torch.tensor([-50.0]), Zero(0, "")).item() == 0
+    assert Bernoulli().sample(torch.tensor([50.0]), One(0, "")).item() == 1
+
+
+def test_coordinates_are_drawn_around_the_decoder_s_output() -> None:
+    vae = a_vae("gaussian")
+    likelihood = vae.decoder.likelihood
+    assert isinstance(likelihood, Gaussian)
+    with torch.no_grad():
+        likelihood.log_std.fill_(-0.3)
+        z = torch.randn(1, 3)
+        x = vae.sample(z.expand(10_000, 3), stream(0, "coordinates"))
+        white = (x - vae.decoder(z)) / likelihood.log_std.exp()
+    assert (white.mean(0).abs() < 4 / 100).all()
+    assert ((white.square().mean(0) - 1).abs() < 4 * 2**0.5 / 100).all()

@@ -14,7 +14,20 @@ import torch
 from bench import priors
 from bench.data import split
 from bench.dequantisation import Dequantised
-from bench.protocol import Ais, Budget, Checkpoint, Evaluation, Network, Networks, Noise, Run, Splits, Stopped, Task
+from bench.protocol import (
+    Ais,
+    AisNll,
+    Budget,
+    Checkpoint,
+    Evaluation,
+    Network,
+    Networks,
+    Noise,
+    Run,
+    Splits,
+    Stopped,
+    Task,
+)
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE, Laplace
@@ -102,7 +115,12 @@ def task() -> Task:
         Dots().load(Path()),
         Networks(encoder=small, decoder=small, latent=2),
         Budget(epochs=3, batch_size=16, checkpoint=Checkpoint(steps=5)),
-        Evaluation(vlb_samples=2, importance_samples=4, ais=Ais(temperatures=10, chains=4)),
+        Evaluation(
+            vlb_samples=2,
+            importance_samples=4,
+            ais=Ais(temperatures=10, chains=4),
+            ais_nll=AisNll(images=4, simulated=4, temperatures=4, chains=2),
+        ),
     )
 
 
