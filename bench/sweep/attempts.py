@@ -131,6 +131,26 @@ def alive(folder: str | Path, number: int, offset: float = 0.0) -> bool:
     return time.time() + offset - beaten < LEASE
 
 
+def interruptions(history: Sequence[Attempt], sweep: str) -> list[Attempt]:
+    """Return the attempts of one sweep that were interrupted."""
+    return [attempt for attempt in history if attempt.sweep == sweep and attempt.how in INTERRUPTED]
+
+
+def given_up(lost: Sequence[Attempt]) -> tuple[str, str]:
+    """Return status and reason of a cell that was interrupted too often.
+
+    Args:
+        lost: its interrupted attempts; the last one gives the status.
+    """
+    times = "once" if len(lost) == 1 else f"{len(lost)} times"
+    status, words = {
+        "timeout": ("timeout", "cut off by the job's time limit"),
+        "preempted": ("cancelled", "preempted"),
+        "lost": ("crashed", "lost with its process"),
+    }[lost[-1].how]
+    return status, f"{words}; interrupted {times} in this sweep, and no retry is left"
+
+
 def job() -> str:
     """Return the SLURM job in which this process runs: `12`, or `12_3` for a part of an array; empty outside of one."""
     array, task = os.environ.get("SLURM_ARRAY_JOB_ID"), os.environ.get("SLURM_ARRAY_TASK_ID")

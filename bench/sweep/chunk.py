@@ -16,8 +16,8 @@ from typing import Any
 
 from bench.profile import Slurm
 from bench.sweep import slurm
-from bench.sweep.attempts import INTERRUPTED
-from bench.sweep.pool import Limits, Pool, SweepError, given_up
+from bench.sweep.attempts import given_up, interruptions
+from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.records import Job, draft, now
 from bench.sweep.store import StoreError
@@ -97,7 +97,7 @@ class Chunk:
             if pool.store.taken(job):
                 continue
             history = pool.store.history(job.cell.id)
-            lost = [each for each in history if each.sweep == self.sweep and each.how in INTERRUPTED]
+            lost = interruptions(history, self.sweep)
             if len(lost) <= self.settings.retries:
                 left.append(job)
                 continue

@@ -17,7 +17,7 @@ from multiprocessing.connection import wait
 from typing import Any
 
 from bench.grid import Cell
-from bench.sweep.attempts import BEAT, INTERRUPTED, Attempt, identify
+from bench.sweep.attempts import BEAT, Attempt, given_up, identify, interruptions
 from bench.sweep.deaths import death, kills
 from bench.sweep.logs import Log
 from bench.sweep.progress import Screen
@@ -208,8 +208,7 @@ class Pool:
             slot.send(job)
 
     def _interruptions(self, cell: Cell) -> list[Attempt]:
-        """Return the attempts of this sweep at `cell` that were interrupted."""
-        return [each for each in self.store.history(cell.id) if each.sweep == self.sweep and each.how in INTERRUPTED]
+        return interruptions(self.store.history(cell.id), self.sweep)
 
     def _attend(self, slot: Slot) -> None:
         """Take what a worker said and printed, and see whether it is still there."""
@@ -394,18 +393,3 @@ class Pool:
     @property
     def _since_asked(self) -> float:
         return time.monotonic() - (self._asked or 0.0)
-
-
-def given_up(lost: Sequence[Attempt]) -> tuple[str, str]:
-    """Return status and reason of a cell that was interrupted too often.
-
-    Args:
-        lost: its interrupted attempts; the last one gives the status.
-    """
-    times = "once" if len(lost) == 1 else f"{len(lost)} times"
-    status, words = {
-        "timeout": ("timeout", "cut off by the job's time limit"),
-        "preempted": ("cancelled", "preempted"),
-        "lost": ("crashed", "lost with its process"),
-    }[lost[-1].how]
-    return status, f"{words}; interrupted {times} in this sweep, and no retry is left"

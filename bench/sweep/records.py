@@ -19,7 +19,7 @@ import bench
 
 if TYPE_CHECKING:
     from bench.grid import Cell
-    from bench.protocol import Score
+    from bench.protocol import Evaluation, Score
     from bench.sweep.fingerprints import Fingerprints
 
 SCHEMA = 1
@@ -152,6 +152,25 @@ def score_row(score: Score) -> dict[str, Any]:
         "sys_upper": float(score.sys_upper),
         "unreliable": str(unreliable),
     }
+
+
+@functools.lru_cache(maxsize=1024)
+def changes(recorded: str, wanted: Evaluation) -> str:
+    """Return how the evaluation settings of a record differ from those of now, in words; empty if they do not."""
+    try:
+        # through the model, so that a setting that came later has its default in earlier records
+        before = _flat(type(wanted).model_validate_json(recorded).model_dump(mode="json"))
+    except ValueError:
+        return "with settings that this version does not know"
+    after = _flat(wanted.model_dump(mode="json"))
+    return ", ".join(f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name])
+
+
+def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in settings.items():
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
 
 
 def _version(distribution: str) -> str | None:

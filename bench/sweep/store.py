@@ -30,7 +30,7 @@ from bench.files import creating, replacing
 from bench.protocol import Evaluation
 from bench.sweep import attempts
 from bench.sweep.attempts import Attempt
-from bench.sweep.records import SCHEMA, STATUSES, Job
+from bench.sweep.records import SCHEMA, STATUSES, Job, changes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -177,7 +177,7 @@ class Store:
         if not same_plugin:
             date = dated[-1]["finished"]
             return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
-        changes = [(_changes(json.dumps(record["evaluation"]), cell.evaluation), record) for record in same_plugin]
+        changes = [(changes(json.dumps(record["evaluation"]), cell.evaluation), record) for record in same_plugin]
         unchanged = [record for change, record in changes if not change]
         if not unchanged:
             change, record = changes[-1]
@@ -391,25 +391,6 @@ def _listing(folder: str) -> list[str]:
 def _ended(record: Mapping[str, Any]) -> str:
     reason = f" ({record['reason']})" if record["reason"] else ""
     return f"{record['status']}{reason} in attempt {record['attempt']}, {record['finished']}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _changes(recorded: str, wanted: Evaluation) -> str:
-    """Return how the evaluation settings of a record differ from those of now, in words; empty if they do not."""
-    try:
-        # through the model, so that a setting that came later has its default in earlier records
-        before = _flat(type(wanted).model_validate_json(recorded).model_dump(mode="json"))
-    except ValueError:
-        return "with settings that this version does not know"
-    after = _flat(wanted.model_dump(mode="json"))
-    return ", ".join(f"{name} {before[name]} -> {after[name]}" for name in after if before[name] != after[name])
-
-
-def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for name, value in settings.items():
-        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
-    return flat
 
 
 def _json(content: Any) -> bytes:

@@ -1,0 +1,65 @@
+"""The `[slurm]` settings: the command line's before the grid's before the user's profile."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from bench import grid, profile
+from bench.plugins import Registry
+from bench.protocol import UserError
+
+
+@pytest.fixture
+def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where the profile lies, in an empty folder of settings."""
+    monkeypatch.setenv("HOME", str(tmp_path))  # macOS goes by it
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    file = profile.file()
+    assert tmp_path in file.parents
+    file.parent.mkdir(parents=True)
+    return file
+
+
+def test_without_a_profile_there_are_defaults(written: Path) -> None:
+    assert profile.slurm({}, {}) == profile.Slurm()
+
+
+def test_the_command_line_goes_before_the_grid_and_the_grid_before_the_profile(written: Path) -> None:
+    written.write_text('[slurm]\naccount = "physics"\npartition = "cpu"\ntime = 30\nsetup = ["module load one"]\n')
+    asked = profile.slurm({"time": 60, "partition": "gpu"}, {"time": 90})
+    assert (asked.account, asked.partition, asked.time) == ("physics", "gpu", 90)
+    assert asked.setup == ["module load one"]
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        ("[slurm]\ngpu = 1", 'unknown key profile.slurm.gpu; did you mean "gpus"?'),
+        ('[slurm]\ntime = "1:00"', 'profile.slurm.time = "1:00" is not allowed; it must be an integer, at least 1'),
+        ('[slrm]\npartition = "x"', 'unknown key profile.slrm; did you mean "slurm"?'),
+        ("[slurm", "invalid TOML: "),
+    ],
+)
+def test_a_mistake_in_the_profile_is_one_sentence_with_its_file(written: Path, content: str, sentence: str) -> None:
+    written.write_text(content)
+    with pytest.raises(UserError) as caught:
+        profile.slurm({}, {})
+    assert str(caught.value).startswith(f"{written}: ")
+    assert sentence in str(caught.value)
+
+
+def test_a_profile_that_cannot_be_read_is_one_sentence(written: Path) -> None:
+    written.mkdir()
+    with pytest.raises(UserError, match=r"^the profile .*profile\.toml cannot be read: "):
+        profile.slurm({}, {})
+
+
+def test_a_grid_asks_for_what_its_jobs_need_and_its_cells_stay_the_same() -> None:
+    plain = grid.load("digits", Registry(), seeds=1)
+    asking = grid.load("digits", Registry(), seeds=1, settings=["slurm.memory=4.0", "slurm.gpus=1"])
+    assert asking.source["slurm"] == {"memory": 4.0, "gpus": 1}
+    assert [cell.id for cell in asking.cells] == [cell.id for cell in plain.cells]
+    with pytest.raises(UserError, match=r'^--set slurm.gpu=1: unknown key slurm.gpu; did you mean "gpus"\?'):
+        grid.load("digits", Registry(), settings=["slurm.gpu=1"])
