@@ -19,11 +19,12 @@ from bench.sweep import slurm
 from bench.sweep.attempts import given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
-from bench.sweep.records import Job, draft, now
+from bench.sweep.records import Job, draft, now, provenance
 from bench.sweep.store import StoreError
 from bench.sweep.worker import Setup
 
 PARENT = 0.2e9  # bytes of a job that its parent process needs
+LINGER = 120  # seconds for which a job that was told to end waits for its end
 EARLY = 65  # seconds by which SLURM may send the signal too early
 
 
@@ -73,7 +74,8 @@ class Chunk:
         stops: dict[int, Callable[[], str]] = {signal.SIGUSR2: how, signal.SIGTERM: stopped, signal.SIGINT: stopped}
         devices = [f"cuda:{number}" for number in range(settings.gpus)]
         screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
-        pool = Pool(self.setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
+        setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
+        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
         try:
             tally = pool.run(self.jobs)
             if tally.signal == signal.SIGUSR2 and self._left(pool):
@@ -81,6 +83,8 @@ class Chunk:
         except (SweepError, StoreError, slurm.Unreachable) as error:
             print(f"error: {error}", file=sys.stderr)
             sys.exit(1)
+        if tally.signal == signal.SIGTERM:
+            _linger()
         if tally.signal is not None:
             sys.exit(1)
 
@@ -124,3 +128,15 @@ def _requeue() -> None:
             if not wait:
                 raise
             time.sleep(wait)
+
+
+def _linger() -> None:
+    """Wait a while for SLURM to end this job: a preempted one goes back into the queue only while it still runs."""
+    deadline = time.monotonic() + LINGER
+    while time.monotonic() < deadline:
+        try:
+            if slurm.state(os.environ["SLURM_JOB_ID"]) != "RUNNING":
+                return  # it was cancelled
+        except slurm.Unreachable:
+            return
+        time.sleep(2)

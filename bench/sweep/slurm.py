@@ -30,6 +30,15 @@ def queue(name: str = "") -> dict[str, str]:
     return {row[0]: row[1] for row in rows if len(row) == 3}
 
 
+def state(job: str) -> str:
+    """Return the state of one job that waits or runs.
+
+    Raises:
+        Unreachable: SLURM does not answer, or knows of no such job.
+    """
+    return _ask("squeue", "--noheader", f"--jobs={job}", "--format=%T").strip()
+
+
 def ends(jobs: Iterable[str]) -> dict[str, str]:
     """Return how jobs ended that are no longer in the queue, in SLURM's words, as far as SLURM still knows."""
     arrays = sorted({job.partition("_")[0] for job in jobs})

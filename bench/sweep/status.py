@@ -128,12 +128,14 @@ def summary(counts: Counter[str]) -> str:
     return f"{total} {'cell' if total == 1 else 'cells'}: {parts}" if parts else "no cells"
 
 
-def advice(counts: Counter[str], command: str) -> list[str]:
+def advice(counts: Counter[str], retry: str, stale: str, collect: str) -> list[str]:
     """Return how to go on with what a plain sweep leaves alone, one sentence each.
 
     Args:
         counts: of `Survey.counts`.
-        command: the `bench run` command without the option that runs them.
+        retry: the command that runs failed cells again.
+        stale: the command that runs stale cells again.
+        collect: the command that waits for submitted cells and records lost ones.
     """
     sentences = []
     failed = {status: counts[status] for status in RETRIED if counts[status]}
@@ -141,10 +143,13 @@ def advice(counts: Counter[str], command: str) -> list[str]:
         kinds = ", ".join(f"{count} {status}" for status, count in failed.items())
         number = sum(failed.values())
         cells = "1 cell" if number == 1 else f"{number} cells"
-        sentences.append(f"{cells} failed ({kinds}); to run {_them(number)} again: {command} --retry-failed")
+        sentences.append(f"{cells} failed ({kinds}); to run {_them(number)} again: {retry}")
     if number := counts["stale"]:
         cells = "1 cell was" if number == 1 else f"{number} cells were"
-        sentences.append(f"{cells} recorded by earlier code of bench; to run {_them(number)} again: {command} --stale")
+        sentences.append(f"{cells} recorded by earlier code of bench; to run {_them(number)} again: {stale}")
+    if number := sum(counts[state] for state in SUBMITTED):
+        cells = "1 cell is" if number == 1 else f"{number} cells are"
+        sentences.append(f"{cells} left to SLURM; to wait for {_them(number)}: {collect}")
     return sentences
 
 

@@ -177,10 +177,10 @@ class Store:
         if not same_plugin:
             date = dated[-1]["finished"]
             return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
-        changes = [(changes(json.dumps(record["evaluation"]), cell.evaluation), record) for record in same_plugin]
-        unchanged = [record for change, record in changes if not change]
+        changed = [(changes(json.dumps(record["evaluation"]), cell.evaluation), record) for record in same_plugin]
+        unchanged = [record for change, record in changed if not change]
         if not unchanged:
-            change, record = changes[-1]
+            change, record = changed[-1]
             return "missing", None, f"scored otherwise in the record of {record['finished']}: {change}"
         record = unchanged[-1]
         parts = [

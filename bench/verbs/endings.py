@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from typing import TYPE_CHECKING, NoReturn
 
@@ -66,11 +67,22 @@ def conclude(found: Survey, grid: str, registry: Registry) -> NoReturn:
     """Print the table, how many cells there are of each kind, and what to do about them; exit."""
     from bench.report import report
     from bench.sweep.records import FAILED
-    from bench.sweep.status import advice, summary
+    from bench.sweep.status import summary
 
     counts = found.counts()
     click.echo(report(grid, [found.store.folder], None, registry))
     click.echo(summary(counts), err=True)
-    for sentence in advice(counts, options.command("run", without=("--retry-failed", "--stale"))):
+    for sentence in advise(found):
         click.echo(sentence, err=True)
     raise click.exceptions.Exit(1 if any(counts[state] for state in (*FAILED, "missing", "lost")) else 0)
+
+
+def advise(found: Survey) -> list[str]:
+    """Return how to go on, one sentence each; what was submitted to SLURM goes there again."""
+    from bench.sweep import launches
+    from bench.sweep.status import advice
+
+    given = sys.argv[1:2] == ["run"]
+    run = options.command("run", without=("--retry-failed", "--stale")) if given else options.about("run")
+    retry = options.about("retry") if launches.read(found.store) else f"{run} --retry-failed"
+    return advice(found.counts(), retry, f"{run} --stale", options.about("collect", "--wait"))

@@ -29,8 +29,8 @@ def status(
     plugins: tuple[Path, ...],
 ) -> None:
     """Say where the cells of a grid stand."""
-    from bench.sweep.status import advice, explanations, summary, table
     from bench.sweep.status import as_json as plain
+    from bench.sweep.status import explanations, summary, table
 
     found = options.survey_of(grid, options.registry_of(plugins), settings, strategies, seeds, store)
     if as_json:
@@ -44,7 +44,7 @@ def status(
     click.echo(f"{found.grid.name} in {found.store.folder}: {summary(counts)}")
     if found.store.grid() not in (None, found.grid.source):
         click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
-    for sentence in advice(counts, options.command("run", without=("--why",))):
+    for sentence in endings.advise(found):
         click.echo(sentence)
 
 

@@ -14,6 +14,7 @@ from bench.verbs import endings, options
 
 if TYPE_CHECKING:
     from bench.plugins import Registry
+    from bench.profile import Slurm
     from bench.sweep.pool import Tally
     from bench.sweep.records import Job
     from bench.sweep.status import Survey
@@ -59,6 +60,8 @@ def run(
 
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
+    from bench import profile
+
     wanted = options.slurm_given(given)
     if on == "local":
         foreign = [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
@@ -72,9 +75,10 @@ def run(
     todo = found.jobs(stale=stale, retry=retry_failed)
     kept = {"timeout": timeout, "device": device}
     if on == "slurm":
-        _submit(
-            found, todo, registry, grid, data_dir, wanted, found.grid.source.get("slurm", {}), kept, detach, dry_run
-        )
+        asked = profile.slurm(found.grid.source.get("slurm", {}), wanted)
+        _submit(found, todo, registry, data_dir, asked, kept, dry_run=dry_run)
+        if not (detach or dry_run):
+            _await(found, grid, registry)
         return
     if dry_run:
         _print_plan(found, todo)
@@ -149,6 +153,7 @@ def retry(
 
     Options change what the jobs ask for: more --memory, more --time.
     """
+    from bench import profile
     from bench.sweep import launches
 
     registry = options.registry_of(plugins)
@@ -163,8 +168,10 @@ def retry(
         found = endings.settled(found, registry)
     todo = found.jobs(retry=True)
     last = earlier[-1]
-    wanted = options.slurm_given(given)
-    _submit(found, todo, registry, grid, data_dir, wanted, last.slurm, last.options, detach, dry_run)
+    asked = profile.slurm(last.slurm, options.slurm_given(given))
+    _submit(found, todo, registry, data_dir, asked, last.options, dry_run=dry_run)
+    if not (detach or dry_run):
+        _await(found, grid, registry)
 
 
 # ---------------------------------------------------------------- here
@@ -243,31 +250,37 @@ def _submit(
     found: Survey,
     todo: Sequence[Job],
     registry: Registry,
-    grid: str,
     data_dir: Path | None,
-    wanted: dict[str, Any],
-    base: dict[str, Any],
+    asked: Slurm,
     kept: dict[str, Any],
-    detach: bool,
+    *,
     dry_run: bool,
 ) -> None:
-    """Submit cells, or print the scripts; without `detach`, wait until they have ended and print the table."""
-    from bench import profile
+    """Submit cells, or print the scripts.
+
+    Args:
+        found: where all cells stand.
+        todo: the cells.
+        registry: where plugins are found.
+        data_dir: the folder of data sets, or None for the default one.
+        asked: what a job asks for.
+        kept: `device` and `timeout` of the command, which a retry takes over.
+        dry_run: print the scripts alone.
+    """
     from bench.sweep import data, slurm
     from bench.sweep.records import provenance
     from bench.sweep.store import StoreError
     from bench.sweep.submission import Submission
     from bench.sweep.worker import Setup
 
-    settings = profile.slurm(base, wanted)
-    device = kept["device"] or ("cuda" if settings.gpus else "cpu")
+    device = kept["device"] or ("cuda" if asked.gpus else "cpu")
     timeout = kept["timeout"] and 60 * kept["timeout"]
     folder = options.data_folder(data_dir)
     # jobs run elsewhere: what they are told is absolute
     store = found.store.folder.absolute()
     setup = Setup(found.grid.name, store, registry, folder, device, provenance(device))
     if dry_run:
-        _print_scripts(Submission(found, todo, setup, settings, timeout, kept))
+        _print_scripts(Submission(found, todo, setup, asked, timeout, kept))
         return
     try:
         found.store.check_writable()
@@ -275,16 +288,18 @@ def _submit(
             todo = data.verified(todo, registry, folder)
         found.store.write_grid(found.grid.source)
         if todo:
-            launch = Submission(found, todo, setup, settings, timeout, kept).submit()
+            launch = Submission(found, todo, setup, asked, timeout, kept).submit()
             ids = ", ".join(array.job for array in launch.arrays)
             number = sum(len(array.cells) for array in launch.arrays)
             jobs = "1 job" if number == 1 else f"{number} jobs"
             click.echo(f"{options.cells(len(todo))} of {len(found.standings)} submitted in {jobs}: {ids}", err=True)
     except (StoreError, slurm.Unreachable) as error:
         raise click.exceptions.Exit(options.told(str(error), 1)) from error
-    if detach:
-        click.echo(f"to see how they are: {options.about('status')}", err=True)
-        return
+    click.echo(f"to see how they are: {options.about('status')}", err=True)
+
+
+def _await(found: Survey, grid: str, registry: Registry) -> NoReturn:
+    """Wait until submitted cells have ended, and print the table."""
     endings.watch(found, registry)
     found = endings.settled(options.survey_in(found.grid, found.store, registry), registry)
     endings.conclude(found, grid, registry)
