@@ -125,6 +125,16 @@ print("imported:", sorted(heavy))"""
         (["run", "--strategy", "norml"], 'did you mean "normal"?'),
         (["run", "--device", "gpu"], "--device gpu is unknown; allowed: cpu, cuda, cuda:N, mps"),
         (["run", "--plugins", "gone"], "the plugin folder gone does not exist"),
+        (["run", "--detach"], "--detach is said of SLURM jobs; add --on slurm"),
+        (["run", "--cells-per-job", "2"], "--cells-per-job is said of SLURM jobs; add --on slurm"),
+        (
+            ["run", "--on", "slurm", "--jobs", "2"],
+            "--jobs is said of worker processes on this machine; with --on slurm",
+        ),
+        (["run", "--memory", "0"], "invalid value for '--memory': 0.0 is not in the range x>0; see `bench run --help`"),
+        (["retry"], "nothing was submitted to SLURM from runs/digits; `bench run --retry-failed` runs failed cells"),
+        (["logs", "0123"], "there are no cells in runs/digits"),
+        (["cancel", "zzzz"], 'there is no cell "zzzz"; see `bench status --why`'),
         (["data", "mnits"], 'did you mean "mnist"?'),
         (["report", "--grid", "digits"], "there is no run store runs/digits"),
     ],
@@ -289,6 +299,36 @@ def test_score_leaves_out_what_is_not_trained(shell: Shell) -> None:
 
 
 # ---------------------------------------------------------------- looking
+
+
+def test_logs_prints_what_an_attempt_printed(shell: Shell) -> None:
+    shell.grid("flaky", "ok")
+    assert shell("run", "--grid", "fakes.toml")[0] == 0
+    cells = {
+        cell["hyper"]["how"]: cell["cell"]
+        for cell in json.loads(shell("status", "--grid", "fakes.toml", "--json")[1])["cells"]
+    }
+    code, out, _ = shell("logs", cells["flaky"], "--grid", "fakes.toml")
+    assert code == 0
+    assert out == f"==> runs/fakes/cells/{cells['flaky']}/log-2.txt <==\ntraining as flaky, seed 0\nscoring\n"
+    _, out, _ = shell("logs", cells["flaky"][:6], "--grid", "fakes.toml", "--attempt", "1")
+    assert out == f"==> runs/fakes/cells/{cells['flaky']}/log-1.txt <==\ntraining as flaky, seed 0\n"
+    code, _, err = shell("logs", cells["flaky"], "--grid", "fakes.toml", "--attempt", "3")
+    assert err == f"error: cell {cells['flaky']} has had 2 attempts; there is no attempt 3\n"
+    assert code == 2
+    code, _, err = shell("logs", "", "--grid", "fakes.toml")
+    assert err == 'error: "" begins the ids of 2 cells; give more of it\n'
+
+
+def test_scripts_can_be_printed_where_there_is_no_slurm(shell: Shell) -> None:
+    shell.grid("ok", seeds=3)
+    shell.environment["PATH"] = "/nowhere"
+    code, out, _ = shell("run", "--grid", "fakes.toml", "--on", "slurm", "--dry-run", "--setup", "module load cuda")
+    assert code == 0
+    assert out.startswith("# ---- script 1 of 1: jobs: 3, 3 cells\n#!/bin/bash\n")
+    assert "\n# setup\nmodule load cuda\n" in out
+    code, _, err = shell("run", "--grid", "fakes.toml", "--on", "slurm", "--detach")
+    assert (code, err) == (1, "error: there is no SLURM on this machine: no `scontrol` is found\n")
 
 
 def test_status_counts_by_strategy_and_explains_each_cell(shell: Shell) -> None:

@@ -1,0 +1,196 @@
+"""Submitted cells: judged from what their jobs left and what SLURM says, here with its answers given."""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import pytest
+
+from bench.profile import Slurm
+from bench.sweep import launches, slurm, submitted
+from bench.sweep.chunk import Chunk
+from bench.sweep.launches import Array, Launch
+from bench.sweep.pool import Pool
+from bench.sweep.progress import Lines
+from bench.sweep.records import Job
+from bench.sweep.status import Survey
+from bench.sweep.store import Store
+from bench.sweep.worker import Setup
+
+Look = Callable[..., Survey]
+Answers = Callable[..., None]
+
+
+@pytest.fixture
+def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
+    """Say what SLURM answers."""
+
+    def answers(queue: dict[str, str] | None = None, ends: dict[str, str] | None = None) -> None:
+        monkeypatch.setattr(slurm, "queue", lambda: queue or {})
+        monkeypatch.setattr(slurm, "ends", lambda jobs: ends or {})
+
+    return answers
+
+
+def submit(store: Store, jobs: list[Job], **changes: object) -> Launch:
+    """Keep a launch of one array, a job a cell."""
+    launch = Launch(
+        sweep="20260101-000000-aaaa",
+        submitted="2026-01-01T00:00:00+00:00",
+        slurm=Slurm().model_dump(),
+        options={},
+        keys={job.cell.id: job.key for job in jobs},
+        replaces={job.cell.id: job.replaces for job in jobs if job.replaces},
+        arrays=[Array("7", [[job.cell.id] for job in jobs])],
+    )
+    launches.write(store, launch)
+    return launch
+
+
+def attempt(store: Store, job: Job, how: str, sweep: str = "20260101-000000-aaaa") -> None:
+    """Leave an attempt that ended in this way, or goes on elsewhere where `how` is empty."""
+    made = store.begin(job.cell, sweep)
+    assert made is not None
+    store.end(job.cell.id, made, how)
+
+
+def states(look: Look, *how: str) -> list[tuple[str, str]]:
+    return [(each.state, each.why) for each in submitted.overlaid(look(*how)).standings]
+
+
+def test_what_was_not_submitted_is_not_asked_about(look: Look, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(slurm, "queue", None)
+    assert states(look, "ok") == [("missing", "never ran")]
+    submit(store, [replace(job, key="0" * 16) for job in look("ok").jobs()])  # with other code
+    assert states(look, "ok") == [("missing", "never ran")]
+
+
+def test_cells_of_jobs_that_wait_or_run(look: Look, store: Store, answers: Answers) -> None:
+    how = ("ok", "long", "walk", "hang", "flaky")
+    jobs = look(*how).jobs()
+    submit(store, jobs)
+    attempt(store, jobs[2], "preempted")
+    attempt(store, jobs[3], "timeout")
+    assert store.begin(jobs[4].cell, "20260101-000000-aaaa")
+    queue = ("PENDING", "RUNNING", "PENDING", "RUNNING", "RUNNING")
+    answers({f"7_{task}": state for task, state in enumerate(queue)})
+    assert states(look, *how) == [
+        ("pending", "job 7_0 waits"),
+        ("pending", "job 7_1 is at other cells, or begins"),
+        ("preempted", "attempt 1 was preempted; job 7_2 waits to go on"),
+        ("pending", "attempt 1 came to the job's time limit; job 7_3 goes on"),
+        ("running", "attempt 1 is running in job 7_4"),
+    ]
+    assert submitted.overlaid(look(*how)).jobs() == [
+        job for job in look(*how).jobs() if job.cell.id == jobs[4].cell.id
+    ], "cells that wait in SLURM are left to it"
+
+
+def test_a_heart_that_beats_counts_more_than_what_slurm_says(look: Look, store: Store, answers: Answers) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    assert store.begin(job.cell, "20260101-000000-aaaa")
+    path = store.cell(job.cell.id) / "attempt-1.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"host": "a node"}))
+    answers({}, {"7": "NODE_FAIL"})
+    assert states(look, "ok")[0][0] == "running"
+    os.utime(path, (time.time() - 100,) * 2)
+    state, why = states(look, "ok")[0]
+    assert state == "lost"
+    assert why == (
+        "job 7 is gone without a record; `bench collect` records it as node-lost: the node of its job failed"
+    )
+
+
+@pytest.mark.parametrize(
+    ("state", "how", "status"),
+    [
+        ("TIMEOUT", "lost", "timeout"),
+        ("DEADLINE", "", "timeout"),
+        ("OUT_OF_MEMORY", "lost", "out-of-memory"),
+        ("NODE_FAIL", "lost", "node-lost"),
+        ("BOOT_FAIL", "", "node-lost"),
+        ("PREEMPTED", "lost", "cancelled"),
+        ("CANCELLED", "stopped", "cancelled"),
+        ("FAILED", "lost", "crashed"),
+        ("COMPLETED", "", "crashed"),
+        ("FAILED", "timeout", "timeout"),
+        # where SLURM has forgotten, the last attempt tells
+        ("", "timeout", "timeout"),
+        ("", "preempted", "cancelled"),
+        ("", "stopped", "cancelled"),
+        ("", "lost", "crashed"),
+        ("", "", "node-lost"),
+    ],
+)
+def test_a_job_that_is_gone_leaves_its_cell_a_record(
+    look: Look, store: Store, answers: Answers, state: str, how: str, status: str
+) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    if how:
+        attempt(store, job, how)
+    answers({}, {"7": state} if state else {})
+    found = submitted.overlaid(look("ok"))
+    assert submitted.settle(found, {"device": "cpu"}) == 1
+    assert submitted.settle(found, {"device": "cpu"}) == 0
+    record = store.record(job.cell.id, job.key)
+    assert record is not None
+    assert (record["status"], record["attempt"]) == (status, 1)
+    assert record["reason"]
+    assert states(look, "ok")[0][0] == "finished"
+
+
+def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_place(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    submit(store, jobs)
+    answers({"7_0": "PENDING", "7_1": "RUNNING"})
+    told: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", told.extend)
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [jobs[0].cell.id]) == 1
+    assert told == ["7_0"]
+    answers({"7_1": "RUNNING"})
+    assert submitted.settle(submitted.overlaid(look("ok", "long")), {}) == 1
+    record = store.record(jobs[0].cell.id, jobs[0].key)
+    assert record is not None
+    assert (record["status"], record["reason"]) == ("cancelled", "by `bench cancel`")
+
+    again = submitted.overlaid(look("ok", "long")).jobs(retry=True)
+    assert [job.replaces for job in again] == [1]
+    later = Launch(
+        **{**vars(submit(store, again)), "sweep": "20260102-000000-bbbb", "arrays": [Array("8", [[again[0].cell.id]])]}
+    )
+    launches.write(store, later)
+    answers({"8": "PENDING", "7_1": "RUNNING"})
+    assert states(look, "ok", "long")[0] == ("pending", "job 8 waits")
+
+
+def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup: Setup, store: Store) -> None:
+    jobs = look("ok", "long", "walk").jobs()
+    for _ in range(3):
+        attempt(store, jobs[0], "timeout", "one")
+        attempt(store, jobs[1], "preempted", "one")
+    attempt(store, jobs[2], "timeout", "one")
+    chunk = Chunk(setup, jobs, {}, "one", Slurm(retries=2), None)
+    pool = Pool(setup, 1, Lines(1, lambda job: "", lambda job: ""), sweep="one")
+    assert [job.cell.id for job in chunk._left(pool)] == [jobs[2].cell.id]
+    told = {record["hyper"]["how"]: (record["status"], record["reason"]) for record in store.records()}
+    rest = "; interrupted 3 times in this sweep, and no retry is left"
+    assert told == {
+        "ok": ("timeout", f"cut off by the job's time limit{rest}"),
+        "long": ("cancelled", f"preempted{rest}"),
+    }
+
+
+def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PATH", "/nowhere")
+    with pytest.raises(slurm.Unreachable, match=r"^there is no SLURM on this machine: no `squeue` is found$"):
+        slurm.queue()
+    assert slurm.ends(["7_1"]) == {}
+    assert slurm.ends([]) == {}
