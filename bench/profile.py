@@ -1,11 +1,12 @@
-"""The user's profile: what a site asks of every SLURM job, said once.
+"""The user's profile: where run stores and data sets lie, and what a site asks of every SLURM job, said once.
 
-The file is `profile.toml` in the folder that the system keeps for a user's settings. What a grid says in its `[slurm]`
-table goes before it, and what the command line says goes before both.
+The file is `profile.toml` in the folder that the system keeps for a user's settings. What the environment or a grid's
+`[slurm]` table says goes before it, and what the command line says goes before all.
 """
 
 from __future__ import annotations
 
+import os
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
@@ -37,6 +38,8 @@ class Slurm(Settings):
 class Profile(Settings):
     """The profile's file."""
 
+    store: str | None = Field(None, min_length=1, description="the folder of run stores")
+    data: str | None = Field(None, min_length=1, description="the folder of data sets")
     slurm: Slurm = Field(Slurm(), description="what every SLURM job asks for")
 
 
@@ -48,7 +51,7 @@ def file() -> Path:
 
 
 def read() -> dict[str, Any]:
-    """Return the `[slurm]` table of the profile, with what it says alone; empty where there is no profile.
+    """Return what the profile says, and no defaults; empty where there is none.
 
     Raises:
         UserError: it cannot be read, or says what is not allowed.
@@ -63,7 +66,16 @@ def read() -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         raise UserError(f"{path}: invalid TOML: {error}") from error
     validated(Profile, content, str(path), "profile")
-    return dict(content.get("slurm", {}))
+    return content
+
+
+def stores() -> Path:
+    """Return the folder of run stores, where none was given: that of `BENCH_STORE`, else the profile's, else `runs`.
+
+    Raises:
+        UserError: the profile is wrong.
+    """
+    return Path(os.environ.get("BENCH_STORE") or read().get("store") or "runs").expanduser()
 
 
 def slurm(grid: Mapping[str, Any], given: Mapping[str, Any]) -> Slurm:
@@ -76,4 +88,4 @@ def slurm(grid: Mapping[str, Any], given: Mapping[str, Any]) -> Slurm:
     Raises:
         UserError: the profile is wrong.
     """
-    return validated(Slurm, {**read(), **grid, **given}, "[slurm]", "slurm")
+    return validated(Slurm, {**read().get("slurm", {}), **grid, **given}, "[slurm]", "slurm")

@@ -43,6 +43,7 @@ class Shell:
             "BENCH_PLUGINS": str(self.plugins),
             "BENCH_DATA": str(folder),
             "XDG_CACHE_HOME": str(folder / "cache"),
+            "XDG_CONFIG_HOME": str(folder / "config"),
             "COLUMNS": "200",
         }
 

@@ -9,6 +9,7 @@ import pytest
 from bench import grid, profile
 from bench.plugins import Registry
 from bench.protocol import UserError
+from bench.verbs import options
 
 
 @pytest.fixture
@@ -31,6 +32,17 @@ def test_the_command_line_goes_before_the_grid_and_the_grid_before_the_profile(w
     asked = profile.slurm({"time": 60, "partition": "gpu"}, {"time": 90})
     assert (asked.account, asked.partition, asked.time) == ("physics", "gpu", 90)
     assert asked.setup == ["module load one"]
+
+
+def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("BENCH_STORE", raising=False)
+    assert options.default_store("mnist") == Path("runs/mnist")
+    written.write_text('store = "~/sweeps"\ndata = "/data"\n')
+    assert options.default_store("mnist") == Path("~/sweeps/mnist").expanduser()
+    assert options.data_folder(None) == Path("/data")
+    assert options.data_folder(Path("/mine")) == Path("/mine")
+    monkeypatch.setenv("BENCH_STORE", "/elsewhere")
+    assert options.default_store("mnist") == Path("/elsewhere/mnist")
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from bench import grid as grids
+from bench import profile
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import collect
@@ -54,7 +55,7 @@ def default_registry() -> Registry:
 
 def root() -> Path:
     """Return the folder of the default run stores."""
-    return Path(os.environ.get("BENCH_STORE") or "runs")
+    return profile.stores()
 
 
 def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:

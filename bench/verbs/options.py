@@ -33,13 +33,13 @@ data = click.option(
     metavar="DIR",
     envvar="BENCH_DATA",
     type=click.Path(path_type=Path),
-    help="Where data sets lie or are downloaded to (also $BENCH_DATA; default: the user's cache).",
+    help="Where data sets lie or are downloaded to (also $BENCH_DATA; default: the profile's, else the user's cache).",
 )
 store = click.option(
     "--store",
     metavar="DIR",
     type=click.Path(path_type=Path),
-    help="The run store (default: GRID in $BENCH_STORE, else runs/GRID).",
+    help="The run store (default: GRID in $BENCH_STORE, the profile's `store`, or runs).",
 )
 json = click.option("--json", "as_json", is_flag=True, help="Print JSON for a program to read.")
 debug = click.option("--debug", is_flag=True, expose_value=False, help="Show where an error comes from.")
@@ -128,7 +128,9 @@ def survey_in(grid: Grid, store: Store, registry: Registry) -> Survey:
 
 def default_store(name: str) -> Path:
     """Return the run store of a grid of this name, where none was given."""
-    return Path(os.environ.get("BENCH_STORE") or "runs", name)
+    from bench import profile
+
+    return profile.stores() / name
 
 
 def slurm_given(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -153,8 +155,11 @@ def _seeds(text: str | None) -> int | list[int] | None:
 
 def data_folder(given: Path | None) -> Path:
     """Return the folder of data sets; the default one is made."""
-    if given:
-        return given.expanduser().absolute()
+    from bench import profile
+
+    said = given or profile.read().get("data")
+    if said:
+        return Path(said).expanduser().absolute()
     from platformdirs import user_cache_path
 
     folder = user_cache_path("priorbench") / "data"

@@ -199,7 +199,7 @@ def bench(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     shutil.copytree(Path(__file__).with_name("fakes"), tmp_path / "plugins")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
     ours = {"BENCH_PLUGINS": str(tmp_path / "plugins"), "BENCH_DATA": str(tmp_path)}
-    environment = kept | ours | {"XDG_CACHE_HOME": str(tmp_path / "cache")}
+    environment = kept | ours | {name: str(tmp_path / name) for name in ("XDG_CACHE_HOME", "XDG_CONFIG_HOME")}
 
     def start(*words: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "bench", *words, "--grid", "fakes.toml"]
