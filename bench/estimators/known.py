@@ -65,10 +65,10 @@ def score_known(
 
     The metrics are `nll_exact`, `kl_data`, `sliced_wasserstein`, `sliced_wasserstein_base` and `c2st`.
 
-    Arrays: `nll_exact` and `kl_data` `(N,)` float32, each item's score. For pictures: `points_data` `(2000, 2)`, test items; `points_model`, exact draws of the model;
-    `points_sampler`, the model's draws from the last of the strategy's samplers of z; `density_data` and
-    `density_model` `(100, 100)`, log densities at the centres of the pixels of the window (first axis x1, second x2);
-    `window`.
+    Arrays: `nll_exact` and `kl_data` `(N,)` float32, each item's score. For pictures: `points_data` `(2000, 2)`, test
+    items; `points_model`, exact draws of the model; `points_sampler`, the model's draws from the last of the strategy's
+    samplers of z; `density_data` and `density_model` `(100, 100)`, log densities at the centres of the pixels of the
+    window (first axis x1, second x2); `window`.
 
     Args:
         vae: the model's decoder.
