@@ -148,11 +148,16 @@ class Submission:
     def _after(self) -> list[str]:
         """Return the lines of shell after the job: one that was killed from outside goes back into the queue."""
         most = self.settings.retries * self.settings.cells_per_job
-        running = '"$(squeue --noheader --jobs=$SLURM_JOB_ID --format=%T)" = RUNNING'
         return [
             "code=$?",
-            f'if [ "$code" = 137 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ] && [ {running} ]; then',
-            "    scontrol requeue $SLURM_JOB_ID",
+            f'if [ "$code" = 137 ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then',
+            "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
+            "        if state=$(squeue --noheader --jobs=$SLURM_JOB_ID --format=%T); then",
+            '            [ "$state" = RUNNING ] || break',
+            "            scontrol requeue $SLURM_JOB_ID && break",
+            "        fi",
+            "        sleep $wait",
+            "    done",
             "fi",
             "exit $code",
         ]
