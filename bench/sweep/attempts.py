@@ -29,7 +29,7 @@ FILE = re.compile(r"(?:attempt|log)-(\d+)\.(?:json|txt)")
 
 #: how an attempt ends that leaves no record and is to go on: it was told to stop, its job gave place to another or came
 #: to its time limit, or its process went without a word
-INTERRUPTED = ("preempted", "timeout", "lost")
+INTERRUPTED = ("stopped", "preempted", "timeout", "lost")
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ class Attempt:
         born: when that process was started, in seconds since 1970, for process ids are used again.
         job: the SLURM job, `12_3`, or empty.
         began: ISO 8601.
-        how: a final status, `stopped` or one of `INTERRUPTED`; empty while it goes on.
+        how: a final status or one of `INTERRUPTED`; empty while it goes on.
     """
 
     number: int
@@ -146,6 +146,7 @@ def given_up(lost: Sequence[Attempt]) -> tuple[str, str]:
     status, words = {
         "timeout": ("timeout", "cut off by the job's time limit"),
         "preempted": ("cancelled", "preempted"),
+        "stopped": ("cancelled", "told to end"),
         "lost": ("crashed", "lost with its process"),
     }[lost[-1].how]
     return status, f"{words}; interrupted {times} in this sweep, and no retry is left"

@@ -6,7 +6,6 @@ then save a checkpoint, the job puts itself back into the queue, and goes on whe
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 import time
@@ -15,7 +14,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.profile import Slurm
-from bench.sweep import slurm
+from bench.sweep import attempts, slurm
 from bench.sweep.attempts import given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
@@ -122,7 +121,7 @@ def _requeue() -> None:
     """
     for wait in (2, 5, 10, 20, 0):
         try:
-            slurm.requeue(os.environ["SLURM_JOB_ID"])
+            slurm.requeue(attempts.job())
             return
         except slurm.Unreachable:
             if not wait:
@@ -135,7 +134,7 @@ def _linger() -> None:
     deadline = time.monotonic() + LINGER
     while time.monotonic() < deadline:
         try:
-            if slurm.state(os.environ["SLURM_JOB_ID"]) != "RUNNING":
+            if slurm.state(attempts.job()) != "RUNNING":
                 return  # it was cancelled
         except slurm.Unreachable:
             return

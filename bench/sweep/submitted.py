@@ -120,7 +120,8 @@ def _judged(found: Survey, standing: Standing, job: str, launch: Launch, state: 
         return replace(standing, state="running", why=f"attempt {last.number} is running in job {job}")
     if not state:
         return standing
-    if state in WAITING and last and last.how == "preempted":
+    # a job that was told to end, and waits again, had to give place to another
+    if state in WAITING and last and last.how in ("preempted", "stopped"):
         why = f"attempt {last.number} was preempted; job {job} waits to go on"
         return replace(standing, state="preempted", why=why)
     if last is None:

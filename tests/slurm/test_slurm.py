@@ -272,3 +272,22 @@ def test_a_cell_on_a_node_that_dies_goes_on_elsewhere(shell: Any, cluster: Any, 
     assert {record["seed"]: record["scores"][0]["value"] for record in shell.records().values()} == {
         seed: walked(seed) for seed in range(2)
     }
+
+
+@pytest.mark.slow
+def test_the_last_job_of_an_array_goes_back_into_the_queue_alone(shell: Any, cluster: Any, wait: Wait) -> None:
+    """Its own id is that of the whole array, too."""
+    shell.grid("walk", seeds=2, seconds=8, slurm="time = 5")
+    shell("run", "--on", "slurm", "--detach")
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 2)
+    (last,) = [
+        parent
+        for parent in cluster.parents()
+        if parent.environ()["SLURM_JOB_ID"] == parent.environ()["SLURM_ARRAY_JOB_ID"]
+    ]
+    task = int(last.environ()["SLURM_ARRAY_TASK_ID"])
+    last.kill()
+    assert "2 cells: 2 ok" in shell("collect", "--wait")
+    ends = [attempts(shell, cell["cell"]) for cell in shell.cells()]
+    assert ends[task] == ["lost", "ok"]
+    assert ends[1 - task] == ["ok"]
