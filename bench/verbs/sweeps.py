@@ -293,6 +293,8 @@ def _submit(
             number = sum(len(array.cells) for array in launch.arrays)
             jobs = "1 job" if number == 1 else f"{number} jobs"
             click.echo(f"{options.cells(len(todo))} of {len(found.standings)} submitted in {jobs}: {ids}", err=True)
+        else:
+            click.echo("there is no cell to submit", err=True)
     except (StoreError, slurm.Unreachable) as error:
         raise click.exceptions.Exit(options.told(str(error), 1)) from error
     click.echo(f"to see how they are: {options.about('status')}", err=True)

@@ -291,3 +291,18 @@ def test_the_last_job_of_an_array_goes_back_into_the_queue_alone(shell: Any, clu
     ends = [attempts(shell, cell["cell"]) for cell in shell.cells()]
     assert ends[task] == ["lost", "ok"]
     assert ends[1 - task] == ["ok"]
+
+
+@pytest.mark.slow
+def test_what_failed_is_submitted_again_and_replaces_its_record(shell: Any, cluster: Any) -> None:
+    shell.grid("flaky", "diverge", "ok", slurm="retries = 0\ncells_per_job = 2")
+    said = shell("run", "--on", "slurm", check=1)  # it waits, prints the table, and a cell failed
+    assert "3 cells: 1 ok, 1 diverged, 1 crashed" in said
+    assert said.endswith("1 cell failed (1 crashed); to run it again: bench retry --grid fakes.toml\n")
+    said = shell("retry", check=1)  # for the diverged one is a finding, and stays
+    assert "1 cell of 3 submitted in 1 job: " in said
+    assert "3 cells: 2 ok, 1 diverged" in said
+    flaky = next(cell for cell in shell.cells() if cell["hyper"]["how"] == "flaky")
+    assert attempts(shell, flaky["cell"]) == ["crashed", "ok"]
+    assert len(list(shell.folder.glob("runs/fakes/cells/*/record-*.attempt-1.json"))) == 1
+    assert shell("retry", "--detach").startswith("there is no cell to submit\n")
