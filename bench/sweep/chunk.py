@@ -71,7 +71,7 @@ class Chunk:
 
         limits = Limits(self.timeout, memory, settings.retries, patience=0.6 * warned)
         stops: dict[int, Callable[[], str]] = {signal.SIGUSR2: how, signal.SIGTERM: stopped, signal.SIGINT: stopped}
-        devices = [f"cuda:{number}" for number in range(settings.gpus)]
+        devices = [f"cuda:{number}" for number in range(settings.gpus)] if self.setup.device == "cuda" else []
         screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
         setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
         pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
