@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.files import replacing
 from bench.report.arrays import beside
+from bench.report.drawing import save
 from bench.report.rows import Row
 from bench.report.tables import Table
 
@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 ARRAYS = ("nll_curve_samples", "nll_curve_values")
 NAME = "nll-curve"
 INCHES = (3.6, 3.0)  # a panel
-DOTS = 200  # an inch
 _LEAST = 2  # points that a curve needs
 
 
@@ -47,14 +46,7 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
     panels = {name: found for name, found in every.items() if found}
     if not panels:
         return []
-    figure = _drawn(panels)
-    names = [f"{NAME}.png", f"{NAME}.pdf"]
-    for name in names:
-        with replacing(out / name) as file:
-            # without a date, so that the same records make the same file
-            metadata = {"CreationDate": None} if name.endswith(".pdf") else None
-            figure.savefig(file, format=name[-3:], dpi=DOTS, metadata=metadata)
-    return names
+    return save(_drawn(panels), out, NAME)
 
 
 def curves(rows: Sequence[Row], stores: Sequence[Path]) -> dict[str, Curve]:

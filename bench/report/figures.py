@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.files import replacing
 from bench.report.arrays import beside
+from bench.report.drawing import save
 from bench.report.rows import Row
 from bench.report.tables import Table
 
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 ARRAYS = ("points_data", "points_sampler", "density_data", "density_model", "window")
 NAME = "pictures"
 INCHES = 1.1  # a panel's side
-DOTS = 200  # an inch
 
 
 @dataclass(frozen=True)
@@ -53,14 +52,7 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
     if not panels:
         return []
     labels = list(dict.fromkeys(label for row in panels.values() for label in row))
-    names = [f"{NAME}.png", f"{NAME}.pdf"]
-    figure = _drawn(panels, labels)
-    for name in names:
-        with replacing(out / name) as file:
-            # without a date, so that the same records make the same file
-            metadata = {"CreationDate": None} if name.endswith(".pdf") else None
-            figure.savefig(file, format=name.rpartition(".")[2], dpi=DOTS, metadata=metadata)
-    return names
+    return save(_drawn(panels, labels), out, NAME)
 
 
 def panel(row: Row, stores: Sequence[Path]) -> Panel:

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bench.files import replacing
 from bench.report.arrays import starting
+from bench.report.drawing import save
 from bench.report.rows import Row
 from bench.report.tables import Table
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 PREFIX = "samples_"
 TILES = 8  # images along a side of a sheet
-INCHES, DOTS = 2.7, 200  # a sheet's side, and dots an inch
+INCHES = 2.7  # a sheet's side
 _COLUMNS = 4  # sheets side by side
 _GAP = 1  # pixels between images
 
@@ -45,14 +45,11 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
         stores: folders of run stores, where the arrays are.
         out: the folder to write into.
     """
-    names = []
+    names: list[str] = []
     for table in tables:
         found = [sheet for row in table.rows for sheet in sheets(row, stores)]
         if found:
-            names.append(f"samples-{table.name}.png")
-            figure = _drawn(found)
-            with replacing(out / names[-1]) as file:
-                figure.savefig(file, format="png", dpi=DOTS)
+            names += save(_drawn(found), out, f"samples-{table.name}", ["png"])
     return names
 
 

@@ -11,6 +11,7 @@ from PIL import Image
 
 from bench.report import convergence, published, report, sources
 from bench.report.cells import outcomes, select
+from bench.report.drawing import DOTS
 from bench.report.rows import Row
 from bench.report.tables import build
 
@@ -45,7 +46,7 @@ def test_the_report_draws_it(mnist: Synthetic, tmp_path: Path) -> None:
     mnist.put("normal", 0, 95.0, arrays=curve(95.0))
     assert "nll-curve.png, nll-curve.pdf" in report("mnist", [mnist.folder], tmp_path)
     with Image.open(tmp_path / "nll-curve.png") as image:
-        assert image.size[1] == pytest.approx(convergence.INCHES[1] * convergence.DOTS, rel=0.01)
+        assert image.size[1] == pytest.approx(convergence.INCHES[1] * DOTS, rel=0.01)
     assert (tmp_path / "nll-curve.pdf").read_bytes().startswith(b"%PDF-")
 
 

@@ -10,11 +10,12 @@ import pytest
 from PIL import Image
 
 from bench.report import figures, report
+from bench.report.drawing import DOTS
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
-PANELS = figures.INCHES * figures.DOTS
+PANELS = figures.INCHES * DOTS
 
 
 def arrays(seed: int) -> dict[str, np.ndarray]:

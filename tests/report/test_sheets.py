@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.report import outputs, published, report, sheets, sources
+from bench.report.drawing import DOTS
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -44,8 +45,8 @@ def test_there_is_a_sheet_for_each_sampler_of_each_strategy(mnist: Synthetic) ->
     assert "samples-mnist.png" in text
     with Image.open(mnist.folder / "report" / "samples-mnist.png") as image:
         width, height = image.size
-    assert width == pytest.approx(3 * sheets.INCHES * sheets.DOTS, rel=0.01)
-    assert height == pytest.approx((sheets.INCHES + 0.35) * sheets.DOTS, rel=0.01)
+    assert width == pytest.approx(3 * sheets.INCHES * DOTS, rel=0.01)
+    assert height == pytest.approx((sheets.INCHES + 0.35) * DOTS, rel=0.01)
 
     (table,) = outputs._tables(sources.of_grid("mnist", [], mnist.registry), published.read())
     found = [(each.label, each.sampler) for row in table.rows for each in sheets.sheets(row, [mnist.folder])]
