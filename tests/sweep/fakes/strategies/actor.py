@@ -44,7 +44,7 @@ class Actor(Settings):
             "modules": {},
             "steps": step,
             "curves": [{"epoch": 0, "step": np.int64(4), "metric": "bound", "value": np.float32(1.5)}],
-            "stability": {"resumed_at": float(self._resumed), "place": self._place},
+            "stability": {"resumed_at": float(self._resumed)} | ({"place": self._place} if self.how == "walk" else {}),
             "resources": {"overhead_seconds": 0.5, "peak_device_bytes": 0.0},
         }
 
