@@ -379,7 +379,7 @@ def test_list_names_what_can_be_run_and_what_cannot(shell: Shell) -> None:
 
     _, out, _ = shell("list", "--verbose")
     assert "      seconds: number, at least 0" in out
-    assert "          how long `long` takes" in out
+    assert "          how long `long` and `walk` take" in out
 
     content = json.loads(shell("list", "--json")[1])
     assert {"strategies", "datasets", "grids"} == set(content)
