@@ -58,7 +58,8 @@ class NoiseContrastive(EnergyStrategy):
 
     def fit(self, task: Task, run: Run) -> State:
         """Train the VAE, then the classifier; each stage has its own checkpoint."""
-        from bench.training import guarded
+        from bench.streams import stream
+        from bench.training import energy_gap, guarded
 
         with guarded(run.device):
             model = self.model(task, run)
@@ -68,6 +69,8 @@ class NoiseContrastive(EnergyStrategy):
             prior = self.train(
                 model, task, replace(run, folder=run.folder / "classifier"), self.classifier_losses, then
             )
+            noise = stream(run.seed, "prior", -2, run.device)
+            gap = energy_gap(model.prior, prior["stability"]["energy_posterior"], noise)
         epochs = task.budget.epochs
         later = [{**row, "epoch": row["epoch"] + epochs, "step": row["step"] + vae["steps"]} for row in prior["curves"]]
         seconds = {
@@ -78,7 +81,7 @@ class NoiseContrastive(EnergyStrategy):
             "modules": prior["modules"],
             "steps": vae["steps"] + prior["steps"],
             "curves": vae["curves"] + later,
-            "stability": vae["stability"] | prior["stability"],
+            "stability": vae["stability"] | prior["stability"] | gap,
             "resources": seconds,
         }
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.plugins import Registry, build
-from bench.protocol import AisNll, Budget, Evaluation, Network, Networks, Run, Scores, Task
+from bench.protocol import AisNll, Budget, Diverged, Evaluation, Network, Networks, Run, Scores, Task
 
 DENSE = Network(kind="densenet", hidden=[8, 8])
 EXACT = {"nll_exact", "kl_data", "sliced_wasserstein", "sliced_wasserstein_base", "c2st"}
@@ -60,3 +60,13 @@ def test_in_three_latent_dimensions_there_is_none(tmp_path: Path) -> None:
     found = {score.metric.name for score in scored(tmp_path, "normal", latent=3).scores}
     assert "nll" in found
     assert not found & EXACT
+
+
+def test_an_energy_that_does_not_integrate_ends_as_diverged(tmp_path: Path) -> None:
+    """A perceptron alone, which tilts nothing, need not fall off: an outcome to be recorded, and no crash."""
+    hyper: dict[str, Any] = {
+        "energy": {"kind": "untilted-mlp", "hidden": 8},
+        "negatives": {"kind": "langevin", "steps": 1},
+    }
+    with pytest.raises(Diverged, match="the density does not fall off away from its samples at step 10"):
+        scored(tmp_path, "contrastive-divergence", **hyper)
