@@ -89,6 +89,11 @@ class Row:
         """Whether what its mean says is in doubt for every metric: seeds are lost to failure, or its code changed."""
         return bool(self.failed) or any(o.stale or o.plugin_changed for o in self.outcomes.values())
 
+    def unreliable(self, metric: str) -> bool:
+        """Tell whether a seed's score of a metric is unreliable or not finite, and so left out of the mean."""
+        found = [outcome.scores[metric] for outcome in self.outcomes.values() if metric in outcome.scores]
+        return any(score.unreliable or not score.value.finite for score in found)
+
     def values(self, metric: str) -> dict[int, Score]:
         """Return seed -> score, finite ones only."""
         found = {seed: outcome.scores.get(metric) for seed, outcome in self.outcomes.items()}

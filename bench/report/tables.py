@@ -223,7 +223,7 @@ def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str, stores:
             if difference is None:
                 continue
             row.paired[metric.name] = difference
-            doubtful = any(score.unreliable for score in [*ours.values(), *theirs.values()])
+            doubtful = row.unreliable(metric.name) or baseline.unreliable(metric.name)
             sign = {"lower": -1, "higher": 1}.get(metric.better, 0)
             sure = difference.basis == "seeds" and difference.excludes_zero and sign * difference.mean > 0
             if sure and not (doubtful or row.doubtful or baseline.doubtful):
@@ -247,7 +247,7 @@ def _compare(rows: Sequence[Row], numbers: Sequence[Number], column: Column | No
         ours = row.scores.get(column.metric)
         if row.number and ours and metric:
             value = row.number.value
-            if any(score.unreliable for score in row.values(column.metric).values()):
+            if row.unreliable(column.metric):
                 verdict = IN_DOUBT
             elif ours.lower - column.margin <= value <= ours.upper + column.margin:
                 verdict = "inside"

@@ -173,6 +173,17 @@ def test_survivors_of_failures_are_not_bold(mnist: Synthetic) -> None:
     assert row(mnist, "vampprior[components=16]").better == frozenset()
 
 
+@pytest.mark.parametrize("label", ["normal", "vampprior[components=16]"])
+def test_a_score_that_is_not_finite_on_either_side_is_not_bold(mnist: Synthetic, label: str) -> None:
+    sides = {"normal": 95.0, "vampprior[components=16]": 80.0}
+    for each, value in sides.items():
+        for seed in range(2):
+            mnist.put(each, seed, value)
+    assert row(mnist, "vampprior[components=16]").better == {"vlb", "nll"}
+    mnist.put(label, 2, float("nan"))
+    assert row(mnist, "vampprior[components=16]").better == frozenset()
+
+
 # ---------------------------------------------------------------- footnotes and notes
 
 
