@@ -25,10 +25,14 @@ _LEAST = 2  # points that a curve needs
 
 @dataclass(frozen=True)
 class Curve:
-    """The NLL of a row of a table with each number of samples: mean over the seeds that have it, nats."""
+    """The NLL of a row of a table with each number of samples: mean over the seeds that have it, nats.
+
+    It is `unreliable` where that of a seed is.
+    """
 
     samples: np.ndarray
     values: np.ndarray
+    unreliable: bool
 
 
 def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[str]:
@@ -57,7 +61,8 @@ def curves(rows: Sequence[Row], stores: Sequence[Path]) -> dict[str, Curve]:
         arrays = [each for outcome in outcomes if (each := beside(outcome, stores, ARRAYS))]
         alike = [each for each in arrays if np.array_equal(each[ARRAYS[0]], arrays[0][ARRAYS[0]])]
         if alike and len(alike[0][ARRAYS[0]]) >= _LEAST:
-            found[row.label] = Curve(alike[0][ARRAYS[0]], np.mean([each[ARRAYS[1]] for each in alike], 0))
+            values = np.mean([each[ARRAYS[1]] for each in alike], 0)
+            found[row.label] = Curve(alike[0][ARRAYS[0]], values, row.unreliable("nll"))
     return found
 
 
@@ -73,9 +78,14 @@ def _drawn(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
     axes = figure.subplots(1, len(panels), squeeze=False)[0]
     for axis, (name, found) in zip(axes, panels.items(), strict=True):
         for label, curve in found.items():
-            axis.plot(curve.samples, curve.values, marker="o", markersize=2, linewidth=0.8, color=colours[label])
+            style = "dotted" if curve.unreliable else "solid"
+            axis.plot(
+                curve.samples, curve.values, "o", linestyle=style, markersize=2, linewidth=0.8, color=colours[label]
+            )
         axis.set(xscale="log", xlabel="samples S", title=name)
     axes[0].set_ylabel("NLL, nats")
     handles = [axes[0].plot([], [], color=colours[label], label=label)[0] for label in labels]
+    if any(curve.unreliable for found in panels.values() for curve in found.values()):
+        handles += axes[0].plot([], [], color="black", linestyle="dotted", label="dotted: unreliable")
     figure.legend(handles=handles, loc="outside right upper", fontsize=6, frameon=False)
     return figure

@@ -42,6 +42,18 @@ def test_a_curve_is_the_mean_over_seeds(mnist: Synthetic) -> None:
     assert found["normal"].values == pytest.approx([95.5, 93.5, 91.5, 89.5])
 
 
+def test_a_curve_is_unreliable_where_a_seed_s_nll_is(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, arrays=curve(95.0))
+    mnist.put("sliced-score-matching", 0, 94.0, half=0.1, arrays=curve(94.0))
+    mnist.put("sliced-score-matching", 1, 94.0, half=0.1, unreliable="two bases differ", arrays=curve(94.0))
+    found = convergence.curves(rows(mnist), [mnist.folder])
+    assert {label: each.unreliable for label, each in found.items()} == {"normal": False, "sliced-score-matching": True}
+    axis, *_ = convergence._drawn({"mnist": found}).axes
+    assert [line.get_linestyle() for line in axis.lines[:2]] == ["-", ":"]
+    (legend,) = axis.figure.legends
+    assert legend.get_texts()[-1].get_text() == "dotted: unreliable"
+
+
 def test_the_report_draws_it(mnist: Synthetic, tmp_path: Path) -> None:
     mnist.put("normal", 0, 95.0, arrays=curve(95.0))
     assert "nll-curve.png, nll-curve.pdf" in report("mnist", [mnist.folder], tmp_path)
