@@ -111,6 +111,7 @@ def score_known(
             raise ArithmeticError(f"the score {each.metric.name} is not finite: {each.value}")
 
     side = 2 * dataset.window / PIXELS
+    # a picture needs no grid of each pixel's own, of which there are too many
     centres = (torch.arange(PIXELS, dtype=torch.float64, device=test.device) + 0.5) * side - dataset.window
     pixels = torch.cartesian_prod(centres, centres)
     shown = list(draws(SHOWN).values())[-1]
@@ -121,7 +122,7 @@ def score_known(
         "points_model": model[:SHOWN],
         "points_sampler": marginal.draw(shown, noise_for("known/shown")).cpu().numpy(),
         "density_data": _picture(dataset.log_density(pixels)),
-        "density_model": _picture(marginal.log_prob(pixels, far=False)[0]),
+        "density_model": _picture(marginal.grid.log_prob(pixels)),
         "window": np.array(dataset.window),
     }
     return Scores(found, arrays)

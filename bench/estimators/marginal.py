@@ -137,13 +137,11 @@ class Marginal:
         self.imbalance = abs(float(torch.logsumexp(self.grid.log_mass, 0)))
 
     @torch.no_grad()
-    def log_prob(self, x: Tensor, far: bool = True) -> tuple[Tensor, Tensor]:
-        """Return log p(x), `(N,)`, and by how much the last refinement changed it, `(N,)`.
+    def log_prob(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return log p(x), `(N,)`, and by how much the last refinement changed it, `(N,)`, for x `(N, D)`.
 
-        Args:
-            x: `(N, D)`.
-            far: whether items so unlikely that they come from z where the prior has next to no mass are to be right as
-                well. What is out of reach even then has an infinite change.
+        Items so unlikely that they come from z where the prior has next to no mass are right as well. What is out of
+        reach even so has an infinite change.
         """
         values = self.grid.log_prob(x)
         changes = torch.full_like(values, self._change)
@@ -151,7 +149,7 @@ class Marginal:
             changes = (values - self._coarse.log_prob(x)).abs()
             self._refine(self._coarse, x, changes > TOLERANCE, values, changes)
         lattice = self.grid
-        for fall in _FARTHER if far else ():
+        for fall in _FARTHER:
             left = lattice.unreached(values)
             if not left.any():
                 break

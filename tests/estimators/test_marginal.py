@@ -140,7 +140,7 @@ def test_the_model_s_density_integrates_to_one(which: int) -> None:
     assert marginal.settled
     low, high = means.min(0).values.double() - 2, means.max(0).values.double() + 2
     axes = [torch.arange(float(a), float(b), 0.05, dtype=torch.float64) for a, b in zip(low, high, strict=True)]
-    density = marginal.log_prob(torch.cartesian_prod(*axes), far=False)[0].exp()
+    density = marginal.grid.log_prob(torch.cartesian_prod(*axes)).exp()
     # what may lie outside of the box of 1,500 draws and 20 noises is far below 1e-3
     assert density.sum().item() * 0.05**2 == pytest.approx(1, abs=2e-3)
 
@@ -161,7 +161,7 @@ def test_draws_follow_the_density() -> None:
     side = (high - low) / 64
     assert side.max() < 0.15  # the midpoint rule's error is then below 1e-3 of the noise's 0.1
     middles = torch.from_numpy(low + (np.arange(64)[:, None] + 0.5) * side)
-    density = marginal.log_prob(torch.cartesian_prod(middles[:, 0], middles[:, 1]), far=False)[0].exp()
+    density = marginal.grid.log_prob(torch.cartesian_prod(middles[:, 0], middles[:, 1])).exp()
     expected = n * side.prod() * density.reshape(8, 8, 8, 8).sum((1, 3)).numpy()
     kept = expected >= 5
     # the last cell is all the rest
