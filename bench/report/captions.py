@@ -62,8 +62,9 @@ def caption(
         )
     if baseline:
         sentences.append(
-            f"Differences to {baseline} are paired by seed; * (bold) marks one that is better, with 0 outside its"
-            " interval, two or more seeds, and no failed, stale or unreliable record on either side"
+            f"Differences to {baseline} are paired by seed and by test item, and hold for these items: over seeds they"
+            " leave out the choice of items, which counts where these are few; * (bold) marks one that is better, with"
+            " 0 outside its interval, two or more seeds, and no failed, stale or unreliable record on either side"
         )
     if column and any(row.comparison for row in rows):
         doubt = any(row.comparison.verdict == IN_DOUBT for row in rows if row.comparison)
