@@ -23,6 +23,7 @@ COUNTS = 10.0  # nats below it at which a cell no longer decides how fine the gr
 LEVELS = 48
 ITEMS = 250  # at a time,
 CELLS = 2**20  # unless they have more cells than so many; an item that has alone is given up
+NODES = 2**27  # in all, some minutes; items that are left when so many have been visited are given up as well
 _BLOCK = 2**12  # nodes at a time
 
 
@@ -46,7 +47,7 @@ class Refinement:
         spacing: Tensor,
     ) -> None:
         self._log_density, self._decode, self._std = log_density, decode, math.exp(log_std)
-        self._z, self._spacing = z, spacing
+        self._z, self._spacing, self._visited = z, spacing, 0
         self._means, self._log_prior = self._at(z)
         halves = torch.diag(spacing) / 2
         ends = [(self._at(z - half)[0], self._at(z + half)[0]) for half in halves]
@@ -58,10 +59,12 @@ class Refinement:
 
         The change is infinite where the refinement was given up.
         """
-        x = x.double()
+        x, self._visited = x.double(), 0
         found = [self._refined(items) for items in x.split(ITEMS)]
         values, changes = torch.cat([each[0] for each in found]), torch.cat([each[1] for each in found])
         for index in torch.nonzero(changes == math.inf)[:, 0]:  # too many cells together may be few enough alone
+            if self._visited >= NODES:
+                break
             (values[index],), (changes[index],) = self._refined(x[index : index + 1])
         return values, changes
 
@@ -95,8 +98,9 @@ class Refinement:
         side = self._spacing.repeat(N, 1)
         z, moved, weighty = self._z[node], self._moved[node], torch.ones_like(item, dtype=torch.bool)
         for _ in range(LEVELS):
-            if not 0 < 2 * len(item) <= CELLS:
+            if not 0 < 2 * len(item) <= CELLS or self._visited >= NODES:
                 break
+            self._visited += 2 * len(item)
             # each item's cells are halved along the axis on which one that counts is decoded farthest
             axis = _greatest(torch.where(weighty[:, None], moved, 0.0), item, torch.zeros_like(side)).argmax(1)
             side[torch.arange(N), axis] /= 2

@@ -217,8 +217,9 @@ def test_a_latent_that_the_decoder_ignores_costs_no_accuracy(cells: int, monkeyp
     agree(Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x), x, mixture(vae, prior, x))
 
 
-def test_a_refinement_that_is_given_up_is_seen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.estimators.refinement.CELLS", 0)
+@pytest.mark.parametrize("limit", ["CELLS", "NODES"])
+def test_a_refinement_that_is_given_up_is_seen(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(f"bench.estimators.refinement.{limit}", 0)
     vae, prior = linear_vae(2, std=1e-4), StandardNormal(2)
     _, changes = Marginal(vae, prior, 0.0, near(prior), points(20)).log_prob(points(20))
     assert bool((changes == math.inf).all())
