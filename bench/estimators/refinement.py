@@ -23,7 +23,7 @@ COUNTS = 10.0  # nats below it at which a cell no longer decides how fine the gr
 LEVELS = 48
 ITEMS = 250  # at a time,
 CELLS = 2**20  # unless they have more cells than so many; an item that has alone is given up
-NODES = 2**27  # in all, some minutes; items that are left when so many have been visited are given up as well
+NODES = 2**25  # in all, half a minute; items that are left when so many have been visited are given up as well
 _BLOCK = 2**12  # nodes at a time
 
 

@@ -71,8 +71,9 @@ def _drawn(panels: Mapping[str, Mapping[str, Panel]], labels: Sequence[str]) -> 
     columns, rows = 1 + len(labels), 2 * len(panels)
     figure = Figure(figsize=(INCHES * columns + 0.3, INCHES * rows + 0.9), layout="constrained")
     figure.supxlabel(
-        "Samples above densities. A strategy's samples are those of its own sampler, its density is exact, and both are"
-        " of its lowest seed; shades are those of the data's density.",
+        "Samples above densities, both of the lowest seed. A strategy's samples are those of its own sampler; its"
+        " density is by quadrature on one grid of z, with dots where the decoder's noise is finer."
+        " Shades are those of the data.",
         fontsize=6,
     )
     axes = figure.subplots(rows, columns, squeeze=False)
