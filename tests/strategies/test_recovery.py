@@ -322,12 +322,29 @@ def test_a_vampprior_of_16_components_recovers_the_16_corners() -> None:
 ORTHOGONAL = torch.linalg.qr(torch.tensor(np.random.default_rng(0).normal(size=(8, 4)), dtype=torch.float32))[0].T
 
 
+BLOCK = {"negatives": Sampler(kind="gibbs", steps=1), "batch": 4096}
+EIGHT: dict[str, Case] = {
+    "sliced": ("sliced-score-matching", 6000, {"prior": 0.01}, {}),
+    "denoising": ("denoising-score-matching", 6000, {"prior": 0.01}, {}),
+    "Stein": ("stein", 2500, {"prior": 0.01, "critic": 0.003}, {"critic_hidden": [64, 64], "batch": 256}),
+    "CD from the posterior": ("contrastive-divergence", 4000, {"prior": 0.01}, BLOCK),
+    "persistent CD": ("contrastive-divergence", 4000, {"prior": 0.01}, BLOCK | {"start": "persistent"}),
+    "adversary": (
+        "adversarial",
+        3000,
+        {"prior": 0.005, "adversary": 0.001},
+        {"hidden": [64, 64], "adversary_steps": 3},
+    ),
+}
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["sliced-score-matching", "denoising-score-matching"])
-def test_in_eight_dimensions_a_grbm_recovers_corners_that_it_can_be(name: str) -> None:
+@pytest.mark.parametrize("case", [pytest.param(case, id=name) for name, case in EIGHT.items()])
+def test_in_eight_dimensions_a_grbm_recovers_corners_that_it_can_be(case: Case) -> None:
     """Four orthogonal sides of 3 s: here the truth is a GRBM. KL by exact densities and Monte Carlo."""
     means = corners(3 * S * ORTHOGONAL, torch.zeros(8))
-    prior = train(name, means, UNIFORM, 6000, {"prior": 0.01}, energy=FOUR).prior
+    name, steps, rates, hyper = case
+    prior = train(name, means, UNIFORM, steps, rates, energy=FOUR, **hyper).prior
     assert isinstance(prior, GRBM)
     noise, n = stream(1, "posterior"), 100_000
     z = means[noise.integers(16, n)] + S * noise.normal(n, 8)
