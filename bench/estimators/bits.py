@@ -18,11 +18,12 @@ import numpy as np
 from torch import Tensor
 
 from bench.estimators.bounds import PerImage
-from bench.estimators.scoring import NLL, VLB
+from bench.estimators.scoring import NLL, NLL_AIS, VLB
 from bench.protocol import Metric, Score, Scores
 
 VLB_BITS = Metric("vlb_bits", "bits/dim")
 NLL_BITS = Metric("nll_bits", "bits/dim")
+NLL_AIS_BITS = Metric("nll_ais_bits", "bits/dim")
 
 
 @runtime_checkable
@@ -39,13 +40,13 @@ class Pixels(Protocol):
 def score_bits(dataset: object, test: Tensor, scores: Scores) -> Scores:
     """Turn scores in nats into bits per dimension; no scores where the data set does not know how.
 
-    The metrics are `vlb_bits` and `nll_bits`. The Monte Carlo error and the interval of log Z are those of the nats,
+    The metrics are `vlb_bits` and `nll_bits`, and `nll_ais_bits` where there is `nll_ais`. The Monte Carlo error and the interval of log Z are those of the nats,
     scaled; the error from the choice of images is that of each image's own bits per dimension, whose Jacobians differ.
     Arrays of the same names, `(N,)` float32, hold each image's score.
 
     Args:
         dataset: the data set.
-        test: the prepared images that were scored, `(N, D)`.
+        test: the prepared images that were scored, `(N, D)`; `nll_ais` is of the first of them.
         scores: what `score` gave for them.
     """
     if not isinstance(dataset, Pixels):
@@ -53,9 +54,11 @@ def score_bits(dataset: object, test: Tensor, scores: Scores) -> Scores:
     nats = {score.metric: score for score in scores.scores}
     found = []
     arrays = {}
-    for metric, source in ((VLB_BITS, VLB), (NLL_BITS, NLL)):
+    for metric, source in ((VLB_BITS, VLB), (NLL_BITS, NLL), (NLL_AIS_BITS, NLL_AIS)):
+        if source not in nats:
+            continue
         score = nats[source]
-        values = bits(dataset, test, -scores.arrays[source.name].astype(np.float64))
+        values = bits(dataset, test[: score.n], -scores.arrays[source.name].astype(np.float64))
         scale = 1 / (test.shape[1] * math.log(2))
         images = PerImage(values, np.full(len(values), (score.stderr_mc * scale) ** 2 * len(values)))
         found.append(

@@ -18,6 +18,7 @@ METRICS = {
     "nll_ais": ("AIS-NLL", "negative log-likelihood by annealing"),
     "vlb_bits": ("VLB", "variational bound"),
     "nll_bits": ("NLL", "importance-weighted negative log-likelihood"),
+    "nll_ais_bits": ("AIS-NLL", "negative log-likelihood by annealing"),
     "log_z": ("log Z", "log normaliser of the prior"),
     "kl": ("KL", "divergence of the posterior from the prior"),
     "reconstruction": ("reconstruction", "expected negative log-likelihood given z"),
@@ -47,7 +48,7 @@ def caption(
                 [
                     metric.title if what else "",
                     f"S = {samples}" if metric.name in ("nll", "nll_bits") and samples else "",
-                    f"of the first {images} items" if metric.name == "nll_ais" and images else "",
+                    f"of the first {images} items" if metric.name in ("nll_ais", "nll_ais_bits") and images else "",
                 ],
             )
         )

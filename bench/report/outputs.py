@@ -43,6 +43,12 @@ def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry:
         found = [sources.of_column(column, stores, registry) for column in columns]
         made = [_table(column.dataset, source, numbers) for column, source in zip(columns, found, strict=True)]
         used = tuple(dict.fromkeys(folder for source in found for folder in source.stores))
+        if unused := [store for store in stores if store not in used]:
+            wanted = " or ".join(column.dataset for column in columns)
+            raise UserError(
+                f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
+                f"--store {unused[0]}` prints those of another grid"
+            )
         frames = [source.frame for source in found]
         if out is None and any(len(frame) for frame in frames):
             out = Path("report")

@@ -191,6 +191,13 @@ def test_committed_records_of_an_earlier_grid_are_whole_by_themselves(
     assert "; `bench run --grid mnist` makes them" not in text
 
 
+def test_a_store_of_neither_column_has_to_be_named_with_its_grid(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    other = type(mnist)(Path("elsewhere"))
+    with pytest.raises(UserError, match="^elsewhere holds no record of mnist or cifar10, the columns of Table 2; `bench"):
+        report(None, [mnist.folder, other.folder], None)
+
+
 def test_stores_that_table_2_does_not_show_are_named(mnist: Synthetic) -> None:
     type(mnist)(Path("runs/digits"), "digits").put("normal", 0, 20.0)
     assert "runs/digits is not in Table 2: `bench report --grid digits`" in report(None, [], None).splitlines()
