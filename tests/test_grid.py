@@ -485,7 +485,8 @@ def test_the_embedded_grids_expand() -> None:
     assert {energy["hidden"] for energy in energies if energy["kind"] == "grbm"} == {16}, "log Z by enumeration"
     assert len(digits.cells) == 30
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
-        "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching"
+        "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching",
+        "adversarial",
     ]  # fmt: skip
 
 
