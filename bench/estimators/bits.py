@@ -40,9 +40,9 @@ class Pixels(Protocol):
 def score_bits(dataset: object, test: Tensor, scores: Scores) -> Scores:
     """Turn scores in nats into bits per dimension; no scores where the data set does not know how.
 
-    The metrics are `vlb_bits` and `nll_bits`, and `nll_ais_bits` where there is `nll_ais`. The Monte Carlo error and the interval of log Z are those of the nats,
-    scaled; the error from the choice of images is that of each image's own bits per dimension, whose Jacobians differ.
-    Arrays of the same names, `(N,)` float32, hold each image's score.
+    The metrics are `vlb_bits` and `nll_bits`, and `nll_ais_bits` where there is `nll_ais`. The Monte Carlo error and
+    the interval of log Z are those of the nats, scaled; the error from the choice of images is that of each image's own
+    bits per dimension, whose Jacobians differ. Arrays of the same names, `(N,)` float32, hold each image's score.
 
     Args:
         dataset: the data set.
