@@ -512,6 +512,9 @@ def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:
     assert [cell.budget for cell in whole.cells] == [cell.budget for cell in subset.cells]
     assert [cell.networks for cell in whole.cells] == [cell.networks for cell in subset.cells]
     assert (whole.title, "Subset" in subset.title) == ("Table 2, CIFAR-10", True)
+    for grid, samples, temperatures in ((whole, 1000, 10_000), (subset, 100, 1000)):
+        evaluation = grid.cells[0].evaluation
+        assert (evaluation.importance_samples, evaluation.ais.temperatures) == (samples, temperatures)
 
 
 def test_the_toy_grid_holds_the_paper_s_table_1_and_more() -> None:

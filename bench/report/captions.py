@@ -103,6 +103,9 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
             f"Scored on {f'the first {images}' if images else 'all'} test items,"
             f" {evaluation.get('vlb_samples')} posterior samples each for the VLB"
         )
+    known = [row.label for row in rows if row.outcomes and all(o.exact for o in row.outcomes.values())]
+    if known:
+        sentences.append(f"The likelihood of {', '.join(known)} is exact, whatever these settings")
     if sampled or exact:
         effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
         parts = [f"exact in {', '.join(dict.fromkeys(exact))}"] if exact else []

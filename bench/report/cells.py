@@ -104,6 +104,11 @@ class Outcome:
         return f"{self.label} seed {self.seed}"
 
     @property
+    def exact(self) -> bool:
+        """Whether the model's likelihood is known, so that nothing about it had to be estimated."""
+        return bool(self.scores) and all(score.estimator == "exact" for score in self.scores.values())
+
+    @property
     def rank(self) -> tuple[bool, bool, str]:
         """The highest of a cell's records stands for it: of the code as it is, else the latest."""
         return not self.plugin_changed, not self.stale, self.finished

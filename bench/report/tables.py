@@ -295,9 +295,10 @@ def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
             reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
-    sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
+    # what is scored in nats and in bits per dimension has one title
+    sentences = [f"{', '.join(dict.fromkeys(titles))} {doubt}" for doubt, titles in doubts.items()]
     without = [metric.title for metric in shown if metric.name not in outcome.scores]
-    if without:
+    if without and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(without)} not scored")
     if outcome.plugin_changed:
         sentences.append("the strategy's or data set's file has changed since; `bench run` runs it again")

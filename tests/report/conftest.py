@@ -140,3 +140,9 @@ def toy(here: Path) -> Synthetic:
     """The default store of part of the embedded toy grid: seven data sets, four strategies, two seeds."""
     strategies = ["normal", "importance-weighted", "vampprior"]
     return Synthetic(Path("runs/toy"), "toy", strategies=strategies, seeds=2)
+
+
+@pytest.fixture
+def colour(here: Path) -> Synthetic:
+    """The default store of part of the embedded grid on a subset of CIFAR-10."""
+    return Synthetic(Path("runs/cifar10-subset"), "cifar10-subset", strategies=["uniform-pixels", "normal"])

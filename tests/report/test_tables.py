@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -256,6 +257,36 @@ def test_a_metric_that_was_not_scored_is_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, scores=[Score(Metric("vlb", "nats"), 96.0, 100, "monte-carlo", 0.0, 0.4, 96.0, 96.0)])
     assert row(mnist, "normal").marks == ("seed 1: NLL not scored", ONE_SEED)
+
+
+def bits(value: float, annealed: float | None = None) -> list[Score]:
+    """Return scores in bits per dimension: by annealing too where that is given, else exact."""
+    names = ("vlb_bits", "nll_bits") if annealed is None else ("vlb_bits", "nll_bits", "nll_ais_bits")
+    kind, doubt = ("exact", "") if annealed is None else ("ais", "too few chains")
+    values = (value, value, annealed or 0.0)
+    return [
+        Score(Metric(name, "bits/dim"), each, 20, kind, 0.0, 0.1, each, each, doubt)
+        for name, each in zip(names, values, strict=False)
+    ]
+
+
+def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synthetic) -> None:
+    colour.put("uniform-pixels", 0, scores=bits(8.0))
+    colour.put("normal", 0, scores=bits(6.7, 6.5))
+    made = table(colour, "cifar10-subset")
+    marks = {row.label: row.marks for row in made.rows}
+    assert marks["uniform-pixels"] == (ONE_SEED,)
+    assert "The likelihood of uniform-pixels is exact, whatever these settings." in made.caption
+    assert "annealing (AIS-NLL, of the first 20 items) in bits/dim" in made.caption
+
+
+def test_a_footnote_names_once_what_is_scored_in_two_units(colour: Synthetic) -> None:
+    nats = [replace(score, metric=Metric(score.metric.name[:3], "nats")) for score in bits(6.7, 6.5)[:2]]
+    colour.put("normal", 0, scores=[*nats, *bits(6.7, 6.5)])
+    made = table(colour, "cifar10-subset")
+    marks = {row.label: row.marks for row in made.rows}
+    assert marks["normal"][0] == "seed 0: VLB, NLL, AIS-NLL unreliable (too few chains)"
+    assert "is exact" not in made.caption
 
 
 def test_a_difference_over_fewer_seeds_than_the_mean_is_marked(mnist: Synthetic) -> None:

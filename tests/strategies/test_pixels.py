@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,17 @@ def test_the_gaussian_is_the_likeliest_one_and_scores_its_log_density(run: Run) 
     for score in scores.scores:
         assert score.value == pytest.approx(expected.mean(), rel=1e-9)
         assert score.stderr_images == pytest.approx(expected.std(ddof=1) / len(test) ** 0.5)
+
+
+def test_the_gaussian_is_fitted_to_every_block_of_images(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked, gaussian = task(Shades()), strategy("gaussian-pixels")
+    monkeypatch.setattr(sys.modules[type(gaussian).__module__], "BLOCK", 16)
+    fitted = gaussian.parameters(asked, run)
+    blocks = torch.from_numpy(asked.splits.train).split(16)
+    x = torch.cat([Shades().prepare(items, stream(0, "binarise", step)) for step, items in enumerate(blocks)]).double()
+    assert len(blocks) > 2
+    torch.testing.assert_close(fitted["mean"], x.mean(0))
+    torch.testing.assert_close(fitted["factor"] @ fitted["factor"].T, x.T.cov(correction=0))
 
 
 @pytest.mark.parametrize("name", NAMES)
