@@ -287,7 +287,10 @@ def _because(outcome: Outcome) -> str:
 
 def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
     doubts: dict[str, list[str]] = {}
+    concerned = {*(metric.name for metric in shown), "log_z"}  # which is in most of what is shown
     for name, score in outcome.scores.items():
+        if name not in concerned:
+            continue
         title = METRICS.get(name, (name, ""))[0]
         if not score.value.finite:
             doubts.setdefault("not a finite number, left out of the mean", []).append(title)
@@ -295,8 +298,7 @@ def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
             reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
-    # what is scored in nats and in bits per dimension has one title
-    sentences = [f"{', '.join(dict.fromkeys(titles))} {doubt}" for doubt, titles in doubts.items()]
+    sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
     without = [metric.title for metric in shown if metric.name not in outcome.scores]
     if without and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(without)} not scored")

@@ -280,7 +280,7 @@ def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synth
     assert "annealing (AIS-NLL, of the first 20 items) in bits/dim" in made.caption
 
 
-def test_a_footnote_names_once_what_is_scored_in_two_units(colour: Synthetic) -> None:
+def test_a_footnote_is_about_what_the_table_shows(colour: Synthetic) -> None:
     nats = [replace(score, metric=Metric(score.metric.name[:3], "nats")) for score in bits(6.7, 6.5)[:2]]
     colour.put("normal", 0, scores=[*nats, *bits(6.7, 6.5)])
     made = table(colour, "cifar10-subset")
