@@ -56,7 +56,7 @@ def test_every_file_that_is_named_exists() -> None:
     named = {
         word
         for text in DOCUMENTS.values()
-        for word in re.findall(r"(?:^|`)((?:bench|datasets|strategies|results|tests|\.ci)/[\w./]*)", text, re.MULTILINE)
+        for word in re.findall(r"(?:^|`)((?:bench|datasets|strategies|results|tests|\.ci)/[\w./-]*)", text, re.MULTILINE)
     }
     assert len(named) > 10
     assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
