@@ -53,11 +53,8 @@ def test_every_make_target_exists() -> None:
 
 
 def test_every_file_that_is_named_exists() -> None:
-    named = {
-        word
-        for text in DOCUMENTS.values()
-        for word in re.findall(r"(?:^|`)((?:bench|datasets|strategies|results|tests|\.ci)/[\w./-]*)", text, re.MULTILINE)
-    }
+    file = re.compile(r"(?:^|`)((?:bench|datasets|strategies|results|tests|\.ci)/[\w./-]*)", re.MULTILINE)
+    named = {word for text in DOCUMENTS.values() for word in file.findall(text)}
     assert len(named) > 10
     assert [word for word in sorted(named) if not (ROOT / word).exists()] == []
 
