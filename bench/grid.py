@@ -18,9 +18,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from bench.plugins import Kind, Registry, build, is_file, plain_name
+from bench.plugins.settings import Shape, combinations, listed, nearest, shown, validated
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
-from bench.settings import Shape, combinations, listed, nearest, shown, validated
 
 __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "literal_value", "load"]
 

@@ -14,8 +14,8 @@ from typing import Any
 
 from pydantic import Field
 
+from bench.plugins.settings import validated
 from bench.protocol import Settings, UserError
-from bench.settings import validated
 
 
 class Slurm(Settings):

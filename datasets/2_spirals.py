@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.points import Points, legendre
+from bench.data.points import Points, legendre
 
 if TYPE_CHECKING:
     import numpy as np

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.points import Points
+from bench.data.points import Points
 
 if TYPE_CHECKING:
     import numpy as np

@@ -7,9 +7,9 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from bench.cifar import whole
 from bench.data import split
-from bench.dequantisation import Dequantised
+from bench.data.cifar import whole
+from bench.data.dequantised import Dequantised
 from bench.protocol import Splits
 
 

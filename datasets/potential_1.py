@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.points import Potential
+from bench.data.points import Potential
 
 if TYPE_CHECKING:
     from torch import Tensor

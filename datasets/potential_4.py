@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.points import Potential
+from bench.data.points import Potential
 
 if TYPE_CHECKING:
     from torch import Tensor

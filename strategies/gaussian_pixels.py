@@ -6,8 +6,8 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.pixels import BLOCK, PixelDensity
 from bench.protocol import Run, Stopped, Task
+from bench.strategy.pixels import BLOCK, PixelDensity
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,9 +6,9 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.dequantisation import LEVELS
-from bench.pixels import PixelDensity
+from bench.data.dequantised import LEVELS
 from bench.protocol import Run, Stopped, Task
+from bench.strategy.pixels import PixelDensity
 
 if TYPE_CHECKING:
     from torch import Tensor

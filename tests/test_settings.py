@@ -7,8 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
+from bench.plugins.settings import Shape, combinations, options, validated
 from bench.protocol import Search, Settings, UserError
-from bench.settings import Shape, combinations, options, validated
 
 
 class Small(Settings):

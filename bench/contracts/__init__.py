@@ -7,7 +7,7 @@ is the plugin object itself.
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.contracts.examples import write
@@ -17,7 +17,4 @@ if TYPE_CHECKING:
 
 __all__ = ["Verdict", "check", "find", "values", "write"]
 
-__getattr__ = members(
-    __name__,
-    {"Verdict": "verdicts", "check": "suite", "find": "finding", "values": "finding", "write": "examples"},
-)
+__getattr__ = lazy_members(__name__, __file__)

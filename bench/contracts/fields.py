@@ -9,8 +9,8 @@ from typing import Any
 
 from bench.contracts.verdicts import Breach
 from bench.plugins import Plugin, PluginError, build
+from bench.plugins.settings import Option, Shape, options, shown
 from bench.protocol import Settings, UserError
-from bench.settings import Option, Shape, options, shown
 
 WHERE = "check"
 UNKNOWN = "no_such_key"

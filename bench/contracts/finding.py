@@ -8,8 +8,8 @@ from typing import Any
 
 from bench.grid import literal_value
 from bench.plugins import Kind, Plugin, PluginError, Registry, is_file, plain_name
+from bench.plugins.settings import listed, nearest, shown
 from bench.protocol import UserError
-from bench.settings import listed, nearest, shown
 
 KINDS: Sequence[Kind] = ("strategy", "dataset")
 

@@ -11,8 +11,8 @@ from bench.contracts import datasets, strategies
 from bench.contracts.task import one_thread
 from bench.contracts.verdicts import Verdict, judge
 from bench.plugins import Plugin
+from bench.plugins.settings import options
 from bench.protocol import UserError
-from bench.settings import options
 
 
 def check(

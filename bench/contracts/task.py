@@ -13,8 +13,9 @@ import numpy as np
 import torch
 
 from bench.data import Binarised, split
-from bench.dequantisation import Dequantised
+from bench.data.dequantised import Dequantised
 from bench.plugins import Plugin, build
+from bench.plugins.settings import Shape
 from bench.protocol import (
     Ais,
     AisNll,
@@ -28,7 +29,6 @@ from bench.protocol import (
     Task,
     UserError,
 )
-from bench.settings import Shape
 
 LATENT = 2  # quadrature is exact there
 BATCH = 64

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.estimators.bits import pictures, score_bits
@@ -12,14 +12,4 @@ if TYPE_CHECKING:
 
 __all__ = ["log_partition", "pictures", "score", "score_bits", "score_known"]
 
-# a module of the same name would hide the function
-__getattr__ = members(
-    __name__,
-    {
-        "log_partition": "partition",
-        "pictures": "bits",
-        "score": "scoring",
-        "score_bits": "bits",
-        "score_known": "known",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

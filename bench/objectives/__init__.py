@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.objectives.bound import negative_bound
@@ -28,22 +28,4 @@ __all__ = [
     "sliced_variance_reduced",
 ]
 
-__getattr__ = members(
-    __name__,
-    {
-        "Critic": "stein",
-        "adversary_bound": "contrasts",
-        "classification": "contrasts",
-        "contrast": "contrasts",
-        "denoising": "contrasts",
-        "discrepancy": "stein",
-        "exact": "score_matching",
-        "importance_bound": "partition",
-        "importance_likelihood": "partition",
-        "log_mean_exp": "partition",
-        "model_part": "stein",
-        "negative_bound": "bound",
-        "sliced": "score_matching",
-        "sliced_variance_reduced": "score_matching",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.priors.density import Density
@@ -14,15 +14,4 @@ if TYPE_CHECKING:
 
 __all__ = ["GRBM", "Density", "Flow", "FullGaussian", "Neural", "StandardNormal", "VampPrior"]
 
-__getattr__ = members(
-    __name__,
-    {
-        "Density": "density",
-        "Flow": "flow",
-        "FullGaussian": "gaussian",
-        "GRBM": "grbm",
-        "Neural": "neural",
-        "StandardNormal": "gaussian",
-        "VampPrior": "mixture",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

@@ -206,7 +206,7 @@ class _Code:
     def __call__(self, strategy: str, dataset: str) -> Fingerprints | None:
         if (strategy, dataset) not in self._known:
             try:
-                code = fingerprints(self._find("strategy", strategy), self._find("dataset", dataset))
+                code = fingerprints((self._find("strategy", strategy), self._find("dataset", dataset)))
             except UserError:
                 code = None  # a plugin that is not here any more: nobody can say whether it changed
             self._known[strategy, dataset] = code

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.samplers.blocks import gibbs, gibbs_langevin
@@ -11,13 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["effective_size", "gibbs", "gibbs_langevin", "langevin", "split_r_hat"]
 
-__getattr__ = members(
-    __name__,
-    {
-        "effective_size": "convergence",
-        "gibbs": "blocks",
-        "gibbs_langevin": "blocks",
-        "langevin": "gradients",
-        "split_r_hat": "convergence",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

@@ -81,7 +81,7 @@ def survey(grid: Grid, store: Store, registry: Registry) -> Survey:
         pair = (cell.strategy, cell.dataset)
         if pair not in code:  # once a pair: parsing all that it reaches takes longer than looking at 1,000 cells
             strategy, dataset = registry.find("strategy", cell.strategy), registry.find("dataset", cell.dataset)
-            code[pair] = fingerprints(strategy, dataset)
+            code[pair] = fingerprints((strategy, dataset))
             names |= {cell.strategy: strategy.name, cell.dataset: dataset.name}
         standings.append(store.current(cell, code[pair]))
     return Survey(grid, store, tuple(standings), code, names)

@@ -6,7 +6,7 @@ runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`benc
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints of that code (plugin and fit fingerprints)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
-runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.launches`)
+runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
 """
 
 from __future__ import annotations

@@ -156,7 +156,7 @@ class Worker:
         pair = (cell.strategy, cell.dataset)
         if pair not in self._checked:
             # after the import: a file that changed before it is seen here, one that changes later is not executed
-            if fingerprints(strategy, dataset) != job.fingerprints:
+            if fingerprints((strategy, dataset)) != job.fingerprints:
                 raise _CodeChanged(
                     f"the code of strategy {strategy.name!r} or data set {dataset.name!r} changed while the sweep was "
                     "running; run the same command again"

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.training.buffer import Buffer
@@ -25,18 +25,4 @@ __all__ = [
     "peak",
 ]
 
-__getattr__ = members(
-    __name__,
-    {
-        "Batch": "model",
-        "Buffer": "buffer",
-        "Clocks": "clocks",
-        "Loop": "loop",
-        "Losses": "loop",
-        "Model": "model",
-        "energy_gap": "stability",
-        "guarded": "memory",
-        "measure": "stability",
-        "peak": "memory",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

@@ -2,7 +2,7 @@
 
 from typing import TYPE_CHECKING
 
-from bench.lazy import members
+from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.vae.autoencoder import VAE, Decoder, Encoder, Posterior, decoder, encoder
@@ -11,18 +11,4 @@ if TYPE_CHECKING:
 
 __all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Laplace", "Posterior", "decoder", "encoder", "mlp"]
 
-__getattr__ = members(
-    __name__,
-    {
-        "VAE": "autoencoder",
-        "Bernoulli": "likelihoods",
-        "Decoder": "autoencoder",
-        "Encoder": "autoencoder",
-        "Gaussian": "likelihoods",
-        "Laplace": "likelihoods",
-        "Posterior": "autoencoder",
-        "decoder": "autoencoder",
-        "encoder": "autoencoder",
-        "mlp": "networks",
-    },
-)
+__getattr__ = lazy_members(__name__, __file__)

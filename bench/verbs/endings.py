@@ -20,7 +20,8 @@ PAUSE = 2.0  # seconds between two looks at least
 
 def watch(found: Survey, registry: Registry) -> None:
     """Wait until no cell waits or runs any more, and print how they stand whenever that changes."""
-    from bench.sweep import slurm, submitted
+    from bench.sweep.slurm import commands as slurm
+    from bench.sweep.slurm import submitted
     from bench.sweep.status import summary, survey
 
     before, silent = "", False
@@ -49,8 +50,8 @@ def watch(found: Survey, registry: Registry) -> None:
 
 def settled(found: Survey, registry: Registry) -> Survey:
     """Write the records of cells whose jobs are gone without one; return how the cells stand then."""
-    from bench.sweep import submitted
     from bench.sweep.records import provenance
+    from bench.sweep.slurm import submitted
     from bench.sweep.store import StoreError
 
     try:
@@ -79,7 +80,7 @@ def conclude(found: Survey, grid: str, registry: Registry) -> NoReturn:
 
 def advise(found: Survey) -> list[str]:
     """Return how to go on, one sentence each; what was submitted to SLURM goes there again."""
-    from bench.sweep import launches
+    from bench.sweep.slurm import launches
     from bench.sweep.status import advice
 
     given = sys.argv[1:2] == ["run"]

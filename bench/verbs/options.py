@@ -115,7 +115,8 @@ def survey_of(
 
 def survey_in(grid: Grid, store: Store, registry: Registry) -> Survey:
     """Return where the cells of a grid stand, those that were submitted to SLURM included as far as it answers."""
-    from bench.sweep import slurm, submitted
+    from bench.sweep.slurm import commands as slurm
+    from bench.sweep.slurm import submitted
     from bench.sweep.status import survey
 
     found = survey(grid, store, registry)

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @options.debug
 def list_(verbose: bool, as_json: bool, plugins: tuple[Path, ...]) -> None:
     """List strategies, data sets and grids."""
-    from bench import listing
+    from bench.verbs import listing
 
     found = listing.find(options.registry_of(plugins))
     click.echo(json.dumps(listing.plain(found), indent=1) if as_json else listing.text(found, verbose=verbose))

@@ -91,7 +91,8 @@ def cancel(
 
     A CELL is an id as `bench status --why` shows it, or its beginning.
     """
-    from bench.sweep import slurm, submitted
+    from bench.sweep.slurm import commands as slurm
+    from bench.sweep.slurm import submitted
     from bench.sweep.store import StoreError
 
     registry = options.registry_of(plugins)
@@ -121,7 +122,7 @@ def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
 
     Ids stand in `bench status --why`.
     """
-    from bench.sweep import launches
+    from bench.sweep.slurm import launches
     from bench.sweep.store import Store
 
     runs = Store(store or options.default_store(Path(grid).stem))
@@ -160,7 +161,7 @@ def _named(beginning: str, known: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        from bench.settings import nearest
+        from bench.plugins.settings import nearest
 
         raise UserError(f'there is no cell "{beginning}"{nearest(beginning, known) or "; see `bench status --why`"}')
     raise UserError(f'"{beginning}" begins the ids of {len(found)} cells; give more of it')

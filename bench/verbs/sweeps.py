@@ -17,8 +17,8 @@ if TYPE_CHECKING:
     from bench.profile import Slurm
     from bench.sweep.pool import Tally
     from bench.sweep.records import Job
+    from bench.sweep.slurm.submission import Submission
     from bench.sweep.status import Survey
-    from bench.sweep.submission import Submission
 
 RETRIES = 2  # of a lost cell on this machine
 
@@ -154,7 +154,7 @@ def retry(
     Options change what the jobs ask for: more --memory, more --time.
     """
     from bench import profile
-    from bench.sweep import launches
+    from bench.sweep.slurm import launches
 
     registry = options.registry_of(plugins)
     found = options.survey_of(grid, registry, settings, strategies, seeds, store)
@@ -267,10 +267,11 @@ def _submit(
         kept: `device` and `timeout` of the command, which a retry takes over.
         dry_run: print the scripts alone.
     """
-    from bench.sweep import data, slurm
+    from bench.sweep import data
     from bench.sweep.records import provenance
+    from bench.sweep.slurm import commands as slurm
+    from bench.sweep.slurm.submission import Submission
     from bench.sweep.store import StoreError
-    from bench.sweep.submission import Submission
     from bench.sweep.worker import Setup
 
     device = kept["device"] or ("cuda" if asked.gpus else "cpu")
@@ -308,7 +309,7 @@ def _await(found: Survey, grid: str, registry: Registry) -> NoReturn:
 
 
 def _print_scripts(submission: Submission) -> None:
-    from bench.sweep import slurm
+    from bench.sweep.slurm import commands as slurm
 
     try:
         most = slurm.most_tasks()

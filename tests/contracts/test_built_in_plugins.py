@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from bench.contracts import check, values
-from bench.pixels import PixelDensity
 from bench.plugins import Kind, Registry
+from bench.plugins.settings import options
 from bench.protocol import DataError
-from bench.settings import options
+from bench.strategy.pixels import PixelDensity
 
 # networks as small as the task, wherever a strategy has a say in them
 SMALL = {"energy.hidden": 4, "hidden": [8], "critic_hidden": [8], "components": 4, "samples": 8}

@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import torch
 
-from bench import cifar
+from bench.data import cifar
 from bench.plugins import Registry, build
 from bench.protocol import DataError, Splits
 from bench.streams import stream

@@ -14,9 +14,9 @@ import torch
 from scipy import stats
 from torch import Tensor
 
+from bench.data.points import MOST_LATENTS, legendre
 from bench.estimators.exact import MAX_DIMENSION
 from bench.plugins import Registry, build
-from bench.points import MOST_LATENTS, legendre
 from bench.protocol import Networks, Splits, UserError
 
 NOWHERE = Path("/nowhere")  # points are drawn, not read
@@ -208,7 +208,7 @@ def test_a_potential_s_normaliser_does_not_depend_on_the_number_of_nodes(
 ) -> None:
     potential = dataset(name)
     coarse = potential.log_normaliser()
-    monkeypatch.setattr("bench.points.NODES", 800)
+    monkeypatch.setattr("bench.data.points.NODES", 800)
     assert potential.log_normaliser() == pytest.approx(coarse, abs=1e-10)
 
 

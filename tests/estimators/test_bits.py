@@ -16,7 +16,7 @@ from torch.distributions import AffineTransform, SigmoidTransform, TransformedDi
 
 from bench import estimators
 from bench.data import Binarised
-from bench.dequantisation import Dequantised
+from bench.data.dequantised import Dequantised
 from bench.estimators.bits import bits, pictures, score_bits, score_density
 from bench.priors import GRBM, StandardNormal
 from bench.protocol import Ais, AisNll, Evaluation, Noise, Scores, Splits

@@ -52,7 +52,7 @@ class Synthetic:
         pair = (cell.strategy, cell.dataset)
         if pair not in self._code:
             found = self.registry.find("strategy", cell.strategy), self.registry.find("dataset", cell.dataset)
-            self._code[pair] = fingerprints(*found)
+            self._code[pair] = fingerprints(found)
         return Fingerprints(**{**vars(self._code[pair]), **other})
 
     def put(

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.data import split
-from bench.dequantisation import Dequantised
+from bench.data.dequantised import Dequantised
 from bench.plugins import Registry
 from bench.protocol import Ais, AisNll, Budget, Evaluation, Network, Networks, Run, Splits, Task
 

@@ -16,42 +16,11 @@ from bench.plugins import Kind, Plugin, PluginError, Registry
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 
 # a bench in miniature; the paths are those of modules
-PACKAGE = {
-    "__init__": "__version__ = '1'",
-    "protocol": "class Settings: ...",
-    "lazy": "def members(package, homes): ...",
-    "files": "",
-    "plugins": "from bench import protocol",
-    "sweep/__init__": "",
-    "sweep/store": "from bench import files",
-    "strategy": """
-from typing import TYPE_CHECKING
-if TYPE_CHECKING:
-    from bench.samplers import chains
-class Strategy:
-    def fit(self):
-        from bench.training import Loop
-    def evaluate(self):
-        from bench.estimators import score
-""",
-    "data": "from bench.protocol import Settings",
-    "priors/__init__": "from bench.lazy import members\n__getattr__ = members(__name__, {'GRBM': 'grbm'})",
-    "priors/grbm": "from bench.numbers import one",
-    "priors/mixture": "",
-    "numbers": "import importlib\nfar = importlib.import_module('bench.far')",
-    "far": "",
-    "training/__init__": "from .loop import Loop",
-    "training/loop": "from . import clocks\nfrom bench import files, objectives",
-    "training/clocks": "from ..vae import VAE",
-    "objectives/__init__": "",
-    "objectives/bound": "",
-    "estimators/__init__": "from bench.estimators.ais import score",
-    "estimators/ais": "from bench import vae\nfrom bench.plugins import Plugin",
-    "samplers/__init__": "",
-    "samplers/chains": "",
-    "vae/__init__": "class VAE: ...",
-    "unused": "",
-}
+PACKAGE = (
+    *("__init__", "protocol", "streams", "files", "grid", "plugins/registry", "sweep/store", "report/tables"),
+    *("strategy/general", "data/base", "priors/__init__", "priors/grbm", "vae/__init__", "samplers/chains"),
+    *("training/loop", "objectives/bound", "estimators/ais"),
+)
 STRATEGY = '''
 """A strategy."""
 
@@ -76,10 +45,10 @@ Prints = Callable[[], Fingerprints]
 @pytest.fixture
 def home(tmp_path: Path) -> Path:
     """A folder with the package and two plugins."""
-    for name, source in PACKAGE.items():
+    for name in PACKAGE:
         file = tmp_path / "bench" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(source)
+        file.write_text("class Here: ...\n")
     (tmp_path / "toy.py").write_text(STRATEGY)
     (tmp_path / "points.py").write_text(DATASET)
     return tmp_path
@@ -90,7 +59,7 @@ def prints(home: Path) -> Prints:
     def plugin(kind: Kind, name: str) -> Plugin:
         return Plugin(kind, name, "here", home / f"{name}.py")
 
-    return lambda: fingerprints(plugin("strategy", "toy"), plugin("dataset", "points"), home / "bench")
+    return lambda: fingerprints((plugin("strategy", "toy"), plugin("dataset", "points")), home / "bench")
 
 
 def changed(before: Fingerprints, after: Fingerprints) -> set[str]:
@@ -108,31 +77,25 @@ def test_fingerprints_are_sha256_and_the_same_every_time(prints: Prints) -> None
     ("module", "expected"),
     [
         ("protocol", {"fit", "evaluate"}),
-        ("lazy", {"fit", "evaluate"}),
-        ("strategy", {"fit", "evaluate"}),
-        ("data", {"fit", "evaluate"}),
+        ("streams", {"fit", "evaluate"}),
+        ("strategy/general", {"fit", "evaluate"}),
+        ("data/base", {"fit", "evaluate"}),
         ("priors/__init__", {"fit", "evaluate"}),
         ("priors/grbm", {"fit", "evaluate"}),
-        ("priors/mixture", {"fit", "evaluate"}),  # `from bench import priors` may lead to any member
-        ("numbers", {"fit", "evaluate"}),
-        ("far", {"fit", "evaluate"}),  # importlib.import_module
-        ("vae/__init__", {"fit", "evaluate"}),  # by one way for each
-        ("training/__init__", {"fit"}),  # imported inside a function
-        ("training/loop", {"fit"}),  # a relative import
-        ("training/clocks", {"fit"}),
-        ("objectives/__init__", {"fit"}),
+        ("vae/__init__", {"fit", "evaluate"}),
+        ("samplers/chains", {"fit", "evaluate"}),
+        ("training/loop", {"fit"}),
         ("objectives/bound", {"fit"}),
-        ("files", {"fit"}),  # by training alone
-        ("estimators/__init__", {"evaluate"}),
         ("estimators/ais", {"evaluate"}),
-        ("samplers/chains", set()),  # for type checkers only
-        ("plugins", set()),  # of the operations wing
+        ("files", set()),  # how a file is written changes no result
+        ("grid", set()),  # of the operations wing
+        ("plugins/registry", set()),
         ("sweep/store", set()),
-        ("unused", set()),
+        ("report/tables", set()),
         ("__init__", set()),  # a new version alone changes no result
     ],
 )
-def test_a_module_counts_where_it_is_reached(home: Path, prints: Prints, module: str, expected: set[str]) -> None:
+def test_a_module_counts_by_the_room_it_lies_in(home: Path, prints: Prints, module: str, expected: set[str]) -> None:
     before = prints()
     with (home / "bench" / f"{module}.py").open("a") as file:
         file.write("\nedited = True\n")
@@ -154,12 +117,12 @@ def test_comments_docstrings_layout_and_the_place_of_files_change_nothing(home: 
         assert word in text
         (home / "toy.py").write_text(text.replace(word, f"{word} says more"))
     (home / "toy.py").write_text((home / "toy.py").read_text().replace("# lazily", "# at once") + "\n\n# the end\n")
-    (home / "bench" / "vae" / "__init__.py").write_text('"""New."""\nclass VAE:\n    # why\n    ...\n')
+    (home / "bench" / "vae" / "__init__.py").write_text('"""New."""\nclass Here:\n    # why\n    ...\n')
     (home / "points.py").write_text(DATASET.replace("count = 1", "count = (1)"))
     assert changed(before, prints()) == set()
     strategy = Plugin("strategy", "other", "there", Path(shutil.move(home / "toy.py", home / "other.py")))
     dataset = Plugin("dataset", "others", "there", Path(shutil.move(home / "points.py", home / "others.py")))
-    assert fingerprints(strategy, dataset, home / "bench") == before
+    assert fingerprints((strategy, dataset), home / "bench") == before
 
 
 def test_a_docstring_that_was_the_whole_body_may_go_but_other_texts_count(home: Path, prints: Prints) -> None:
@@ -171,28 +134,39 @@ def test_a_docstring_that_was_the_whole_body_may_go_but_other_texts_count(home: 
     assert changed(before, prints()) == {"plugin"}
 
 
-def test_a_module_that_moves_between_packages_is_another(home: Path, prints: Prints) -> None:
+def test_a_module_that_is_new_or_moves_counts(home: Path, prints: Prints) -> None:
     before = prints()
-    shutil.move(home / "bench" / "priors" / "mixture.py", home / "bench" / "priors" / "mixtures.py")
-    assert changed(before, prints()) == {"fit", "evaluate"}
+    shutil.move(home / "bench" / "priors" / "grbm.py", home / "bench" / "priors" / "machine.py")
+    moved = prints()
+    assert changed(before, moved) == {"fit", "evaluate"}
+    (home / "bench" / "estimators" / "deep").mkdir()
+    (home / "bench" / "estimators" / "deep" / "new.py").write_text("x = 1")
+    assert changed(moved, prints()) == {"evaluate"}
 
 
-def test_a_plain_import_of_bench_counts_the_whole_science_wing(home: Path, prints: Prints) -> None:
-    (home / "toy.py").write_text("import bench")
-    before = prints()
-    (home / "bench" / "sweep" / "store.py").write_text("x = 1")
-    assert changed(before, prints()) == set()
-    (home / "bench" / "unused.py").write_text("x = 1")
-    assert changed(before, prints()) == {"fit", "evaluate"}
+def test_every_module_of_an_installed_plugin_s_package_counts(home: Path) -> None:
+    package = home / "site" / "vendor"
+    for name in ("__init__", "idea", "numbers", "deep/__init__", "deep/more"):
+        (package / f"{name}.py").parent.mkdir(parents=True, exist_ok=True)
+        (package / f"{name}.py").write_text(f"here = {name!r}\n")
+    (package.parent / "neighbour.py").write_text("x = 1")
 
+    def now(target: str = "vendor.deep.more:Idea") -> Fingerprints:
+        offered = Plugin("strategy", "idea", "entry point vendor", package / "deep" / "more.py", target)
+        return fingerprints((offered, Plugin("dataset", "points", "here", home / "points.py")), home / "bench")
 
-def test_a_member_of_a_lazy_package_counts_the_package_and_of_another_one_does_not(home: Path, prints: Prints) -> None:
-    (home / "toy.py").write_text("from bench.priors import GRBM\nfrom bench.samplers import x")
-    before = prints()
-    (home / "bench" / "samplers" / "chains.py").write_text("x = 1")
-    assert changed(before, prints()) == set()
-    (home / "bench" / "priors" / "mixture.py").write_text("x = 1")
-    assert changed(before, prints()) == {"fit", "evaluate"}
+    before, alone = now(), now(target="")
+    for name in ("__init__", "idea", "numbers", "deep/more"):
+        file = package / f"{name}.py"
+        original = file.read_text()
+        file.write_text(f"{original}# a comment\n")
+        assert changed(before, now()) == set(), name
+        file.write_text(f"{original}edited = True\n")
+        assert changed(before, now()) == {"plugin"}, name
+        assert changed(alone, now(target="")) == ({"plugin"} if name == "deep/more" else set()), "a plain file is alone"
+        file.write_text(original)
+    (package.parent / "neighbour.py").write_text("x = 2")
+    assert changed(before, now()) == set()
 
 
 def test_a_plugin_that_cannot_be_parsed_is_an_error_with_its_file(home: Path, prints: Prints) -> None:
@@ -209,13 +183,14 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
     shutil.copytree(Path(bench.__file__).parent, package, ignore=shutil.ignore_patterns("__pycache__"))
     registry = Registry()
     strategy, dataset = registry.find("strategy", "sliced-score-matching"), registry.find("dataset", "digits")
-    before = fingerprints(strategy, dataset, package)
-    assert before == fingerprints(strategy, dataset), "the default is the package that runs"
+    pair = (strategy, dataset)
+    before = fingerprints(pair, package)
+    assert before == fingerprints(pair), "the default is the package that runs"
     both = {"fit", "evaluate"}
     for module, expected in {
         "protocol": both,
-        "data": both,
-        "strategy": both,
+        "data/base": both,
+        "strategy/general": both,
         "vae/networks": both,
         "priors/grbm": both,
         "training/loop": {"fit"},
@@ -230,16 +205,16 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
         file = package / f"{module}.py"
         original = file.read_text()
         file.write_text(f"{original}\n# a comment\n")
-        assert changed(before, fingerprints(strategy, dataset, package)) == set(), module
+        assert changed(before, fingerprints(pair, package)) == set(), module
         file.write_text(f"{original}\nedited = True\n")
-        assert changed(before, fingerprints(strategy, dataset, package)) == expected, module
+        assert changed(before, fingerprints(pair, package)) == expected, module
         file.write_text(original)
 
 
 def test_fingerprints_are_the_same_in_every_process() -> None:
     code = (
         "from bench.plugins import Registry; from bench.sweep.fingerprints import fingerprints\n"
-        "r = Registry(); print(fingerprints(r.find('strategy', 'normal'), r.find('dataset', 'digits')))\n"
+        "r = Registry(); print(fingerprints((r.find('strategy', 'normal'), r.find('dataset', 'digits'))))\n"
         "import sys; assert 'torch' not in sys.modules"
     )
     outputs = {

@@ -11,12 +11,13 @@ from dataclasses import replace
 import pytest
 
 from bench.profile import Slurm
-from bench.sweep import launches, slurm, submitted
-from bench.sweep.chunk import Chunk
-from bench.sweep.launches import Array, Launch
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
 from bench.sweep.records import Job
+from bench.sweep.slurm import commands as slurm
+from bench.sweep.slurm import launches, submitted
+from bench.sweep.slurm.chunk import Chunk
+from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

@@ -13,7 +13,7 @@ import torch
 
 from bench import priors
 from bench.data import split
-from bench.dequantisation import Dequantised
+from bench.data.dequantised import Dequantised
 from bench.protocol import (
     Ais,
     AisNll,

@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.sweep import launches, slurm
 from bench.sweep.attempts import identify
-from bench.sweep.chunk import Chunk, notice
-from bench.sweep.launches import Array, Launch
 from bench.sweep.records import Job, now, one_line
+from bench.sweep.slurm import commands as slurm
+from bench.sweep.slurm import launches
+from bench.sweep.slurm.chunk import Chunk, notice
+from bench.sweep.slurm.launches import Array, Launch
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

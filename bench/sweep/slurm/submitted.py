@@ -9,9 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.sweep import launches, slurm
-from bench.sweep.launches import Launch
 from bench.sweep.records import Job, draft, now
+from bench.sweep.slurm import commands as slurm
+from bench.sweep.slurm import launches
+from bench.sweep.slurm.launches import Launch
 from bench.sweep.status import Survey
 from bench.sweep.store import Standing
 

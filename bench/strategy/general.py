@@ -1,28 +1,20 @@
-"""What strategies extend: the general scheme of training (paper section 2.3), and the scoring that all share.
-
-A strategy that brings a new prior overrides `prior`; one that brings a new way to train an energy extends
-`EnergyStrategy` and overrides `objective`. Nothing here imports torch until a strategy is used.
-"""
+"""The general scheme of training (paper section 2.3), and the scoring that all strategies share."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
-
-from pydantic import Field, model_validator
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.protocol import (
     Ais,
     Budget,
     Diverged,
-    Metric,
     Noise,
     Optimiser,
     Run,
     Score,
     Scores,
-    Search,
     Settings,
     State,
     Task,
@@ -39,11 +31,6 @@ WATCHED = 1024  # training items on which an epoch's figures are measured
 LATENTS = 10_000  # training items whose posterior samples give log Z's estimators the moments of q(z)
 QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 SHOWN = 64  # samples kept beside the record
-
-WATCHED_CHAINS, RECORDED = 64, 50  # of the sampler, for its diagnostics: so many chains, each recorded so often
-ACCEPTANCE = Metric("sampler_acceptance", "1", "neither")
-R_HAT = Metric("sampler_r_hat", "1", "neither")
-CHAIN_ESS = Metric("sampler_ess", "1", "neither")
 
 
 class Strategy(Settings):
@@ -229,130 +216,6 @@ class Strategy(Settings):
             {**scores.arrays, **bits.arrays, **known.arrays, **samples},
             resources,
         )
-
-
-class Energy(Settings):
-    """An energy-based prior."""
-
-    kind: Literal["grbm", "mlp", "untilted-mlp"] = Field(
-        "grbm", description="a Gaussian-Bernoulli RBM, N(0, I) tilted by a perceptron, or that perceptron alone"
-    )
-    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(
-        64, description="number H of hidden units, or the width of the perceptron's two hidden layers"
-    )
-
-
-class Sampler(Settings):
-    """A Markov chain."""
-
-    kind: Literal["gibbs", "langevin", "gibbs-langevin"] = Field("langevin", description="the chain's transitions")
-    steps: int = Field(100, ge=1, description="how many transitions")
-    step_size: float = Field(
-        0.1, gt=0, lt=2, description="of a Langevin step, in units of the smallest variance (1 for a perceptron)"
-    )
-    inner: int = Field(5, ge=1, description="Langevin steps a sweep of gibbs-langevin")
-    adjust: bool = Field(False, description="accept or reject Langevin steps by Metropolis and Hastings")
-
-    def run(self, prior: Density, z: Tensor, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return where chains that start at z `(n, d)` end, and the share of accepted steps."""
-        import torch
-
-        from bench import priors, samplers
-
-        if not isinstance(prior, priors.GRBM):
-            return samplers.langevin(prior, z, self.steps, self.step_size, noise, self.adjust)
-        if self.kind == "gibbs":
-            return samplers.gibbs(prior, z, self.steps, noise), torch.ones((), device=z.device)
-        if self.kind == "langevin":
-            step_size = self.step_size * float(prior.var.detach().min())
-            return samplers.langevin(prior, z, self.steps, step_size, noise, self.adjust)
-        return samplers.gibbs_langevin(prior, z, self.steps, self.inner, self.step_size, noise, self.adjust)
-
-    def diagnostics(self, prior: Density, d: int, noise: Noise) -> Sequence[Score]:
-        """Return how well chains from N(0, I) mix that run for `steps` and then, recorded, for as many again.
-
-        `sampler_r_hat` is the greatest split R-hat, `sampler_ess` the least effective sample size, of E and each
-        coordinate of z. `sampler_acceptance` is there where steps can be rejected.
-        """
-        import torch
-
-        from bench import samplers
-
-        z, _ = self.run(prior, noise.normal(WATCHED_CHAINS, d), noise)
-        stride = self.model_copy(update={"steps": -(-self.steps // RECORDED)})
-        trace, accepted = [], []
-        for _ in range(RECORDED):
-            z, share = stride.run(prior, z, noise)
-            trace.append(torch.cat([z, prior.energy(z).detach()[:, None]], 1))
-            accepted.append(share)
-        chains = torch.stack(trace)
-        found = {
-            R_HAT: float(samplers.split_r_hat(chains).max()),
-            CHAIN_ESS: float(samplers.effective_size(chains).min()),
-        }
-        if self.adjust:
-            found[ACCEPTANCE] = float(torch.stack(accepted).mean())
-        n = WATCHED_CHAINS * RECORDED
-        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in found.items()]
-
-
-class EnergyStrategy(Strategy):
-    """A strategy whose prior is an energy that has its own objective on detached z.
-
-    A subclass brings `objective` and names its losses in `reach`.
-
-    Attributes:
-        energies: the kinds of energy that it can use.
-    """
-
-    energies: ClassVar[frozenset[str]] = frozenset({"grbm", "mlp", "untilted-mlp"})
-
-    energy: Energy = Field(Energy(), description="the energy-based prior")
-    lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
-        2e-4, gt=0, le=1, description="learning rate of the prior"
-    )
-    sampler: Sampler = Field(Sampler(), description="draws the samples shown, from N(0, I)")
-
-    @model_validator(mode="after")
-    def _the_energy_can_be_used(self) -> Self:
-        kind = self.energy.kind
-        if kind not in self.energies:
-            allowed = " or ".join(map(repr, sorted(self.energies)))
-            raise ValueError(f"energy.kind = {kind!r} cannot be used by this strategy; {allowed} is allowed")
-        return self
-
-    @model_validator(mode="after")
-    def _chains_run_on_the_energy(self) -> Self:
-        for name in type(self).model_fields:
-            chain = getattr(self, name)
-            if isinstance(chain, Sampler) and self.energy.kind != "grbm" and chain.kind != "langevin":
-                raise ValueError(
-                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.kind!r} has "
-                    "none; 'langevin' is allowed, or energy.kind = 'grbm'"
-                )
-        return self
-
-    def prior(self, task: Task, vae: VAE, noise: Noise) -> Density:
-        """Return a fresh energy."""
-        from bench import priors
-
-        if self.energy.kind == "grbm":
-            return priors.GRBM(task.networks.latent, self.energy.hidden)
-        return priors.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
-
-    def optimiser(self, group: str, budget: Budget) -> Optimiser:
-        """Return the budget's optimiser; for the prior, with its own learning rate."""
-        return Optimiser(lr=self.lr) if group == "prior" else budget.optimiser
-
-    def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
-        """Return how well the sampler of the samples shown mixes."""
-        return self.sampler.diagnostics(model.prior, latents.shape[-1], noise)
-
-    def draws(self, model: Model, n: int, noise: Noise) -> dict[str, Tensor]:
-        """Return long-run samples and those of the chosen sampler from N(0, I), `(n, d)` each."""
-        long_run = model.prior.sample(n, noise)
-        shown, _ = self.sampler.run(model.prior, noise.normal(*long_run.shape), noise)
-        return {"prior": long_run, f"{self.sampler.kind}-{self.sampler.steps}": shown}
 
 
 def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:

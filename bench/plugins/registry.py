@@ -27,8 +27,8 @@ from typing import Any, Literal
 from platformdirs import user_cache_dir
 
 from bench import files
+from bench.plugins.settings import Option, listed, nearest, options, validated
 from bench.protocol import Settings, UserError
-from bench.settings import Option, listed, nearest, options, validated
 
 __all__ = ["Description", "Kind", "Option", "Plugin", "PluginError", "Registry", "build", "is_file", "plain_name"]
 
@@ -248,8 +248,10 @@ def _summary(cls: type) -> str:
 def _cache_file(plugin: Plugin) -> Path | None:
     """Return where the description of this source by this bench lies; None where it has no source."""
     try:
-        # bench's own modules, too: they give the base classes their fields, and the words
-        sources = [file.read_bytes() for file in (plugin.file, *sorted(Path(__file__).parent.glob("*.py")))]
+        # bench's own, too: they give the base classes their fields, and the words
+        own = Path(__file__).resolve().parents[1]
+        modules = sorted(file for place in (".", "plugins", "strategy", "data") for file in own.glob(f"{place}/*.py"))
+        sources = [file.read_bytes() for file in (plugin.file, *modules)]
     except OSError:
         return None
     digest = hashlib.sha256(b"\0".join(sources) + plugin.kind.encode()).hexdigest()
@@ -348,7 +350,7 @@ def _in_folder(kind: Kind, folder: Path, origin: str) -> Iterator[Plugin]:
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:
     """Give the plugins that come with bench: inside the package when installed, else beside it in the clone."""
-    package = Path(__file__).resolve().parent
+    package = Path(__file__).resolve().parents[1]
     installed = package / "_builtin" / _FOLDERS[kind]
     if installed.is_dir():
         yield from _in_folder(kind, installed, "built-in")

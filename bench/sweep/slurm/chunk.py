@@ -14,11 +14,12 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.profile import Slurm
-from bench.sweep import attempts, slurm
+from bench.sweep import attempts
 from bench.sweep.attempts import given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.records import Job, draft, now, provenance
+from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import StoreError
 from bench.sweep.worker import Setup
 

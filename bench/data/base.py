@@ -1,0 +1,126 @@
+"""The base classes of data sets, splits and binarisation.
+
+Importing this module imports no torch, so that a list of data sets is quick.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from abc import abstractmethod
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from bench.protocol import Networks, Noise, Settings, Splits, UserError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from torch import Tensor
+
+__all__ = ["Binarised", "Dataset", "binarise", "split"]
+
+
+# ---------------------------------------------------------------- the base classes of data sets
+
+
+class Dataset(Settings):
+    """A data set: a settings model of its options that loads splits and prepares batches.
+
+    A plugin extends this class, declares its options as fields, sets `version`, `likelihood` and `unit`, and writes
+    `load` and `prepare`. `name` is set by the registry, from the plugin's file.
+
+    Attributes:
+        name: what grids and records call the data set.
+        version: changed whenever the stored arrays, or what `prepare` makes of them, change.
+        likelihood: the decoder's p(x|z).
+        unit: the unit in which its likelihoods are published.
+    """
+
+    name: ClassVar[str]
+    version: ClassVar[str]
+    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
+    unit: ClassVar[Literal["nats", "bits/dim"]]
+
+    def refuses(self, networks: Networks) -> str | None:
+        """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
+        return None
+
+    @abstractmethod
+    def load(self, folder: Path) -> Splits:
+        """Return the splits, from `folder` or downloaded into it and verified.
+
+        Raises:
+            DataError: they cannot be had; the message says what to do.
+        """
+
+    @abstractmethod
+    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
+        """Turn stored items `(B, ...)` into what the likelihood scores, `(B, D)` float, drawing from `noise`."""
+
+    def fixed(self, x: Tensor) -> Tensor:
+        """Prepare test items `(N, ...)` the same way in every cell, whatever its seed, strategy or device.
+
+        The noise is keyed to the data set's name and version alone and drawn on the CPU, so that its bits are the same
+        on every device; the result, `(N, D)` float, lies on the device of `x`. Scores of two cells are then paired.
+        """
+        from bench.streams import stream
+
+        return self.prepare(x.cpu(), stream(0, f"fixed/{self.name}/{self.version}")).to(x.device)
+
+
+class Binarised(Dataset):
+    """A data set of grey images whose brightness is the probability of a white pixel.
+
+    `white` is the stored value of a pixel that is always white.
+    """
+
+    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]] = "bernoulli"
+    unit: ClassVar[Literal["nats", "bits/dim"]] = "nats"
+    white: ClassVar[int] = 255
+
+    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
+        """Draw Bernoulli(x / white) pixels, `(B, D)` float of 0 and 1, from stored images `(B, ...)`."""
+        return binarise(x, self.white, noise)
+
+
+def binarise(x: Tensor, white: int, noise: Noise) -> Tensor:
+    """Draw Bernoulli(x / white) for every stored pixel (dynamic binarisation).
+
+    Args:
+        x: stored images, `(B, ...)` uint8 of 0 .. white, on the device of `noise`.
+        white: the value that is always 1.
+        noise: one full `(B, D)` uniform tensor is drawn from it.
+
+    Returns:
+        `(B, D)` float32 of 0 and 1.
+    """
+    flat = x.flatten(1)
+    # a uniform draw lies in [0, 1): 0 is never white and `white` always
+    return (noise.uniform(*flat.shape) < flat.float() / white).float()
+
+
+# ---------------------------------------------------------------- splits
+
+
+def split(train: np.ndarray, test: np.ndarray, validation: int = 0) -> Splits:
+    """Return `Splits` whose validation split is the last `validation` items of `train`. Nothing is copied.
+
+    The digest covers each array's type, shape and bytes: another validation split is another digest.
+
+    Raises:
+        UserError: `validation` leaves nothing to train on.
+    """
+    import numpy as np
+
+    if not 0 <= validation < len(train):
+        raise UserError(
+            f"validation = {validation} cannot be taken from {len(train):,} training items; "
+            f"0 to {len(train) - 1:,} are allowed"
+        )
+    kept = len(train) - validation
+    arrays = (train[:kept], train[kept:], test)
+    digest = hashlib.sha256()
+    for array in arrays:
+        digest.update(f"{array.dtype.str} {array.shape}\n".encode())
+        if array.size:
+            digest.update(np.ascontiguousarray(array).data.cast("B"))
+    return Splits(*arrays, sha256=digest.hexdigest())

@@ -1,0 +1,11 @@
+"""What strategies extend.
+
+A strategy that brings a new prior extends `Strategy` and overrides `prior`; one that brings a new way to train an
+energy extends `EnergyStrategy` and overrides `objective`. None imports torch until it is used.
+"""
+
+from bench.strategy.energy import Energy, EnergyStrategy, Sampler
+from bench.strategy.general import Strategy
+from bench.strategy.pixels import PixelDensity
+
+__all__ = ["Energy", "EnergyStrategy", "PixelDensity", "Sampler", "Strategy"]

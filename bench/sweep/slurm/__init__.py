@@ -1,0 +1,1 @@
+"""Sweeps carried out by SLURM jobs: all that says SLURM."""
