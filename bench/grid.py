@@ -10,14 +10,13 @@ import hashlib
 import itertools
 import json
 import os
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from bench.plugins import Kind, Registry, build, is_file, plain_name
-from bench.plugins.settings import assign, assignment, combinations, flat, literal_value, validated
+from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
 from bench.plugins.shapes import Shape, listed, nearest, shown
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
@@ -132,7 +131,10 @@ def load(
         UserError: what is wrong, in which file or `--set`, at which key, and what is allowed.
     """
     file, where = _locate(grid)
-    source = _read(file, where)
+    try:
+        source = read_toml(file, f"the grid file {where}", where)
+    except FileNotFoundError:
+        raise UserError(f"the grid file {where} does not exist") from None
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             if is_file(entry["name"]):  # beside the grid, wherever bench is started
@@ -161,23 +163,6 @@ def _locate(grid: str) -> tuple[Path, str]:
         hint = nearest(grid, embedded()) or ";"
         raise UserError(f'unknown grid "{grid}"{hint} allowed: {listed(embedded())}, or a path to a .toml file')
     return _EMBEDDED / f"{grid}.toml", f"grids/{grid}.toml"
-
-
-def _read(file: Path, where: str) -> dict[str, Any]:
-    try:
-        content = file.read_bytes()
-        return tomllib.loads(content.decode())
-    except FileNotFoundError:
-        raise UserError(f"the grid file {where} does not exist") from None
-    except OSError as error:
-        raise UserError(f"the grid file {where} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{where}: invalid TOML: not UTF-8 (at line {line})") from error
-    except tomllib.TOMLDecodeError as error:
-        lines = content.count(b"\n") + (not content.endswith(b"\n"))
-        message = str(error).replace("at end of document", f"at line {lines}, the end")
-        raise UserError(f"{where}: invalid TOML: {message}") from error
 
 
 def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str, Any]]:
@@ -215,12 +200,11 @@ def _chosen(entries: Sequence[dict[str, Any]], strategies: Sequence[str], regist
 
 def _apply(source: dict[str, Any], text: str) -> str:
     """Apply one `--set KEY=VALUE` to a grid and return its KEY."""
-    keys, literal = assignment(text, "train.epochs=3")
+    keys, value = assignment(text, "train.epochs=3")
     path = ".".join(keys)
     if keys[0] not in _KEYS:
         hint = nearest(keys[0], _KEYS) or ";"
         raise UserError(f'--set {text}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
-    value = literal_value(text, literal)
     targets = [source]
     if keys[0] in ("dataset", "strategy"):
         if len(keys) < 3 or keys[2] == "name":

@@ -11,6 +11,7 @@ import types
 import typing
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -121,40 +122,25 @@ def _filled(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]
     return complete
 
 
-def _keys(values: Any, detail: ErrorDetails) -> list[str | int]:
-    """Return the keys and indices that lead to a validation error in `values`."""
-    keys: list[str | int] = []
-    cursor: Any = values
-    last = len(detail["loc"]) - 1
-    for position, part in enumerate(detail["loc"]):
+def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> tuple[str, str]:
+    """Return the dotted key of a validation error and what is wrong there, without where."""
+    key, parent, cursor = prefix, shape, values
+    place: Shape | None = shape
+    for position, part in enumerate(detail["loc"], 1):
         table = isinstance(cursor, Mapping) and part in cursor
         item = isinstance(cursor, list) and isinstance(part, int)
         # other parts name a member of a union, not a place in the values
-        if table or item or position == 0 or (detail["type"] == "missing" and position == last):
-            keys.append(part)
+        if table or item or position == 1 or (detail["type"] == "missing" and position == len(detail["loc"])):
+            key += f"[{part}]" if isinstance(part, int) else f".{part}"
+            parent = place.fitting(cursor) if place else parent
+            place = parent.at(part) if place else None
             cursor = cursor[part] if table else next(iter(cursor[part:]), None) if item else None
-    return keys
-
-
-def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> tuple[str, str]:
-    """Return the dotted key of a validation error and what is wrong there, without where."""
-    keys = _keys(values, detail)
-    key = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys)
-    place: Shape | None = shape
-    parent = shape
-    cursor = values
-    for part in keys:
-        parent = place.fitting(cursor) if place else parent
-        place = parent.at(part) if place else None
-        cursor = cursor.get(part) if isinstance(cursor, Mapping) else None
 
     if detail["type"] == "extra_forbidden":
-        hint = nearest(str(keys[-1]), parent.keys)
+        hint = nearest(str(detail["loc"][-1]), parent.keys)
         return key, f"unknown key {key}{hint or ';'} allowed: {listed(parent.keys)}"
-    if detail["type"] in (
-        "union_tag_invalid",
-        "union_tag_not_found",
-    ):  # a table that may be of several kinds, and says a wrong one or none
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        # a table that may be of several kinds, and says a wrong one or none
         tag = detail["ctx"]["discriminator"].strip("'")
         key, place = f"{key}.{tag}", place.at(tag) if place else None
         detail["type"] = "missing" if detail["type"] == "union_tag_not_found" else detail["type"]
@@ -163,7 +149,7 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
         return key, f"{key} is missing; it must be {place.allowed if place else 'given'}"
     if detail["type"] in ("value_error", "assertion_error"):
         reason = " ".join(str(detail["ctx"]["error"]).split())
-        return key, f"{key} = {shown(detail['input'])}: {reason}" if keys else f"{key}: {reason}"
+        return key, f"{key} = {shown(detail['input'])}: {reason}" if detail["loc"] else f"{key}: {reason}"
     wrong = f"{key} = {shown(detail['input'])} is not allowed"
     if detail["type"] == "finite_number":
         return key, f"{wrong}; it must be a finite number"
@@ -220,7 +206,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(item) for item in value), default=0) if isinstance(value, list) else 0
 
 
-# ---------------------------------------------------------------- dotted keys, and what `--set` writes at one
+# ---------------------------------------------------------------- dotted keys, what `--set` writes at one, TOML
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -232,8 +218,8 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
     return singles
 
 
-def assignment(text: str, example: str) -> tuple[list[str], str]:
-    """Return the parts of the dotted key and the literal of a `--set` text.
+def assignment(text: str, example: str) -> tuple[list[str], Any]:
+    """Return the parts of the dotted key and the value of a `--set` text: a TOML value; a bare word is text.
 
     Raises:
         UserError: it is no KEY=VALUE, such as `example`.
@@ -242,18 +228,13 @@ def assignment(text: str, example: str) -> tuple[list[str], str]:
     keys = path.split(".")
     if not equals or not all(keys):
         raise UserError(f"--set {text}: write KEY=VALUE, such as {example}")
-    return keys, literal
-
-
-def literal_value(text: str, literal: str) -> Any:
-    """Return the TOML value that the literal of a `--set` text stands for; a bare word is text."""
     try:
         parsed = tomllib.loads(f"value = {literal}")
         if parsed.keys() == {"value"}:
-            return parsed["value"]
+            return keys, parsed["value"]
     except tomllib.TOMLDecodeError:
         if re.fullmatch(r"[A-Za-z_][\w./-]*", literal):
-            return literal
+            return keys, literal
     raise UserError(f"--set {text}: {literal or 'nothing'} is not a TOML value; text with other signs needs quotes")
 
 
@@ -268,3 +249,31 @@ def assign(table: dict[str, Any], keys: Sequence[str], value: Any, writer: str) 
         if not isinstance(table, dict):
             raise UserError(f"{writer}: {'.'.join(keys[:depth])} is {shown(table)}, not a table; set it whole")
     table[keys[-1]] = value
+
+
+def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Args:
+        file: the file.
+        name: what an error calls it, such as `the profile PATH`.
+        where: what an error in its contents starts with.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UserError: it cannot be read, or is no TOML.
+    """
+    try:
+        content = file.read_bytes()
+        return tomllib.loads(content.decode())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{where}: invalid TOML: not UTF-8 (at line {line})") from error
+    except tomllib.TOMLDecodeError as error:
+        lines = content.count(b"\n") + (not content.endswith(b"\n"))
+        message = str(error).replace("at end of document", f"at line {lines}, the end")
+        raise UserError(f"{where}: invalid TOML: {message}") from error
