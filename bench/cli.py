@@ -86,6 +86,6 @@ def _usage(error: click.UsageError) -> str:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    from bench.plugins.settings import nearest
+    from bench.plugins.shapes import nearest
 
     return nearest(name, names) or f"; allowed: {', '.join(names)}"

@@ -15,25 +15,14 @@ import torch
 from bench.data import Binarised, split
 from bench.data.dequantised import Dequantised
 from bench.plugins import Plugin, build
-from bench.plugins.settings import Shape
-from bench.protocol import (
-    Ais,
-    AisNll,
-    Budget,
-    Checkpoint,
-    Evaluation,
-    Network,
-    Networks,
-    Splits,
-    Strategy,
-    Task,
-    UserError,
-)
+from bench.plugins.shapes import Shape
+from bench.protocol import Ais, AisNll, Budget, Checkpoint, Dataset, Evaluation, Network, Networks
+from bench.protocol import Splits, Strategy, Task, UserError
 
 LATENT = 2  # quadrature is exact there
 BATCH = 64
 ITEMS = 400  # six steps an epoch, and sixteen items too many
-SMALL = Network(hidden=[8])
+NETWORKS = Networks(encoder=Network(hidden=[8]), decoder=Network(hidden=[8]), latent=LATENT)
 
 
 class Stripes(Binarised):
@@ -72,22 +61,23 @@ def small(strategy: Strategy) -> Task:
 
     They are of black and white pixels, or dequantised where the strategy skips those.
     """
-    binary, dequantised = _small(Stripes()), _small(Shades())
+    binary, dequantised = (tiny(dataset, dataset.load(Path())) for dataset in (Stripes(), Shades()))
     return dequantised if strategy.skip(binary) is not None and strategy.skip(dequantised) is None else binary
 
 
-def _small(dataset: Stripes | Shades) -> Task:
+def tiny(dataset: Dataset, splits: Splits, batch: int = BATCH, simulated: int = 0) -> Task:
+    """Return two epochs on a data set with tiny networks, scored on 16 items with the least effort."""
     return Task(
         dataset,
-        dataset.load(Path()),
-        Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
-        Budget(epochs=2, batch_size=BATCH, checkpoint=Checkpoint(steps=5)),
+        splits,
+        NETWORKS,
+        Budget(epochs=2, batch_size=batch, checkpoint=Checkpoint(steps=5)),
         Evaluation(
             images=16,
             vlb_samples=2,
             importance_samples=4,
             ais=Ais(temperatures=10, chains=4),
-            ais_nll=AisNll(images=4, simulated=0, temperatures=4, chains=2),
+            ais_nll=AisNll(images=4, simulated=simulated, temperatures=4, chains=2),
         ),
     )
 

@@ -161,7 +161,7 @@ def _named(beginning: str, known: list[str]) -> str:
     if len(found) == 1:
         return found[0]
     if not found:
-        from bench.plugins.settings import nearest
+        from bench.plugins.shapes import nearest
 
         raise UserError(f'there is no cell "{beginning}"{nearest(beginning, known) or "; see `bench status --why`"}')
     raise UserError(f'"{beginning}" begins the ids of {len(found)} cells; give more of it')
