@@ -42,17 +42,19 @@ class Search:
     choices: Sequence[Any] | None = None
 
 
-class Kind(Settings):
-    """A settings class that a plugin brings: a grid names it by `kind`, with its own fields beside that.
+class Component(Settings):
+    """A part of a model that a plugin brings: a settings class that a grid names by `kind`, its own fields beside that.
 
-    Where a model has a field of one of these base classes, a table is validated by the class that its `kind` names.
-    Validation finds that class by its context, a function of base class and name (`plugins.Registry.kind_class`).
+    Where a settings model has a field of one of the base classes below, a table there is validated by the class that
+    its `kind` names. Validation finds that class by its context, which is `plugins.Registry.component`.
 
     Attributes:
+        plugin: the kind of plugin that brings it.
         name: set by the registry; `kind` in a table.
         usual: the kind of a table that names none.
     """
 
+    plugin: ClassVar[str] = ""
     name: ClassVar[str] = ""
     usual: ClassVar[str] = ""
 
@@ -75,10 +77,10 @@ class Kind(Settings):
         return {"kind": self.name, **{field: getattr(self, field) for field in type(self).model_fields}}
 
 
-class Network(Kind):
+class Network(Component):
     """How an encoder or decoder is built."""
 
-    model_config = ConfigDict(json_schema_extra={"kinds": "network"})
+    plugin: ClassVar[str] = "network"
     usual: ClassVar[str] = "mlp"
 
     @abstractmethod
@@ -94,7 +96,7 @@ class Network(Kind):
         return None
 
 
-class Energy(Kind):
+class Energy(Component):
     """How an energy-based prior is built.
 
     Attributes:
@@ -102,7 +104,7 @@ class Energy(Kind):
             N(0, I) times exp(-f(z)), and has f as `tilt`).
     """
 
-    model_config = ConfigDict(json_schema_extra={"kinds": "energy"})
+    plugin: ClassVar[str] = "energy"
     usual: ClassVar[str] = "grbm"
     offers: ClassVar[frozenset[str]] = frozenset()
 

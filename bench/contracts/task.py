@@ -16,8 +16,20 @@ from bench.data import Binarised, split
 from bench.data.dequantised import Dequantised
 from bench.plugins import Plugin, build
 from bench.plugins.shapes import Shape
-from bench.protocol import Ais, AisNll, Budget, Checkpoint, Dataset, Evaluation, Network, Networks
-from bench.protocol import Splits, Strategy, Task, UserError
+from bench.protocol import (
+    Ais,
+    AisNll,
+    Budget,
+    Checkpoint,
+    Dataset,
+    Evaluation,
+    Network,
+    Networks,
+    Splits,
+    Strategy,
+    Task,
+    UserError,
+)
 
 LATENT = 2  # quadrature is exact there
 BATCH = 64

@@ -1,13 +1,14 @@
-"""Finds, describes and lazily loads the strategies and data sets that plugin files define.
+"""Finds, describes and lazily loads what plugin files define: strategies, data sets, networks and energies.
 
-Plugins come from three places: the built-in folders, the entry-point groups `bench.strategies` and `bench.datasets`,
-and the folders given with `--plugins`. The working directory is never searched. A file that does not load is a
-described error, never a crash.
+Plugins come from three places: the built-in folders, the entry-point groups `bench.strategies`, `bench.datasets`,
+`bench.networks` and `bench.energies`, and the folders given with `--plugins`. The working directory is never searched.
+A file that does not load is a described error, never a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -24,16 +25,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from platformdirs import user_cache_dir
 
 from bench import files
-from bench.plugins.settings import Option, options, validated
+from bench.plugins.settings import Components, Option, component_fields, options, validated
 from bench.plugins.shapes import listed, nearest
-from bench.protocol import Settings, UserError
+from bench.protocol import Component, Networks, Settings, UserError
 
-Kind = Literal["strategy", "dataset"]
+Kind = Literal["strategy", "dataset", "network", "energy"]
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,8 @@ class Traits:
 KINDS: Mapping[Kind, Traits] = {
     "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
     "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset"),
+    "network": Traits("network", "networks", ("encoder", "decoder"), "bench.protocol.Network"),
+    "energy": Traits("energy", "energies", ("build",), "bench.protocol.Energy"),
 }
 
 
@@ -91,7 +94,7 @@ class Plugin:
     """A plugin that was found, not necessarily loaded. It can be pickled.
 
     Attributes:
-        kind: `strategy` or `dataset`.
+        kind: `strategy`, `dataset`, `network` or `energy`.
         name: the file's stem with `-` for `_`, or the entry point's name.
         origin: `built-in`, `entry point PACKAGE`, or the folder it lies in.
         file: its source file.
@@ -205,7 +208,12 @@ def reason(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"
 
 
-def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str], str]) -> Settings:
+def build(
+    plugin: Plugin,
+    values: Mapping[str, Any],
+    where: str | Callable[[str], str],
+    components: Components | None = None,
+) -> Settings:
     """Return the plugin's class with `values` for its fields.
 
     Args:
@@ -213,6 +221,7 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
         values: plain (TOML or JSON) values; fields left out take their defaults.
         where: what the error starts with, such as the grid's file or `cell 0123456789ab`; or a function that says who
             wrote a dotted key.
+        components: finds networks and energies (`Registry.component`); by default those that are installed.
 
     Raises:
         PluginError: the plugin does not load.
@@ -220,12 +229,17 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
     """
     cls, prefix = plugin.load(), f"{plugin.kind}.{plugin.name}"
     try:
-        return validated(cls, values, where, prefix)
+        return validated(cls, values, where, prefix, components or _installed().component)
     except UserError:
         raise
     except Exception as error:  # whatever a plugin's own validators raise
         writer = where(prefix) if callable(where) else where
         raise PluginError(f"{writer}: {prefix}: {plugin.file} fails: {reason(error, plugin.file)}") from error
+
+
+@functools.cache
+def _installed() -> Registry:
+    return Registry()
 
 
 # ---------------------------------------------------------------- descriptions
@@ -294,10 +308,11 @@ class Registry:
         """Look for plugins, executing none.
 
         Args:
-            folders: further folders, each with `strategies/*.py` or `datasets/*.py` or both.
+            folders: further folders, each with one or more of `strategies/*.py`, `datasets/*.py`, `networks/*.py` and
+                `energies/*.py`.
 
         Raises:
-            UserError: a folder does not exist or holds neither.
+            UserError: a folder does not exist or holds none of these.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
         for kind in KINDS:
@@ -307,7 +322,7 @@ class Registry:
             home = Path(folder).expanduser().resolve()
             homes = [traits.folder for traits in KINDS.values()]
             if not any((home / name).is_dir() for name in homes):
-                wrong = f"holds neither {'/ nor '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
+                wrong = f"holds none of {'/, '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
                 raise UserError(f"the plugin folder {folder} {wrong}")
             for kind in KINDS:
                 for plugin in _in_folder(kind, home, str(folder)):
@@ -347,6 +362,40 @@ class Registry:
             raise UserError(problem)
         return claims[0]
 
+    def component(self, base: type[Component], name_or_file: str) -> type[Component]:
+        """Return the class of the network or energy with this NAME, or in this FILE.
+
+        Raises:
+            UserError: there is none, or it does not load or is of another kind.
+        """
+        plugin = self.find(cast(Kind, base.plugin), name_or_file)
+        cls = plugin.load()
+        if not issubclass(cls, base):
+            raise PluginError(f"{plugin.file}: {cls.__name__} does not extend {plugin.traits.base}")
+        return cls
+
+    def networks(self, values: Mapping[str, Any], where: str) -> Networks:
+        """Return the `[networks]` table that plain values stand for; `where` is what an error starts with.
+
+        Raises:
+            UserError: the values are not allowed.
+        """
+        return validated(Networks, values, where, "networks", self.component)
+
+    def parts(self, strategy: Plugin, hyper: Mapping[str, Any], networks: Mapping[str, Any]) -> list[Plugin]:
+        """Return the networks and energies that a cell with these plain settings uses.
+
+        Raises:
+            UserError: one of them is not to be found, or the strategy does not load.
+        """
+        tables = ((strategy.load(), hyper), (Networks, networks))
+        return [
+            self.find(cast(Kind, base.plugin), values[field]["kind"])
+            for model, values in tables
+            for field, base in component_fields(model).items()
+            if field in values
+        ]
+
     def describe(self, kind: Kind) -> list[Description]:
         """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`."""
         descriptions = []
@@ -375,9 +424,12 @@ def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
 
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:
-    """Give the plugins that come with bench: inside the package when installed, else beside it in the clone."""
+    """Give the plugins that come with bench: in the package, inside it when installed, or beside it in the clone."""
     package = Path(__file__).resolve().parents[1]
-    if (package / "_builtin").is_dir():
+    if kind in ("network", "energy"):  # bench's own bases have them as defaults, so they are modules like others
+        for plugin in _in_folder(kind, package, "built-in"):
+            yield replace(plugin, target=f"bench.{plugin.traits.folder}.{plugin.file.stem}")
+    elif (package / "_builtin").is_dir():
         yield from _in_folder(kind, package / "_builtin", "built-in")
     elif (package.parent / "pyproject.toml").is_file():  # without it, this would be a site-packages folder
         yield from _in_folder(kind, package.parent, "built-in")

@@ -98,6 +98,13 @@ class Shape:
         definitions = _schema(model).get("$defs", {})
         return cls(tuple(_members([_schema(model)], definitions)), definitions)
 
+    def with_table(self, field: str, model: type[BaseModel], *texts: str) -> Shape:
+        """Return the same shape with a table of `model` at a field, which has the further keys `texts`."""
+        schema, (member,) = _schema(model), self.members
+        table = {**schema, "properties": {**{key: {"type": "string"} for key in texts}, **schema.get("properties", {})}}
+        member = {**member, "properties": {**member["properties"], field: table}}
+        return Shape((member,), {**self.definitions, **schema.get("$defs", {})})
+
     def _under(self, nodes: Iterable[Any]) -> Shape:
         return Shape(tuple(_members(nodes, self.definitions)), self.definitions)
 

@@ -25,13 +25,14 @@ class Block(nn.Module):
     def __init__(self, channels: int, activation: str) -> None:
         super().__init__()
         first, last = (nn.Conv2d(channels, channels, kernel_size=3, padding=1) for _ in range(2))
-        nn.init.zeros_(last.weight)
-        nn.init.zeros_(last.bias)
+        for parameter in last.parameters():
+            nn.init.zeros_(parameter)
         self.branch = nn.Sequential(ACTIVATIONS[activation](), first, ACTIVATIONS[activation](), last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images of the same shape."""
-        return x + self.branch(x)
+        images: Tensor = x + self.branch(x)
+        return images
 
 
 class ResidualEncoder(nn.Module):
