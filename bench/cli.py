@@ -11,9 +11,12 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
+from bench.plugins.settings import nearest
 from bench.protocol import UserError
-from bench.verbs import plugins, reports, standings, sweeps
-from bench.verbs.options import told
+from bench.sweep.pool import SweepError
+from bench.sweep.slurm.commands import Unreachable
+from bench.sweep.store import StoreError
+from bench.verbs import plugins, status, sweeps
 
 
 class _Verbs(click.Group):
@@ -32,10 +35,12 @@ def bench() -> None:
     """Train VAEs whose prior is learned in many ways, score them alike, and print the table."""
 
 
+_DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show where an error comes from.")
 for _verb in (
-    *(sweeps.run, sweeps.score, sweeps.retry, standings.status, standings.collect, standings.logs, standings.cancel),
-    *(reports.report, plugins.list_, plugins.data, plugins.new, plugins.check),
+    *(sweeps.run, sweeps.score, sweeps.retry, status.status, status.collect, status.logs, status.cancel),
+    *(plugins.report, plugins.list_, plugins.data, plugins.new, plugins.check),
 ):
+    _verb.params.append(_DEBUG)
     bench.add_command(_verb)
 
 
@@ -51,23 +56,19 @@ def main() -> NoReturn:
     sys.exit(_carry_out(sys.argv[1:]))
 
 
-def _carry_out(given: Sequence[str]) -> int:
-    debug = "--debug" in given  # looked for here, for it also counts where parsing fails
+def _carry_out(words: Sequence[str]) -> int:
     try:
-        code = bench.main(list(given), prog_name="bench", standalone_mode=False)
+        code = bench.main(list(words), prog_name="bench", standalone_mode=False)
     except click.exceptions.Exit as error:
         return error.exit_code
     except click.Abort:
         click.echo("interrupted", err=True)
         return 130
-    except click.UsageError as error:
-        if debug:
+    except (click.UsageError, UserError, StoreError, SweepError, Unreachable) as error:
+        if "--debug" in words:  # looked for here, for it also counts where parsing fails
             traceback.print_exc()
-        return told(_usage(error), 2)
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        return told(str(error), 2)
+        click.echo(f"error: {_usage(error) if isinstance(error, click.UsageError) else error}", err=True)
+        return 2 if isinstance(error, (click.UsageError, UserError)) else 1
     except BrokenPipeError:
         # whoever read our output is gone: `bench list | head`; python must not complain when it closes it either
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -79,13 +80,11 @@ def _usage(error: click.UsageError) -> str:
     """Return a parser's complaint as one sentence with the nearest name."""
     if isinstance(error, click.NoSuchOption):
         verb = f" of `{error.ctx.command_path}`" if error.ctx else ""
-        known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
-        return f"there is no option {error.option_name}{verb}{_nearest(error.option_name, known)}"
+        names = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
+        return f"there is no option {error.option_name}{verb}{_nearest(error.option_name, names)}"
     message = error.format_message().rstrip(".")
     return f"{message[:1].lower()}{message[1:]}; see `{error.ctx.command_path if error.ctx else 'bench'} --help`"
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    from bench.plugins.settings import nearest
-
     return nearest(name, names) or f"; allowed: {', '.join(names)}"
