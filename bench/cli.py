@@ -16,7 +16,7 @@ from bench.protocol import UserError
 from bench.sweep.pool import SweepError
 from bench.sweep.slurm.commands import Unreachable
 from bench.sweep.store import StoreError
-from bench.verbs import plugins, status, sweeps
+from bench.verbs import plugins, sweeps
 
 
 class _Verbs(click.Group):
@@ -37,7 +37,7 @@ def bench() -> None:
 
 _DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show where an error comes from.")
 for _verb in (
-    *(sweeps.run, sweeps.score, sweeps.retry, status.status, status.collect, status.logs, status.cancel),
+    *(sweeps.run, sweeps.score, sweeps.retry, sweeps.status_, sweeps.collect, sweeps.logs, sweeps.cancel),
     *(plugins.report, plugins.list_, plugins.data, plugins.new, plugins.check),
 ):
     _verb.params.append(_DEBUG)

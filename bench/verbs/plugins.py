@@ -14,7 +14,7 @@ import click
 from bench import contracts
 from bench import report as tables
 from bench.grid import embedded
-from bench.plugins import Description, Kind, PluginError
+from bench.plugins import Description, Kind, PluginError, Registry
 from bench.protocol import UserError
 from bench.sweep.data import load
 from bench.verbs import options
@@ -22,7 +22,7 @@ from bench.verbs.requests import Request
 
 
 @click.command("list")
-@click.option("--verbose", is_flag=True, help="Show every hyper-parameter and option.")
+@options.flag("--verbose", help="Show every hyper-parameter and option.")
 @options.json
 @options.plugins
 @options.request
@@ -92,7 +92,7 @@ def data(request: Request, name: str | None) -> None:
 @click.command()
 @click.argument("kind", type=click.Choice(["strategy", "dataset"]))
 @click.argument("name")
-@click.option("--plugins", default=".", metavar="DIR", type=options.folder, help="Where (default: here).")
+@options.folder("--plugins", default=".", help="Where (default: here).")
 def new(kind: Kind, name: str, plugins: Path) -> None:
     """Write a working example of a plugin, DIR/strategies/NAME.py or DIR/datasets/NAME.py, to start from."""
     file = contracts.write(kind, name, plugins)
@@ -110,36 +110,32 @@ def new(kind: Kind, name: str, plugins: Path) -> None:
 @options.request
 def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: bool) -> None:
     """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
-    verdicts = []
-    for verdict in _verdicts(request, name_or_file, changes, as_json):
-        verdicts.append(verdict)
-        if not as_json:
-            click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
-    if as_json:
-        click.echo(json.dumps([asdict(verdict) for verdict in verdicts], indent=1))
-    raise click.exceptions.Exit(1 if any(verdict.status == "fail" for verdict in verdicts) else 0)
-
-
-def _verdicts(
-    request: Request, name_or_file: str, changes: Sequence[str], as_json: bool
-) -> Iterator[contracts.Verdict]:
     values = contracts.values(changes)
     try:
         plugin = contracts.find(request.registry, name_or_file)
     except PluginError as error:
-        yield contracts.Verdict("loads", "fail", str(error))
-        return
+        head, verdicts = "", iter([contracts.Verdict("loads", "fail", str(error))])
+    else:
+        kind = "strategy" if plugin.kind == "strategy" else "data set"
+        head = f"{plugin.name}, a {kind} in {plugin.file}\n"
+        verdicts = contracts.check(plugin, values, data=request.data)
     if not as_json:
-        click.echo(f"{plugin.name}, a {'strategy' if plugin.kind == 'strategy' else 'data set'} in {plugin.file}")
-    yield from contracts.check(plugin, values, data=request.data)
+        click.echo(head, nl=False)
+    rows = []
+    for verdict in verdicts:
+        rows.append(asdict(verdict))
+        if not as_json:
+            click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+    raise click.exceptions.Exit(1 if any(row["status"] == "fail" for row in rows) else 0)
 
 
 @click.command()
 @click.option("--grid", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
-@click.option("--store", "stores", multiple=True, metavar="DIR", type=options.folder, help="A run store.")
-@click.option("--out", metavar="DIR", type=options.folder, help="Where the tables' files go.")
+@options.folder("--store", "stores", multiple=True, help="A run store.")
+@options.folder("--out", help="Where the tables' files go.")
 @options.plugins
-@options.request
-def report(request: Request, stores: Sequence[Path], out: Path | None) -> None:
+def report(grid: str | None, stores: Sequence[Path], out: Path | None, plugins: Sequence[Path]) -> None:
     """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
-    click.echo(tables.report(request.grid, stores, out, request.registry))
+    click.echo(tables.report(grid, stores, out, Registry(plugins)))

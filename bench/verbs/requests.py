@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -17,16 +17,10 @@ from bench import profile
 from bench.grid import Grid, load
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.sweep import data, progress, status
-from bench.sweep.pool import Limits, Pool, Tally
-from bench.sweep.records import Job, provenance
-from bench.sweep.slurm import commands as slurm
-from bench.sweep.slurm import submitted
-from bench.sweep.slurm.launches import Launch
+from bench.sweep import data, pool, progress, records, status, worker
+from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.submission import Submission
-from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Setup
 
 LIVE = ("pending", "preempted", "running")
 PAUSE = 2.0  # seconds between two looks at least
@@ -86,7 +80,7 @@ class Request:
 
     # ---------------------------------------------------------------- where cells stand
 
-    def survey(self) -> Survey:
+    def survey(self) -> status.Survey:
         """Find where the cells stand, those that were submitted to SLURM included as far as it answers.
 
         Raises:
@@ -95,69 +89,79 @@ class Request:
         survey = self._on_disk()
         try:
             return submitted.overlaid(survey)
-        except slurm.Unreachable as error:
+        except commands.Unreachable as error:
             self.say(f"{error}; cells that were submitted are shown as their files alone say")
             return survey
 
     def watch(self) -> None:
         """Wait until no cell waits or runs any more, and say how they stand whenever that changes."""
-        before, silent = "", False
+        before = ""
         while True:
-            start = time.monotonic()
+            start, counts = time.monotonic(), None
             try:
                 counts = submitted.overlaid(self._on_disk()).counts()
-            except slurm.Unreachable as error:  # it may be restarted: jobs outlive that
-                if not silent:
-                    self.say(f"{error}; waiting for it")
-                silent = True
-            else:
-                silent = False
-                if (now := status.summary(counts)) != before:
-                    self.say(now)
-                    before = now
-                if not any(counts[state] for state in LIVE):
-                    return
+                now = status.summary(counts)
+            except commands.Unreachable as error:  # it may be restarted: jobs outlive that
+                now = f"{error}; waiting for it"
+            if now != before:
+                self.say(now)
+                before = now
+            if counts and not any(counts[state] for state in LIVE):
+                return
             time.sleep(max(PAUSE, 5 * (time.monotonic() - start)))  # a look at many cells is work, too
 
-    def settle(self, survey: Survey) -> Survey:
+    def settle(self) -> status.Survey:
         """Write the records of cells whose jobs are gone without one; return how all stand then.
 
         Raises:
             StoreError: the store cannot be written.
         """
-        number = submitted.settle(survey, provenance("unknown"))
+        survey = self.survey()
+        number = submitted.settle(survey, records.provenance("unknown"))
         if not number:
             return survey
         self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
         return self.survey()
 
-    def _on_disk(self) -> Survey:
+    def _on_disk(self) -> status.Survey:
         return status.survey(self._cells, self.runs(self._cells.name), self.registry)
 
     @cached_property
     def _cells(self) -> Grid:
         return load(self.grid, self.registry, settings=self.settings, strategies=self.strategies, seeds=self.seeds)
 
-    # ---------------------------------------------------------------- carrying them out
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells that are to be carried out.
+
+    Attributes:
+        request: what was asked for.
+        survey: where all its cells stand.
+        todo: the cells.
+    """
+
+    request: Request
+    survey: status.Survey
+    todo: Sequence[records.Job]
+
+    def __str__(self) -> str:
+        """Return `2 cells of 9`."""
+        return f"{cells(len(self.todo))} of {len(self.survey.standings)}"
 
     def carry_out(
         self,
-        survey: Survey,
-        todo: Sequence[Job],
-        *,
-        device: str = "cpu",
+        device: str | None = None,
         jobs: int | None = None,
         timeout: float | None = None,
         memory: float | None = None,
         retries: int = 2,
         per_gpu: int = 1,
-    ) -> Tally:
-        """Carry out cells in processes of this machine.
+    ) -> pool.Tally:
+        """Carry them out in processes of this machine.
 
         Args:
-            survey: where all cells stand.
-            todo: the cells.
-            device: cpu, cuda, cuda:N or mps.
+            device: cpu (where it is None), cuda, cuda:N or mps.
             jobs: processes; one a core or GPU where it is None.
             timeout: minutes that an attempt may take.
             memory: gigabytes that a process may hold.
@@ -169,63 +173,58 @@ class Request:
             StoreError: the store cannot be written.
             SweepError: the sweep cannot go on.
         """
-        if not todo:
+        survey, device = self.survey, device or "cpu"
+        if not self.todo:
             survey.store.write_grid(survey.grid.source)
-            return Tally()
+            return pool.Tally()
         there = devices(device)
         most = cores() if device == "cpu" else len(there) * per_gpu
         if jobs and jobs > most and device != "cpu":
             raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(there)}; raise --per-gpu")
-        todo = self._prepared(survey, todo)
+        todo = self._ready()
         number = min(jobs or most, len(todo))
-        self.say(f"{cells(len(todo))} of {len(survey.standings)} to run, {number} at a time")
-        limits = Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+        self.request.say(f"{self} to run, {number} at a time")
+        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+        name, log = survey.name, survey.store.log
         with progress.screen(
-            len(todo),
-            lambda job: survey.name(job.cell),
-            lambda job: str(survey.store.log(job.cell.id, job.attempt)),
+            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
         ) as screen:
-            setup = self._setup(survey, survey.store.folder, device)
-            return Pool(setup, number, screen, limits, devices=there).run(todo)
+            setup = self._setup(survey.store.folder, device)
+            return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
 
-    def submission(
-        self, survey: Survey, todo: Sequence[Job], asked: profile.Slurm, options: Mapping[str, Any]
-    ) -> Submission:
-        """Return cells as they would be submitted to SLURM; nothing is written.
+    def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
+        """Return them as they would be submitted to SLURM; nothing is written.
 
         Args:
-            survey: where all cells stand.
-            todo: the cells.
             asked: what a job asks for.
             options: `device` and `timeout` (minutes that an attempt may take), or None; a retry takes them over.
         """
-        device = options["device"] or ("cuda" if asked.gpus else "cpu")
         # jobs run elsewhere: what they are told is absolute
-        setup = self._setup(survey, survey.store.folder.absolute(), device)
-        return Submission(survey, todo, setup, asked, options["timeout"] and 60 * options["timeout"], dict(options))
+        folder, timeout = self.survey.store.folder.absolute(), options["timeout"]
+        setup = self._setup(folder, options["device"] or ("cuda" if asked.gpus else "cpu"))
+        return Submission(self.survey, self.todo, setup, asked, timeout and 60 * timeout, dict(options))
 
-    def submit(
-        self, survey: Survey, todo: Sequence[Job], asked: profile.Slurm, options: Mapping[str, Any]
-    ) -> Launch | None:
-        """Submit cells to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
+    def submit(self, asked: profile.Slurm, options: Mapping[str, Any]) -> launches.Launch | None:
+        """Submit them to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
 
         Raises:
             UserError: SLURM refuses, or data cannot be had.
             StoreError: the store cannot be written.
             Unreachable: SLURM does not answer.
         """
-        todo = self._prepared(survey, todo)
-        return self.submission(survey, todo, asked, options).submit() if todo else None
+        ready = replace(self, todo=self._ready())
+        return ready.submission(asked, options).submit() if ready.todo else None
 
-    def _prepared(self, survey: Survey, todo: Sequence[Job]) -> list[Job]:
+    def _ready(self) -> list[records.Job]:
         """Return the cells with what their data sets are, once all is there that they need."""
-        survey.store.check_writable()
-        ready = data.verified(todo, self.registry, self.data)
-        survey.store.write_grid(survey.grid.source)
+        self.survey.store.check_writable()
+        ready = data.verified(self.todo, self.request.registry, self.request.data)
+        self.survey.store.write_grid(self.survey.grid.source)
         return ready
 
-    def _setup(self, survey: Survey, store: Path, device: str) -> Setup:
-        return Setup(survey.grid.name, store, self.registry, self.data, device, provenance(device))
+    def _setup(self, folder: Path, device: str) -> worker.Setup:
+        facts = records.provenance(device)
+        return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 
 def devices(device: str) -> list[str]:

@@ -1,53 +1,46 @@
-"""The verbs that carry out cells: here, or in SLURM jobs."""
+"""The verbs about the cells of a grid: carrying them out, here or in SLURM jobs, and saying where they stand."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from bench import profile
+from bench.plugins.settings import nearest
 from bench.protocol import UserError
-from bench.sweep.records import Job
-from bench.sweep.slurm import commands as slurm
-from bench.sweep.slurm import launches
-from bench.sweep.slurm.submission import Submission
-from bench.sweep.status import Survey, summary
+from bench.report import report
+from bench.sweep import records, status
+from bench.sweep.slurm import commands, launches, submission, submitted
+from bench.sweep.store import Store
 from bench.verbs import options
-from bench.verbs.options import say
-from bench.verbs.requests import Request, cells
-from bench.verbs.status import conclude, watch
+from bench.verbs.options import flag, say
+from bench.verbs.requests import Plan, Request, cells
 
 
 @click.command()
 @options.cells
 @options.data
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
-@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs; `bench collect` comes back to them.")
+@flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
 @options.jobs
-@click.option("--dry-run", is_flag=True, help="Say what would run, or print SLURM's scripts, and run nothing.")
-@click.option("--stale", is_flag=True, help="Also run cells again that earlier code of bench recorded.")
-@click.option("--retry-failed", is_flag=True, help="Also run cells again that failed (all but diverged ones).")
+@flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
+@flag("--stale", help="Also run cells again that earlier code of bench recorded.")
+@flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
 @options.timeout
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
 @options.slurm
 def run(
-    request: Request,
-    on: str,
-    detach: bool,
-    jobs: int | None,
-    dry_run: bool,
-    stale: bool,
-    retry_failed: bool,
-    timeout: float | None,
-    device: str | None,
-    wanted: dict[str, Any],
+    request: Request, on: str, stale: bool, retry_failed: bool, jobs: int | None, wanted: dict[str, Any], **values: Any
 ) -> None:
     """Carry out the cells of a grid that have no final record, and print the table.
 
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
+    detach, dry_run = values.pop("detach"), values.pop("dry_run")
     if on == "local":
         foreign = ["detach"] * detach + [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
         if foreign:
@@ -55,22 +48,19 @@ def run(
     elif jobs:
         raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
     survey = request.survey()
-    todo = survey.jobs(stale=stale, retry=retry_failed)
+    plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
         asked = profile.slurm(survey.grid.source.get("slurm", {}), wanted)
-        kept = {"timeout": timeout, "device": device}
-        _submit(request, survey, todo, asked, kept, detach=detach, dry_run=dry_run)
-    elif dry_run:
-        _print_plan(survey, todo)
+        _submit(plan, asked, values, detach, dry_run)
     else:
-        _carry_out(request, survey, todo, device=device or "cpu", jobs=jobs, timeout=timeout, **wanted)
+        _carry_out(plan, dry_run, jobs=jobs, **values, **wanted)
 
 
 @click.command()
 @options.cells
 @options.data
 @options.jobs
-@click.option("--dry-run", is_flag=True, help="Say what would be scored, and score nothing.")
+@flag("--dry-run", help="Say what would be scored, and score nothing.")
 @options.timeout
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
 def score(request: Request, dry_run: bool, **limits: Any) -> None:
@@ -79,102 +69,221 @@ def score(request: Request, dry_run: bool, **limits: Any) -> None:
     Such as: bench score --set evaluate.importance_samples=5000
     """
     survey = request.survey()
-    todo = survey.rescored()
-    if dry_run:
-        _print_plan(survey, todo)
-        return
-    if left := len(survey.jobs(stale=True)) - len(todo):
-        sentence = f"{cells(left)} left out, which this code has not trained to the end"
-        say(f"{sentence}: `{options.about('run')}` does")
-    _carry_out(request, survey, todo, **limits)
+    plan = Plan(request, survey, survey.rescored())
+    left = len(survey.jobs(stale=True)) - len(plan.todo)
+    if left and not dry_run:
+        why = "left out, which this code has not trained to the end"
+        say(f"{cells(left)} {why}: `{options.about('run')}` does")
+    _carry_out(plan, dry_run, **limits)
 
 
 @click.command()
 @options.cells
 @options.data
-@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs.")
-@click.option("--dry-run", is_flag=True, help="Print SLURM's scripts, and submit nothing.")
+@flag("--detach", help="Return once SLURM has the jobs.")
+@flag("--dry-run", help="Print SLURM's scripts, and submit nothing.")
 @options.slurm
 def retry(request: Request, detach: bool, dry_run: bool, wanted: dict[str, Any]) -> None:
     """Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones), as they were submitted.
 
     Options change what the jobs ask for: more --memory, more --time.
     """
-    survey = request.survey()
+    survey = request.survey() if dry_run else request.settle()
     earlier = launches.read(survey.store)
     if not earlier:
-        raise UserError(
-            f"nothing was submitted to SLURM from {survey.store.folder}; `bench run --retry-failed` runs failed cells "
-            "again on this machine"
-        )
-    if not dry_run:
-        survey = request.settle(survey)
-    asked = profile.slurm(earlier[-1].slurm, wanted)
-    _submit(request, survey, survey.jobs(retry=True), asked, earlier[-1].options, detach=detach, dry_run=dry_run)
+        why = f"nothing was submitted to SLURM from {survey.store.folder}"
+        raise UserError(f"{why}; `bench run --retry-failed` runs failed cells again on this machine")
+    plan = Plan(request, survey, survey.jobs(retry=True))
+    _submit(plan, profile.slurm(earlier[-1].slurm, wanted), earlier[-1].options, detach, dry_run)
 
 
-def _carry_out(request: Request, survey: Survey, todo: Sequence[Job], **limits: Any) -> NoReturn:
-    """Carry out cells here; print the table, or how to go on where that was stopped; exit."""
-    tally = request.carry_out(survey, todo, **limits)
-    if todo:
-        survey = request.survey()
+@click.command("status")
+@options.cells
+@flag("--why", help="Explain every cell in one line.")
+@options.json
+def status_(request: Request, why: bool, as_json: bool) -> None:
+    """Say where the cells of a grid stand."""
+    survey = request.survey()
+    if as_json:
+        click.echo(json.dumps(status.as_json(survey), indent=1))
+        return
+    click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
+    click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
+    if survey.store.grid() not in (None, survey.grid.source):
+        click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
+    for sentence in _advice(survey):
+        click.echo(sentence)
+
+
+@click.command()
+@options.cells
+@flag("--wait", help="Wait until no cell waits or runs any more.")
+def collect(request: Request, wait: bool) -> None:
+    """Come back to cells that were submitted to SLURM: record those that were lost, and print the table."""
+    if wait:
+        _watch(request)
+    _conclude(request, request.settle())
+
+
+@click.command()
+@click.argument("ids", metavar="[CELL]...", nargs=-1)
+@options.cells
+def cancel(request: Request, ids: Sequence[str]) -> None:
+    """Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.
+
+    A CELL is an id as `bench status --why` shows it, or its beginning.
+    """
+    survey = request.survey()
+    planned = [standing.cell.id for standing in survey.standings]
+    number = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned)
+    if not number:
+        click.echo("none of these cells waits or runs in a SLURM job")
+        return
+    say(f"{cells(number)} cancelled; running ones take some seconds to end")
+    _watch(request)
+    request.settle()
+
+
+@click.command()
+@click.argument("cell")
+@options.number("--attempt", help="Of this attempt (default: the last).")
+@options.grid
+@options.store
+@options.request
+def logs(request: Request, cell: str, attempt: int | None) -> None:
+    """Print the output of an attempt at CELL, an id or its beginning, and of the SLURM job that it ran in.
+
+    Ids stand in `bench status --why`.
+    """
+    files = list(_logs(request.runs(Path(request.grid).stem), cell, attempt))
+    for file in files:
+        click.echo(f"==> {file} <==")
+        if file.exists():
+            click.echo(file.read_bytes(), nl=False)
+    if not any(file.exists() for file in files):
+        click.echo("nothing yet: the cell has not begun")
+
+
+def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
+    """Give the files that an attempt at a cell, the last where it is None, and its SLURM job print into.
+
+    Raises:
+        UserError: there is no such cell or attempt.
+    """
+    launched = launches.read(store)
+    folder = store.folder / "cells"
+    ids = sorted({*(path.name for path in folder.glob("*/")), *(id for launch in launched for id in launch.keys)})
+    if not ids:
+        raise UserError(f"there are no cells in {store.folder}")
+    cell = _whole(beginning, ids)
+    history = {past.number: past for past in store.history(cell)}
+    if attempt and attempt not in history:
+        raise UserError(f"cell {cell} has had {len(history)} attempts; there is no attempt {attempt}")
+    chosen = history[attempt or max(history)] if history else None
+    if chosen:
+        yield store.log(cell, chosen.number)
+    for launch in launched:
+        if launch.sweep == chosen.sweep if chosen else cell in launch.keys:
+            job = chosen.job if chosen else launch.jobs().get(cell, "")
+            if job:
+                yield launches.output(store, launch, job)
+
+
+def _whole(beginning: str, ids: Sequence[str]) -> str:
+    """Return the one id that begins like this.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    matches = [cell for cell in ids if cell.startswith(beginning)]
+    if len(matches) > 1:
+        raise UserError(f'"{beginning}" begins the ids of {len(matches)} cells; give more of it')
+    if not matches:
+        raise UserError(f'there is no cell "{beginning}"{nearest(beginning, ids) or "; see `bench status --why`"}')
+    return matches[0]
+
+
+# ---------------------------------------------------------------- how verbs end
+
+
+def _watch(request: Request) -> None:
+    """Wait for submitted cells; whoever has waited enough is told how to come back."""
+    try:
+        request.watch()
+    except KeyboardInterrupt:
+        say(f"left to SLURM; to wait for them again: {options.about('collect', '--wait')}")
+        raise click.exceptions.Exit(130) from None
+
+
+def _conclude(request: Request, survey: status.Survey) -> NoReturn:
+    """Print the table, how many cells there are of each kind, and what to do about them; exit."""
+    counts = survey.counts()
+    click.echo(report(request.grid, [survey.store.folder], None, request.registry))
+    say(status.summary(counts))
+    for sentence in _advice(survey):
+        say(sentence)
+    raise click.exceptions.Exit(1 if any(counts[state] for state in (*records.FAILED, "missing", "lost")) else 0)
+
+
+def _advice(survey: status.Survey) -> list[str]:
+    """Return how to go on, one sentence each; what was submitted to SLURM goes there again."""
+    again = click.get_current_context().info_name == "run"
+    run = options.command("run", without=("--retry-failed", "--stale")) if again else options.about("run")
+    retry = options.about("retry") if launches.read(survey.store) else f"{run} --retry-failed"
+    return status.advice(survey.counts(), retry, f"{run} --stale", options.about("collect", "--wait"))
+
+
+def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
+    """Carry out cells here and print the table, or how to go on where that was stopped; or say what would run."""
+    survey = plan.survey
+    if dry_run:
+        chosen = {job.cell.id for job in plan.todo}
+        for standing in survey.standings:
+            word = "run" if standing.cell.id in chosen else standing.state
+            click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
+        click.echo(f"{plan} would run; store: {survey.store.folder}")
+        return
+    tally = plan.carry_out(**limits)
+    if plan.todo:
+        survey = plan.request.survey()
     if tally.signal is not None:
-        verb = str(click.get_current_context().info_name)
-        say(f"stopped; {summary(survey.counts())}; to go on: {options.command(verb)}")
+        again = options.command(str(click.get_current_context().info_name))
+        say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")
         raise click.exceptions.Exit(128 + tally.signal)
-    conclude(request, survey)
+    _conclude(plan.request, survey)
 
 
-def _submit(
-    request: Request,
-    survey: Survey,
-    todo: Sequence[Job],
-    asked: profile.Slurm,
-    kept: Mapping[str, Any],
-    *,
-    detach: bool,
-    dry_run: bool,
-) -> None:
+def _submit(plan: Plan, asked: profile.Slurm, kept: dict[str, Any], detach: bool, dry_run: bool) -> None:
     """Submit cells and, unless they are to be left to SLURM, wait for them and print the table; or print the scripts.
 
     Args:
-        request: what was asked for.
-        survey: where all cells stand.
-        todo: the cells.
+        plan: the cells.
         asked: what a job asks for.
         kept: `device` and `timeout` of the command, which a retry takes over.
         detach: leave them to SLURM.
         dry_run: print the scripts alone.
     """
     if dry_run:
-        _print_scripts(request.submission(survey, todo, asked, kept))
+        _print_scripts(plan.submission(asked, kept))
         return
-    if launch := request.submit(survey, todo, asked, kept):
+    if launch := plan.submit(asked, kept):
         number = sum(len(array.cells) for array in launch.arrays)
-        jobs = f"{'1 job' if number == 1 else f'{number} jobs'}: {', '.join(array.job for array in launch.arrays)}"
-        say(f"{cells(len(todo))} of {len(survey.standings)} submitted in {jobs}")
+        jobs = "1 job" if number == 1 else f"{number} jobs"
+        say(f"{plan} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
     else:
         say("there is no cell to submit")
     say(f"to see how they are: {options.about('status')}")
     if not detach:
-        watch(request)
-        conclude(request, request.settle(request.survey()))
+        _watch(plan.request)
+        _conclude(plan.request, plan.request.settle())
 
 
-def _print_plan(survey: Survey, todo: Sequence[Job]) -> None:
-    chosen = {job.cell.id for job in todo}
-    for standing in survey.standings:
-        word = "run" if standing.cell.id in chosen else standing.state
-        click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
-    click.echo(f"{cells(len(todo))} of {len(survey.standings)} would run; store: {survey.store.folder}")
-
-
-def _print_scripts(submission: Submission) -> None:
+def _print_scripts(batch: submission.Submission) -> None:
     try:
-        most = slurm.most_tasks()
-    except slurm.Unreachable:
+        most = commands.most_tasks()
+    except commands.Unreachable:
         most = 1000  # SLURM's own default, where the site's cannot be asked
-    scripts = submission.scripts(most)
-    for number, (script, array) in enumerate(zip(scripts, submission.arrays(most), strict=True), 1):
+    scripts = batch.scripts(most)
+    for number, (script, array) in enumerate(zip(scripts, batch.arrays(most), strict=True), 1):
         size = cells(sum(len(chunk.jobs) for chunk in array))
         click.echo(f"# ---- script {number} of {len(scripts)}: jobs: {len(array)}, {size}\n{script}")

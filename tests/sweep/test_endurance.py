@@ -22,7 +22,7 @@ from bench.sweep.records import draft
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
-from bench.verbs import options
+from bench.verbs import requests
 from tests.walks import walked
 
 Look = Callable[..., Survey]
@@ -108,13 +108,13 @@ def test_devices_are_shared_in_turn(look: Look, setup: Setup, store: Store) -> N
 
 
 def test_a_device_that_is_not_there_is_a_mistake() -> None:
-    assert options.devices("cpu") == ["cpu"]
+    assert requests.devices("cpu") == ["cpu"]
     with pytest.raises(UserError, match=r"^--device gpu is unknown; allowed: cpu, cuda, cuda:N, mps$"):
-        options.devices("gpu")
+        requests.devices("gpu")
     with pytest.raises(
         UserError, match=r"^--device cuda:99 is not there: torch sees \d+ cuda devices? on this machine$"
     ):
-        options.devices("cuda:99")
+        requests.devices("cuda:99")
 
 
 # ---------------------------------------------------------------- disks
