@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -44,36 +43,23 @@ for _verb in (
     bench.add_command(_verb)
 
 
-# ---------------------------------------------------------------- the entry point
-
-
 def main() -> NoReturn:
     """Carry out the command line and exit.
 
     With 0: all went well. 1: a cell failed, or the store cannot be written. 2: the user's mistake, told in one
     sentence. 130 (143): stopped by Ctrl-C (SIGTERM).
     """
-    sys.exit(_carry_out(sys.argv[1:]))
-
-
-def _carry_out(words: Sequence[str]) -> int:
     try:
-        code = bench.main(list(words), prog_name="bench", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code = bench.main(prog_name="bench", standalone_mode=False)  # click itself ends where nobody reads our output
     except click.Abort:
         click.echo("interrupted", err=True)
-        return 130
+        code = 130
     except (click.UsageError, UserError, StoreError, SweepError, Unreachable) as error:
-        if "--debug" in words:  # looked for here, for it also counts where parsing fails
+        if "--debug" in sys.argv:  # looked for here, for it also counts where parsing fails
             traceback.print_exc()
         click.echo(f"error: {_usage(error) if isinstance(error, click.UsageError) else error}", err=True)
-        return 2 if isinstance(error, (click.UsageError, UserError)) else 1
-    except BrokenPipeError:
-        # whoever read our output is gone: `bench list | head`; python must not complain when it closes it either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code if isinstance(code, int) else 0
+        code = 2 if isinstance(error, (click.UsageError, UserError)) else 1
+    sys.exit(code)
 
 
 def _usage(error: click.UsageError) -> str:

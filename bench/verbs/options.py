@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import shlex
 import sys
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from bench.protocol import UserError
 from bench.verbs.requests import Request
 
 Verb = Callable[..., Any]
+Values = dict[str, Any]
 say = functools.partial(click.echo, err=True)
 
 
@@ -35,7 +36,7 @@ def seeds_of(context: click.Context, option: click.Parameter, text: str | None) 
 
 
 def _bundle(
-    name: str, keys: Iterable[str], make: Callable[[dict[str, Any]], Any], *options: Callable[[Verb], Verb]
+    name: str, keys: Iterable[str], make: Callable[[Values], Any], *options: Callable[[Verb], Verb]
 ) -> Callable[[Verb], Verb]:
     """Return a decorator that adds options, and hands the verb as one argument what is made of those with `keys`."""
 
@@ -53,7 +54,7 @@ def _bundle(
     return decorated
 
 
-def _said(values: dict[str, Any]) -> dict[str, Any]:
+def _said(values: Values) -> Values:
     """Return the options that were given, as TOML has them."""
     given = {name: value for name, value in values.items() if value not in (None, ())}
     return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
@@ -67,28 +68,37 @@ number = functools.partial(click.option, type=click.IntRange(min=1), metavar="N"
 count = functools.partial(click.option, type=click.IntRange(min=0), metavar="N")
 amount = functools.partial(click.option, type=click.FloatRange(min=0, min_open=True))
 
-where = "Where data sets lie or are downloaded to (also $BENCH_DATA; default: the profile's, else the user's cache)."
-data = folder("--data-dir", envvar="BENCH_DATA", help=where)
-more = "Another folder with strategies/*.py or datasets/*.py (also $BENCH_PLUGINS)."
-plugins = folder("--plugins", multiple=True, envvar="BENCH_PLUGINS", help=more)
+DATA = "Where data sets lie or are downloaded to (also $BENCH_DATA; default: the profile's, else the user's cache)."
+PLUGINS = "Another folder with strategies/*.py or datasets/*.py (also $BENCH_PLUGINS)."
+SEEDS = "So many seeds, or a list such as 0,3,5, in place of the grid's."
+data = folder("--data-dir", envvar="BENCH_DATA", help=DATA)
+plugins = folder("--plugins", multiple=True, envvar="BENCH_PLUGINS", help=PLUGINS)
 store = folder("--store", help="The run store (default: GRID in $BENCH_STORE, the profile's `store`, or runs).")
 grid = click.option("--grid", default="digits", show_default=True, metavar="NAME", help="A grid, or a .toml FILE.")
-only = "So many seeds, or a list such as 0,3,5, in place of the grid's."
 json = flag("--json", "as_json", help="Print JSON for a program to read.")
-jobs = number("--jobs", help="Worker processes (default: one a core or GPU).")
-timeout = amount("--timeout", metavar="MINUTES", help="At most, a cell.")
 
 _request = ("request", [field.name for field in fields(Request)], lambda values: Request(**values, say=say))
-request = _bundle(*_request)
+#: the folders of plugins; the verb gets a `request` made of all such options that it has
+request = _bundle(*_request, plugins)
+#: which cells
 cells = _bundle(
     *_request,
     grid,
     click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change the grid: train.epochs=3."),
     click.option("--strategy", "strategies", multiple=True, metavar="NAME", help="Only this strategy, or FILE."),
-    click.option("--seeds", metavar="N", callback=seeds_of, help=only),
+    click.option("--seeds", metavar="N", callback=seeds_of, help=SEEDS),
     store,
     plugins,
 )
+#: what cells may take; the verb gets it as `limits`, with its own `--device`
+limits = _bundle(
+    "limits",
+    ("jobs", "timeout", "device"),
+    dict,
+    number("--jobs", help="Worker processes (default: one a core or GPU)."),
+    amount("--timeout", metavar="MINUTES", help="At most, a cell."),
+)
+#: what a SLURM job asks for; the verb gets what was given as `wanted`, as `[slurm]` would say it
 slurm = _bundle(
     "wanted",
     Slurm.model_fields,
@@ -111,9 +121,9 @@ slurm = _bundle(
 # ---------------------------------------------------------------- the command line, told
 
 
-def command(verb: str, *flags: str, without: Iterable[str] = ()) -> str:
-    """Return the command that was given, with another verb, with and without some flags."""
-    return shlex.join(["bench", verb, *(word for word in sys.argv[2:] if word not in without), *flags])
+def command(verb: str, without: Sequence[str] = ()) -> str:
+    """Return the command that was given, with another verb and without some flags."""
+    return shlex.join(["bench", verb, *(word for word in sys.argv[2:] if word not in without)])
 
 
 def about(verb: str, *flags: str) -> str:

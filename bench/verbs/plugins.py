@@ -14,7 +14,7 @@ import click
 from bench import contracts
 from bench import report as tables
 from bench.grid import embedded
-from bench.plugins import Description, Kind, PluginError, Registry
+from bench.plugins import Description, Kind, PluginError
 from bench.protocol import UserError
 from bench.sweep.data import load
 from bench.verbs import options
@@ -24,7 +24,6 @@ from bench.verbs.requests import Request
 @click.command("list")
 @options.flag("--verbose", help="Show every hyper-parameter and option.")
 @options.json
-@options.plugins
 @options.request
 def list_(request: Request, verbose: bool, as_json: bool) -> None:
     """List strategies, data sets and grids."""
@@ -65,7 +64,6 @@ def _searched(search: dict[str, Any]) -> str:
 @click.command()
 @click.argument("name", required=False)
 @options.data
-@options.plugins
 @options.request
 def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
@@ -106,7 +104,6 @@ def new(kind: Kind, name: str, plugins: Path) -> None:
 @click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a default: energy.hidden=8.")
 @options.json
 @options.data
-@options.plugins
 @options.request
 def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: bool) -> None:
     """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
@@ -132,10 +129,10 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
 
 
 @click.command()
-@click.option("--grid", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
+@click.option("--grid", "name", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
 @options.folder("--store", "stores", multiple=True, help="A run store.")
 @options.folder("--out", help="Where the tables' files go.")
-@options.plugins
-def report(grid: str | None, stores: Sequence[Path], out: Path | None, plugins: Sequence[Path]) -> None:
+@options.request
+def report(request: Request, name: str | None, stores: Sequence[Path], out: Path | None) -> None:
     """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
-    click.echo(tables.report(grid, stores, out, Registry(plugins)))
+    click.echo(tables.report(name, stores, out, request.registry))

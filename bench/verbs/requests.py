@@ -106,7 +106,7 @@ class Request:
             if now != before:
                 self.say(now)
                 before = now
-            if counts and not any(counts[state] for state in LIVE):
+            if counts is not None and not any(counts[state] for state in LIVE):
                 return
             time.sleep(max(PAUSE, 5 * (time.monotonic() - start)))  # a look at many cells is work, too
 

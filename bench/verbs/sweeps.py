@@ -17,7 +17,7 @@ from bench.sweep import records, status
 from bench.sweep.slurm import commands, launches, submission, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
-from bench.verbs.options import flag, say
+from bench.verbs.options import Values, flag, say
 from bench.verbs.requests import Plan, Request, cells
 
 
@@ -26,44 +26,48 @@ from bench.verbs.requests import Plan, Request, cells
 @options.data
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
-@options.jobs
 @flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")
 @flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
-@options.timeout
+@options.limits
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
 @options.slurm
 def run(
-    request: Request, on: str, stale: bool, retry_failed: bool, jobs: int | None, wanted: dict[str, Any], **values: Any
+    request: Request,
+    on: str,
+    detach: bool,
+    dry_run: bool,
+    stale: bool,
+    retry_failed: bool,
+    limits: Values,
+    wanted: Values,
 ) -> None:
     """Carry out the cells of a grid that have no final record, and print the table.
 
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
-    detach, dry_run = values.pop("detach"), values.pop("dry_run")
     if on == "local":
         foreign = ["detach"] * detach + [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
         if foreign:
             raise UserError(f"--{foreign[0].replace('_', '-')} is said of SLURM jobs; add --on slurm")
-    elif jobs:
+    elif limits.pop("jobs"):
         raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
         asked = profile.slurm(survey.grid.source.get("slurm", {}), wanted)
-        _submit(plan, asked, values, detach, dry_run)
+        _submit(plan, asked, limits, detach, dry_run)
     else:
-        _carry_out(plan, dry_run, jobs=jobs, **values, **wanted)
+        _carry_out(plan, dry_run, **limits, **wanted)
 
 
 @click.command()
 @options.cells
 @options.data
-@options.jobs
 @flag("--dry-run", help="Say what would be scored, and score nothing.")
-@options.timeout
+@options.limits
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
-def score(request: Request, dry_run: bool, **limits: Any) -> None:
+def score(request: Request, dry_run: bool, limits: Values) -> None:
     """Score trained cells again, with other evaluation settings or scoring code, and train nothing.
 
     Such as: bench score --set evaluate.importance_samples=5000
@@ -83,7 +87,7 @@ def score(request: Request, dry_run: bool, **limits: Any) -> None:
 @flag("--detach", help="Return once SLURM has the jobs.")
 @flag("--dry-run", help="Print SLURM's scripts, and submit nothing.")
 @options.slurm
-def retry(request: Request, detach: bool, dry_run: bool, wanted: dict[str, Any]) -> None:
+def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None:
     """Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones), as they were submitted.
 
     Options change what the jobs ask for: more --memory, more --time.
@@ -149,13 +153,12 @@ def cancel(request: Request, ids: Sequence[str]) -> None:
 @options.number("--attempt", help="Of this attempt (default: the last).")
 @options.grid
 @options.store
-@options.request
-def logs(request: Request, cell: str, attempt: int | None) -> None:
+def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
     """Print the output of an attempt at CELL, an id or its beginning, and of the SLURM job that it ran in.
 
     Ids stand in `bench status --why`.
     """
-    files = list(_logs(request.runs(Path(request.grid).stem), cell, attempt))
+    files = list(_logs(Request(store=store).runs(Path(grid).stem), cell, attempt))
     for file in files:
         click.echo(f"==> {file} <==")
         if file.exists():
@@ -253,7 +256,7 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     _conclude(plan.request, survey)
 
 
-def _submit(plan: Plan, asked: profile.Slurm, kept: dict[str, Any], detach: bool, dry_run: bool) -> None:
+def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:
     """Submit cells and, unless they are to be left to SLURM, wait for them and print the table; or print the scripts.
 
     Args:
