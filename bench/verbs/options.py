@@ -54,10 +54,10 @@ def _bundle(
     return decorated
 
 
-def _said(values: Values) -> Values:
-    """Return the options that were given, as TOML has them."""
-    given = {name: value for name, value in values.items() if value not in (None, ())}
-    return {name: list(value) if isinstance(value, tuple) else value for name, value in given.items()}
+def _stated(values: Values) -> Values:
+    """Return the options that the command line states, as TOML has them."""
+    stated = {name: value for name, value in values.items() if value not in (None, ())}
+    return {name: list(value) if isinstance(value, tuple) else value for name, value in stated.items()}
 
 
 # ---------------------------------------------------------------- options
@@ -98,11 +98,11 @@ limits = _bundle(
     number("--jobs", help="Worker processes (default: one a core or GPU)."),
     amount("--timeout", metavar="MINUTES", help="At most, a cell."),
 )
-#: what a SLURM job asks for; the verb gets what was given as `wanted`, as `[slurm]` would say it
+#: what a SLURM job asks for; the verb gets what is stated as `wanted`, as `[slurm]` would say it
 slurm = _bundle(
     "wanted",
     Slurm.model_fields,
-    _said,
+    _stated,
     click.option("--partition", metavar="NAME", help="The SLURM partition."),
     click.option("--account", metavar="NAME", help="The account that SLURM charges."),
     click.option("--constraint", metavar="WORDS", help="Features that a SLURM node must have."),

@@ -29,10 +29,10 @@ def list_(request: Request, verbose: bool, as_json: bool) -> None:
     """List strategies, data sets and grids."""
     strategies, datasets = (list(request.registry.describe(kind)) for kind in ("strategy", "dataset"))
     if as_json:
-        plain = [[asdict(one) | {"file": str(one.file)} for one in kind] for kind in (strategies, datasets)]
+        plain = [[asdict(plugin) | {"file": str(plugin.file)} for plugin in kind] for kind in (strategies, datasets)]
         click.echo(json.dumps({"strategies": plain[0], "datasets": plain[1], "grids": embedded()}, indent=1))
         return
-    width = max((len(one.name) for one in (*strategies, *datasets)), default=0)
+    width = max((len(plugin.name) for plugin in (*strategies, *datasets)), default=0)
     lines = ["strategies", *_described(strategies, width, verbose)]
     lines += ["", "data sets", *_described(datasets, width, verbose)]
     lines += ["", "grids", *(f"  {name}" for name in embedded())]
@@ -41,13 +41,13 @@ def list_(request: Request, verbose: bool, as_json: bool) -> None:
 
 def _described(descriptions: Iterable[Description], width: int, verbose: bool) -> Iterator[str]:
     """Give a line a plugin; where `verbose`, its file and fields below."""
-    for one in descriptions:
-        origin = "" if one.origin == "built-in" else f"  [{one.origin}]"
-        said = f"does not load: {one.error}" if one.error else one.summary
-        yield f"  {one.name:{width}}  {said}{origin}"
+    for plugin in descriptions:
+        origin = "" if plugin.origin == "built-in" else f"  [{plugin.origin}]"
+        words = f"does not load: {plugin.error}" if plugin.error else plugin.summary
+        yield f"  {plugin.name:{width}}  {words}{origin}"
         if verbose:
-            yield f"      file: {one.file}"
-            for option in one.fields:
+            yield f"      file: {plugin.file}"
+            for option in plugin.fields:
                 default = "required" if option.required else f"default {json.dumps(option.default)}"
                 tuned = f"tuned over {_searched(option.search)}" if option.search else ""
                 yield f"      {option.key}: {', '.join(filter(None, (option.type, option.bounds, default, tuned)))}"

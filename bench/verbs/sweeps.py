@@ -55,8 +55,7 @@ def run(
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
-        asked = profile.slurm(survey.grid.source.get("slurm", {}), wanted)
-        _submit(plan, asked, limits, detach, dry_run)
+        _submit(plan, profile.slurm(survey.grid.source.get("slurm", {}), wanted), limits, detach, dry_run)
     else:
         _carry_out(plan, dry_run, **limits, **wanted)
 
@@ -174,8 +173,8 @@ def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
         UserError: there is no such cell or attempt.
     """
     launched = launches.read(store)
-    folder = store.folder / "cells"
-    ids = sorted({*(path.name for path in folder.glob("*/")), *(id for launch in launched for id in launch.keys)})
+    attempted = (path.name for path in store.folder.glob("cells/*/"))
+    ids = sorted({*attempted, *(id for launch in launched for id in launch.keys)})
     if not ids:
         raise UserError(f"there are no cells in {store.folder}")
     cell = _whole(beginning, ids)
