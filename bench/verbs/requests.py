@@ -182,6 +182,7 @@ class Plan:
         if jobs and jobs > most and device != "cpu":
             raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(there)}; raise --per-gpu")
         todo = self._ready()
+        setup = self._setup(survey.store.folder, device)
         number = min(jobs or most, len(todo))
         self.request.say(f"{self} to run, {number} at a time")
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
@@ -189,7 +190,6 @@ class Plan:
         with progress.screen(
             len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
         ) as screen:
-            setup = self._setup(survey.store.folder, device)
             return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
 
     def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
