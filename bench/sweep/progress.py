@@ -218,8 +218,9 @@ class Bars(Display):
         from rich.text import Text
 
         table = Table.grid(Column(no_wrap=True), Column(), Column(no_wrap=True), padding=(0, 1))
-        sweep = f"{self.pace.ended} of {self.pace.cells} cells", self._left, self.pace.done / self.pace.cells
-        for name, words, share in (sweep, *((f"  {name}", *rest) for name, *rest in list(self._running.values()))):
+        rows = [(f"{self.pace.ended} of {self.pace.cells} cells", self._left, self.pace.done / self.pace.cells)]
+        rows += [(f"  {name}", words, share) for name, words, share in self._running.values()]
+        for name, words, share in rows:
             table.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=24), Text(words))
         self._bars.update(table)
 

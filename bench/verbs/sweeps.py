@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from bench.profile import Slurm
     from bench.sweep.pool import Tally
     from bench.sweep.records import Job
-    from bench.sweep.slurm.submission import Submission
+    from bench.sweep.slurm.launches import Submission
     from bench.sweep.status import Survey
 
 RETRIES = 2  # of a lost cell on this machine
@@ -270,7 +270,7 @@ def _submit(
     from bench.sweep import data
     from bench.sweep.records import provenance
     from bench.sweep.slurm import commands as slurm
-    from bench.sweep.slurm.submission import Submission
+    from bench.sweep.slurm.launches import Submission
     from bench.sweep.store import StoreError
     from bench.sweep.worker import Setup
 

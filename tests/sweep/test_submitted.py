@@ -60,7 +60,7 @@ def attempt(store: Store, job: Job, how: str, sweep: str = "20260101-000000-aaaa
 
 
 def states(look: Look, *how: str) -> list[tuple[str, str]]:
-    return [(each.state, each.why) for each in submitted.overlaid(look(*how)).standings]
+    return [(standing.state, standing.why) for standing in submitted.overlaid(look(*how)).standings]
 
 
 def test_what_was_not_submitted_is_not_asked_about(look: Look, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
