@@ -122,7 +122,8 @@ class Pool:
         self._polled = 0.0
         self._shared = False  # and that was said
         self._beaten = 0.0
-        self._slots: list[Slot | None] = []
+        self._numbers = range(0)
+        self._slots: dict[int, Slot] = {}  # by number
         self._failed_starts = 0
         self._signals = 0  # asked to stop so many times
         self._asked: float | None = None  # when the workers were told
@@ -137,7 +138,7 @@ class Pool:
                 were asked to stop first; what was finished stays.
         """
         self._waiting.extend(jobs)
-        self._slots = [None] * min(self.jobs, len(jobs))
+        self._numbers = range(min(self.jobs, len(jobs)))
         with self._stoppable():
             try:
                 while self._step():
@@ -152,7 +153,7 @@ class Pool:
 
     @property
     def _busy(self) -> list[tuple[Slot, Work]]:
-        return [(slot, slot.work) for slot in self._slots if slot and slot.work]
+        return [(slot, slot.work) for slot in self._slots.values() if slot.work]
 
     @property
     def _stopping(self) -> bool:
@@ -166,7 +167,7 @@ class Pool:
             self._fill()
         if not self._busy and (self._stopping or not (self._waiting or self._elsewhere)):
             return False
-        watched = {event: slot for slot in self._slots if slot for event in slot.watched}
+        watched = {event: slot for slot in self._slots.values() for event in slot.watched}
         for slot in dict.fromkeys(watched[event] for event in wait(list(watched), TICK)):
             dead = not slot.process.is_alive()  # asked first: what it said before it died is read below
             self._attend(slot)
@@ -182,10 +183,11 @@ class Pool:
         if not self._waiting and time.monotonic() - self._polled > POLL:
             self._polled = time.monotonic()
             self._waiting, self._elsewhere = self._elsewhere, self._waiting
-        for number, slot in enumerate(self._slots):
-            if slot is None and self._waiting:
+        for number in self._numbers:
+            if self._waiting and number not in self._slots:
                 device = self.devices[number % len(self.devices)] if self.devices else self.setup.device
                 self._slots[number] = Slot(number, self.setup.on(device))
+            slot = self._slots.get(number)
             try:
                 while self._waiting and slot and slot.ready and not slot.work:
                     self._offer(slot, self._waiting.popleft())
@@ -195,7 +197,7 @@ class Pool:
     def _offer(self, slot: Slot, job: Job) -> None:
         """Give `slot` the cell, unless it is another's, or finished, or was lost too often."""
         if self.store.taken(job):  # finished elsewhere since the sweep was planned
-            self._tell(slot, job, Ending("elsewhere"))
+            self._end(slot, job, Ending("elsewhere"))
             return
         attempt = self.store.begin(job.cell, self.sweep)
         if attempt is None:
@@ -243,7 +245,7 @@ class Pool:
             self._lose(slot, work, "its process was told to stop")
             slot.retire()
         else:
-            self._end(slot, work, message, self._how if message.status == "stopped" else message.status)
+            self._end(slot, work.job, message, self._how if message.status == "stopped" else message.status)
             if message.status == "out-of-memory":
                 slot.retire()  # it may hold on to memory: the next cell gets a fresh process
 
@@ -309,17 +311,19 @@ class Pool:
             self._release(slot, "lost")
         else:
             ending = Ending(status, reason, work.seconds, resources) if first else Ending("elsewhere")
-            self._end(slot, work, ending, status)
+            self._end(slot, work.job, ending, status)
 
     def _drop(self, slot: Slot, work: Work, ending: Ending, how: str) -> None:
         """Kill a worker that is at a cell, and write no record."""
         slot.kill()
         slot.drain()
-        self._end(slot, work, ending, how)
+        self._end(slot, work.job, ending, how)
         self._remove(slot)
 
-    def _end(self, slot: Slot, work: Work, ending: Ending, how: str) -> None:
-        self._tell(slot, work.job, ending)
+    def _end(self, slot: Slot, job: Job, ending: Ending, how: str = "") -> None:
+        """Say how a cell ended, and how the attempt at it, if it had begun."""
+        self.tally.endings.append((job.cell, ending))
+        self.screen.end(slot.number, job, ending)
         self._release(slot, how)
 
     def _lose(self, slot: Slot, work: Work, reason: str) -> None:
@@ -327,10 +331,6 @@ class Pool:
         self._waiting.append(work.job)
         self.screen.lose(slot.number, work.job, reason)
         self._release(slot, "lost")
-
-    def _tell(self, slot: Slot, job: Job, ending: Ending) -> None:
-        self.tally.endings.append((job.cell, ending))
-        self.screen.end(slot.number, job, ending)
 
     def _release(self, slot: Slot, how: str) -> None:
         if slot.work:
@@ -341,11 +341,11 @@ class Pool:
     def _remove(self, slot: Slot, patience: float = 0.0) -> None:
         slot.close(patience)
         self._release(slot, self._how)
-        self._slots[slot.number] = None
+        del self._slots[slot.number]
 
     def _close(self) -> None:
         """End every process: in peace where it is idle, at once where it is not."""
-        slots = [slot for slot in self._slots if slot]
+        slots = list(self._slots.values())
         for slot in slots:
             slot.send(None)
         deadline = time.monotonic() + ENDING

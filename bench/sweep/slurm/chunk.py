@@ -6,6 +6,7 @@ then save a checkpoint, the job puts itself back into the queue, and goes on whe
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
@@ -26,11 +27,6 @@ from bench.sweep.worker import Setup
 PARENT = 0.2e9  # bytes of a job that its parent process needs
 LINGER = 120  # seconds for which a job that was told to end waits for its end
 EARLY = 65  # seconds by which SLURM may send the signal too early
-
-
-def notice(minutes: int) -> int:
-    """Return how many seconds before its time limit a job is told."""
-    return round(min(90, max(10, 6 * minutes)))
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Chunk:
     def __call__(self) -> None:
         """Carry out the cells that have no final record."""
         started = time.monotonic()
-        settings, warned = self.settings, notice(self.settings.time)
+        settings, warned = self.settings, slurm.notice(self.settings.time)
         slots = min(settings.gpus * settings.per_gpu or settings.cpus, len(self.jobs))
         memory = None
         if settings.memory:
@@ -69,8 +65,7 @@ class Chunk:
         devices = [f"cuda:{number}" for number in range(settings.gpus)] if self.setup.device == "cuda" else []
         screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
         setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
-        stops = {signal.SIGUSR2: how}
-        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
+        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
             tally = pool.run(self.jobs)
             if tally.signal == signal.SIGUSR2 and self._left(pool):
@@ -128,10 +123,6 @@ def _requeue() -> None:
 def _linger() -> None:
     """Wait a while for SLURM to end this job: a preempted one goes back into the queue only while it still runs."""
     deadline = time.monotonic() + LINGER
-    while time.monotonic() < deadline:
-        try:
-            if slurm.state(attempts.job()) != "RUNNING":
-                return  # it was cancelled
-        except slurm.Unreachable:
-            return
-        time.sleep(2)
+    with contextlib.suppress(slurm.Unreachable):
+        while time.monotonic() < deadline and slurm.state(attempts.job()) == "RUNNING":  # else it was cancelled
+            time.sleep(2)

@@ -92,6 +92,11 @@ def most_tasks() -> int:
     return max(1, int(size[1])) if size else 1000
 
 
+def notice(minutes: int) -> int:
+    """Return how many seconds before its time limit a job is told."""
+    return round(min(90, max(10, 6 * minutes)))
+
+
 def _ask(*command: str) -> str:
     if shutil.which(command[0]) is None:
         raise Unreachable(f"there is no SLURM on this machine: no `{command[0]}` is found")

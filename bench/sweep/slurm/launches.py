@@ -191,8 +191,6 @@ class Submission:
         """Return what submits array `number`; `after` is the job that must be over before, where jobs are counted."""
         from submitit import SlurmExecutor
 
-        from bench.sweep.slurm.chunk import notice
-
         class Executor(SlurmExecutor):
             @classmethod
             def affinity(cls) -> int:
@@ -209,7 +207,7 @@ class Submission:
             "cpus_per_task": settings.cpus,
             "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
             "time": settings.time,
-            "signal_delay_s": notice(settings.time),
+            "signal_delay_s": slurm.notice(settings.time),
             "array_parallelism": settings.parallel or len(self.chunks),
             "dependency": f"afterany:{after}" if after and settings.parallel else None,
             "setup": list(settings.setup) or None,

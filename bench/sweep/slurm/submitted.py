@@ -33,6 +33,7 @@ INTERRUPTED = {
     "preempted": ENDS["PREEMPTED"],
     "stopped": ("cancelled", "its job was told to end"),
 }
+LIVE = ("pending", "preempted", "running")
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "COMPLETING")
 
 
@@ -49,17 +50,8 @@ def overlaid(survey: Survey) -> Survey:
     if not waited:
         return survey
     queue = slurm.queue()
-    judged = {}
-    for standing in waited:
-        launch, job = launched[standing.cell.id]
-        judged[standing.cell.id] = _judged(survey, standing, launch, job, queue.get(job, ""))
-    lost = [standing for standing in judged.values() if standing.state == "lost"]
-    ends = slurm.ends(standing.job for standing in lost)
-    for standing in lost:
-        launch, job = launched[standing.cell.id]
-        status, reason = _loss(survey, standing, launch, ends.get(job, ""))
-        why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
-        judged[standing.cell.id] = replace(standing, why=why, loss=(status, reason))
+    ends = slurm.ends({launched[standing.cell.id][1] for standing in waited} - queue.keys())
+    judged = {old.cell.id: _judged(survey, old, *launched[old.cell.id], queue, ends) for old in waited}
     return replace(survey, standings=tuple(judged.get(old.cell.id, old) for old in survey.standings))
 
 
@@ -96,11 +88,7 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
         StoreError: the store cannot be written.
     """
     wanted = set(cells)
-    live = {
-        standing.cell.id: standing.job
-        for standing in survey.standings
-        if standing.job and standing.state in ("pending", "preempted", "running")
-    }
+    live = {standing.cell.id: standing.job for standing in survey.standings if standing.job and standing.state in LIVE}
     jobs = {job for cell, job in live.items() if cell in wanted}
     if not jobs:
         return 0
@@ -123,40 +111,43 @@ def _open(standing: Standing, launched: Mapping[str, tuple[Launch, str]]) -> boo
     return standing.state in ("missing", "running")
 
 
-def _last(survey: Survey, standing: Standing, launch: Launch) -> Attempt | None:
-    """Return the last attempt at a cell that a launch's jobs made."""
-    history = [attempt for attempt in survey.store.history(standing.cell.id) if attempt.sweep == launch.sweep]
-    return history[-1] if history else None
-
-
-def _judged(survey: Survey, standing: Standing, launch: Launch, job: str, state: str) -> Standing:
-    """Return where a cell stands whose job is in this state; an empty one is that of a job that is gone."""
-    standing = replace(standing, state="lost", record=None, job=job)
-    last = _last(survey, standing, launch)
-    if last and survey.store.alive(standing.cell.id, last.number):
+def _judged(
+    survey: Survey, standing: Standing, launch: Launch, job: str, queue: Mapping[str, str], ends: Mapping[str, str]
+) -> Standing:
+    """Return where a cell stands, by the states of jobs in the queue and the ends of those that are gone."""
+    cell, state = standing.cell.id, queue.get(job, "")
+    history = [attempt for attempt in survey.store.history(cell) if attempt.sweep == launch.sweep]
+    last = history[-1] if history else None
+    standing = replace(standing, state="pending", record=None, job=job)
+    if last and survey.store.alive(cell, last.number):
         return replace(standing, state="running", why=f"attempt {last.number} is running in job {job}")
     if not state:
-        return standing
+        status, reason = loss = _loss(last, ends.get(job, ""), cancelled=cell in launch.cancelled)
+        why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
+        return replace(standing, state="lost", why=why, loss=loss)
     waits = state in WAITING
     if last is None:
-        why = f"job {job} waits" if waits else f"job {job} is at other cells, or begins"
+        return replace(standing, why=f"job {job} waits" if waits else f"job {job} is at other cells, or begins")
     # a job that was told to end, and waits again, had to give place to another
-    elif waits and last.how in ("preempted", "stopped"):
+    if waits and last.how in ("preempted", "stopped"):
         why = f"attempt {last.number} was preempted; job {job} waits to go on"
         return replace(standing, state="preempted", why=why)
-    else:
-        how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
-        why = f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}"
-    return replace(standing, state="pending", why=why)
+    how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
+    return replace(standing, why=f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}")
 
 
-def _loss(survey: Survey, standing: Standing, launch: Launch, state: str) -> tuple[str, str]:
-    """Return status and reason of a cell whose job ended in this state without leaving a record."""
-    if standing.cell.id in launch.cancelled:
+def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]:
+    """Return status and reason of a cell whose job is gone without leaving a record.
+
+    Args:
+        last: the last attempt of the job's launch at the cell.
+        end: how the job ended in SLURM's word, or empty.
+        cancelled: by `bench cancel`.
+    """
+    if cancelled:
         return "cancelled", "by `bench cancel`"
-    if state in ENDS:
-        return ENDS[state]
-    last = _last(survey, standing, launch)
-    if last is None and not state:
+    if end in ENDS:
+        return ENDS[end]
+    if last is None and not end:
         return "node-lost", "SLURM knows nothing of its job"
     return INTERRUPTED.get(last.how if last else "", ("crashed", "its job ended without a word"))
