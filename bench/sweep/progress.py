@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Self, TextIO
+from typing import Self
 
 from bench.sweep.pool import Screen
 from bench.sweep.records import Ending, Job
@@ -106,6 +106,7 @@ class Display(Screen):
     def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
         self.pace = Pace(cells)
         self._name, self._log = name, log
+        self._beat = time.monotonic()
         self._running: dict[int, tuple[str, str, float]] = {}  # name, figures in words and how far it is, by slot
 
     def __enter__(self) -> Self:
@@ -155,25 +156,11 @@ class Display(Screen):
 
 
 class Lines(Display):
-    """One plain line for every cell that ends, and now and then one for each that runs.
-
-    Args:
-        cells: how many are to be carried out.
-        name: what a line calls a job.
-        log: where a job's output lies.
-        stream: takes the lines.
-    """
-
-    def __init__(
-        self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str], stream: TextIO | None = None
-    ) -> None:
-        super().__init__(cells, name, log)
-        self._stream = stream or sys.stderr
-        self._beat = time.monotonic()
+    """One plain line for every cell that ends, and now and then one for each that runs."""
 
     def note(self, sentence: str) -> None:
         """Print a sentence."""
-        print(sentence, file=self._stream, flush=True)
+        print(sentence, file=sys.stderr, flush=True)
 
     def tick(self) -> None:
         """Now and then print what is running."""
