@@ -198,25 +198,20 @@ class Submission:
 
         settings, sweep = self.settings, self.launch.sweep
         executor = Executor(folder(self.store, sweep).absolute() / str(number), max_num_timeout=settings.retries)
-        parameters = {
+        parameters = settings.model_dump(include={"partition", "account", "constraint", "time", "setup"}) | {
             "job_name": f"bench-{sweep}",
-            "partition": settings.partition,
-            "account": settings.account,
-            "constraint": settings.constraint,
             "gpus_per_node": settings.gpus or None,
             "cpus_per_task": settings.cpus,
             "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
-            "time": settings.time,
             "signal_delay_s": slurm.notice(settings.time),
             "array_parallelism": settings.parallel or len(self.chunks),
             "dependency": f"afterany:{after}" if after and settings.parallel else None,
-            "setup": list(settings.setup) or None,
             "teardown": self._after(),
             "stderr_to_stdout": True,
             "srun_args": [f"--cpus-per-task={settings.cpus}"],
             "additional_parameters": {"requeue": True},
         }
-        executor.update_parameters(**{name: value for name, value in parameters.items() if value is not None})
+        executor.update_parameters(**{name: value for name, value in parameters.items() if value not in (None, [])})
         return executor
 
     def _after(self) -> list[str]:
