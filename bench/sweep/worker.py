@@ -1,7 +1,7 @@
 """The worker: a process that carries out one cell after another and tells its parent how each ended.
 
 The parent sends jobs and, once, the word to stop; the worker sends `Ready`, now and then `Figures`, and for each job
-one `Ending`, `Changed` or `Unwritable`. The record is written here, so that arrays never pass through the pipe.
+one `Ending` or `Halt`. The record is written here, so that arrays never pass through the pipe.
 """
 
 from __future__ import annotations
@@ -80,20 +80,13 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """The code is no longer what the sweep was started with; the cell was not begun."""
+class Halt:
+    """Why no cell can be carried out any more: the code has changed, or the store cannot be written; one sentence."""
 
     sentence: str
 
 
-@dataclass(frozen=True)
-class Unwritable:
-    """The record could not be written."""
-
-    sentence: str
-
-
-Message = Ready | Figures | Ending | Changed | Unwritable
+Message = Ready | Figures | Ending | Halt
 Order = Job | str | None  # a cell, "stop", or None to end
 
 
@@ -118,19 +111,19 @@ class Worker:
         job: Job,
         tell: Callable[[Figures], None] = lambda _: None,
         stop_requested: Callable[[], bool] = lambda: False,
-    ) -> Ending | Changed | Unwritable:
+    ) -> Ending | Halt:
         """Carry out `job` and write its record."""
-        resettable = _reset_peak()
+        _reset_peak()
         attempt = _Attempt(self, job, tell, stop_requested)
         try:
             ending = attempt.run()
         except _CodeChanged as change:
             if not self.setup.submitted:
-                return Changed(str(change))
+                return Halt(str(change))
             ending = Ending("error", "code changed since submission")
         if ending.status == "stopped":
             return ending
-        resources = {**ending.resources, "peak_host_bytes": float(_peak(resettable))}
+        resources = {**ending.resources, "peak_host_bytes": float(_peak())}
         record = {
             **attempt.record,
             "status": ending.status,
@@ -141,7 +134,7 @@ class Worker:
         try:
             first = self.store.finish(job, record, attempt.curves, attempt.arrays)
         except StoreError as error:
-            return Unwritable(str(error))
+            return Halt(str(error))
         return replace(ending, resources=resources) if first else Ending("elsewhere")
 
     def plugins(self, job: Job) -> tuple[Strategy, Dataset]:
@@ -303,22 +296,18 @@ def _memory(error: BaseException) -> bool:
 # ---------------------------------------------------------------- peak memory
 
 
-def _reset_peak() -> bool:
-    """Start the kernel's high-water mark of this process's memory anew; return whether that worked."""
-    try:
+def _reset_peak() -> None:
+    """Start the kernel's high-water mark of this process's memory anew, where it lets us."""
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
-def _peak(resettable: bool) -> int:
+def _peak() -> int:
     """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
-    if resettable:
-        with suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

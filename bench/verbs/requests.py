@@ -19,7 +19,7 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.sweep import data, pool, progress, records, status, worker
 from bench.sweep.slurm import commands, launches, submitted
-from bench.sweep.slurm.submission import Submission
+from bench.sweep.slurm.launches import Submission
 from bench.sweep.store import Store
 
 LIVE = ("pending", "preempted", "running")

@@ -14,7 +14,7 @@ from bench.plugins.settings import nearest
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import records, status
-from bench.sweep.slurm import commands, launches, submission, submitted
+from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
@@ -280,7 +280,7 @@ def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_ru
         _conclude(plan.request, plan.request.settle())
 
 
-def _print_scripts(batch: submission.Submission) -> None:
+def _print_scripts(batch: launches.Submission) -> None:
     try:
         most = commands.most_tasks()
     except commands.Unreachable:

@@ -30,7 +30,7 @@ Look = Callable[..., Survey]
 
 def lines(cells: int = 9) -> Lines:
     """Return a screen that prints."""
-    return Lines(cells, lambda job: str(job.cell.hyper["how"]), lambda job: "", sys.stdout)
+    return Lines(cells, lambda job: str(job.cell.hyper["how"]), lambda job: "")
 
 
 def ends(store: Store) -> dict[str, list[str]]:
@@ -58,7 +58,7 @@ def test_a_lost_cell_goes_on_as_often_as_is_allowed(
         "raise": ["error"],
     }
     assert len(tally.endings) == 4
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "lost     flaky in attempt 1: the process was killed by SIGKILL; it will go on\n" in printed
     assert "crashed  killed" in printed
 

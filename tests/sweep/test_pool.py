@@ -15,10 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.sweep.deaths import death, kills
-from bench.sweep.logs import Log
-from bench.sweep.pool import Limits, Pool, SweepError, Tally
-from bench.sweep.records import Ending, Job
+from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
+from bench.sweep.records import Job
+from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Figures, Setup
@@ -26,14 +25,13 @@ from bench.sweep.worker import Figures, Setup
 Look = Callable[..., Survey]
 
 
-class Told:
+class Told(Screen):
     """A screen that remembers, and does something when a cell tells how far it is."""
 
     def __init__(self, advanced: Callable[[int], None] = lambda slot: None) -> None:
         self.notes: list[str] = []
         self.figures: list[Figures] = []
         self.begun: list[Job] = []
-        self.lost: list[str] = []
         self.advanced = advanced
 
     def begin(self, slot: int, job: Job) -> None:
@@ -43,17 +41,8 @@ class Told:
         self.figures.append(figures)
         self.advanced(slot)
 
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        pass
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        self.lost.append(reason)
-
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
-
-    def tick(self) -> None:
-        pass
 
 
 def statuses(tally: Tally) -> dict[str, str]:
@@ -296,13 +285,13 @@ def test_workers_that_never_start_are_given_up(look: Look, setup: Setup, tmp_pat
         Pool(broken, 1, Told()).run(look("ok").jobs())
 
 
-# ---------------------------------------------------------------- deaths
+# ---------------------------------------------------------------- how processes end
 
 
-def test_deaths_in_words() -> None:
-    assert death(-signal.SIGSEGV) == "the process was killed by SIGSEGV"
-    assert death(-99) == "the process was killed by signal 99"
-    assert death(3) == "the process ended with exit code 3"
+def test_how_processes_end_in_words() -> None:
+    assert ending(-signal.SIGSEGV) == "the process was killed by SIGSEGV"
+    assert ending(-99) == "the process was killed by signal 99"
+    assert ending(3) == "the process ended with exit code 3"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts out-of-memory kills")

@@ -14,7 +14,7 @@ import pytest
 from bench.sweep.records import Ending
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import INTERVAL, Changed, Figures, Setup, Unwritable, Worker
+from bench.sweep.worker import INTERVAL, Figures, Halt, Setup, Worker
 
 Look = Callable[..., Survey]
 CarryOut = Callable[..., tuple[Ending, dict[str, Any]]]
@@ -176,7 +176,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
     job = look("ok").jobs()[0]
     job = replace(job, fingerprints=replace(job.fingerprints, plugin="0" * 64))
     answer = Worker(setup).carry_out(job)
-    assert isinstance(answer, Changed)
+    assert isinstance(answer, Halt)
     assert answer.sentence == (
         "the code of strategy 'actor' or data set 'points' changed while the sweep was running; "
         "run the same command again"
@@ -186,7 +186,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
 
 def test_a_record_that_cannot_be_written_is_told(look: Look, setup: Setup) -> None:
     answer = Worker(setup).carry_out(look("no-store").jobs()[0])
-    assert isinstance(answer, Unwritable)
+    assert isinstance(answer, Halt)
     assert answer.sentence.startswith(f"the run store {setup.store} cannot be written (File exists: ")
 
 
