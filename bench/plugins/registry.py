@@ -52,11 +52,6 @@ class Traits:
     methods: tuple[str, ...]
     base: str
 
-    @property
-    def rule(self) -> str:
-        """What a file must define."""
-        return f"a public class with {' and '.join(self.methods)}"
-
 
 KINDS: Mapping[Kind, Traits] = {
     "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
@@ -160,11 +155,12 @@ class Plugin:
             if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
             if not self._missing(value)
         ]
+        rule = f"with {' and '.join(self.traits.methods)}"
         if not classes:
-            raise OtherKindError(f"{self.file} defines no {self.traits.word}: {self.traits.rule}")
+            raise OtherKindError(f"{self.file} defines no {self.traits.word}: a public class {rule}")
         if len(classes) > 1:
-            names, methods = listed(cls.__name__ for cls in classes), " and ".join(self.traits.methods)
-            raise PluginError(f"{self.file} defines {len(classes)} public classes with {methods}, not one: {names}")
+            names = listed(cls.__name__ for cls in classes)
+            raise PluginError(f"{self.file} defines {len(classes)} public classes {rule}, not one: {names}")
         return classes[0]
 
     def _missing(self, cls: type) -> list[str]:
@@ -257,18 +253,14 @@ def _described(plugin: Plugin) -> Description:
         cls = plugin.load()
     except UserError as error:
         return replace(description, error=str(error))
-    description = replace(description, summary=_summary(cls), fields=options(cls))
+    own = inspect.cleandoc(vars(cls).get("__doc__") or "")  # not that of a base class
+    description = replace(description, summary=own.partition("\n")[0], fields=options(cls))
     if cached is not None:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached) as file:
             file.write(json.dumps(content).encode())
     return description
-
-
-def _summary(cls: type) -> str:
-    """Return the first line of the class's own docstring."""
-    return inspect.cleandoc(vars(cls).get("__doc__") or "").partition("\n")[0]
 
 
 def _cache_file(plugin: Plugin) -> Path | None:
