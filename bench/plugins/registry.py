@@ -240,9 +240,11 @@ class Description:
     error: str = ""
 
 
-def _described(plugin: Plugin) -> Description:
-    """Describe one plugin; those of others from the cache, because their files may import anything."""
-    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file)
+def _described(plugin: Plugin, problem: str) -> Description:
+    """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
+    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
+    if problem:
+        return description
     cached = None if plugin.origin == "built-in" else _cache_file(plugin)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
@@ -293,7 +295,7 @@ class Registry:
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
         for kind in KINDS:
-            for plugin in (*_built_in(kind), *_entry_points(kind)):
+            for plugin in (*_in_folder(kind, _built_in(), "built-in"), *_entry_points(kind)):
                 self._add(plugin)
         for folder in folders:
             home = Path(folder).expanduser().resolve()
@@ -332,9 +334,8 @@ class Registry:
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
-            names = self.names(kind)
-            hint = nearest(name, names) or ";"
-            raise UserError(f'unknown {word} "{name}"{hint} known: {listed(names)}')
+            hint = nearest(name, self.names(kind)) or ";"
+            raise UserError(f'unknown {word} "{name}"{hint} known: {listed(self.names(kind))}')
         if problem := _conflict(claims):
             raise UserError(problem)
         return claims[0]
@@ -345,9 +346,7 @@ class Registry:
         for name in self.names(kind):
             claims = self._plugins[kind, name]
             problem = _conflict(claims)
-            for plugin in claims:
-                claim = Description(kind, name, plugin.origin, plugin.file, error=problem)
-                descriptions.append(claim if problem else _described(plugin))
+            descriptions += [_described(plugin, problem) for plugin in claims]
         return descriptions
 
 
@@ -366,13 +365,12 @@ def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
             yield Plugin(kind, plain_name(file), origin, file.resolve())
 
 
-def _built_in(kind: Kind) -> Iterator[Plugin]:
-    """Give the plugins that come with bench: inside the package when installed, else beside it in the clone."""
+def _built_in() -> Path:
+    """Return where the plugins lie that come with bench: in the package when installed, else beside it in the clone."""
     package = Path(__file__).resolve().parents[1]
-    if (package / "_builtin").is_dir():
-        yield from _in_folder(kind, package / "_builtin", "built-in")
-    elif (package.parent / "pyproject.toml").is_file():  # without it, this would be a site-packages folder
-        yield from _in_folder(kind, package.parent, "built-in")
+    installed, clone = package / "_builtin", package.parent
+    # without its project file the clone would be a site-packages folder
+    return clone if not installed.is_dir() and (clone / "pyproject.toml").is_file() else installed
 
 
 def _entry_points(kind: Kind) -> Iterator[Plugin]:
