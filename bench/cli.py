@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
-from bench.plugins.settings import nearest
+from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.sweep.pool import SweepError
 from bench.sweep.slurm.commands import Unreachable

@@ -10,7 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import profile
-from bench.plugins.settings import nearest
+from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import records, status
