@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,9 @@ import pytest
 from bench import grid as grids
 from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
+from bench.report import published, sources
+from bench.report.rows import Row
+from bench.report.tables import Table, build
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.records import Job, draft, score_row
 from bench.sweep.store import Store, key
@@ -118,6 +122,16 @@ class Synthetic:
         }
         assert self.store.finish(job, record, curves, arrays)
         return self.store.record_path(cell.id, job.key)
+
+    def table(self, dataset: str = "mnist") -> Table:
+        """Return the table of a data set of this store, whose records are `here` and whose cells `bench run` makes."""
+        source = sources.of_grid(self.grid.name, [self.folder], self.registry)
+        source = replace(source, words="here", command="`bench run` makes them")
+        return build(dataset, source, published.read(), alone=len({cell.dataset for cell in self.grid.cells}) == 1)
+
+    def row(self, label: str, dataset: str = "mnist") -> Row:
+        """Return a row of that table."""
+        return next(row for row in self.table(dataset).rows if row.label == label)
 
 
 @pytest.fixture
