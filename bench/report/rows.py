@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.protocol import Metric
-from bench.report.cells import Outcome, Plan, Planned, Setting
+from bench.report.cells import Outcome, Plan, Planned, Score, Setting
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Value, over_seeds, paired
 
@@ -117,20 +117,22 @@ class Row:
         """Other statuses and how many seeds ended so."""
         return Counter(outcome.status for outcome in self.outcomes.values() if outcome.status != "ok")
 
+    def seeds(self, metric: str) -> dict[int, Score]:
+        """Return seed -> score of a metric, where there is one."""
+        return {seed: outcome.scores[metric] for seed, outcome in self.outcomes.items() if metric in outcome.scores}
+
+    def values(self, metric: str) -> dict[int, Value]:
+        """Return seed -> value of a metric, finite ones only."""
+        return {seed: score.value for seed, score in self.seeds(metric).items() if score.value.finite}
+
     def unreliable(self, metric: str) -> bool:
         """Tell whether a seed's score of a metric is unreliable or not finite, and so left out of the mean."""
-        scores = [outcome.scores[metric] for outcome in self.outcomes.values() if metric in outcome.scores]
-        return any(score.unreliable or not score.value.finite for score in scores)
+        return any(score.unreliable or not score.value.finite for score in self.seeds(metric).values())
 
     def doubtful(self, metric: str) -> bool:
         """Tell whether a mean is in doubt: a score is unreliable, seeds are lost to failure, or the code changed."""
         changed = any(outcome.stale or outcome.plugin_changed for outcome in self.outcomes.values())
         return changed or bool(self.failed) or self.unreliable(metric)
-
-    def values(self, metric: str) -> dict[int, Value]:
-        """Return seed -> value of a metric, finite ones only."""
-        scores = {seed: outcome.scores[metric] for seed, outcome in self.outcomes.items() if metric in outcome.scores}
-        return {seed: score.value for seed, score in scores.items() if score.value.finite}
 
     def average(self, metrics: Iterable[Metric]) -> None:
         """Fill in the means over seeds."""

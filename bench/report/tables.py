@@ -34,6 +34,7 @@ class Table:
         title: heading.
         source: where the records come from.
         metrics: those of the records, the ones with columns first.
+        shown: those that have columns; the others are in the CSV file.
         rows: ours.
         others: published numbers of the paper's own models that no row of ours has.
         references: published numbers of other work.
@@ -48,6 +49,7 @@ class Table:
     title: str
     source: str
     metrics: tuple[Metric, ...]
+    shown: tuple[Metric, ...]
     rows: tuple[Row, ...]
     others: tuple[Number, ...]
     references: tuple[Number, ...]
@@ -56,11 +58,6 @@ class Table:
     caption: str
     missing: str
     notes: tuple[str, ...]
-
-    @property
-    def shown(self) -> tuple[Metric, ...]:
-        """The metrics that have columns; the others are in the CSV file."""
-        return with_columns(self.metrics)
 
 
 def build(dataset: str, source: Source, published: Published, alone: bool = True) -> Table:
@@ -80,6 +77,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     key = published.column_of(dataset)
     column, numbers = published.columns.get(key), published.of(key)
     metrics, versions = _metrics(rows, column)
+    shown = _with_columns(metrics)
     baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == published.baseline}
     for row in rows:
         row.average(metrics)
@@ -88,7 +86,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
             row.pair(baseline, metrics, source.stores)
         if column:
             row.compare(numbers, column, metrics)
-        row.marks = marks(row, with_columns(metrics))
+        row.marks = marks(row, shown)
     paired_to = published.baseline if any(row.paired for row in rows) else ""
     title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
     return Table(
@@ -96,12 +94,13 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         title=title,
         source=source.words,
         metrics=metrics,
+        shown=shown,
         rows=tuple(rows),
         others=tuple(n for n in numbers if n.strategy and not any(row.number == n for row in rows)),
         references=tuple(n for n in numbers if not n.strategy),
         column=column,
         baseline=paired_to,
-        caption=caption(title, rows, with_columns(metrics), paired_to, column, published.source),
+        caption=caption(title, rows, shown, paired_to, column, published.source),
         missing=_missing(rows, plan, source.command),
         notes=(*left_out, *source.notes, *versions),
     )
@@ -122,24 +121,24 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
 
     These scores are dropped from the rows.
     """
-    notes = []
     versions: dict[str, int] = {}
     for outcome in (outcome for row in rows for outcome in row.outcomes.values()):
         for name, score in outcome.scores.items():
             versions[name] = max(score.version, versions.get(name, 0))
     metrics: dict[str, Metric] = {}
+    notes = []
     for row in rows:
         for seed, outcome in row.outcomes.items():
-            for name, score in outcome.scores.items():
-                if score.version == versions[name]:
-                    metrics.setdefault(name, Metric(name, score.unit, score.better, score.version))
-                else:
-                    notes.append(
-                        f"left out: {name} of {outcome.name}, which is version {score.version}"
-                        f" of that metric instead of {versions[name]}"
-                    )
             latest = {name: score for name, score in outcome.scores.items() if score.version == versions[name]}
             row.outcomes[seed] = replace(outcome, scores=latest)
+            for name, score in latest.items():
+                metrics.setdefault(name, Metric(name, score.unit, score.better, score.version))
+            notes += [
+                f"left out: {name} of {outcome.name}, which is version {score.version} of that metric instead of"
+                f" {versions[name]}"
+                for name, score in outcome.scores.items()
+                if name not in latest
+            ]
     if not metrics and column:  # nothing has run yet, and the headings are clear all the same
         names = BITS if column.metric in BITS else NATS
         return tuple(Metric(name, column.unit) for name in names[:2]), notes
@@ -147,12 +146,11 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first))), notes
 
 
-def with_columns(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Return the metrics that have columns; the others are in the CSV file."""
+def _with_columns(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
     for names in (EXACT, BITS, NATS):
         if shown := tuple(metric for metric in metrics if metric.name in names):
             return shown
-    return tuple(metrics[:2])
+    return metrics[:2]
 
 
 # ---------------------------------------------------------------- what a table says about itself
@@ -222,9 +220,7 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
     if certain:
         sentences.append(f"The likelihood of {', '.join(certain)} is exact, whatever these settings")
     # how log Z was had in a row's records; nothing where the prior is normalised
-    estimators = [
-        (row.label, {o.scores["log_z"].estimator for o in row.outcomes.values() if "log_z" in o.scores}) for row in rows
-    ]
+    estimators = [(row.label, {score.estimator for score in row.seeds("log_z").values()}) for row in rows]
     exact = dict.fromkeys(
         label for label, kinds in estimators if kinds and kinds <= {"exact-enumeration", "quadrature"}
     )

@@ -70,8 +70,7 @@ def _fitting(console: Console, whole: Layout) -> list[RichTable]:
 
 def _made(console: Console, content: Layout, stacked: bool) -> tuple[RichTable, bool]:
     """Return the table with its first column as narrow as it must be and can be, and whether it fits."""
-    labels = max((cell_len(line) for row in content.rows for line in _lines(row[0], stacked)), default=0)
-    labels = max(labels, _NARROW_LABEL)
+    labels = max([_NARROW_LABEL, *(line.cell_len for row in content.rows for line in _lines(row[0], stacked))])
     table = _table(content, stacked, labels)
     excess = console.measure(table, options=console.options.update(width=10_000)).maximum - console.width
     if excess <= 0:
@@ -83,9 +82,9 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
     """Return the table; figures are never broken over lines, labels and headings may be."""
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(content.headings):
-        words = [heading.text] if not stacked else heading.text.split()
-        lines = [*words, *(line for row in content.rows for line in _lines(row[index], stacked))]
-        width = max(map(cell_len, lines)) if index else labels
+        words = heading.text.split() if stacked else [heading.text]
+        lines = [line.cell_len for row in content.rows for line in _lines(row[index], stacked)]
+        width = max([*map(cell_len, words), *lines]) if index else labels
         justify: Literal["left", "right"] = "right" if index else "left"
         table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
     for section in content.sections:
@@ -94,21 +93,14 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
             if any(cell_len(word) > labels for word in first.text.split()):
                 # broken before the bracket or at a hyphen rather than anywhere
                 first = replace(first, text="\n".join(textwrap.wrap(first.text.replace("[", " ["), labels)))
-            table.add_row(*(Text("\n").join(_text(entry, stacked)) for entry in (first, *row[1:])))
+            table.add_row(*(Text("\n").join(_lines(entry, stacked)) for entry in (first, *row[1:])))
         table.add_section()
     return table
 
 
-def _text(entry: Entry, stacked: bool) -> list[Text]:
-    """Return an entry's lines."""
-    lines = [
-        Text(line, style=style) for line, style in zip(_lines(entry, True), ("bold" * entry.bold, "dim"), strict=False)
-    ]
-    return lines if stacked or len(lines) == 1 else [Text(" ").join(lines)]
-
-
-def _lines(entry: Entry, stacked: bool) -> list[str]:
-    """Return an entry's lines as plain text."""
+def _lines(entry: Entry, stacked: bool) -> list[Text]:
+    """Return an entry's lines: what is below its figure stands beside it unless they are stacked."""
     marks = f" ({entry.marks})" if entry.marks else ""
-    lines = [f"{entry.text}{'*' if entry.bold else ''}{marks}", *([entry.below] if entry.below else [])]
-    return lines if stacked else [" ".join(lines)]
+    lines = [Text(f"{entry.text}{'*' if entry.bold else ''}{marks}", style="bold" if entry.bold else "")]
+    lines += [Text(entry.below, style="dim")] if entry.below else []
+    return lines if stacked else [Text(" ").join(lines)]
