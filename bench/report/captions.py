@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 
-from bench.report.cells import flat
 from bench.report.published import Column, Published
 from bench.report.rows import IN_DOUBT, Metric, Row
+from bench.sweep.record import flat
 
 #: metric -> its heading and what it is
 METRICS = {
@@ -37,7 +37,7 @@ def caption(
     baseline: str,
 ) -> str:
     """Return a table's caption, as sentences."""
-    evaluation = _shared(o.evaluation for row in rows for o in row.outcomes.values())
+    evaluation = _shared(o.scoring for row in rows for o in row.outcomes.values())
     samples, images = evaluation.get("importance_samples"), evaluation.get("ais_nll.images")
     names = []
     for metric in metrics:
@@ -119,7 +119,7 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
 
 def _estimators(row: Row) -> set[str]:
     """Return how log Z was had in a row's records; empty where the prior is normalised."""
-    found = (outcome.scores.get("log_z") for outcome in row.outcomes.values())
+    found = (outcome.by_metric.get("log_z") for outcome in row.outcomes.values())
     return {score.estimator for score in found if score is not None}
 
 

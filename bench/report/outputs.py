@@ -13,7 +13,6 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import (
     cells,
-    collect,
     convergence,
     figures,
     formats,
@@ -101,13 +100,13 @@ def _write(
         "table.tex": formats.latex([*across, *made]),
         "table.csv": formats.comma_separated(made),
     }
-    curves = collect.curves(stores, [])
+    curves = sources.curves(stores, [])
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        collect.write_parquet(frame, out / "records.parquet")
-        collect.write_parquet(curves, out / "curves.parquet", "curves")
+        cells.write_parquet(frame, out / "records.parquet")
+        cells.write_parquet(curves, out / "curves.parquet", "curves")
         pictures = [name for drawn in (figures, convergence, sheets) for name in drawn.write(made, stores, out)]
     except OSError as error:
         raise UserError(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from bench.report.cells import Outcome, Score, Setting
+from bench.report.cells import Outcome, Setting, value_of
 from bench.report.published import Number
-from bench.report.statistics import Interval
+from bench.report.statistics import Interval, Value
 
 IN_DOUBT = "in doubt"
 
@@ -91,10 +91,11 @@ class Row:
 
     def unreliable(self, metric: str) -> bool:
         """Tell whether a seed's score of a metric is unreliable or not finite, and so left out of the mean."""
-        found = [outcome.scores[metric] for outcome in self.outcomes.values() if metric in outcome.scores]
-        return any(score.unreliable or not score.value.finite for score in found)
+        scores = [score for outcome in self.outcomes.values() for score in outcome.scores if score.metric == metric]
+        return any(score.unreliable or not value_of(score).finite for score in scores)
 
-    def values(self, metric: str) -> dict[int, Score]:
+    def values(self, metric: str) -> dict[int, Value]:
         """Return seed -> score, finite ones only."""
-        found = {seed: outcome.scores.get(metric) for seed, outcome in self.outcomes.items()}
-        return {seed: score for seed, score in found.items() if score is not None and score.value.finite}
+        scores = {seed: outcome.by_metric.get(metric) for seed, outcome in self.outcomes.items()}
+        values = {seed: value_of(score) for seed, score in scores.items() if score}
+        return {seed: value for seed, value in values.items() if value.finite}

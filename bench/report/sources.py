@@ -1,27 +1,31 @@
-"""Where a table's records come from, which cells were planned, and whether records are of the code as it is now."""
+"""Where records come from, which cells were planned, and whether records are of the code as it is now."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from bench import grid as grids
 from bench import profile
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import collect
-from bench.report.cells import Plan, Planned, Setting
+from bench.report.cells import WHOSE, Plan, Planned, framed, kind, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.record import CorruptRecord, Point, explained
+from bench.sweep.store import Store
 
-if TYPE_CHECKING:
-    from bench.plugins import Kind
+Current = Callable[[str, str], Fingerprints | None]
+
+_CURVE = TypeAdapter(list[Point])
 
 
 @dataclass(frozen=True)
@@ -77,7 +81,7 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
     plan = _plan_of_stores(folders, name, registry, notes)
-    frame = collect.collect(folders, _Code(registry, plan), notes)
+    frame = collect(folders, _code(registry, plan), notes)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     command = _command(grid, elsewhere, plan, registry)
     evaluation = plan.cells[0].evaluation if plan.cells else None
@@ -98,12 +102,12 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     evaluation = plan.cells[0].evaluation if plan.cells else None
 
     plan = plan if plan.cells else embedded
-    local = collect.collect(folders, _Code(registry, plan), notes)
+    local = collect(folders, _code(registry, plan), notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
         used = tuple(folder for folder in folders if _holds(folder, set(local["cell"])))
         return Source(_named(used), local, plan, evaluation, command, tuple(notes), used)
-    committed = collect.marked(_committed(), _Code(registry, embedded))
+    committed = marked(_committed(), _code(registry, embedded))
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
@@ -129,9 +133,83 @@ def _holds(folder: Path, cells: set[str]) -> bool:
 
 def _committed() -> pd.DataFrame:
     """Return the records that come with the repository."""
-    paths = [path for path in sorted(results_folder().glob("*.parquet")) if collect.kind(path) != "curves"]
-    frames = [collect.read_parquet(path) for path in paths]
-    return pd.concat(frames, ignore_index=True) if frames else collect.collect([])
+    paths = [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) != "curves"]
+    frames = [read_parquet(path) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else collect([])
+
+
+# ---------------------------------------------------------------- records of stores
+
+
+def collect(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> pd.DataFrame:
+    """Return every record of the stores, long: a row per record and metric, columns `cells.RECORDS`.
+
+    Args:
+        stores: folders of run stores.
+        current: (strategy, data set) -> fingerprints of their code as it is now, or None where that is unknown; by
+            them records are marked `stale` or `plugin_changed`. Without it none is.
+        corrupt: takes one sentence for each file that should be a record and is not; without it the first one raises.
+
+    Raises:
+        UserError: a store does not exist, or a record is corrupt.
+    """
+    return marked(framed([row for _, record in _records(stores, corrupt) for row in record]), current)
+
+
+def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataFrame:
+    """Return the training curves beside every record of the stores: a row per epoch and metric, `cells.CURVES`.
+
+    Args:
+        stores: folders of run stores.
+        corrupt: as in `collect`.
+
+    Raises:
+        UserError: a store does not exist, or a record or its curves are corrupt.
+    """
+    rows: list[dict[str, Any]] = []
+    for path, (record, *_) in _records(stores, corrupt):
+        beside = path.with_name(path.name.replace("record", "curves"))
+        whose = {name: record[name] for name in WHOSE}
+        try:
+            rows += [whose | point.model_dump() for point in _CURVE.validate_json(beside.read_bytes())]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            _complain(f"corrupt curves {beside}: {error}", corrupt)
+        except ValidationError as error:
+            _complain(f"corrupt curves {beside}: {explained(error)}", corrupt)
+    return framed(rows, "curves")
+
+
+def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
+    """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
+    stale: list[bool] = []
+    changed: list[bool] = []
+    names = ("strategy", "dataset", "fingerprint_plugin", "fingerprint_fit", "fingerprint_evaluate")
+    for strategy, dataset, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
+        now = current(strategy, dataset) if current else None
+        stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
+        changed.append(now is not None and plugin != now.plugin)
+    return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
+
+
+def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Give the file and the rows of each record."""
+    for folder in stores:
+        if not folder.is_dir():
+            raise UserError(f"there is no run store {folder}")
+        for path, record in Store(folder).scan():
+            if isinstance(record, CorruptRecord):
+                _complain(f"corrupt record {path}: {record}", corrupt)
+            else:
+                yield path, [{"key": path.stem.removeprefix("record-"), **row} for row in record.rows()]
+
+
+def _complain(sentence: str, corrupt: list[str] | None) -> None:
+    if corrupt is None:
+        raise UserError(sentence)
+    if sentence not in corrupt:
+        corrupt.append(sentence)
 
 
 # ---------------------------------------------------------------- plans
@@ -162,21 +240,7 @@ def _plan_of_store(folder: Path, name: str, registry: Registry, notes: list[str]
 
 
 def _plan(grid: grids.Grid) -> Plan:
-    return Plan(grid.name, grid.title, tuple(_planned(cell) for cell in grid.cells))
-
-
-def _planned(cell: grids.Cell) -> Planned:
-    request: dict[str, Any] = cell.request
-    parts = {name: collect.canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
-    return Planned(
-        id=cell.id,
-        setting=Setting(dataset=request["dataset"], strategy=request["strategy"], **parts),
-        seed=cell.seed,
-        label=cell.label,
-        evaluation=collect.canonical(cell.evaluation.model_dump(mode="json")),
-        strategy=cell.strategy,
-        dataset=cell.dataset,
-    )
+    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)))
 
 
 def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
@@ -194,23 +258,21 @@ def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
 # ---------------------------------------------------------------- the code as it is now
 
 
-class _Code:
-    """Tells the fingerprints of strategies' and data sets' code as it is now."""
+def _code(registry: Registry, plan: Plan) -> Current:
+    """Return what tells the fingerprints of a strategy's and a data set's code as it is now."""
+    files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
+    files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
 
-    def __init__(self, registry: Registry, plan: Plan) -> None:
-        self._registry = registry
-        self._files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
-        self._files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
-        self._known: dict[tuple[str, str], Fingerprints | None] = {}
+    @functools.cache
+    def current(strategy: str, dataset: str) -> Fingerprints | None:
+        try:
+            return fingerprints(
+                (
+                    registry.find("strategy", files.get(("strategy", strategy), strategy)),
+                    registry.find("dataset", files.get(("dataset", dataset), dataset)),
+                )
+            )
+        except UserError:
+            return None  # a plugin that is not here any more: nobody can say whether it changed
 
-    def __call__(self, strategy: str, dataset: str) -> Fingerprints | None:
-        if (strategy, dataset) not in self._known:
-            try:
-                code = fingerprints((self._find("strategy", strategy), self._find("dataset", dataset)))
-            except UserError:
-                code = None  # a plugin that is not here any more: nobody can say whether it changed
-            self._known[strategy, dataset] = code
-        return self._known[strategy, dataset]
-
-    def _find(self, kind: Kind, name: str) -> Any:
-        return self._registry.find(kind, self._files.get((kind, name), name))
+    return current

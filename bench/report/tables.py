@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 from bench.report.arrays import paired_stderr
 from bench.report.captions import METRICS, caption, seeds_listed
-from bench.report.cells import Outcome, Plan, Setting
+from bench.report.cells import Outcome, Plan, Setting, value_of
 from bench.report.published import Column, Number, Published
 from bench.report.rows import IN_DOUBT, Comparison, Metric, Row
 from bench.report.statistics import over_seeds, paired
@@ -88,7 +88,7 @@ def build(
     metrics = _metrics(rows, column, notes)
     for row in rows:
         for metric in metrics:
-            scores = over_seeds([score.value for score in row.values(metric.name).values()])
+            scores = over_seeds(list(row.values(metric.name).values()))
             if scores:
                 row.scores[metric.name] = scores
     baseline = _pair(rows, metrics, published.baseline, stores)
@@ -165,20 +165,23 @@ def _metrics(rows: Sequence[Row], column: Column | None, notes: list[str]) -> tu
     """Return the metrics of the records, headline first; of several versions of one, the latest is kept."""
     versions: dict[str, int] = {}
     for outcome in _outcomes(rows):
-        for name, score in outcome.scores.items():
-            versions[name] = max(score.version, versions.get(name, 0))
+        for score in outcome.scores:
+            versions[score.metric] = max(score.version, versions.get(score.metric, 0))
     metrics: dict[str, Metric] = {}
     for row in rows:
         for seed, outcome in row.outcomes.items():
-            kept = {name: score for name, score in outcome.scores.items() if score.version == versions[name]}
-            for name in outcome.scores.keys() - kept.keys():
-                notes.append(
-                    f"left out: {name} of {outcome.name}, which is version {outcome.scores[name].version}"
-                    f" of that metric instead of {versions[name]}"
-                )
-            row.outcomes[seed] = replace(outcome, scores=kept)
-            for name, score in kept.items():
-                metrics.setdefault(name, Metric(name, METRICS.get(name, (name, ""))[0], score.unit, score.better))
+            kept = []
+            for score in outcome.scores:
+                name = score.metric
+                if score.version == versions[name]:
+                    kept.append(score)
+                    metrics.setdefault(name, Metric(name, METRICS.get(name, (name, ""))[0], score.unit, score.better))
+                else:
+                    notes.append(
+                        f"left out: {name} of {outcome.name}, which is version {score.version}"
+                        f" of that metric instead of {versions[name]}"
+                    )
+            row.outcomes[seed] = outcome.model_copy(update={"scores": kept})
     if not metrics and column:  # nothing has run yet, and the headings are known all the same
         names = BITS if column.metric in BITS else NATS
         return tuple(Metric(name, METRICS[name][0], column.unit, "lower") for name in names[:2])
@@ -216,8 +219,8 @@ def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str, stores:
         for metric in metrics:
             ours, theirs = row.values(metric.name), baseline.values(metric.name)
             difference = paired(
-                {seed: score.value for seed, score in ours.items()},
-                {seed: score.value for seed, score in theirs.items()},
+                ours,
+                theirs,
                 partial(_stderr, row, baseline, metric.name, stores),
             )
             if difference is None:
@@ -288,18 +291,18 @@ def _because(outcome: Outcome) -> str:
 def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
     doubts: dict[str, list[str]] = {}
     concerned = {*(metric.name for metric in shown), "log_z"}  # which is in most of what is shown
-    for name, score in outcome.scores.items():
+    for name, score in outcome.by_metric.items():
         if name not in concerned:
             continue
         title = METRICS.get(name, (name, ""))[0]
-        if not score.value.finite:
+        if not value_of(score).finite:
             doubts.setdefault("not a finite number, left out of the mean", []).append(title)
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
             reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
     sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
-    without = [metric.title for metric in shown if metric.name not in outcome.scores]
+    without = [metric.title for metric in shown if metric.name not in outcome.by_metric]
     if without and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(without)} not scored")
     if outcome.plugin_changed:

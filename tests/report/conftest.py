@@ -13,7 +13,9 @@ from bench import grid as grids
 from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.records import Job, draft, score_row
+from bench.sweep.attempts import Job
+from bench.sweep.record import Point
+from bench.sweep.record import Score as Row
 from bench.sweep.store import Store, key
 
 VLB, NLL = Metric("vlb", "nats"), Metric("nll", "nats")

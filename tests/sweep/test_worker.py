@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.sweep.records import Ending
+from bench.sweep.attempts import Ending
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import INTERVAL, Changed, Figures, Setup, Unwritable, Worker
@@ -40,15 +40,15 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
 ) -> None:
     ending, record = carry_out("ok")
     cell = look("ok").standings[0].cell
-    assert ending.status == record["status"] == "ok"
-    assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
-    assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
-    assert (record["strategy"], record["hyper"], record["seed"]) == ("actor", cell.hyper, 0)
-    assert record["networks"] == cell.networks.model_dump(mode="json")
-    assert record["budget"] == cell.budget.model_dump(mode="json")
-    assert record["evaluation"] == cell.evaluation.model_dump(mode="json")
-    assert (record["reason"], record["last_step"], record["attempt"]) == ("", 4, 1)
-    assert record["scores"] == [
+    assert ending.status == record.status == "ok"
+    assert (record.schema, record.grid, record.cell, record.label) == (1, "fakes", cell.id, cell.label)
+    assert record.dataset.model_dump() == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
+    assert (record.strategy, record.hyper, record.seed) == ("actor", cell.hyper, 0)
+    assert record.networks == cell.networks.model_dump(mode="json")
+    assert record.budget == cell.budget.model_dump(mode="json")
+    assert record.evaluation == cell.evaluation.model_dump(mode="json")
+    assert (record.reason, record.last_step, record.attempt) == ("", 4, 1)
+    assert record.scores == [
         {
             "metric": "vlb",
             "unit": "nats",
@@ -65,15 +65,15 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
             "unreliable": "",
         }
     ]
-    assert record["stability"] == {"resumed_at": 0.0}
-    resources = record["resources"]
+    assert record.stability == {"resumed_at": 0.0}
+    resources = record.resources
     assert resources["evaluate_seconds"] == 0.25  # the strategy's own clock, where it has one
     assert 0 <= resources["fit_seconds"] < 5
     assert 0.5 < resources["overhead_seconds"] < 10  # the strategy's and ours
     assert resources["peak_host_bytes"] > 1e7
-    assert record["device"] == "cpu"
+    assert record.device == "cpu"
     assert {"torch", "python", "platform", "git", "started", "finished"} <= record.keys()
-    assert set(record["fingerprints"]) == {"plugin", "fit", "evaluate"}
+    assert set(record.fingerprints) == {"plugin", "fit", "evaluate"}
 
 
 def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Store, look: Look) -> None:
@@ -107,14 +107,14 @@ def test_whatever_goes_wrong_is_recorded_in_one_line(
 ) -> None:
     ending, record = carry_out(how)
     assert (ending.status, ending.reason) == (status, reason)
-    assert (record["status"], record["reason"], record["last_step"]) == (status, reason, last_step)
-    assert record["scores"] == []
-    assert record["resources"]["overhead_seconds"] >= 0
+    assert (record.status, record.reason, record.last_step) == (status, reason, last_step)
+    assert record.scores == []
+    assert record.resources["overhead_seconds"] >= 0
 
 
 def test_a_diverged_cell_is_data(carry_out: CarryOut, store: Store, look: Look) -> None:
     _, record = carry_out("diverge")
-    assert record["stability"] == {"gradient_max_prior": 1e9}
+    assert record.stability == {"gradient_max_prior": 1e9}
     found = look("diverge").standings[0]
     curves = store.record_path(found.cell.id, found.key).with_name(f"curves-{found.key}.json")
     assert json.loads(curves.read_text()) == [{"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}]
@@ -127,8 +127,8 @@ def test_a_traceback_goes_to_the_log(carry_out: CarryOut, capsys: pytest.Capture
 
 def test_a_score_that_is_no_number_is_unreliable(carry_out: CarryOut) -> None:
     _, record = carry_out("nan")
-    assert record["status"] == "ok"
-    assert record["scores"][0]["unreliable"] == "not a finite number"
+    assert record.status == "ok"
+    assert record.scores[0]["unreliable"] == "not a finite number"
 
 
 def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup, store: Store) -> None:
@@ -138,7 +138,7 @@ def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup,
         worker.carry_out(job)
         record = store.record(job.cell.id, job.key)
         assert record
-        values.append(record["scores"][0]["value"])
+        values.append(record.scores[0]["value"])
     assert values == [3.0, 2.0]
 
 
