@@ -142,9 +142,7 @@ class Record(_Part):
     attempt: int
     scores: list[Score]
     stability: dict[str, float]
-    resources: Annotated[
-        dict[str, float], Column(keys=RESOURCES)
-    ]
+    resources: Annotated[dict[str, float], Column(keys=RESOURCES)]
     device: str | None
     torch: str | None
     python: str | None

@@ -12,8 +12,8 @@ import pytest
 from bench import grid as grids
 from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
-from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.attempts import Job
+from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.record import Point
 from bench.sweep.record import Score as Row
 from bench.sweep.store import Store, key
@@ -104,9 +104,9 @@ class Synthetic:
             )
             if half:
                 scores += (Score(LOG_Z, 58.0, 2500, "ais", 0.01, 0.0, 58 - half, 58 + half, unreliable),)
-        record = draft(self.grid.name, job, CIRCUMSTANCES) | {
+        content: dict[str, Any] = {
             "status": "ok",
-            "scores": [score_row(score) for score in scores or ()],
+            "scores": [Row.of(score) for score in scores or ()],
             "evaluation": evaluation.model_dump(mode="json"),
             "resources": {
                 "fit_seconds": 10.0,
@@ -118,7 +118,9 @@ class Synthetic:
             "finished": f"2026-01-01T00:00:{self._clock:02}+00:00",
             **fields,
         }
-        assert self.store.finish(job, record, curves, arrays)
+        record = job.record(self.grid.name, CIRCUMSTANCES, content.pop("status"), **content)
+        points = [Point.model_validate(point) for point in curves]
+        assert self.store.finish(job, record, points, arrays)
         return self.store.record_path(cell.id, job.key)
 
 

@@ -12,8 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from bench.sweep.progress import Lines, Pace, duration
 from bench.sweep.attempts import Ending, Job
+from bench.sweep.progress import Lines, Pace, duration
 from bench.sweep.status import Survey
 from bench.sweep.worker import Figures
 

@@ -11,9 +11,9 @@ from dataclasses import replace
 import pytest
 
 from bench.profile import Slurm
+from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
-from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, submitted
 from bench.sweep.slurm.chunk import Chunk

@@ -12,19 +12,20 @@ import numpy as np
 import pytest
 
 from bench.sweep.attempts import Ending
+from bench.sweep.record import Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import INTERVAL, Changed, Figures, Setup, Unwritable, Worker
 
 Look = Callable[..., Survey]
-CarryOut = Callable[..., tuple[Ending, dict[str, Any]]]
+CarryOut = Callable[..., tuple[Ending, Record]]
 
 
 @pytest.fixture
 def carry_out(look: Look, setup: Setup, store: Store) -> CarryOut:
     """Carry out one cell in this process and return its ending and its record."""
 
-    def carry_out(how: str, **hyper: Any) -> tuple[Ending, dict[str, Any]]:
+    def carry_out(how: str, **hyper: Any) -> tuple[Ending, Record]:
         job = look(how, **hyper).jobs()[0]
         ending = Worker(setup).carry_out(job)
         assert isinstance(ending, Ending)
@@ -38,17 +39,23 @@ def carry_out(look: Look, setup: Setup, store: Store) -> CarryOut:
 def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     carry_out: CarryOut, store: Store, look: Look
 ) -> None:
-    ending, record = carry_out("ok")
-    cell = look("ok").standings[0].cell
-    assert ending.status == record.status == "ok"
-    assert (record.schema, record.grid, record.cell, record.label) == (1, "fakes", cell.id, cell.label)
-    assert record.dataset.model_dump() == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
-    assert (record.strategy, record.hyper, record.seed) == ("actor", cell.hyper, 0)
-    assert record.networks == cell.networks.model_dump(mode="json")
-    assert record.budget == cell.budget.model_dump(mode="json")
-    assert record.evaluation == cell.evaluation.model_dump(mode="json")
-    assert (record.reason, record.last_step, record.attempt) == ("", 4, 1)
-    assert record.scores == [
+    ending, _ = carry_out("ok")
+    standing = look("ok").standings[0]
+    cell = standing.cell
+    record = json.loads(store.record_path(cell.id, standing.key).read_bytes())
+    assert " ".join(record) == (
+        "schema grid cell dataset strategy label hyper seed networks budget evaluation status reason last_step attempt "
+        "scores stability resources device torch python platform git fingerprints started finished"
+    )
+    assert ending.status == record["status"] == "ok"
+    assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
+    assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
+    assert (record["strategy"], record["hyper"], record["seed"]) == ("actor", cell.hyper, 0)
+    assert record["networks"] == cell.networks.model_dump(mode="json")
+    assert record["budget"] == cell.budget.model_dump(mode="json")
+    assert record["evaluation"] == cell.evaluation.model_dump(mode="json")
+    assert (record["reason"], record["last_step"], record["attempt"]) == ("", 4, 1)
+    assert record["scores"] == [
         {
             "metric": "vlb",
             "unit": "nats",
@@ -65,15 +72,15 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
             "unreliable": "",
         }
     ]
-    assert record.stability == {"resumed_at": 0.0}
-    resources = record.resources
+    assert record["stability"] == {"resumed_at": 0.0}
+    resources = record["resources"]
     assert resources["evaluate_seconds"] == 0.25  # the strategy's own clock, where it has one
     assert 0 <= resources["fit_seconds"] < 5
     assert 0.5 < resources["overhead_seconds"] < 10  # the strategy's and ours
     assert resources["peak_host_bytes"] > 1e7
-    assert record.device == "cpu"
+    assert record["device"] == "cpu"
     assert {"torch", "python", "platform", "git", "started", "finished"} <= record.keys()
-    assert set(record.fingerprints) == {"plugin", "fit", "evaluate"}
+    assert set(record["fingerprints"]) == {"plugin", "fit", "evaluate"}
 
 
 def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Store, look: Look) -> None:
@@ -128,7 +135,7 @@ def test_a_traceback_goes_to_the_log(carry_out: CarryOut, capsys: pytest.Capture
 def test_a_score_that_is_no_number_is_unreliable(carry_out: CarryOut) -> None:
     _, record = carry_out("nan")
     assert record.status == "ok"
-    assert record.scores[0]["unreliable"] == "not a finite number"
+    assert record.scores[0].unreliable == "not a finite number"
 
 
 def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup, store: Store) -> None:
@@ -138,7 +145,7 @@ def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup,
         worker.carry_out(job)
         record = store.record(job.cell.id, job.key)
         assert record
-        values.append(record.scores[0]["value"])
+        values.append(record.scores[0].value)
     assert values == [3.0, 2.0]
 
 
@@ -151,7 +158,7 @@ def test_a_stopped_cell_leaves_no_record_and_goes_on_from_its_checkpoint(
     assert (ending.status, ending.reason) == ("stopped", "at step 11")  # type: ignore[union-attr]
     assert store.records() == []
     assert isinstance(Worker(setup).carry_out(job), Ending)
-    assert store.records()[0]["stability"] == {"resumed_at": 11.0}
+    assert store.records()[0].stability == {"resumed_at": 11.0}
 
 
 def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, store: Store) -> None:
@@ -161,7 +168,7 @@ def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, sto
     folder.mkdir(parents=True)
     (folder / "step").write_text("50")
     Worker(setup).carry_out(job)
-    assert store.records()[0]["stability"] == {"resumed_at": 0.0}
+    assert store.records()[0].stability == {"resumed_at": 0.0}
 
 
 def test_progress_is_told_seldom(look: Look, setup: Setup) -> None:
