@@ -96,6 +96,11 @@ class Plan:
     title: str = ""
     cells: tuple[Planned, ...] = ()
 
+    @property
+    def evaluation(self) -> str | None:
+        """How its cells are scored, canonical JSON; None where there are none."""
+        return self.cells[0].evaluation if self.cells else None
+
     def of(self, dataset: str) -> Plan:
         """Return the part on one data set."""
         return Plan(self.name, self.title, tuple(cell for cell in self.cells if cell.setting.dataset == dataset))

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from bench import grid as grids
 from bench import profile
-from bench.plugins import Registry
+from bench.plugins import Kind, Registry
 from bench.protocol import UserError
 from bench.report.cells import WHOSE, Plan, Planned, framed, kind, read_parquet
 from bench.report.published import Column, results_folder
@@ -57,11 +57,6 @@ def default_registry() -> Registry:
     return Registry([Path(folder) for folder in folders if folder])
 
 
-def root() -> Path:
-    """Return the folder of the default run stores."""
-    return profile.stores()
-
-
 def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
     """Return the records of a grid's stores.
 
@@ -69,7 +64,7 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
     name = Path(grid).stem
-    default = root() / name
+    default = profile.stores() / name
     folders = tuple(stores) or (default,)
     if not stores and not default.is_dir():
         grids.load(grid, registry)  # a name that is no grid's is the likelier mistake, and has its own error
@@ -84,8 +79,7 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
     frame = collect(folders, _code(registry, plan), notes)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     command = _command(grid, elsewhere, plan, registry)
-    evaluation = plan.cells[0].evaluation if plan.cells else None
-    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), folders)
+    return Source(_named(folders), frame, plan, plan.evaluation, command, tuple(notes), folders)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -94,41 +88,35 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     Raises:
         UserError: a store that was asked for does not exist, or committed records cannot be read.
     """
-    folders = tuple(stores) or tuple(folder for folder in [root() / column.grid] if folder.is_dir())
+    folders = tuple(stores) or tuple(folder for folder in [profile.stores() / column.grid] if folder.is_dir())
     notes: list[str] = []
     plan = _plan_of_stores(folders, column.grid, registry, notes).of(column.dataset)
     embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
-    command = _command(column.grid, "", plan if plan.cells else embedded, registry)
-    evaluation = plan.cells[0].evaluation if plan.cells else None
-
-    plan = plan if plan.cells else embedded
+    evaluation, plan = plan.evaluation, plan if plan.cells else embedded
+    command = _command(column.grid, "", plan, registry)
     local = collect(folders, _code(registry, plan), notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
-        used = tuple(folder for folder in folders if _holds(folder, set(local["cell"])))
+        used = tuple(f for f in folders if any(path.name in set(local["cell"]) for path in f.glob("cells/*")))
         return Source(_named(used), local, plan, evaluation, command, tuple(notes), used)
     committed = marked(_committed(), _code(registry, embedded))
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
-        known = bool({cell.id for cell in embedded.cells} & set(committed["cell"]))
+        current = any(cell.id in set(committed["cell"]) for cell in embedded.cells)
         words = f"the committed records in {results_folder()}"
-        return Source(words, committed, embedded if known else Plan(), None, command, tuple(notes))
+        return Source(words, committed, embedded if current else Plan(), None, command, tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
     """Return the default stores that no column shows."""
-    known = {root() / column.grid for column in columns} | set(used)
-    return [path.parent for path in sorted(root().glob("*/grid.json")) if path.parent not in known]
+    shown = {profile.stores() / column.grid for column in columns} | set(used)
+    return [path.parent for path in sorted(profile.stores().glob("*/grid.json")) if path.parent not in shown]
 
 
 def _named(folders: Sequence[Path]) -> str:
     return f"the local store{'s' if len(folders) > 1 else ''} {', '.join(map(str, folders))}"
-
-
-def _holds(folder: Path, cells: set[str]) -> bool:
-    return any(path.name in cells for path in folder.glob("cells/*"))
 
 
 def _committed() -> pd.DataFrame:
@@ -217,26 +205,23 @@ def _complain(sentence: str, corrupt: list[str] | None) -> None:
 
 def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
     """Return the cells that the grid.json of these stores hold, each once."""
-    plans = [_plan_of_store(folder, name, registry, notes) for folder in folders]
-    cells = {cell.id: cell for plan in plans for cell in plan.cells}
-    title = next((plan.title for plan in plans if plan.title), "")
+    cells: dict[str, Planned] = {}
+    title = ""
+    for folder in folders:
+        path = folder / "grid.json"
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("it holds no table")
+            plan = _plan(grids.expand(content, registry, name=name, where=str(path)))
+        except (OSError, ValueError, UserError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"corrupt grid {path}: {error}"
+            reason = f"there is no {path}" if isinstance(error, FileNotFoundError) else reason
+            notes.append(f"{reason}, so that missing cells cannot be told")
+        else:
+            title = title or plan.title
+            cells |= {cell.id: cell for cell in plan.cells}
     return Plan(name, title, tuple(cells.values()))
-
-
-def _plan_of_store(folder: Path, name: str, registry: Registry, notes: list[str]) -> Plan:
-    path = folder / "grid.json"
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it holds no table")
-        return _plan(grids.expand(content, registry, name=name, where=str(path)))
-    except FileNotFoundError:
-        notes.append(f"there is no {path}, so that missing cells cannot be told")
-    except (OSError, ValueError) as error:
-        notes.append(f"corrupt grid {path}: {error}, so that missing cells cannot be told")
-    except UserError as error:
-        notes.append(f"{error}, so that missing cells cannot be told")
-    return Plan(name)
 
 
 def _plan(grid: grids.Grid) -> Plan:
@@ -265,13 +250,9 @@ def _code(registry: Registry, plan: Plan) -> Current:
 
     @functools.cache
     def current(strategy: str, dataset: str) -> Fingerprints | None:
+        names: tuple[tuple[Kind, str], ...] = ("strategy", strategy), ("dataset", dataset)
         try:
-            return fingerprints(
-                (
-                    registry.find("strategy", files.get(("strategy", strategy), strategy)),
-                    registry.find("dataset", files.get(("dataset", dataset), dataset)),
-                )
-            )
+            return fingerprints([registry.find(kind, files.get((kind, name), name)) for kind, name in names])
         except UserError:
             return None  # a plugin that is not here any more: nobody can say whether it changed
 

@@ -77,7 +77,7 @@ class Job:
 
         Args:
             grid: its name.
-            circumstances: as `provenance` gives them.
+            circumstances: as `provenance` gives them, as far as they are known.
             status: a final status.
             reason: one line.
             data: of what was loaded, as `Job.data`, by default.
@@ -105,7 +105,8 @@ class Job:
             "started": now(),
             "finished": now(),
         }
-        return Record(**{**start, **circumstances, **fields})
+        nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
+        return Record(**{**start, **nowhere, **circumstances, **fields})
 
 
 @dataclass(frozen=True)
