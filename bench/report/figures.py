@@ -77,7 +77,7 @@ def panel(row: Row, stores: Sequence[Path]) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
         if outcome.status == "ok" and (arrays := beside(outcome, stores, ARRAYS)):
-            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores.values()) else "")
+            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 

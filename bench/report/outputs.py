@@ -10,7 +10,7 @@ import pandas as pd
 from bench.files import replacing
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import collect, figures, formats, published, sources, terminal
+from bench.report import cells, figures, formats, published, sources, terminal
 from bench.report.layout import Layout, across, layout
 from bench.report.tables import Table, build
 
@@ -68,13 +68,13 @@ def _write(
         "table.tex": formats.latex(layouts),
         "table.csv": formats.comma_separated(tables),
     }
-    curves = collect.curves(stores, [])
+    curves = sources.curves(stores, [])
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        collect.write_parquet(frame, out / "records.parquet")
-        collect.write_parquet(curves, out / "curves.parquet", "curves")
+        cells.write_parquet(frame, out / "records.parquet")
+        cells.write_parquet(curves, out / "curves.parquet", "curves")
         pictures = figures.write(tables, stores, out)
     except OSError as error:
         raise UserError(

@@ -11,7 +11,7 @@ from pydantic import Field, ValidationError
 
 import bench
 from bench.protocol import Settings, UserError
-from bench.report.cells import flat
+from bench.sweep.record import flat
 
 
 class Column(Settings):

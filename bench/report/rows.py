@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from bench.protocol import Metric
-from bench.report.cells import Outcome, Plan, Planned, Score, Setting
+from bench.report.cells import Outcome, Plan, Planned, Setting, value_of
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Value, over_seeds, paired
+from bench.sweep.record import Score
 
 IN_DOUBT = "in doubt"
 NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}")
@@ -119,15 +120,17 @@ class Row:
 
     def seeds(self, metric: str) -> dict[int, Score]:
         """Return seed -> score of a metric, where there is one."""
-        return {seed: outcome.scores[metric] for seed, outcome in self.outcomes.items() if metric in outcome.scores}
+        scores = {seed: outcome.by_metric.get(metric) for seed, outcome in self.outcomes.items()}
+        return {seed: score for seed, score in scores.items() if score}
 
     def values(self, metric: str) -> dict[int, Value]:
         """Return seed -> value of a metric, finite ones only."""
-        return {seed: score.value for seed, score in self.seeds(metric).items() if score.value.finite}
+        values = {seed: value_of(score) for seed, score in self.seeds(metric).items()}
+        return {seed: value for seed, value in values.items() if value.finite}
 
     def unreliable(self, metric: str) -> bool:
         """Tell whether a seed's score of a metric is unreliable or not finite, and so left out of the mean."""
-        return any(score.unreliable or not score.value.finite for score in self.seeds(metric).values())
+        return any(score.unreliable or not value_of(score).finite for score in self.seeds(metric).values())
 
     def doubtful(self, metric: str) -> bool:
         """Tell whether a mean is in doubt: a score is unreliable, seeds are lost to failure, or the code changed."""
@@ -291,18 +294,18 @@ def _failure(outcome: Outcome) -> str:
 def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
     doubts: dict[str, list[str]] = {}
     concerned = {*(metric.name for metric in metrics), "log_z"}  # which is in most of what is shown
-    for name, score in outcome.scores.items():
+    for name, score in outcome.by_metric.items():
         if name not in concerned:
             continue
         title = meaning(name).title
-        if not score.value.finite:
+        if not value_of(score).finite:
             doubts.setdefault("not a finite number, left out of the mean", []).append(title)
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
             reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
     sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
-    absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.scores]
+    absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
     if absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(absent)} not scored")
     if outcome.plugin_changed:

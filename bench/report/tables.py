@@ -11,9 +11,10 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.protocol import Metric
-from bench.report.cells import Plan, flat, outcomes, select
+from bench.report.cells import Plan, outcomes, select
 from bench.report.published import Column, Number, Published
 from bench.report.rows import IN_DOUBT, Row, group, marks, meaning, seeds_listed
+from bench.sweep.record import flat
 
 if TYPE_CHECKING:
     from bench.report.sources import Source
@@ -123,21 +124,21 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     """
     versions: dict[str, int] = {}
     for outcome in (outcome for row in rows for outcome in row.outcomes.values()):
-        for name, score in outcome.scores.items():
+        for name, score in outcome.by_metric.items():
             versions[name] = max(score.version, versions.get(name, 0))
     metrics: dict[str, Metric] = {}
     notes = []
     for row in rows:
         for seed, outcome in row.outcomes.items():
-            latest = {name: score for name, score in outcome.scores.items() if score.version == versions[name]}
-            row.outcomes[seed] = replace(outcome, scores=latest)
-            for name, score in latest.items():
-                metrics.setdefault(name, Metric(name, score.unit, score.better, score.version))
+            latest = [score for score in outcome.scores if score.version == versions[score.metric]]
+            row.outcomes[seed] = outcome.model_copy(update={"scores": latest})
+            for score in latest:
+                metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
             notes += [
-                f"left out: {name} of {outcome.name}, which is version {score.version} of that metric instead of"
-                f" {versions[name]}"
-                for name, score in outcome.scores.items()
-                if name not in latest
+                f"left out: {score.metric} of {outcome.name}, which is version {score.version} of that metric instead"
+                f" of {versions[score.metric]}"
+                for score in outcome.scores
+                if score.version != versions[score.metric]
             ]
     if not metrics and column:  # nothing has run yet, and the headings are clear all the same
         names = BITS if column.metric in BITS else NATS
@@ -169,7 +170,7 @@ def caption(
         column: the paper's column beside it, if there is one.
         source: where that was published.
     """
-    evaluation = _shared(o.evaluation for row in rows for o in row.outcomes.values())
+    evaluation = _shared(o.scoring for row in rows for o in row.outcomes.values())
     names = []
     for metric in metrics:
         said = meaning(metric.name)

@@ -14,14 +14,12 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import wait
-from typing import Any
 
 from bench.grid import Cell
-from bench.sweep.attempts import BEAT, Attempt, given_up, identify, interruptions
+from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
 from bench.sweep.deaths import death, kills
 from bench.sweep.logs import Log
 from bench.sweep.progress import Screen
-from bench.sweep.records import Ending, Job, draft, now
 from bench.sweep.slots import Slot, Work
 from bench.sweep.store import Store, StoreError
 from bench.sweep.worker import Figures, Message, Ready, Setup
@@ -194,8 +192,7 @@ class Pool:
         try:
             self.store.vacate(job)
             job = replace(job, attempt=attempt.number)
-            record = draft(self.setup.grid, job, slot.setup.circumstances)
-            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), record, kills())
+            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), kills())
         except BaseException:
             self.store.end(job.cell.id, attempt, "lost")
             raise
@@ -300,13 +297,15 @@ class Pool:
     def _fail(self, slot: Slot, work: Work, status: str, reason: str) -> None:
         """Write the record of a cell whose process is gone."""
         resources = {"overhead_seconds": work.seconds}
-        record: dict[str, Any] = work.record | {
-            "status": status,
-            "reason": reason,
-            "last_step": slot.last_step,
-            "resources": resources,
-            "finished": now(),
-        }
+        record = work.job.record(
+            self.setup.grid,
+            slot.setup.circumstances,
+            status,
+            reason,
+            started=work.attempt.began,
+            last_step=slot.last_step,
+            resources=resources,
+        )
         try:
             first = self.store.finish(work.job, record)
         except StoreError as error:

@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import TYPE_CHECKING, Protocol, Self, TextIO
 
-from bench.sweep.records import Ending, Job
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.worker import Figures
 
 if TYPE_CHECKING:

@@ -13,9 +13,8 @@ from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from typing import Any
 
-from bench.sweep.attempts import Attempt
+from bench.sweep.attempts import Attempt, Job
 from bench.sweep.logs import Log
-from bench.sweep.records import Job
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
@@ -29,7 +28,6 @@ class Work:
         job: the cell.
         attempt: its claim to the cell.
         log: takes the output.
-        record: as far as it is known.
         kills: the system's count of out-of-memory kills when the cell began.
         began: monotonic seconds.
     """
@@ -37,7 +35,6 @@ class Work:
     job: Job
     attempt: Attempt
     log: Log
-    record: dict[str, Any]
     kills: int | None
     began: float = field(default_factory=time.monotonic)
 

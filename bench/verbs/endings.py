@@ -50,7 +50,7 @@ def watch(found: Survey, registry: Registry) -> None:
 
 def settled(found: Survey, registry: Registry) -> Survey:
     """Write the records of cells whose jobs are gone without one; return how the cells stand then."""
-    from bench.sweep.records import provenance
+    from bench.sweep.record import provenance
     from bench.sweep.slurm import submitted
     from bench.sweep.store import StoreError
 
@@ -67,7 +67,7 @@ def settled(found: Survey, registry: Registry) -> Survey:
 def conclude(found: Survey, grid: str, registry: Registry) -> NoReturn:
     """Print the table, how many cells there are of each kind, and what to do about them; exit."""
     from bench.report import report
-    from bench.sweep.records import FAILED
+    from bench.sweep.record import FAILED
     from bench.sweep.status import summary
 
     counts = found.counts()

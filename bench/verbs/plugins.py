@@ -36,7 +36,7 @@ def list_(verbose: bool, as_json: bool, plugins: tuple[Path, ...]) -> None:
 @options.debug
 def data(name: str | None, data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
-    from bench.sweep.data import load
+    from bench.sweep.status import load
 
     registry, folder = options.registry_of(plugins), options.data_folder(data_dir)
     names = [registry.find("dataset", name).name] if name else registry.names("dataset")

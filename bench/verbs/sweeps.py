@@ -15,8 +15,8 @@ from bench.verbs import endings, options
 if TYPE_CHECKING:
     from bench.plugins import Registry
     from bench.profile import Slurm
+    from bench.sweep.attempts import Job
     from bench.sweep.pool import Tally
-    from bench.sweep.records import Job
     from bench.sweep.slurm.submission import Submission
     from bench.sweep.status import Survey
 
@@ -201,9 +201,9 @@ def _locally(
     wanted: dict[str, Any],
 ) -> Tally | None:
     """Carry out cells in processes of this machine; None where there was nothing to do."""
-    from bench.sweep import data, progress
+    from bench.sweep import progress, status
     from bench.sweep.pool import Limits, Pool, SweepError
-    from bench.sweep.records import provenance
+    from bench.sweep.record import provenance
     from bench.sweep.store import StoreError
     from bench.sweep.worker import Setup
 
@@ -218,7 +218,7 @@ def _locally(
             raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(devices)}; raise --per-gpu")
         folder = options.data_folder(data_dir)
         found.store.check_writable()
-        todo = data.verified(todo, registry, folder)
+        todo = status.verified(todo, registry, folder)
         found.store.write_grid(found.grid.source)
         setup = Setup(found.grid.name, found.store.folder, registry, folder, device, provenance(device))
         number = min(jobs or most, len(todo))
@@ -267,8 +267,8 @@ def _submit(
         kept: `device` and `timeout` of the command, which a retry takes over.
         dry_run: print the scripts alone.
     """
-    from bench.sweep import data
-    from bench.sweep.records import provenance
+    from bench.sweep import status
+    from bench.sweep.record import provenance
     from bench.sweep.slurm import commands as slurm
     from bench.sweep.slurm.submission import Submission
     from bench.sweep.store import StoreError
@@ -286,7 +286,7 @@ def _submit(
     try:
         found.store.check_writable()
         if todo:
-            todo = data.verified(todo, registry, folder)
+            todo = status.verified(todo, registry, folder)
         found.store.write_grid(found.grid.source)
         if todo:
             launch = Submission(found, todo, setup, asked, timeout, kept).submit()

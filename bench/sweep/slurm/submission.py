@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.sweep.attempts import identify
-from bench.sweep.records import Job, now, one_line
+from bench.sweep.attempts import Job, identify
+from bench.sweep.record import now, one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.chunk import Chunk, notice

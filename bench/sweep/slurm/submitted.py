@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.sweep.records import Job, draft, now
+from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
@@ -74,9 +74,8 @@ def settle(found: Survey, circumstances: Mapping[str, object]) -> int:
         if found.store.taken(job):
             continue  # it came after all
         status, reason = standing.loss
-        record = draft(found.grid.name, job, circumstances)
         found.store.vacate(job)
-        written += found.store.finish(job, record | {"status": status, "reason": reason, "finished": now()})
+        written += found.store.finish(job, job.record(found.grid.name, circumstances, status, reason))
     return written
 
 
@@ -108,7 +107,7 @@ def _open(standing: Standing, launch: Launch | None) -> bool:
     if launch is None or launch.keys[standing.cell.id] != standing.key:
         return False
     if standing.state == "finished":
-        return standing.record is not None and standing.record["attempt"] == launch.replaces.get(standing.cell.id)
+        return standing.record is not None and standing.record.attempt == launch.replaces.get(standing.cell.id)
     return standing.state in ("missing", "running")
 
 
