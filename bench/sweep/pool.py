@@ -14,11 +14,9 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from multiprocessing.connection import wait
-from typing import Any
 
 from bench.grid import Cell
-from bench.sweep.attempts import BEAT, Attempt, given_up, identify, interruptions
-from bench.sweep.records import Ending, Job, draft, now
+from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
 from bench.sweep.worker import Figures, Halt, Message, Ready, Setup
@@ -209,8 +207,7 @@ class Pool:
         try:
             self.store.vacate(job)
             job = replace(job, attempt=attempt.number)
-            record = draft(self.setup.grid, job, slot.setup.circumstances)
-            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), record, kills())
+            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), kills())
         except BaseException:
             self.store.end(job.cell.id, attempt, "lost")
             raise
@@ -297,13 +294,15 @@ class Pool:
     def _fail(self, slot: Slot, work: Work, status: str, reason: str) -> None:
         """Write the record of a cell whose process is gone."""
         resources = {"overhead_seconds": work.seconds}
-        record: dict[str, Any] = work.record | {
-            "status": status,
-            "reason": reason,
-            "last_step": work.last_step,
-            "resources": resources,
-            "finished": now(),
-        }
+        record = work.job.record(
+            self.setup.grid,
+            slot.setup.circumstances,
+            status,
+            reason,
+            started=work.attempt.began,
+            last_step=work.last_step,
+            resources=resources,
+        )
         try:
             first = self.store.finish(work.job, record)
         except StoreError as error:

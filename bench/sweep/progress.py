@@ -8,8 +8,8 @@ import time
 from collections.abc import Callable
 from typing import Self
 
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Screen
-from bench.sweep.records import Ending, Job
 from bench.sweep.worker import Figures
 
 BEAT = 60.0  # seconds between two plain lines about what is running

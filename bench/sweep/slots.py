@@ -15,8 +15,7 @@ from multiprocessing.connection import wait
 from pathlib import Path
 from typing import Any
 
-from bench.sweep.attempts import Attempt
-from bench.sweep.records import Job
+from bench.sweep.attempts import Attempt, Job
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
@@ -65,7 +64,6 @@ class Work:
         job: the cell.
         attempt: its claim to the cell.
         log: takes the output.
-        record: as far as it is known.
         kills: the system's count of out-of-memory kills when the cell began.
         last_step: of training, as far as the worker told; or None.
         began: monotonic seconds.
@@ -74,7 +72,6 @@ class Work:
     job: Job
     attempt: Attempt
     log: Log
-    record: dict[str, Any]
     kills: int | None
     last_step: int | None = None
     began: float = field(default_factory=time.monotonic)

@@ -17,7 +17,8 @@ from bench import profile
 from bench.grid import Grid, load
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.sweep import data, pool, progress, records, status, worker
+from bench.sweep import pool, progress, record, status, worker
+from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
 from bench.sweep.store import Store
@@ -117,7 +118,7 @@ class Request:
             StoreError: the store cannot be written.
         """
         survey = self.survey()
-        number = submitted.settle(survey, records.provenance("unknown"))
+        number = submitted.settle(survey, record.provenance("unknown"))
         if not number:
             return survey
         self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
@@ -143,7 +144,7 @@ class Plan:
 
     request: Request
     survey: status.Survey
-    todo: Sequence[records.Job]
+    todo: Sequence[Job]
 
     def __str__(self) -> str:
         """Return `2 cells of 9`."""
@@ -215,15 +216,15 @@ class Plan:
         ready = replace(self, todo=self._ready())
         return ready.submission(asked, options).submit() if ready.todo else None
 
-    def _ready(self) -> list[records.Job]:
+    def _ready(self) -> list[Job]:
         """Return the cells with what their data sets are, once all is there that they need."""
         self.survey.store.check_writable()
-        ready = data.verified(self.todo, self.request.registry, self.request.data)
+        ready = status.verified(self.todo, self.request.registry, self.request.data)
         self.survey.store.write_grid(self.survey.grid.source)
         return ready
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
-        facts = records.provenance(device)
+        facts = record.provenance(device)
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 

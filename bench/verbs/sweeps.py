@@ -13,7 +13,7 @@ from bench import profile
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import report
-from bench.sweep import records, status
+from bench.sweep import record, status
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
@@ -224,7 +224,7 @@ def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
-    raise click.exceptions.Exit(1 if any(counts[state] for state in (*records.FAILED, "missing", "lost")) else 0)
+    raise click.exceptions.Exit(1 if any(counts[state] for state in (*record.FAILED, "missing", "lost")) else 0)
 
 
 def _advice(survey: status.Survey) -> list[str]:

@@ -13,7 +13,8 @@ import pytest
 
 from bench.files import replacing
 from bench.protocol import UserError
-from bench.report.collect import CURVES, RECORDS, collect, curves, kind, read_parquet, write_parquet
+from bench.report.cells import CURVES, RECORDS, kind, read_parquet, write_parquet
+from bench.report.sources import collect, curves
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -194,8 +195,9 @@ def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -
 
 
 def test_corrupt_curves_are_named(mnist: Synthetic) -> None:
-    path = mnist.put("normal", 0, 95.0, curves=[{"epoch": 1}])
-    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: 'step'$"):
+    path = mnist.put("normal", 0, 95.0)
+    path.with_name(path.name.replace("record", "curves")).write_text('[{"epoch": 1}]')
+    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: `0.step`: field requ"):
         curves([mnist.folder])
 
 

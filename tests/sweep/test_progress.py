@@ -11,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.progress import Lines, Pace, duration
-from bench.sweep.records import Ending, Job
 from bench.sweep.status import Survey
 from bench.sweep.worker import Figures
 
@@ -80,7 +80,7 @@ def test_a_terminal_shows_bars_and_respects_no_color(colour: bool) -> None:
     code = """
 from types import SimpleNamespace
 from bench.sweep.progress import screen
-from bench.sweep.records import Ending
+from bench.sweep.attempts import Ending
 from bench.sweep.worker import Figures
 job = SimpleNamespace(attempt=1)
 with screen(2, lambda job: "points actor[how=ok] seed 0", lambda job: "log") as shown:

@@ -13,9 +13,9 @@ import pytest
 
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
-from bench.sweep.records import Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, submitted
 from bench.sweep.slurm.chunk import Chunk
@@ -143,8 +143,8 @@ def test_a_job_that_is_gone_leaves_its_cell_a_record(
     assert submitted.settle(survey, {"device": "cpu"}) == 0
     record = store.record(job.cell.id, job.key)
     assert record is not None
-    assert (record["status"], record["attempt"]) == (status, 1)
-    assert record["reason"]
+    assert (record.status, record.attempt) == (status, 1)
+    assert record.reason
     assert states(look, "ok")[0][0] == "finished"
 
 
@@ -162,7 +162,7 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     assert submitted.settle(submitted.overlaid(look("ok", "long")), {}) == 1
     record = store.record(jobs[0].cell.id, jobs[0].key)
     assert record is not None
-    assert (record["status"], record["reason"]) == ("cancelled", "by `bench cancel`")
+    assert (record.status, record.reason) == ("cancelled", "by `bench cancel`")
 
     again = submitted.overlaid(look("ok", "long")).jobs(retry=True)
     assert [job.replaces for job in again] == [1]
@@ -183,7 +183,7 @@ def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup:
     chunk = Chunk(setup, jobs, {}, "one", Slurm(retries=2), None)
     pool = Pool(setup, 1, Lines(1, lambda job: "", lambda job: ""), sweep="one")
     assert [job.cell.id for job in chunk._left(pool)] == [jobs[2].cell.id]
-    told = {record["hyper"]["how"]: (record["status"], record["reason"]) for record in store.records()}
+    told = {record.hyper["how"]: (record.status, record.reason) for record in store.records()}
     rest = "; interrupted 3 times in this sweep, and no retry is left"
     assert told == {
         "ok": ("timeout", f"cut off by the job's time limit{rest}"),

@@ -16,10 +16,10 @@ from typing import Any
 
 from bench.profile import Slurm
 from bench.sweep import attempts
-from bench.sweep.attempts import given_up, interruptions
+from bench.sweep.attempts import Job, given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
-from bench.sweep.records import Job, draft, now, provenance
+from bench.sweep.record import provenance
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import StoreError
 from bench.sweep.worker import Setup
@@ -95,12 +95,9 @@ class Chunk:
             if len(interrupted) <= self.settings.retries:
                 left.append(job)
                 continue
-            status, reason = given_up(interrupted)
             last = replace(job, attempt=history[-1].number)
-            record = draft(self.setup.grid, last, self.setup.circumstances)
-            record |= {"status": status, "reason": reason, "finished": now()}
             pool.store.vacate(last)
-            pool.store.finish(last, record)
+            pool.store.finish(last, last.record(self.setup.grid, self.setup.circumstances, *given_up(interrupted)))
         return left
 
 

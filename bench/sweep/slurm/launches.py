@@ -19,8 +19,8 @@ from pydantic import TypeAdapter
 from bench.files import replacing
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.sweep.attempts import identify
-from bench.sweep.records import Job, now, one_line
+from bench.sweep.attempts import Job, identify
+from bench.sweep.record import now, one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import Store, StoreError
 

@@ -9,8 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.sweep.attempts import Attempt
-from bench.sweep.records import Job, draft, now
+from bench.sweep.attempts import Attempt, Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
@@ -72,9 +71,8 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
         if store.taken(job):
             continue  # it came after all
         status, reason = standing.loss
-        record = draft(survey.grid.name, job, circumstances)
         store.vacate(job)
-        written += store.finish(job, record | {"status": status, "reason": reason, "finished": now()})
+        written += store.finish(job, job.record(survey.grid.name, circumstances, status, reason))
     return written
 
 
@@ -107,7 +105,7 @@ def _open(standing: Standing, launched: Mapping[str, tuple[Launch, str]]) -> boo
     if launch is None or launch.keys[standing.cell.id] != standing.key:
         return False
     if standing.state == "finished":
-        return standing.record is not None and standing.record["attempt"] == launch.replaces.get(standing.cell.id)
+        return standing.record is not None and standing.record.attempt == launch.replaces.get(standing.cell.id)
     return standing.state in ("missing", "running")
 
 
