@@ -13,7 +13,8 @@ import pytest
 
 from bench.files import replacing
 from bench.protocol import UserError
-from bench.report.cells import CURVES, RECORDS, kind, read_parquet, write_parquet
+from bench.report.cells import CURVES, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
+from bench.report.published import results_folder
 from bench.report.sources import collect, curves
 
 if TYPE_CHECKING:
@@ -154,6 +155,23 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"a\.parquet is not a Parquet file that can be read"):
         read_parquet(tmp_path / "a.parquet")
     assert kind(tmp_path / "a.parquet") == ""
+
+
+@pytest.mark.parametrize("name", ["mnist", "toy", "cifar10-subset"])
+def test_committed_records_are_read_whole(name: str) -> None:
+    frame = read_parquet(results_folder() / f"{name}.parquet")
+    rows = [
+        {"key": o.key, "stale": o.stale, "plugin_changed": o.plugin_changed, **row}
+        for o in outcomes(frame)
+        for row in o.rows()
+    ]
+    pd.testing.assert_frame_equal(framed(rows), frame)
+
+
+def test_a_table_that_holds_no_records_is_refused(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    with pytest.raises(UserError, match=r"^these are no records: `status`: input should be 'ok', 'skipped', "):
+        outcomes(collect([mnist.folder]).assign(status="fine"))
 
 
 # ---------------------------------------------------------------- mistakes
