@@ -292,6 +292,7 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
     [
         ({"cell": "000000000000"}, r"its `cell` is wrong: it is that of another folder"),
         ({"status": "fine"}, r"`status`: input should be 'ok', 'skipped', "),
+        ({"dataset": 5}, r"`dataset`: input should be an object"),
         ({"seed": "0"}, r"`seed`: input should be a valid integer"),
         ({"attempt": None}, r"`attempt`: input should be a valid integer"),
         ({"fingerprints": {"plugin": "0", "fit": "0"}}, r"`fingerprints\.evaluate`: field required"),

@@ -212,10 +212,18 @@ def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -
         collect([mnist.folder])
 
 
-def test_corrupt_curves_are_named(mnist: Synthetic) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"epoch": 1}]', "`0.step`: field required"),
+        ("{}", "input should be a valid array"),
+        ("[", "it is not whole JSON"),
+    ],
+)
+def test_corrupt_curves_are_named(mnist: Synthetic, content: str, reason: str) -> None:
     path = mnist.put("normal", 0, 95.0)
-    path.with_name(path.name.replace("record", "curves")).write_text('[{"epoch": 1}]')
-    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: `0.step`: field requ"):
+    path.with_name(path.name.replace("record", "curves")).write_text(content)
+    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: {reason}"):
         curves([mnist.folder])
 
 
