@@ -204,11 +204,11 @@ def explained(error: ValidationError) -> str:
     first = error.errors(include_url=False, include_input=False)[0]
     if first["type"] == "json_invalid":
         return f"it is not whole JSON ({first['ctx']['error']})"
-    if first["loc"] in ((), ("schema",)):
+    if first["loc"] == ("schema",) or (first["type"] == "model_type" and not first["loc"]):
         return f"it has no `schema` {SCHEMA}"
     # a name in a file may be anything, and this goes to the terminal
     place = "".join(sign if sign.isprintable() else "?" for sign in ".".join(map(str, first["loc"])))
-    return f"`{place}`: {first['msg'].lower()}"
+    return f"`{place}`: {first['msg'].lower()}" if place else first["msg"].lower()
 
 
 def json_bytes(content: Any) -> bytes:

@@ -287,6 +287,41 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
     assert path.with_suffix(".2.corrupt").read_text() == "again"
 
 
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cell": "000000000000"}, r"its `cell` is wrong: it is that of another folder"),
+        ({"status": "fine"}, r"`status`: input should be 'ok', 'skipped', "),
+        ({"dataset": 5}, r"`dataset`: input should be an object"),
+        ({"seed": "0"}, r"`seed`: input should be a valid integer"),
+        ({"attempt": None}, r"`attempt`: input should be a valid integer"),
+        ({"fingerprints": {"plugin": "0", "fit": "0"}}, r"`fingerprints\.evaluate`: field required"),
+        ({"stability": {"\x1b[31m": "much"}}, r"`stability\.\?\[31m`: input should be a valid number"),
+        ({"what": 1}, r"`what`: extra inputs are not permitted"),
+    ],
+)
+def test_what_no_writer_writes_no_reader_takes(
+    look: Look, store: Store, change: dict[str, object], reason: str
+) -> None:
+    job = job_of(look)
+    assert store.finish(job, finished(job))
+    path = store.record_path(job.cell.id, job.key)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CorruptRecord, match=f"^{reason}"):
+        store.record(job.cell.id, job.key)
+
+
+def test_a_record_without_any_one_of_its_fields_is_none(look: Look, store: Store) -> None:
+    job = job_of(look)
+    assert store.finish(job, finished(job))
+    path = store.record_path(job.cell.id, job.key)
+    whole = json.loads(path.read_text())
+    for lacking in whole:
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != lacking}))
+        with pytest.raises(CorruptRecord, match=rf"^(`{lacking}`: field required|it has no `schema` 1)$"):
+            store.record(job.cell.id, job.key)
+
+
 def test_only_the_record_that_is_to_be_replaced_makes_place(look: Look, store: Store) -> None:
     job = job_of(look, attempt=3)
     store.finish(job, finished(job, "crashed"))
