@@ -9,77 +9,23 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench import protocol
+from bench.estimators.subject import PerImage, Subject
+from bench.priors.density import Density
+from bench.protocol import Metric, Noise, Scores
+from bench.vae.autoencoder import VAE
+
+VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
+KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
+RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
+NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood
 
 ELEMENTS = 2**20  # float32 numbers in the widest array of a chunk: 4 MiB, which a CPU's cache holds
 _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
-
-
-class Posterior(Protocol):
-    """q(z|x) of a batch of B items: independent normal coordinates."""
-
-    @property
-    def mean(self) -> Tensor:
-        """`(B, d)`."""
-
-    @property
-    def log_std(self) -> Tensor:
-        """`(B, d)`."""
-
-    def sample(self, noise: Tensor, /) -> Tensor:
-        """Return z `(..., B, d)` from N(0, 1) `noise` of that shape."""
-
-    def log_prob(self, z: Tensor, /) -> Tensor:
-        """Return log q(z|x), `(..., B)`."""
-
-
-class Autoencoder(Protocol):
-    """What is scored."""
-
-    @property
-    def encoder(self) -> Callable[[Tensor], Posterior]:
-        """x `(B, D)` -> q(z|x)."""
-
-    def log_likelihood(self, x: Tensor, z: Tensor, /) -> Tensor:
-        """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
-
-    def sample(self, z: Tensor, noise: protocol.Noise, /) -> Tensor:
-        """Return x ~ p(x|z), `(..., D)`, for z `(..., d)`."""
-
-
-@dataclass(frozen=True)
-class PerImage:
-    """A quantity estimated for every image.
-
-    Attributes:
-        values: the estimates, `(N,)` float64.
-        variances: of each estimate over its own draws, `(N,)`; 0 where one draw cannot tell.
-    """
-
-    values: np.ndarray
-    variances: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """The estimate over images."""
-        return float(self.values.mean())
-
-    @property
-    def stderr_mc(self) -> float:
-        """Standard error of `mean` from the draws: images are independent, so variances add."""
-        return math.sqrt(self.variances.sum()) / len(self.values)
-
-    @property
-    def stderr_images(self) -> float:
-        """Standard error of `mean` from the choice of images: the spread of estimates, less what the draws put in."""
-        total = float(self.values.var(ddof=1)) / len(self.values)
-        return math.sqrt(max(total - self.stderr_mc**2, 0.0))
 
 
 @dataclass(frozen=True)
@@ -115,11 +61,11 @@ class Weighted:
 
 
 def variational(
-    vae: Autoencoder,
-    prior: protocol.Prior,
+    vae: VAE,
+    prior: Density,
     x: Tensor,
     samples: int,
-    noise: protocol.Noise,
+    noise: Noise,
     progress: Callable[[int], None] | None = None,
 ) -> Bound:
     """Return the negative variational bound (paper Eq. 4) by `samples` posterior samples an image.
@@ -141,11 +87,11 @@ def variational(
 
 
 def importance(
-    vae: Autoencoder,
-    prior: protocol.Prior,
+    vae: VAE,
+    prior: Density,
     x: Tensor,
     samples: int,
-    noise: protocol.Noise,
+    noise: Noise,
     progress: Callable[[int], None] | None = None,
 ) -> Weighted:
     """Return -log of the mean weight of `samples` posterior samples an image, and its curve over fewer samples.
@@ -196,11 +142,11 @@ def rows(x: Tensor) -> int:
 
 
 def _log_weights(
-    vae: Autoencoder,
-    prior: protocol.Prior,
+    vae: VAE,
+    prior: Density,
     x: Tensor,
     samples: int,
-    noise: protocol.Noise,
+    noise: Noise,
     progress: Callable[[int], None] | None,
 ) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
@@ -218,3 +164,35 @@ def _log_weights(
             if progress is not None:
                 progress(count * len(batch))
         yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def score_bound(subject: Subject) -> Scores:
+    """Score the variational bound and its parts; the array `vlb` `(N,)` float32 holds each image's."""
+    samples, noise = subject.evaluation.vlb_samples, subject.noise_for("vlb")
+    bound = variational(subject.vae, subject.prior, subject.test, samples, noise, subject.meter.advance)
+    scores = [
+        subject.score(VLB, bound.total, "monte-carlo"),
+        subject.score(KL, bound.divergence, "monte-carlo"),
+        bound.reconstruction.score(RECONSTRUCTION, "monte-carlo"),
+    ]
+    return Scores(scores, {VLB.name: subject.values(bound.total)})
+
+
+def score_importance(subject: Subject) -> Scores:
+    """Score the importance-weighted likelihood.
+
+    Arrays: `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its weights;
+    `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples and its
+    total statistical error.
+    """
+    samples, noise = subject.evaluation.importance_samples, subject.noise_for("importance")
+    weighted = importance(subject.vae, subject.prior, subject.test, samples, noise, subject.meter.advance)
+    curve = [PerImage(values, np.zeros_like(values)) for values in weighted.curve]
+    arrays = {
+        "nll": subject.values(weighted.nll),
+        "nll_ess": weighted.ess.astype(np.float32),
+        "nll_curve_samples": weighted.samples,
+        "nll_curve_values": np.array([estimate.mean for estimate in curve]) + subject.shift,
+        "nll_curve_stderr": np.array([estimate.stderr_images for estimate in curve]),
+    }
+    return Scores([subject.score(NLL, weighted.nll, "importance-weighted")], arrays)

@@ -29,7 +29,6 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.estimators.moments import Moments
 from bench.protocol import Noise
 
 LEAPFROGS = 2
@@ -43,6 +42,44 @@ _JITTER = 0.25  # by so much of itself the step size varies at random, lest traj
 _KNOTS = 16  # temperatures at which the step size is tuned
 _TRIALS = 8  # trajectories at each
 _GAIN = 0.5  # change of the step size's logarithm for a difference of 1 in acceptance
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A mean m and a covariance G = Q diag(v) Q'.
+
+    Attributes:
+        mean: m, `(d,)`, float64.
+        rotation: eigenvectors Q in columns, `(d, d)`.
+        variance: eigenvalues v, `(d,)`.
+    """
+
+    mean: Tensor
+    rotation: Tensor
+    variance: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, z: Tensor) -> Moments:
+        """Return the moments of z `(M, d)`, the covariance shrunk towards I with the weight of d samples in M + d.
+
+        So few or degenerate samples are usable as well; 1 is the scale on which latent variables live.
+        """
+        samples, d = z.shape
+        mean = z.double().mean(0)
+        centred = z.double() - mean
+        eye = torch.eye(d, dtype=torch.float64, device=z.device)
+        variance, rotation = torch.linalg.eigh((centred.T @ centred + d * eye) / (samples + d))
+        return cls(mean, rotation, variance)
+
+    def colour(self, x: Tensor) -> Tensor:
+        """Return z `(n, d)` for x `(n, d)`; x ~ N(0, I) has these moments."""
+        return self.mean + (x * self.variance.sqrt()) @ self.rotation.T
+
+    @property
+    def log_scale(self) -> float:
+        """Log of the determinant of `colour`."""
+        return 0.5 * float(self.variance.log().sum())
 
 
 @dataclass(frozen=True)
@@ -62,7 +99,7 @@ class State:
 
 @dataclass(frozen=True)
 class Bridge:
-    """A path (`ais.Path`) from a Gaussian to an energy, in coordinates u = Q'z in which its Gaussians are diagonal.
+    """A path (`priors.Path`) from a Gaussian to an energy, in coordinates u = Q'z in which its Gaussians are diagonal.
 
     `mean`, `precision` and `stiffness` may also be `(n, d)`: a base for each of n chains, whose energies may differ.
 

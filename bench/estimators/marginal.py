@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.estimators import exact
+from bench.estimators import quadrature
 from bench.estimators.refinement import Refinement
 from bench.priors.density import Density
 from bench.protocol import Noise
@@ -154,7 +154,7 @@ class Marginal:
             if not left.any():
                 break
             # the box around mass e^-fall is wide and its grid coarse, and every item's own grid makes up for it
-            box = exact.support(self._prior.energy, self._anchors, fall)
+            box = quadrature.support(self._prior.energy, self._anchors, fall)
             lattice = self._lattice(*box, FAIR[len(box[0])], fall)
             self._refine(lattice, x, left, values, changes)
         changes[lattice.unreached(values)] = math.inf
@@ -165,15 +165,15 @@ class Marginal:
         if not which.any():
             return
         refinement = Refinement(self._log_density, self._vae.decoder.mean, lattice.log_std, lattice.z, lattice.spacing)
-        found, changes[which] = refinement.log_prob(x[which])
-        values[which] = torch.where(found.isfinite(), found, values[which])  # what was given up keeps what it had
+        refined, changes[which] = refinement.log_prob(x[which])
+        values[which] = torch.where(refined.isfinite(), refined, values[which])  # what was given up keeps what it had
 
     def _log_density(self, z: Tensor) -> Tensor:
         return -self._prior.energy(z) - self._log_z
 
     def _box(self) -> tuple[Tensor, Tensor]:
         """Return a box around all the prior's mass: its centre and half sides `(d,)`."""
-        centre, half = exact.support(self._prior.energy, self._anchors)
+        centre, half = quadrature.support(self._prior.energy, self._anchors)
         scan = self._lattice(centre, half, _SCAN[len(centre)], _FALL)
         low, high = scan.z.min(0).values - scan.spacing, scan.z.max(0).values + scan.spacing
         return (low + high) / 2, (high - low) / 2
@@ -181,10 +181,10 @@ class Marginal:
     def _lattice(self, centre: Tensor, half: Tensor, points: int, fall: float) -> Lattice:
         """Return the nodes of a box at which the prior is less than `fall` nats below its peak."""
         spacing = 2 * half / (points - 1)
-        log_density = exact.on_grid(self._prior.energy, centre, half, points).flatten() - self._log_z
+        log_density = quadrature.on_grid(self._prior.energy, centre, half, points).flatten() - self._log_z
         peak = float(log_density.max())
         some = log_density > peak - fall
-        z = exact.nodes(centre, half, points)[some]
+        z = quadrature.nodes(centre, half, points)[some]
         means = torch.cat([self._vae.decoder.mean(block) for block in z.split(_BLOCK)])
         likelihood = self._vae.decoder.likelihood
         assert isinstance(likelihood, Gaussian)

@@ -60,8 +60,7 @@ class Refinement:
         The change is infinite where the refinement was given up.
         """
         x, self._visited = x.double(), 0
-        found = [self._refined(items) for items in x.split(ITEMS)]
-        values, changes = torch.cat([each[0] for each in found]), torch.cat([each[1] for each in found])
+        values, changes = map(torch.cat, zip(*map(self._refined, x.split(ITEMS)), strict=True))
         for index in torch.nonzero(changes == math.inf)[:, 0]:  # too many cells together may be few enough alone
             if self._visited >= NODES:
                 break

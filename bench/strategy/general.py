@@ -23,7 +23,7 @@ from bench.protocol import (
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from bench.priors import Density
+    from bench.priors import Density, Figure
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
@@ -184,38 +184,29 @@ class Strategy(Settings):
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
             _, latents = _latents(model, task, LATENTS, noise_for("latents"))
+            subject = estimators.Subject(
+                model.vae,
+                model.prior,
+                test,
+                latents,
+                task.evaluation,
+                noise_for,
+                task.dataset,
+                torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
+                lambda n: self.draws(model, n, noise_for("known/samples")),
+            )
             try:
-                scores = estimators.score(
-                    model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress
-                )
-                bits = estimators.score_bits(task.dataset, test, scores)
-                known = estimators.score_known(
-                    model.vae,
-                    model.prior,
-                    task.dataset,
-                    test,
-                    torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
-                    latents,
-                    scores.scores,
-                    lambda n: self.draws(model, n, noise_for("known/samples")),
-                    noise_for,
-                )
+                scores = estimators.score(subject, run.progress)
             except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
                 raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
             own = self.diagnostics(model, latents, scores.scores, noise_for("diagnostics"))
-            drawn = self.draws(model, SHOWN, noise_for("samples"))
-            shape = stored.shape[1:]
             samples = {
-                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), shape)
-                for name, z in drawn.items()
+                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
+                for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
             }
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores(
-            [*scores.scores, *bits.scores, *known.scores, *own],
-            {**scores.arrays, **bits.arrays, **known.arrays, **samples},
-            resources,
-        )
+        return Scores([*scores.scores, *own], {**scores.arrays, **samples}, resources)
 
 
 def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:
@@ -248,11 +239,12 @@ def _freeze(model: Model, task: Task, run: Run) -> None:
         likelihood.freeze(torch.cat(means).mean())
 
 
-def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
+def _watch(task: Task, run: Run, model: Model) -> dict[str, Figure]:
     """Return figures of the end of an epoch, always of the same training items with the same noise."""
     import torch
 
-    from bench import estimators, priors
+    from bench import estimators
+    from bench.priors import Figure
     from bench.streams import stream
     from bench.training import measure
 
@@ -262,6 +254,6 @@ def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
     with torch.no_grad():
         posterior, z = _latents(model, task, WATCHED, noise_for("latents"))
         figures = measure(model.prior, posterior, z)
-        if isinstance(model.prior, priors.GRBM):  # of other energies log Z costs more than an epoch
-            figures["log_z"] = estimators.log_partition(model.prior, z, QUICK, noise_for).value
+        if not model.prior.normalised and model.prior.step_cost < 1:  # else log Z costs more than an epoch
+            figures["log_z"] = Figure(estimators.log_partition(model.prior, z, QUICK, noise_for).value)
     return figures

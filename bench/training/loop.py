@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.priors.density import Figure
 from bench.protocol import Diverged, Optimiser, Run, State, Stopped, Task
 from bench.streams import Stream, seed_globals
 from bench.training import checkpoints
@@ -49,7 +50,7 @@ class Loop:
         reach: Mapping[str, frozenset[str]],
         optimisers: Mapping[str, Optimiser],
         clips: Mapping[str, float],
-        monitor: Callable[[Model], dict[str, float]],
+        monitor: Callable[[Model], dict[str, Figure]],
     ) -> None:
         self.task, self.run, self.model, self.losses, self.monitor = task, run, model, losses, monitor
         self.device = torch.device(run.device)
@@ -152,7 +153,7 @@ class Loop:
         """Raise Diverged if any number went bad, and report progress."""
         step = int(self.first_bad)
         if step >= 0:
-            self._absorb({f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()})
+            self._absorb(self._gradients())
             raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
         done = (self.step - 1) % self.per_epoch + 1
         figures = {name: float(total) / done for name, total in self.sums.items()}
@@ -161,22 +162,22 @@ class Loop:
 
     def _close(self, epoch: int) -> None:
         """Record the epoch's means and the monitor's figures."""
-        figures = {name: float(total) / self.per_epoch for name, total in self.sums.items()}
-        figures |= {f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()}
-        figures |= self.monitor(self.model)
+        figures = {name: Figure(float(total) / self.per_epoch) for name, total in self.sums.items()}
+        values = self._absorb(figures | self._gradients() | self.monitor(self.model))
         self.curves += [
-            {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in figures.items()
+            {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
-        self._absorb(figures)
         self.sums, self.norms = {}, {}
 
-    def _absorb(self, figures: Mapping[str, float]) -> None:
-        """Keep the extremes of what is an extreme and the latest of the rest."""
-        for name, value in figures.items():
-            before = self.stability.get(name, value)
-            self.stability[name] = (
-                max(before, value) if "_max" in name else min(before, value) if "_min" in name else value
-            )
+    def _gradients(self) -> dict[str, Figure]:
+        return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
+
+    def _absorb(self, figures: Mapping[str, Figure]) -> dict[str, float]:
+        """Return the figures' values, and keep the extremes of what is an extreme and the latest of the rest."""
+        values = {name: float(figure.value) for name, figure in figures.items()}
+        for name, value in values.items():
+            self.stability[name] = figures[name].keep(self.stability.get(name, value), value)
+        return values
 
     def _save(self) -> None:
         checkpoints.save(

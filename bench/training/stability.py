@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from bench.priors.density import Density
-from bench.priors.grbm import GRBM
+from bench.priors.density import Density, Figure
 from bench.streams import Stream
 from bench.vae.autoencoder import Posterior
 
@@ -13,7 +12,7 @@ ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Bur
 
 
 @torch.no_grad()
-def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, float]:
+def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, Figure]:
     """Return the state of prior and posterior on some items.
 
     The Stein residuals E_q[grad E] and E_q[z' grad E]/d - 1 are both 0 when the prior is the aggregate posterior; they
@@ -26,21 +25,17 @@ def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, 
     """
     energy, gradient = prior.energy(z), prior.gradient(z)
     spread = posterior.mean.var(0)
-    figures = {
-        "energy_posterior": energy.mean(),
-        "energy_abs_max": energy.abs().max(),
-        "energy_gradient_max": gradient.norm(dim=-1).max(),
-        "stein_mean": gradient.mean(0).norm() / z.shape[-1] ** 0.5,
-        "stein_scale": (z * gradient).sum(-1).mean() / z.shape[-1] - 1,
-        "active_units": (spread > ACTIVE).sum(),
-        "posterior_log_std_min": posterior.log_std.min(),
-        "posterior_log_std_max": posterior.log_std.max(),
-        **prior.diagnostics(),
+    return {
+        "energy_posterior": Figure(energy.mean()),
+        "energy_abs_max": Figure(energy.abs().max(), max),
+        "energy_gradient_max": Figure(gradient.norm(dim=-1).max(), max),
+        "stein_mean": Figure(gradient.mean(0).norm() / z.shape[-1] ** 0.5),
+        "stein_scale": Figure((z * gradient).sum(-1).mean() / z.shape[-1] - 1),
+        "active_units": Figure((spread > ACTIVE).sum()),
+        "posterior_log_std_min": Figure(posterior.log_std.min(), min),
+        "posterior_log_std_max": Figure(posterior.log_std.max(), max),
+        **prior.figures(z),
     }
-    if isinstance(prior, GRBM):
-        on = torch.sigmoid(prior.hidden(z)).mean(0)
-        figures |= {"hidden_saturated": (on > 0.99).sum(), "hidden_dead": (on < 0.01).sum()}
-    return {name: float(value) for name, value in figures.items()}
 
 
 @torch.no_grad()

@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.estimators import effort, partition
-from bench.estimators.scoring import Meter
-from bench.priors import GRBM
+from bench.energies import GRBM
+from bench.estimators import ais, partition
+from bench.estimators.subject import Meter
 from bench.protocol import Ais, Noise
 from bench.streams import stream
 
@@ -30,7 +30,7 @@ def total(settings: Ais) -> int:
 
 def rounds(*found: Found, maximum: Ais = MOST) -> list[Ais]:
     """Return the effort of every round that comes to `found`, the last of them over and over."""
-    return [each for each, _ in effort.adapted(maximum, lambda n, _: found[min(n, len(found) - 1)])]
+    return [each for each, _ in ais.adapted(maximum, lambda n, _: found[min(n, len(found) - 1)])]
 
 
 def shape(settings: Ais) -> tuple[int, int, int]:
@@ -82,7 +82,7 @@ def test_a_maximum_of_no_more_than_two_pilots_is_all_there_is(maximum: Ais) -> N
 
 
 def test_growth_is_in_temperatures_then_chains_then_repeats() -> None:
-    assert [shape(effort.grown(effort.first(MOST), factor, MOST)) for factor in (1, 5, 20, 50)] == [
+    assert [shape(ais.grown(ais.first(MOST), factor, MOST)) for factor in (1, 5, 20, 50)] == [
         (1000, 200, 1),
         (5000, 200, 1),
         (10_000, 400, 1),
@@ -91,7 +91,7 @@ def test_growth_is_in_temperatures_then_chains_then_repeats() -> None:
 
 
 def test_half_the_maximum_or_more_is_the_maximum() -> None:
-    assert effort.grown(effort.first(MOST), 62.5, MOST) == MOST
+    assert ais.grown(ais.first(MOST), 62.5, MOST) == MOST
 
 
 # ---------------------------------------------------------------- with annealing

@@ -11,8 +11,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from bench.energies import GRBM, Neural
 from bench.estimators import bounds, evidence
-from bench.priors import GRBM, Neural, StandardNormal
+from bench.priors import StandardNormal
 from bench.protocol import AisNll, Noise
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
