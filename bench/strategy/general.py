@@ -4,21 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import (
-    Ais,
-    Budget,
-    Diverged,
-    Noise,
-    Optimiser,
-    Run,
-    Score,
-    Scores,
-    Settings,
-    State,
-    Task,
-)
+from bench.protocol import Ais, Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -38,8 +26,8 @@ class Strategy(Settings):
 
     Attributes:
         name: set by the plugin registry.
-        reach: parameter group -> the losses that may move it. Encoder and decoder follow the bound; a prior that
-            shares it says so here, and one with its own objective names that instead.
+        reach: parameter group -> the losses that may move it. Encoder and decoder follow the bound unless a subclass
+            says otherwise; a prior that shares it says so here, and one with its own objective names that instead.
     """
 
     name: ClassVar[str] = ""
@@ -47,6 +35,11 @@ class Strategy(Settings):
         "encoder": frozenset({"bound"}),
         "decoder": frozenset({"bound"}),
     }
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Complete `reach` with what the subclass says nothing of."""
+        cls.reach = {**Strategy.reach, **cls.reach}
 
     # ------------------------------------------------------------ what a strategy says
 
@@ -152,9 +145,8 @@ class Strategy(Settings):
         """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""
         from bench.training import Loop
 
-        optimisers = {group: self.optimiser(group, task.budget) for group in reach}
-        clips = {group: clip for group in reach if (clip := self.clip(group)) is not None}
-        state = Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
+        watch = partial(_watch, task, run)
+        state = Loop(task, run, model, losses, reach, self.optimiser, self.clip, watch).train()
         _freeze(model, task, run)
         return {**state, "modules": {group: module.state_dict() for group, module in model.groups.items()}}
 

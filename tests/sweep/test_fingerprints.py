@@ -195,7 +195,7 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
         "energies/densities/grbm": both,
         "training/loop": {"fit"},
         "streams": {"fit", "evaluate"},
-        "objectives/score_matching": {"fit"},
+        "objectives/losses": {"fit"},
         "estimators/ais": {"evaluate"},
         "grid": set(),
         "sweep/store": set(),
