@@ -18,8 +18,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import Protocol, TypeVar
+from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -33,9 +34,42 @@ _MARGIN = 1.5  # times the effort that an interval calls for: its width is itsel
 _GROWTH = 4.0  # times the effort of a round that was unreliable, where nothing tells how much will do
 
 
+@dataclass(frozen=True)
+class LogZ:
+    """log Z, nats: a point estimate and its interval.
+
+    Attributes:
+        value: the point estimate.
+        lower, upper: where log Z lies; both equal to `value` when it is exact.
+        stderr: of the point estimate, by the delta method on linear weights.
+        n: chains that it averages; 1 where nothing is sampled.
+        estimator: `exact-enumeration`, `quadrature` or `ais`.
+        unreliable: why it should not be trusted; empty when it may be.
+        arrays: what it was made from.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    stderr: float
+    n: int
+    estimator: str
+    unreliable: str = ""
+    arrays: dict[str, np.ndarray] = field(default_factory=dict)
+
+    @property
+    def width(self) -> float:
+        """Of the interval."""
+        return self.upper - self.lower
+
+
+def _ignored(chains: int) -> None:
+    """Tell nobody."""
+
+
 @torch.no_grad()
 def forward(
-    path: Path[State], temperatures: int, chains: int, noise: Noise, progress: Callable[[int], None] | None = None
+    path: Path[State], temperatures: int, chains: int, noise: Noise, progress: Callable[[int], None] = _ignored
 ) -> tuple[Tensor, Tensor]:
     """Anneal from the base to the model: first the weight, then the move.
 
@@ -55,14 +89,13 @@ def forward(
     for step in range(1, temperatures + 1):
         log_weight += path.log_ratio(state, (step - 1) / temperatures, step / temperatures)
         state = path.move(state, step / temperatures, noise)
-        if progress is not None:
-            progress(chains)
+        progress(chains)
     return log_weight, path.ends(state)
 
 
 @torch.no_grad()
 def reverse(
-    path: Path[State], temperatures: int, y: Tensor, noise: Noise, progress: Callable[[int], None] | None = None
+    path: Path[State], temperatures: int, y: Tensor, noise: Noise, progress: Callable[[int], None] = _ignored
 ) -> Tensor:
     """Anneal from the model to the base: first the move, then the weight.
 
@@ -82,30 +115,14 @@ def reverse(
     for step in range(temperatures, 0, -1):
         state = path.move(state, step / temperatures, noise)
         log_weight += path.log_ratio(state, step / temperatures, (step - 1) / temperatures)
-        if progress is not None:
-            progress(len(y))
+        progress(len(y))
     return log_weight
 
 
 # ---------------------------------------------------------------- effort
 
 
-class Estimated(Protocol):
-    """What a round comes to."""
-
-    @property
-    def width(self) -> float:
-        """Of the interval, nats."""
-
-    @property
-    def unreliable(self) -> str:
-        """Why it should not be trusted; empty when it may be."""
-
-
-Result = TypeVar("Result", bound=Estimated)
-
-
-def adapted(maximum: Ais, run: Callable[[int, Ais], Result]) -> list[tuple[Ais, Result]]:
+def adapted(maximum: Ais, run: Callable[[int, Ais], LogZ]) -> list[tuple[Ais, LogZ]]:
     """Return rounds of growing effort with what they came to; the last is the estimate.
 
     Args:
@@ -113,7 +130,7 @@ def adapted(maximum: Ais, run: Callable[[int, Ais], Result]) -> list[tuple[Ais, 
         run: number of a round and its effort -> what it comes to, from draws that no other round has.
     """
     effort, foreseen = first(maximum), False
-    rounds: list[tuple[Ais, Result]] = []
+    rounds: list[tuple[Ais, LogZ]] = []
     while True:
         result = run(len(rounds), effort)
         rounds.append((effort, result))

@@ -7,7 +7,7 @@ images (`partition.py`). Images and samples are taken in chunks of a fixed numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,9 +15,7 @@ import torch
 from torch import Tensor
 
 from bench.estimators.subject import PerImage, Subject
-from bench.priors.density import Density
 from bench.protocol import Metric, Noise, Scores
-from bench.vae.autoencoder import VAE
 
 VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
 KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
@@ -60,56 +58,30 @@ class Weighted:
     curve: np.ndarray
 
 
-def variational(
-    vae: VAE,
-    prior: Density,
-    x: Tensor,
-    samples: int,
-    noise: Noise,
-    progress: Callable[[int], None] | None = None,
-) -> Bound:
-    """Return the negative variational bound (paper Eq. 4) by `samples` posterior samples an image.
+def variational(subject: Subject) -> Bound:
+    """Return the negative variational bound (paper Eq. 4) by `vlb_samples` posterior samples an image.
 
-    Args:
-        vae: gives q(z|x) and p(x|z).
-        prior: gives E(z).
-        x: prepared images, `(N, D)`.
-        samples: draws an image. With one, its own error cannot be told from the images'; all counts as theirs.
-        noise: where draws come from.
-        progress: told how many samples have been scored since it was last told.
+    With one sample an image, its own error cannot be told from the images'; all counts as theirs.
     """
+    samples = subject.evaluation.vlb_samples
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {"reconstruction": [], "divergence": [], "total": []}
-    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+    for likelihood, ratio in _log_weights(subject, samples, subject.noise_for("vlb")):
         for name, draws in zip(parts, (-likelihood, -ratio, -likelihood - ratio), strict=True):
             variance = draws.var(0) / samples if samples > 1 else torch.zeros_like(draws[0])
             parts[name].append((draws.mean(0), variance))
     return Bound(**{name: PerImage(*_join(chunks)) for name, chunks in parts.items()})
 
 
-def importance(
-    vae: VAE,
-    prior: Density,
-    x: Tensor,
-    samples: int,
-    noise: Noise,
-    progress: Callable[[int], None] | None = None,
-) -> Weighted:
-    """Return -log of the mean weight of `samples` posterior samples an image, and its curve over fewer samples.
+def importance(subject: Subject) -> Weighted:
+    """Return -log of the mean weight of S posterior samples an image, and its curve over fewer samples.
 
     The mean weight is unbiased for p(x); minus its log is above -log p(x) in expectation, the less so the more samples
     (Burda et al., 2016, Theorem 1). Each image's variance is the delta method's, (S/ESS - 1)/(S - 1).
-
-    Args:
-        vae: gives q(z|x) and p(x|z).
-        prior: gives E(z).
-        x: prepared images, `(N, D)`.
-        samples: S, draws an image.
-        noise: where draws come from.
-        progress: told how many samples have been scored since it was last told.
     """
+    samples = subject.evaluation.importance_samples
     sizes = curve_sizes(samples)
     chunks = []
-    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+    for likelihood, ratio in _log_weights(subject, samples, subject.noise_for("importance")):
         log_weights = likelihood + ratio  # (S, B)
         curve = torch.stack([_groups(log_weights, size) for size in sizes])
         effective = 1 / torch.softmax(log_weights, 0).square().sum(0)
@@ -141,18 +113,10 @@ def rows(x: Tensor) -> int:
     return max(1, ELEMENTS // max(x.shape[1], _WIDTH))
 
 
-def _log_weights(
-    vae: VAE,
-    prior: Density,
-    x: Tensor,
-    samples: int,
-    noise: Noise,
-    progress: Callable[[int], None] | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
-    most = rows(x)
-    images = max(1, most // samples)
-    for batch in x.to(noise.device).split(images):
+    vae, prior, most = subject.vae, subject.prior, rows(subject.test)
+    for batch in subject.test.to(noise.device).split(max(1, most // samples)):
         parts = []
         for start in range(0, samples, most):
             count = min(most, samples - start)
@@ -161,15 +125,13 @@ def _log_weights(
                 z = posterior.sample(noise.normal(count, *posterior.mean.shape))
                 likelihood, ratio = vae.log_likelihood(batch, z), -prior.energy(z) - posterior.log_prob(z)
                 parts.append((likelihood.double(), ratio.double()))
-            if progress is not None:
-                progress(count * len(batch))
+            subject.meter.advance(count * len(batch))
         yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def score_bound(subject: Subject) -> Scores:
     """Score the variational bound and its parts; the array `vlb` `(N,)` float32 holds each image's."""
-    samples, noise = subject.evaluation.vlb_samples, subject.noise_for("vlb")
-    bound = variational(subject.vae, subject.prior, subject.test, samples, noise, subject.meter.advance)
+    bound = variational(subject)
     scores = [
         subject.score(VLB, bound.total, "monte-carlo"),
         subject.score(KL, bound.divergence, "monte-carlo"),
@@ -185,8 +147,7 @@ def score_importance(subject: Subject) -> Scores:
     `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples and its
     total statistical error.
     """
-    samples, noise = subject.evaluation.importance_samples, subject.noise_for("importance")
-    weighted = importance(subject.vae, subject.prior, subject.test, samples, noise, subject.meter.advance)
+    weighted = importance(subject)
     curve = [PerImage(values, np.zeros_like(values)) for values in weighted.curve]
     arrays = {
         "nll": subject.values(weighted.nll),

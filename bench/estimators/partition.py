@@ -34,14 +34,15 @@ import copy
 import itertools
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.estimators import ais, hmc, landscape, quadrature
-from bench.estimators.subject import LOG_Z, Subject
+from bench.estimators.ais import LogZ
+from bench.estimators.subject import LOG_Z, Meter, Subject
 from bench.priors.density import Annealing, Density, Path, State
 from bench.protocol import Ais, Noise, Score, Scores, UserError
 
@@ -50,35 +51,6 @@ DISAGREEMENT = 3.0
 QUADRATURE_TOLERANCE = 1e-2
 _SETTLING = 20  # moves between resampling and the reverse chains
 _ANCHORS = 1000
-
-
-@dataclass(frozen=True)
-class LogZ:
-    """log Z, nats: a point estimate and its interval.
-
-    Attributes:
-        value: the point estimate.
-        lower, upper: where log Z lies; both equal to `value` when it is exact.
-        stderr: of the point estimate, by the delta method on linear weights.
-        n: chains that it averages; 1 where nothing is sampled.
-        estimator: `exact-enumeration`, `quadrature` or `ais`.
-        unreliable: why it should not be trusted; empty when it may be.
-        arrays: what it was made from.
-    """
-
-    value: float
-    lower: float
-    upper: float
-    stderr: float
-    n: int
-    estimator: str
-    unreliable: str = ""
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def width(self) -> float:
-        """Of the interval."""
-        return self.upper - self.lower
 
 
 @dataclass(frozen=True)
@@ -136,8 +108,7 @@ def log_partition(
     train_latents: Tensor,
     settings: Ais,
     noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-    expect: Callable[[int], None] | None = None,
+    meter: Meter | None = None,
 ) -> LogZ:
     """Return log Z of an unnormalised prior.
 
@@ -146,8 +117,7 @@ def log_partition(
         train_latents: samples of q(z|x) on training data, `(M, d)`, M >= 2.
         settings: the most effort of AIS, where it is needed, and the width of interval at which less will do.
         noise_for: name of a stream -> its noise, on the prior's device.
-        progress: told how many chain-steps of AIS have been done since it was last told.
-        expect: told how many more chain-steps a round takes that is about to begin.
+        meter: told what a round of AIS takes that is about to begin, and what has been done.
 
     Raises:
         UserError: the energy has no gradient, and more than two dimensions.
@@ -159,7 +129,7 @@ def log_partition(
     if exact is not None:
         return LogZ(exact, exact, exact, 0.0, 1, "exact-enumeration")
     if train_latents.shape[-1] > quadrature.MAX_DIMENSION:
-        return anneal(prior, train_latents, settings, noise_for, progress, expect)
+        return anneal(prior, train_latents, settings, noise_for, meter)
     noise = noise_for("log-z/anchors")
     anchors = torch.cat([train_latents.to(noise.device), prior.sample(_ANCHORS, noise)]).detach().double()
     value, error = quadrature.log_z(_double(prior).energy, anchors)
@@ -177,19 +147,23 @@ def anneal(
     train_latents: Tensor,
     maximum: Ais,
     noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-    expect: Callable[[int], None] | None = None,
+    meter: Meter | None = None,
 ) -> LogZ:
     """Return log Z by AIS from each base, with as much effort as it takes and `maximum` allows.
 
     Arguments and errors are those of `log_partition`; the checks are those of this module's docstring.
     """
     annealing = prior.annealing(train_latents, noise_for) or hamiltonian(prior, train_latents, noise_for)
+    counter = meter or Meter()
 
     def run(number: int, settings: Ais) -> LogZ:
-        if expect is not None:
-            expect(chain_steps(settings))
-        return _round(annealing, settings, lambda name: noise_for(f"log-z/{number}/{name}"), progress)
+        counter.expect(prior.step_cost * chain_steps(settings))
+        return _round(
+            annealing,
+            settings,
+            lambda name: noise_for(f"log-z/{number}/{name}"),
+            lambda chains: counter.advance(prior.step_cost * chains),
+        )
 
     rounds = ais.adapted(maximum, run)
     rows = [[effort.temperatures, effort.chains, effort.repeats, result.width] for effort, result in rounds]
@@ -227,7 +201,7 @@ def hamiltonian(prior: Density, train_latents: Tensor, noise_for: Callable[[str]
 
 
 def _round(
-    annealing: Annealing, settings: Ais, noise_for: Callable[[str], Noise], progress: Callable[[int], None] | None
+    annealing: Annealing, settings: Ais, noise_for: Callable[[str], Noise], progress: Callable[[int], None]
 ) -> LogZ:
     """Return log Z by AIS from each base, forward and in reverse, with the effort of `settings`."""
     temperatures, chains = settings.temperatures, settings.chains
@@ -322,17 +296,9 @@ def score_log_z(subject: Subject) -> Scores:
     `ais_rounds` `(rounds, 4)`, temperatures, chains, repeats and width of the interval of every round, the last of
     which alone is the estimate.
     """
-    prior, meter = subject.prior, subject.meter
-    if prior.normalised:
+    if subject.prior.normalised:
         return Scores([])
-    log_z = log_partition(
-        prior,
-        subject.latents,
-        subject.evaluation.ais,
-        subject.noise_for,
-        lambda steps: meter.advance(prior.step_cost * steps),
-        lambda steps: meter.expect(prior.step_cost * steps),
-    )
+    log_z = log_partition(subject.prior, subject.latents, subject.evaluation.ais, subject.noise_for, subject.meter)
     ends = (log_z.lower, log_z.upper)
     score = Score(LOG_Z, log_z.value, log_z.n, log_z.estimator, log_z.stderr, 0.0, *ends, log_z.unreliable)
     return Scores([score], log_z.arrays)

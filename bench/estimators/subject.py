@@ -19,22 +19,22 @@ LOG_Z = Metric("log_z", "nats", "neither")  # log of the integral of exp(-E)
 class Meter:
     """Counts what has been done, in samples through the networks, and tells every hundredth of it."""
 
-    def __init__(self, progress: Callable[..., None] | None, total: float = 1) -> None:
+    def __init__(self, progress: Callable[..., None] | None = None, total: float = 1) -> None:
         self.progress, self.total = progress, int(total)
-        self._done, self._shown = 0.0, -1
+        self.done, self._shown = 0.0, -1
 
     def expect(self, count: float) -> None:
         """Add `count` to what there is to do."""
         self.total += int(count)
-        self._shown = min(self._shown, int(100 * self._done / self.total))
+        self._shown = min(self._shown, int(100 * self.done / self.total))
 
     def advance(self, count: float) -> None:
         """Add `count`."""
-        self._done += count
-        hundredth = int(100 * self._done / self.total)
+        self.done += count
+        hundredth = int(100 * self.done / self.total)
         if self.progress is not None and hundredth > self._shown:
             self._shown = hundredth
-            self.progress(stage="evaluate", done=min(round(self._done), self.total), total=self.total)
+            self.progress(stage="evaluate", done=min(round(self.done), self.total), total=self.total)
 
 
 def _none(n: int) -> Mapping[str, Tensor]:
@@ -72,7 +72,7 @@ class Subject:
     dataset: object = None
     train: Tensor | None = None
     draws: Callable[[int], Mapping[str, Tensor]] = _none
-    meter: Meter = field(default_factory=lambda: Meter(None))
+    meter: Meter = field(default_factory=Meter)
     scores: Scores = field(default_factory=lambda: Scores([]))
 
     def plus(self, new: Scores) -> Subject:

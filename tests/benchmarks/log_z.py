@@ -59,7 +59,7 @@ def trained(visible: int, hidden: int, steps: int = 400) -> tuple[GRBM, Tensor]:
 
 def test_log_z_of_a_trained_64_x_64_model_to_a_twentieth_of_a_nat_in_ten_seconds() -> None:
     grbm, z = trained(64, 64)
-    found: list[partition.LogZ] = []
+    found: list[ais.LogZ] = []
     seconds = least(lambda: found.append(partition.anneal(grbm, z, Ais(), noises(len(found)))), times=3)
     for each in found:
         print(f"width {each.width:.3f}, rounds {each.arrays['ais_rounds'].tolist()}, unreliable: {each.unreliable!r}")

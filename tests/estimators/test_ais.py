@@ -12,6 +12,7 @@ from torch import Tensor
 from bench.energies import GRBM
 from bench.energies.densities import annealing, whitened
 from bench.estimators import ais, partition
+from bench.estimators.subject import Meter
 from bench.priors import Density
 from bench.protocol import Ais, Noise, UserError
 from bench.streams import stream
@@ -138,7 +139,7 @@ def estimate(name: str, value: float, stderr: float = 0.01, ess: float = 190) ->
     return partition.Estimate(base, direction == "reverse", value, stderr, ess, 200)
 
 
-def combined(*changed: partition.Estimate, floor: float = 0.0) -> partition.LogZ:
+def combined(*changed: partition.Estimate, floor: float = 0.0) -> ais.LogZ:
     """Return the combination of four estimates of 10, some of them changed."""
     names = ("forward_posterior", "forward_uniform", "reverse_posterior", "reverse_uniform")
     estimates = {name: estimate(name, 10.0) for name in names} | {each.name: each for each in changed}
@@ -221,9 +222,9 @@ def test_the_same_streams_give_the_same_interval() -> None:
 def test_progress_counts_every_step_of_every_chain() -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
     settings = Ais(temperatures=7, chains=11, repeats=2)
-    steps: list[int] = []
-    partition.anneal(grbm, torch.randn(50, 6), settings, noises(0), steps.append)
-    assert sum(steps) == partition.chain_steps(settings)
+    meter = Meter()
+    partition.anneal(grbm, torch.randn(50, 6), settings, noises(0), meter)
+    assert meter.done == pytest.approx(grbm.step_cost * partition.chain_steps(settings))
 
 
 def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:

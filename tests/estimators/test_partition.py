@@ -13,7 +13,8 @@ from torch import Tensor
 from bench.energies import GRBM, Neural
 from bench.energies.densities import whitened
 from bench.estimators import partition
-from bench.estimators.partition import LogZ
+from bench.estimators.ais import LogZ
+from bench.estimators.subject import Meter
 from bench.priors import Density
 from bench.protocol import Ais
 from bench.streams import stream
@@ -163,10 +164,10 @@ def test_the_same_streams_give_the_same_interval() -> None:
 
 def test_progress_counts_every_step_of_every_chain() -> None:
     settings = Ais(temperatures=7, chains=11, repeats=2)
-    steps: list[int] = []
+    meter = Meter()
     prior = Opaque(coupled(6, 5, seed=1, scale=0.4))
-    result = partition.log_partition(prior, torch.randn(50, 6), settings, noises(0), steps.append)
-    assert sum(steps) == partition.chain_steps(settings)
+    result = partition.log_partition(prior, torch.randn(50, 6), settings, noises(0), meter)
+    assert meter.done == pytest.approx(prior.step_cost * partition.chain_steps(settings))
     assert result.n == 44
     assert result.arrays["ais_forward_isotropic"].shape == (2, 11)
 

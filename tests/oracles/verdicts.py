@@ -10,7 +10,8 @@ from torch import Tensor
 from bench.energies import GRBM
 from bench.energies.densities import annealing
 from bench.estimators import ais
-from bench.estimators.partition import Estimate, LogZ
+from bench.estimators.ais import LogZ
+from bench.estimators.partition import Estimate
 from bench.protocol import Noise
 from bench.streams import stream
 
