@@ -174,7 +174,7 @@ def _path(subject: Subject, x: Tensor, chains: int, log_steps: Tensor | None = N
     mean, precision = mean.repeat(chains, 1), precision.repeat(chains, 1)
     rotation = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
     steps = hmc.untuned(mean) if log_steps is None else log_steps
-    return hmc.Bridge(energy, rotation, mean, precision, precision, steps)
+    return hmc.Bridge(rotation, mean, precision, precision, energy, steps)
 
 
 def score_annealed(subject: Subject) -> Scores:

@@ -6,40 +6,68 @@ import math
 from abc import abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple, Protocol, TypeVar
+from typing import Any, ClassVar, Generic, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from bench.protocol import Noise
 
-State = TypeVar("State")
+
+@dataclass(frozen=True)
+class Chains:
+    """Where chains are, u `(n, d)`; subclasses add whatever else both weights and moves need to know of it."""
+
+    u: Tensor
 
 
-class Path(Protocol[State]):
-    """Unnormalised densities p_t, 0 <= t <= 1, and moves that leave them invariant: from a known log Z to another.
+State = TypeVar("State", bound=Chains)
 
-    A state is where chains are, `(n, d)`, with whatever both weights and moves need to know of it.
+
+@dataclass(frozen=True)
+class Path(Generic[State]):
+    """Unnormalised densities p_t, 0 <= t <= 1, from a Gaussian base to another density, and moves among them.
+
+    Chains are at u = Q'y, in the eigenvectors of the base's inverse covariance C^-1.
+
+    Attributes:
+        rotation: eigenvectors Q in columns, `(d, d)`.
+        mean: Q'm, the base's mean, `(d,)`; or `(n, d)`, a base for each of n chains, and so is what follows.
+        precision: eigenvalues of C^-1, `(d,)`.
     """
 
+    rotation: Tensor
+    mean: Tensor
+    precision: Tensor
+
     @property
-    def log_z(self) -> float | Tensor:
-        """log Z at t = 0; `(n,)` where every chain has its own."""
+    def log_z(self) -> Tensor:
+        """log Z at t = 0, `()`, or `(n,)` where every chain has its own base."""
+        return 0.5 * self.mean.shape[-1] * math.log(2 * math.pi) - 0.5 * self.precision.log().sum(-1)
 
     def begin(self, n: int, noise: Noise) -> State:
         """Return n independent draws of p_0."""
+        return self.state(self.mean + self.precision.rsqrt() * noise.normal(n, self.mean.shape[-1]))
 
     def at(self, y: Tensor) -> State:
         """Return the state of chains at y `(n, d)`."""
+        return self.state(y @ self.rotation)
 
     def ends(self, state: State) -> Tensor:
-        """Return where chains are, `(n, d)`, in coordinates that all paths to one model share."""
+        """Return where chains are, y `(n, d)`, in coordinates that all paths to one model share."""
+        return state.u @ self.rotation.T
+
+    def state(self, u: Tensor) -> State:
+        """Return the state of chains at u `(n, d)`."""
+        raise NotImplementedError
 
     def log_ratio(self, state: State, old: float, new: float) -> Tensor:
         """Return log p_new - log p_old where chains are, `(n,)`, float64."""
+        raise NotImplementedError
 
     def move(self, state: State, t: float, noise: Noise) -> State:
         """Return where chains are after a transition that leaves p_t invariant."""
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import torch
 
+from bench.estimators.partition import log_partition
 from bench.priors.density import Density, Figure
-from bench.streams import Stream
+from bench.protocol import Ais, Noise, Run, Task
+from bench.streams import Stream, stream
+from bench.training.model import WATCHED, Model, latents
 from bench.vae.autoencoder import Posterior
 
+QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Burda et al. (2016) call it active
 
 
@@ -43,3 +47,17 @@ def energy_gap(prior: Density, energy_posterior: float, noise: Stream, n: int = 
     """Return E_p[E] by `n` of the prior's own samples, and E_q[E] - E_p[E]: 0 when the prior has caught up."""
     energy = float(prior.energy(prior.sample(n, noise)).mean())
     return {"energy_prior": energy, "energy_gap": energy_posterior - energy}
+
+
+def watch(task: Task, run: Run, model: Model) -> dict[str, Figure]:
+    """Return figures of the end of an epoch, always of the same training items with the same noise."""
+
+    def noise_for(name: str) -> Noise:
+        return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)
+
+    with torch.no_grad():
+        posterior, z = latents(model, task, WATCHED, noise_for("latents"))
+        figures = measure(model.prior, posterior, z)
+        if not model.prior.normalised and model.prior.step_cost < 1:  # else log Z costs more than an epoch
+            figures["log_z"] = Figure(log_partition(model.prior, z, QUICK, noise_for).value)
+    return figures

@@ -166,7 +166,7 @@ def test_items_out_of_reach_make_the_score_unreliable() -> None:
 
 
 def test_items_that_are_given_up_make_the_score_unreliable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.estimators.refinement.CELLS", 0)
+    monkeypatch.setattr("bench.estimators.marginal.CELLS", 0)
     vae = linear_vae(WEIGHT[:, :1])
     assert isinstance(vae.decoder.likelihood, Gaussian)
     vae.decoder.likelihood.log_std.data.fill_(math.log(1e-4))

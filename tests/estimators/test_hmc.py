@@ -41,11 +41,11 @@ def to_normal(precision: Tensor, guess: Tensor) -> hmc.Bridge:
     """Return the untuned path from N(0, I) to a centred normal distribution, both diagonal."""
     d = len(precision)
     return hmc.Bridge(
-        lambda z: 0.5 * z.square() @ precision,
         torch.eye(d).double(),
         torch.zeros(d).double(),
         torch.ones(d).double(),
         guess,
+        lambda z: 0.5 * z.square() @ precision,
         FREE,
     )
 
@@ -153,7 +153,7 @@ def test_chains_may_have_bases_and_energies_of_their_own() -> None:
     def energy(z: Tensor) -> Tensor:
         return 0.5 * (z.square() + (x - z).square()).sum(-1) + d * math.log(2 * math.pi)
 
-    bridge = hmc.Bridge(energy, torch.eye(d).double(), base, precision, precision, FREE)
+    bridge = hmc.Bridge(torch.eye(d).double(), base, precision, precision, energy, FREE)
     bridge = hmc.tuned(bridge, stream(0, "pilot"), len(x))
     log_weights, _ = ais.forward(bridge, 200, len(x), stream(0, "forward"))
     ratio = torch.exp(log_weights + 0.25 * x.square().sum(-1) + 0.5 * d * math.log(4 * math.pi)).reshape(items, chains)

@@ -208,7 +208,7 @@ def test_every_z_that_an_item_may_come_from_counts() -> None:
 @pytest.mark.parametrize("cells", [2**20, 2**14])
 def test_a_latent_that_the_decoder_ignores_costs_no_accuracy(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every item has a whole strip of cells; if those of all are too many together, each is refined alone."""
-    monkeypatch.setattr("bench.estimators.refinement.CELLS", cells)
+    monkeypatch.setattr("bench.estimators.marginal.CELLS", cells)
     monkeypatch.setattr("bench.estimators.marginal.MOST", {2: 257})
     vae, prior = linear_vae(2, std=0.01), grbm(2)
     layer = vae.decoder.net
@@ -220,7 +220,7 @@ def test_a_latent_that_the_decoder_ignores_costs_no_accuracy(cells: int, monkeyp
 
 @pytest.mark.parametrize("limit", ["CELLS", "NODES"])
 def test_a_refinement_that_is_given_up_is_seen(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"bench.estimators.refinement.{limit}", 0)
+    monkeypatch.setattr(f"bench.estimators.marginal.{limit}", 0)
     vae, prior = linear_vae(2, std=1e-4), StandardNormal(2)
     _, changes = Marginal(vae, prior, 0.0, near(prior), points(20)).log_prob(points(20))
     assert bool((changes == math.inf).all())

@@ -22,6 +22,7 @@ import torch
 from torch import Tensor
 
 from bench.energies.densities.whitened import Whitened, bernoulli
+from bench.priors.density import Chains, Path
 from bench.protocol import Noise
 
 RANDOM_STARTS = 128
@@ -30,21 +31,22 @@ _FACTORS = 512  # of a product that has to stay within what float64 can hold
 
 
 @dataclass(frozen=True)
-class Base:
-    """A path (`priors.Path`) from a Gaussian base N(m, C) to the model, both in the eigenvectors of C^-1.
+class State(Chains):
+    """Where chains are, with A'y + c, `(n, H)`."""
+
+    logits: Tensor
+
+
+@dataclass(frozen=True)
+class Base(Path[State]):
+    """A Gaussian base N(m, C) and the path from it to the model, both in the eigenvectors of C^-1.
 
     Attributes:
-        rotation: eigenvectors Q in columns, `(d, d)`: u = Q'y.
-        precision: eigenvalues of C^-1, `(d,)`.
-        mean: Q'm, `(d,)`.
         coupling: Q'A, `(d, H)`.
         offset: c, `(H,)`.
         log_scale: sum log sigma.
     """
 
-    rotation: Tensor
-    precision: Tensor
-    mean: Tensor
     coupling: Tensor
     offset: Tensor
     log_scale: float
@@ -75,47 +77,25 @@ class Base:
         return cls.of(model, 0.5 * A.sum(1), eye + 0.25 * A @ A.T)
 
     @property
-    def log_z(self) -> float:
+    def log_z(self) -> Tensor:
         """log Z at t = 0, the hidden units' 2^H included; minus that of the model it estimates log (Z/Z_0)."""
-        d, H = self.coupling.shape
-        gaussian = 0.5 * d * math.log(2 * math.pi) - 0.5 * float(self.precision.log().sum())
-        return gaussian + H * math.log(2) + self.log_scale
+        return super().log_z + len(self.offset) * math.log(2) + self.log_scale
 
-    def logits(self, u: Tensor) -> Tensor:
-        """Return A'y + c, `(n, H)`, for rotated u `(n, d)`."""
-        return u @ self.coupling + self.offset
+    def state(self, u: Tensor) -> State:
+        """Return the state of chains at u `(n, d)`."""
+        return State(u, u @ self.coupling + self.offset)
 
-    def draw(self, n: int, noise: Noise) -> Tensor:
-        """Return u ~ the base, `(n, d)`."""
-        return self.mean + self.precision.rsqrt() * noise.normal(n, len(self.mean))
-
-    def begin(self, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
-        """Return u ~ the base `(n, d)` and their logits `(n, H)`."""
-        u = self.draw(n, noise)
-        return u, self.logits(u)
-
-    def at(self, y: Tensor) -> tuple[Tensor, Tensor]:
-        """Return u `(n, d)` and logits `(n, H)` of y `(n, d)`."""
-        u = y @ self.rotation
-        return u, self.logits(u)
-
-    def ends(self, state: tuple[Tensor, Tensor]) -> Tensor:
-        """Return y, `(n, d)`."""
-        return state[0] @ self.rotation.T
-
-    def log_ratio(self, state: tuple[Tensor, Tensor], old: float, new: float) -> Tensor:
+    def log_ratio(self, state: State, old: float, new: float) -> Tensor:
         """Return log p_new(u) - log p_old(u), `(n,)`."""
-        u, logits = state
-        gaussian = (u - self.mean).square() @ self.precision - u.square().sum(-1)
-        return 0.5 * (new - old) * gaussian + softplus_gain(logits, old, new)
+        gaussian = (state.u - self.mean).square() @ self.precision - state.u.square().sum(-1)
+        return 0.5 * (new - old) * gaussian + softplus_gain(state.logits, old, new)
 
-    def move(self, state: tuple[Tensor, Tensor], t: float, noise: Noise) -> tuple[Tensor, Tensor]:
+    def move(self, state: State, t: float, noise: Noise) -> State:
         """Return the state after one Gibbs sweep h|u, u|h at t."""
-        h = bernoulli(torch.sigmoid(t * state[1]), noise)
+        h = bernoulli(torch.sigmoid(t * state.logits), noise)
         precision = (1 - t) * self.precision + t
         linear = (1 - t) * self.precision * self.mean + t * (h @ self.coupling.T)
-        u = linear / precision + precision.rsqrt() * noise.normal(*linear.shape)
-        return u, self.logits(u)
+        return self.state(linear / precision + precision.rsqrt() * noise.normal(*linear.shape))
 
 
 def softplus_gain(logits: Tensor, old: float, new: float) -> Tensor:
