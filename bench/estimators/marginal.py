@@ -218,11 +218,11 @@ class Marginal:
 class Refinement:
     """log of the integral of p(z) N(x; f(z), s^2 I) over z where s is small: a grid of its own for every item.
 
-    A decoder whose noise s is small against the distance at which a grid's neighbouring nodes are decoded leaves most items
-    between the nodes. From a grid over all z, those cells are kept for an item that may hold any of its mass, and halved,
-    along the axis on which they are decoded farthest, until they are fine enough. At each level the cells of an item are
-    part of one even grid, outside of which the integrand has died out, so that the rule converges exponentially as it does
-    on the whole grid.
+    A decoder whose noise s is small against the distance at which a grid's neighbouring nodes are decoded leaves
+    most items between the nodes. From a grid over all z, those cells are kept for an item that may hold any of its
+    mass, and halved, along the axis on which they are decoded farthest, until they are fine enough. At each level
+    the cells of an item are part of one even grid, outside of which the integrand has died out, so that the rule
+    converges exponentially as it does on the whole grid.
 
     Args:
         log_density: z `(M, d)` -> log p(z), `(M,)`, float64.

@@ -75,7 +75,7 @@ def test_a_base_with_a_full_covariance_costs_at_most_1_3_of_a_diagonal_one() -> 
     mean = torch.zeros(64).double()
 
     def diagonal() -> None:
-        base = annealing.Base(torch.eye(64).double(), 1 / variance, mean, model.coupling, model.offset, model.log_scale)
+        base = annealing.Base(torch.eye(64).double(), mean, 1 / variance, model.coupling, model.offset, model.log_scale)
         ais.forward(base, 300, CHAINS, stream(0, "forward"))
 
     def full() -> None:

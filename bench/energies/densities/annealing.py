@@ -60,7 +60,7 @@ class Base(Path[State]):
         """
         variance, rotation = torch.linalg.eigh(covariance)
         precision = 1 / variance.clamp(min=1)
-        return cls(rotation, precision, rotation.T @ mean, rotation.T @ model.coupling, model.offset, model.log_scale)
+        return cls(rotation, rotation.T @ mean, precision, rotation.T @ model.coupling, model.offset, model.log_scale)
 
     @classmethod
     def from_samples(cls, model: Whitened, z: Tensor) -> Base:
