@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.protocol import Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
@@ -138,13 +137,8 @@ class Strategy(Settings):
     def train(self, model: Model, task: Task, run: Run, losses: Losses, reach: Mapping[str, frozenset[str]]) -> State:
         """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""
         from bench.training import Loop
-        from bench.training.model import freeze
-        from bench.training.stability import watch
 
-        figures = partial(watch, task, run)
-        state = Loop(task, run, model, losses, reach, self.optimiser, self.clip, figures).train()
-        freeze(model, task, run)
-        return {**state, "modules": {group: module.state_dict() for group, module in model.groups.items()}}
+        return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.

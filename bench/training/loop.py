@@ -18,8 +18,9 @@ from bench.files import replacing
 from bench.priors.density import Figure
 from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task
 from bench.streams import Stream, seed_globals
-from bench.training.model import Batch, Model
+from bench.training.model import Batch, Model, freeze
 from bench.training.resources import Clocks, peak
+from bench.training.stability import watch
 
 CHECKPOINT = "checkpoint.pt"  # tensors and plain types, in a run's folder
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
@@ -38,7 +39,6 @@ class Loop:
         reach: parameter group -> names of the losses that move it.
         optimiser: parameter group -> its optimiser.
         clip: parameter group -> the norm to which its gradient is clipped, if it is.
-        monitor: figures of the model to record at the end of an epoch.
     """
 
     def __init__(
@@ -50,9 +50,8 @@ class Loop:
         reach: Mapping[str, frozenset[str]],
         optimiser: Callable[[str, Budget], Optimiser],
         clip: Callable[[str], float | None],
-        monitor: Callable[[Model], dict[str, Figure]],
     ) -> None:
-        self.task, self.run, self.model, self.losses, self.monitor = task, run, model, losses, monitor
+        self.task, self.run, self.model, self.losses = task, run, model, losses
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
         self.parameters = {group: own for group, own in parameters.items() if own}
@@ -79,6 +78,7 @@ class Loop:
         self._restore()
         if self.step < self.total:
             self._train()
+        freeze(self.model, self.task, self.run)
         return {
             "modules": self._modules(),
             "steps": self.step,
@@ -161,9 +161,9 @@ class Loop:
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
     def _close(self, epoch: int) -> None:
-        """Record the epoch's means and the monitor's figures."""
+        """Record the epoch's means and how the model fares."""
         figures = {name: Figure(float(total) / self.per_epoch) for name, total in self.sums.items()}
-        values = self._absorb(figures | self._gradients() | self.monitor(self.model))
+        values = self._absorb(figures | self._gradients() | watch(self.task, self.run, self.model))
         self.curves += [
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
