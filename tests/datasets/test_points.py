@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from bench.estimators.exact import MAX_DIMENSION
 from scipy import stats
 from torch import Tensor
 
 from bench.data.points import MOST_LATENTS, legendre
+from bench.estimators.quadrature import MAX_DIMENSION
 from bench.plugins import Registry, build
 from bench.protocol import Networks, Splits, UserError
 
