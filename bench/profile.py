@@ -73,14 +73,14 @@ def stores() -> Path:
     return Path(os.environ.get("BENCH_STORE") or read().get("store") or "runs").expanduser()
 
 
-def slurm(grid: Mapping[str, Any], given: Mapping[str, Any]) -> Slurm:
+def slurm(grid: Mapping[str, Any], options: Mapping[str, Any]) -> Slurm:
     """Return what a job asks for: the command line's, else the grid's, else the profile's, else the default.
 
     Args:
         grid: the grid's `[slurm]` table.
-        given: what the command line says, by field.
+        options: what the command line says, by field.
 
     Raises:
         UserError: the profile is wrong.
     """
-    return validated(Slurm, {**read().get("slurm", {}), **grid, **given}, "[slurm]", "slurm")
+    return validated(Slurm, {**read().get("slurm", {}), **grid, **options}, "[slurm]", "slurm")

@@ -96,12 +96,15 @@ class Network(Component):
         return None
 
 
+HIDDEN = "hidden units"  # h that make z normal: block Gibbs samples it
+TILT = "tilt of N(0, I)"  # it is N(0, I) times exp(-f(z)) with an f of slow growth, so that it has an integral
+
+
 class Energy(Component):
     """How an energy-based prior is built.
 
     Attributes:
-        offers: what the density has that some strategies need: `hidden units` (block Gibbs) or `tilt` (it is
-            N(0, I) times exp(-f(z)), and has f as `tilt`).
+        offers: what the density has that some strategies or samplers need: `HIDDEN` units for block Gibbs, a `TILT`.
     """
 
     plugin: ClassVar[str] = "energy"

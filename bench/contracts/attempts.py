@@ -24,7 +24,7 @@ from bench.protocol import Run, Scores, State, Strategy
 PRELOADED = ("torch._dynamo", __name__, "bench.training.loop", "bench.vae.autoencoder", "bench.estimators.scoring")
 
 
-class Killed(Exception):
+class Killed(Breach):
     """The process was ended by kill -9."""
 
 
@@ -54,7 +54,7 @@ def apart(work: Callable[..., Any], *arguments: Any, file: Path, limit: float) -
     except EOFError:
         process.join()
         if process.exitcode == -signal.SIGKILL:
-            raise Killed from None
+            raise Killed("its process was killed (kill -9), perhaps because memory ran out") from None
         raise Breach(f"its process ended with exit code {process.exitcode}, without a word") from None
     finally:
         process.kill()
@@ -102,8 +102,8 @@ class Questions:
         return False
 
 
-def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outcome | None:
-    """Carry a strategy out on the small task in a process of its own; return what it left, or None if it was killed.
+def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outcome:
+    """Carry a strategy out on the small task in a process of its own and return what it left.
 
     Args:
         subject: the strategy.
@@ -111,17 +111,12 @@ def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outco
         dies_at: at which question whether it should stop it dies of kill -9, or None.
 
     Raises:
+        Killed: it died.
         Breach: it took too long, or ended in another way; the sentence says how.
     """
     plugin = subject.plugin
-    try:
-        saved, scores, questions = apart(
-            _attempt, plugin, subject.values, folder, dies_at, file=plugin.file, limit=subject.limit
-        )
-    except Killed:
-        if dies_at is None:
-            raise Breach("its process was killed (kill -9), perhaps because memory ran out") from None
-        return None
+    arguments = (plugin, subject.values, folder, dies_at)
+    saved, scores, questions = apart(_attempt, *arguments, file=plugin.file, limit=subject.limit)
     try:
         state = cast(State, torch.load(io.BytesIO(saved), weights_only=True))
     except Exception as error:

@@ -50,10 +50,11 @@ class Watch:
 
         return watched
 
-    def _values(self) -> dict[str, list[Tensor]]:
-        return {group: [p.detach().clone() for p in parameters] for group, parameters in self.groups.items()}
+    def _values(self) -> dict[str, Tensor]:
+        empty = torch.empty(0)
+        return {group: torch.cat([empty, *(p.detach().flatten() for p in self.groups[group])]) for group in self.groups}
 
-    def _check_still(self, before: Mapping[str, list[Tensor]], doing: str) -> None:
+    def _check_still(self, before: Mapping[str, Tensor], doing: str) -> None:
         for group in sorted(_changed(before, self._values())):
             raise Breach(f'the parameters of "{group}" change {doing}, outside of the loop\'s own steps')
 
@@ -79,12 +80,8 @@ class Watch:
                     groups.add(group)
 
 
-def _changed(before: Mapping[str, list[Tensor]], after: Mapping[str, list[Tensor]]) -> set[str]:
-    return {
-        group
-        for group, values in after.items()
-        if any(not torch.equal(a, b) for a, b in zip(before[group], values, strict=True))
-    }
+def _changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    return {group for group, values in after.items() if not torch.equal(before[group], values)}
 
 
 def check(strategy: Strategy, task: Task, folder: Path) -> str:

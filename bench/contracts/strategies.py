@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.contracts import densities, fields, gradients
-from bench.contracts.attempts import Outcome, Questions, attempt, difference, tensors
-from bench.contracts.task import BATCH, LATENT, scramble, shorter, small, variants
+from bench.contracts.attempts import Killed, Outcome, Questions, attempt, difference, tensors
+from bench.contracts.task import BATCH, LATENT, scramble, shorter, small
 from bench.contracts.verdicts import Breach, Contract, NotChecked
 from bench.contracts.verdicts import Subject as Base
+from bench.plugins.shapes import Shape
 from bench.priors import Density
-from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task
+from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task, UserError
 from bench.protocol import Strategy as Protocol
 from bench.strategy import Strategy
 from bench.streams import stream
@@ -47,15 +48,7 @@ class Subject(Base):
     @cached_property
     def reference(self) -> Outcome:
         """What a process of its own leaves when nothing disturbs it."""
-        outcome = attempt(self, self.folder / "reference")
-        assert outcome is not None, "nothing killed it"
-        return outcome
-
-    @property
-    def scores(self) -> Sequence[Score]:
-        """The scores of that."""
-        assert self.reference.scores is not None, "it was scored"
-        return self.reference.scores.scores
+        return attempt(self, self.folder / "reference")
 
     @property
     def base(self) -> Strategy:
@@ -72,7 +65,7 @@ class Subject(Base):
     def vary(self, check: Callable[[Subject], str], first: int = 0) -> list[str]:
         """Return what a check sees of each variant from a `first` one on; number 0 is the strategy as it is."""
         seen = []
-        for number, (words, values) in enumerate(variants(self.plugin, self.values)):
+        for number, (words, values) in enumerate(self._variants()):
             if number >= first:
                 folder = self.folder / f"{check.__name__}-{number}"
                 folder.mkdir()
@@ -81,6 +74,25 @@ class Subject(Base):
                 except Breach as breach:
                     raise Breach(f"{words}{breach}") from breach
         return seen
+
+    def _variants(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give (in words, values) of the strategy as it is, then of every other choice of one of its own fields.
+
+        Only fields with a few possible values have other choices: those that hold one of several words, or true or
+        false. A choice that the strategy refuses beside its other values is left out.
+        """
+        standing = self.build().model_dump(mode="json", round_trip=True)
+        yield "", dict(self.values)
+        shape = Shape.of(self.plugin.load())
+        for key in shape.keys:
+            place = shape.at(key)
+            assert place is not None, "a table has what is under its keys"
+            for choice in [False, True] if place.sorts == {"boolean"} else place.choices:
+                if choice != standing[key]:
+                    values = {**self.values, key: choice}
+                    with contextlib.suppress(UserError):
+                        replace(self, values=values).build()
+                        yield f"with {key} = {str(choice).lower()}: ", values
 
 
 # ---------------------------------------------------------------- what it leaves
@@ -91,7 +103,8 @@ def check_budget(subject: Subject) -> str:
     reason = subject.strategy.skip(subject.task)
     if reason is not None:
         raise Breach(f"it skips the small task that it would be checked on, and says: {reason}")
-    state, scores = subject.reference.state, subject.scores
+    state, scored = subject.reference.state, subject.reference.scores
+    scores = scored.scores if scored is not None else ()
     _check_state(state)
     for score in scores:
         _check_score(score)
@@ -130,12 +143,8 @@ def _check_score(score: Score) -> None:
 # ---------------------------------------------------------------- what its prior takes and gives
 
 
-def check_shapes(subject: Subject) -> str:
-    """The prior of each variant takes and gives the shapes that it must."""
-    return subject.vary(_check_shapes)[0]
-
-
-def _check_shapes(variant: Subject) -> str:
+def check_shapes(variant: Subject) -> str:
+    """The prior takes and gives the shapes that it must."""
     model = variant.base.model(variant.task, Run(0, "cpu", variant.folder))
     _check_prior(model.prior)
     for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
@@ -169,12 +178,8 @@ def _check_draws(words: str, z: Tensor, n: int) -> None:
 # ---------------------------------------------------------------- how it trains
 
 
-def check_gradients(subject: Subject) -> str:
-    """Each loss moves the groups that `reach` declares and no other, and every group is moved; for each variant."""
-    return subject.vary(_check_gradients)[0]
-
-
-def _check_gradients(variant: Subject) -> str:
+def check_gradients(variant: Subject) -> str:
+    """Each loss moves the groups that `reach` declares and no other, and every group is moved."""
     return gradients.check(variant.base, variant.task, variant.folder)
 
 
@@ -210,10 +215,11 @@ def check_resume(subject: Subject) -> str:
         raise Breach("asked to stop, fit goes on to its end; it must save a checkpoint and raise Stopped")
     kills = 0
     for share in (0.25, 0.67, 0.33):  # before a checkpoint, between two, and in a second stage if there is one
-        kills += attempt(subject, folder, max(1, round(share * questions))) is None
-    resumed = attempt(subject, folder)
-    assert resumed is not None, "nothing killed it"
-    if differs := difference(subject.reference, resumed):
+        try:
+            attempt(subject, folder, max(1, round(share * questions)))
+        except Killed:
+            kills += 1
+    if differs := difference(subject.reference, attempt(subject, folder)):
         raise Breach(f"{differs} differs after {kills} kills from a run that nothing disturbed")
     once_more = subject.strategy.fit(subject.task, Run(0, "cpu", folder))
     if differs := difference(subject.reference, Outcome(once_more)):
@@ -244,13 +250,13 @@ def _check_crash(variant: Subject) -> str:
     return ""
 
 
-CONTRACTS: Sequence[Contract[Subject]] = (
-    Contract("hyper-parameters", fields.check),
-    Contract("shapes", check_shapes),
+CONTRACTS = (
+    Contract[Subject]("hyper-parameters", fields.check),
+    Contract[Subject]("shapes", lambda subject: subject.vary(check_shapes)[0]),
     Contract("budget", check_budget),
-    Contract("gradients", check_gradients, ("budget",)),
+    Contract[Subject]("gradients", lambda subject: subject.vary(check_gradients)[0], ("budget",)),
     Contract("seed", check_seed, ("budget",)),
     Contract("resume", check_resume, ("budget", "seed")),
-    Contract("derivatives", lambda subject: densities.check_derivatives(subject.prior), ("shapes",)),
-    Contract("density", lambda subject: densities.check_samples(subject.prior), ("shapes",)),
+    Contract[Subject]("derivatives", lambda subject: densities.check_derivatives(subject.prior), ("shapes",)),
+    Contract[Subject]("density", lambda subject: densities.check_samples(subject.prior), ("shapes",)),
 )

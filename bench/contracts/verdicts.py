@@ -78,23 +78,17 @@ def judge(contracts: Sequence[Contract[SubjectT]], subject: SubjectT) -> Iterato
     """
     verdicts: dict[str, Verdict] = {}
     for contract in contracts:
-        missing = next((verdicts[name] for name in contract.needs if verdicts[name].status != "pass"), None)
-        if missing is None:
-            verdict = _verdict(contract, subject)
-        else:
-            why = f"{missing.contract} failed" if missing.status == "fail" else missing.reason
-            verdict = Verdict(contract.name, "not checked", why)
-        verdicts[contract.name] = verdict
-        yield verdict
-
-
-def _verdict(contract: Contract[SubjectT], subject: SubjectT) -> Verdict:
-    try:
-        return Verdict(contract.name, "pass", contract.check(subject))
-    except NotChecked as why:
-        return Verdict(contract.name, "not checked", str(why))
-    except (Exception, SystemExit) as error:
-        return Verdict(contract.name, "fail", sentence(error, subject.plugin.file))
+        name = contract.name
+        missing = next((verdicts[other] for other in contract.needs if verdicts[other].status != "pass"), None)
+        try:
+            if missing is not None:
+                raise NotChecked(f"{missing.contract} failed" if missing.status == "fail" else missing.reason)
+            verdicts[name] = Verdict(name, "pass", contract.check(subject))
+        except NotChecked as why:
+            verdicts[name] = Verdict(name, "not checked", str(why))
+        except (Exception, SystemExit) as error:
+            verdicts[name] = Verdict(name, "fail", sentence(error, subject.plugin.file))
+        yield verdicts[name]
 
 
 def sentence(error: BaseException, file: Path) -> str:

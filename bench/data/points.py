@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Points", "Potential", "legendre"]
 
 TRAIN, TEST = 40_000, 5_000
-MOST_LATENTS = 2  # as many as `bench.estimators.exact` does; to import that would import torch
+MOST_LATENTS = 2  # as many as `bench.estimators.quadrature` does; to import that would import torch
 NODES = 400  # an axis: twice as many change the log normaliser of no potential here by 1e-10
 
 

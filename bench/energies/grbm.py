@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.protocol import Energy
+from bench.protocol import HIDDEN, Energy
 
 if TYPE_CHECKING:
     from bench.priors import Density
@@ -16,7 +16,7 @@ class Grbm(Energy):
     """A Gaussian-Bernoulli RBM (paper Eq. 12): a mixture of 2^H Gaussians; log Z is exact up to H = 20."""
 
     name: ClassVar[str] = "grbm"
-    offers: ClassVar[frozenset[str]] = frozenset({"hidden units"})
+    offers: ClassVar[frozenset[str]] = frozenset({HIDDEN})
 
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="number H of hidden units")
 

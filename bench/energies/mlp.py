@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
-from bench.protocol import Energy
+from bench.protocol import TILT, Energy
 
 if TYPE_CHECKING:
     from bench.priors import Density
@@ -16,7 +16,7 @@ class Mlp(Energy):
     """N(0, I) times exp(-f(z)) with a perceptron f (Pang et al., 2020): it always has an integral."""
 
     name: ClassVar[str] = "mlp"
-    offers: ClassVar[frozenset[str]] = frozenset({"tilt"})
+    offers: ClassVar[frozenset[str]] = frozenset({TILT})
 
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="width of the perceptron's two hidden layers")
 

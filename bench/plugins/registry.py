@@ -53,11 +53,6 @@ class Traits:
     methods: tuple[str, ...]
     base: str
 
-    @property
-    def rule(self) -> str:
-        """What a file must define."""
-        return f"a public class with {' and '.join(self.methods)}"
-
 
 KINDS: Mapping[Kind, Traits] = {
     "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
@@ -163,11 +158,12 @@ class Plugin:
             if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
             if not self._missing(value)
         ]
+        rule = f"with {' and '.join(self.traits.methods)}"
         if not classes:
-            raise OtherKindError(f"{self.file} defines no {self.traits.word}: {self.traits.rule}")
+            raise OtherKindError(f"{self.file} defines no {self.traits.word}: a public class {rule}")
         if len(classes) > 1:
-            names, methods = listed(cls.__name__ for cls in classes), " and ".join(self.traits.methods)
-            raise PluginError(f"{self.file} defines {len(classes)} public classes with {methods}, not one: {names}")
+            names = listed(cls.__name__ for cls in classes)
+            raise PluginError(f"{self.file} defines {len(classes)} public classes {rule}, not one: {names}")
         return classes[0]
 
     def _missing(self, cls: type) -> list[str]:
@@ -258,9 +254,11 @@ class Description:
     error: str = ""
 
 
-def _described(plugin: Plugin) -> Description:
-    """Describe one plugin; those of others from the cache, because their files may import anything."""
-    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file)
+def _described(plugin: Plugin, problem: str) -> Description:
+    """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
+    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
+    if problem:
+        return description
     cached = None if plugin.origin == "built-in" else _cache_file(plugin)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
@@ -271,18 +269,14 @@ def _described(plugin: Plugin) -> Description:
         cls = plugin.load()
     except UserError as error:
         return replace(description, error=str(error))
-    description = replace(description, summary=_summary(cls), fields=options(cls))
+    own = inspect.cleandoc(vars(cls).get("__doc__") or "")  # not that of a base class
+    description = replace(description, summary=own.partition("\n")[0], fields=options(cls))
     if cached is not None:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached) as file:
             file.write(json.dumps(content).encode())
     return description
-
-
-def _summary(cls: type) -> str:
-    """Return the first line of the class's own docstring."""
-    return inspect.cleandoc(vars(cls).get("__doc__") or "").partition("\n")[0]
 
 
 def _cache_file(plugin: Plugin) -> Path | None:
@@ -355,9 +349,8 @@ class Registry:
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
-            names = self.names(kind)
-            hint = nearest(name, names) or ";"
-            raise UserError(f'unknown {word} "{name}"{hint} known: {listed(names)}')
+            hint = nearest(name, self.names(kind)) or ";"
+            raise UserError(f'unknown {word} "{name}"{hint} known: {listed(self.names(kind))}')
         if problem := _conflict(claims):
             raise UserError(problem)
         return claims[0]
@@ -402,9 +395,7 @@ class Registry:
         for name in self.names(kind):
             claims = self._plugins[kind, name]
             problem = _conflict(claims)
-            for plugin in claims:
-                claim = Description(kind, name, plugin.origin, plugin.file, error=problem)
-                descriptions.append(claim if problem else _described(plugin))
+            descriptions += [_described(plugin, problem) for plugin in claims]
         return descriptions
 
 
@@ -424,15 +415,16 @@ def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
 
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:
-    """Give the plugins that come with bench: in the package, inside it when installed, or beside it in the clone."""
+    """Give the plugins that come with bench: within the package when installed, some beside it in the clone."""
     package = Path(__file__).resolve().parents[1]
+    installed, clone = package / "_builtin", package.parent
     if kind in ("network", "energy"):  # bench's own bases have them as defaults, so they are modules like others
         for plugin in _in_folder(kind, package, "built-in"):
             yield replace(plugin, target=f"bench.{plugin.traits.folder}.{plugin.file.stem}")
-    elif (package / "_builtin").is_dir():
-        yield from _in_folder(kind, package / "_builtin", "built-in")
-    elif (package.parent / "pyproject.toml").is_file():  # without it, this would be a site-packages folder
-        yield from _in_folder(kind, package.parent, "built-in")
+        return
+    # without its project file the clone would be a site-packages folder
+    home = clone if not installed.is_dir() and (clone / "pyproject.toml").is_file() else installed
+    yield from _in_folder(kind, home, "built-in")
 
 
 def _entry_points(kind: Kind) -> Iterator[Plugin]:

@@ -40,7 +40,7 @@ _SORTS = {
     "string": ("text", ""),
     "boolean": ("true or false", ""),
     "object": ("table", "a "),
-    "array": ("list of ", "a "),
+    "array": ("list", "a "),
     "any": ("any value", ""),
 }
 _BOUNDS = {
@@ -53,11 +53,6 @@ _BOUNDS = {
     "maxLength": "at most {} characters",
     "pattern": "matching {}",
 }
-
-
-@functools.cache
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema()
 
 
 def _members(nodes: Iterable[Any], definitions: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
@@ -93,14 +88,16 @@ class Shape:
     definitions: Mapping[str, Any]
 
     @classmethod
+    @functools.cache
     def of(cls, model: type[BaseModel]) -> Shape:
         """Return the shape of a whole model."""
-        definitions = _schema(model).get("$defs", {})
-        return cls(tuple(_members([_schema(model)], definitions)), definitions)
+        schema = model.model_json_schema()
+        definitions = schema.get("$defs", {})
+        return cls(tuple(_members([schema], definitions)), definitions)
 
     def with_table(self, field: str, model: type[BaseModel], *texts: str) -> Shape:
         """Return the same shape with a table of `model` at a field, which has the further keys `texts`."""
-        schema, (member,) = _schema(model), self.members
+        schema, (member,) = model.model_json_schema(), self.members
         table = {**schema, "properties": {**{key: {"type": "string"} for key in texts}, **schema.get("properties", {})}}
         member = {**member, "properties": {**member["properties"], field: table}}
         return Shape((member,), {**self.definitions, **schema.get("$defs", {})})
@@ -130,13 +127,14 @@ class Shape:
 
     def fitting(self, values: Any) -> Shape:
         """Return the tables of a union that `values` does not contradict: those of its `kind`; all if none is left."""
-
-        def fits(member: Mapping[str, Any]) -> bool:
-            texts = {key: _choices_of(place) for key, place in member.get("properties", {}).items()}
-            return all(values[key] in choices for key, choices in texts.items() if choices and key in values)
-
-        members = tuple(member for member in self.members if isinstance(values, Mapping) and fits(member))
-        return Shape(members, self.definitions) if members else self
+        if not isinstance(values, Mapping):
+            return self
+        members = []
+        for member in self.members:
+            texts = {key: _choices_of(place) for key, place in member.get("properties", {}).items() if key in values}
+            if all(values[key] in choices for key, choices in texts.items() if choices):
+                members.append(member)
+        return Shape(tuple(members), self.definitions) if members else self
 
     @property
     def sorts(self) -> set[str]:
@@ -173,12 +171,11 @@ class Shape:
         sort = _sort(node)
         if sort == "choice":
             return f"{'one of ' * ('enum' in node)}{', '.join(map(shown, _choices_of(node)))}"
-        words = _SORTS[sort][0]
-        if sort == "array":
-            items = self._items(node)
-            plural = len(items.sorts) == 1 and items.sorts <= {"integer", "number", "object"}
-            return f"{words}{items.type}{'s' * plural}"
-        return words
+        if sort != "array":
+            return _SORTS[sort][0]
+        items = self._items(node)
+        plural = len(items.sorts) == 1 and items.sorts <= {"integer", "number", "object"}
+        return f"list of {items.type}{'s' * plural}"
 
     @property
     def bounds(self) -> str:

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Settings, Task
+from bench.energies.grbm import Grbm
+from bench.protocol import HIDDEN, Budget, Energy, Metric, Noise, Optimiser, Score, Search, Settings, Task
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ WATCHED_CHAINS, RECORDED = 64, 50  # of the sampler, for its diagnostics: so man
 ACCEPTANCE = Metric("sampler_acceptance", "1", "neither")
 R_HAT = Metric("sampler_r_hat", "1", "neither")
 CHAIN_ESS = Metric("sampler_ess", "1", "neither")
-
-
-class Energy(Settings):
-    """An energy-based prior."""
-
-    kind: Literal["grbm", "mlp", "untilted-mlp"] = Field(
-        "grbm", description="a Gaussian-Bernoulli RBM, N(0, I) tilted by a perceptron, or that perceptron alone"
-    )
-    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(
-        64, description="number H of hidden units, or the width of the perceptron's two hidden layers"
-    )
 
 
 class Sampler(Settings):
@@ -49,15 +39,13 @@ class Sampler(Settings):
         """Return where chains that start at z `(n, d)` end, and the share of accepted steps."""
         import torch
 
-        from bench import priors, samplers
+        from bench import samplers
+        from bench.priors import Restricted
 
-        if not isinstance(prior, priors.GRBM):
-            return samplers.langevin(prior, z, self.steps, self.step_size, noise, self.adjust)
+        if self.kind == "langevin" or not isinstance(prior, Restricted):
+            return samplers.langevin(prior, z, self.steps, self.step_size * prior.step_unit, noise, self.adjust)
         if self.kind == "gibbs":
             return samplers.gibbs(prior, z, self.steps, noise), torch.ones((), device=z.device)
-        if self.kind == "langevin":
-            step_size = self.step_size * float(prior.var.detach().min())
-            return samplers.langevin(prior, z, self.steps, step_size, noise, self.adjust)
         return samplers.gibbs_langevin(prior, z, self.steps, self.inner, self.step_size, noise, self.adjust)
 
     def diagnostics(self, prior: Density, d: int, noise: Noise) -> Sequence[Score]:
@@ -78,14 +66,14 @@ class Sampler(Settings):
             trace.append(torch.cat([z, prior.energy(z).detach()[:, None]], 1))
             accepted.append(share)
         chains = torch.stack(trace)
-        found = {
+        values = {
             R_HAT: float(samplers.split_r_hat(chains).max()),
             CHAIN_ESS: float(samplers.effective_size(chains).min()),
         }
         if self.adjust:
-            found[ACCEPTANCE] = float(torch.stack(accepted).mean())
+            values[ACCEPTANCE] = float(torch.stack(accepted).mean())
         n = WATCHED_CHAINS * RECORDED
-        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in found.items()]
+        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in values.items()]
 
 
 class EnergyStrategy(Strategy):
@@ -94,12 +82,12 @@ class EnergyStrategy(Strategy):
     A subclass brings `objective` and names its losses in `reach`.
 
     Attributes:
-        energies: the kinds of energy that it can use.
+        needs: what its energy must offer (`protocol.Energy.offers`).
     """
 
-    energies: ClassVar[frozenset[str]] = frozenset({"grbm", "mlp", "untilted-mlp"})
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    energy: Energy = Field(Energy(), description="the energy-based prior")
+    energy: Energy = Field(Grbm(), description="the energy-based prior")
     lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
         2e-4, gt=0, le=1, description="learning rate of the prior"
     )
@@ -107,30 +95,28 @@ class EnergyStrategy(Strategy):
 
     @model_validator(mode="after")
     def _the_energy_can_be_used(self) -> Self:
-        kind = self.energy.kind
-        if kind not in self.energies:
-            allowed = " or ".join(map(repr, sorted(self.energies)))
-            raise ValueError(f"energy.kind = {kind!r} cannot be used by this strategy; {allowed} is allowed")
+        lacking = sorted(self.needs - self.energy.offers)
+        if lacking:
+            raise ValueError(
+                f"energy.kind = {self.energy.name!r} cannot be used by this strategy, which needs an energy with a "
+                f"{lacking[0]}; see `bench list --verbose`"
+            )
         return self
 
     @model_validator(mode="after")
     def _chains_run_on_the_energy(self) -> Self:
         for name in type(self).model_fields:
             chain = getattr(self, name)
-            if isinstance(chain, Sampler) and self.energy.kind != "grbm" and chain.kind != "langevin":
+            if isinstance(chain, Sampler) and HIDDEN not in self.energy.offers and chain.kind != "langevin":
                 raise ValueError(
-                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.kind!r} has "
+                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.name!r} has "
                     "none; 'langevin' is allowed, or energy.kind = 'grbm'"
                 )
         return self
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> Density:
         """Return a fresh energy."""
-        from bench import priors
-
-        if self.energy.kind == "grbm":
-            return priors.GRBM(task.networks.latent, self.energy.hidden)
-        return priors.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
+        return self.energy.build(task.networks.latent)
 
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""

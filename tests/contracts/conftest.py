@@ -25,7 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field, field_validator
-from bench import objectives, priors
+from bench import energies, objectives, priors
 from bench.protocol import Search, Settings
 from bench.strategy import Energy, EnergyStrategy, Strategy
 ALL = {group: frozenset({"bound"}) for group in ("encoder", "decoder", "prior")}

@@ -69,7 +69,8 @@ def test_every_parameter_gets_a_gradient(kind: Network) -> None:
     for net, width in ((kind.encoder((3, 8, 8), 6), 192), (kind.decoder(6, (3, 8, 8)), 6)):
         for module in net.modules():  # the last convolution of a block starts at 0, where what is before it has none
             if isinstance(module, Block):
-                nn.init.normal_(list(module.modules())[-1].weight)
+                for parameter in module.parameters():
+                    nn.init.normal_(parameter)
         net(torch.randn(9, width)).square().sum().backward()
         assert all(p.grad is not None and bool(p.grad.any()) for p in net.parameters())
 
@@ -233,8 +234,8 @@ def test_a_residual_block_starts_as_the_identity_and_adds_what_it_learns() -> No
     x = torch.randn(2, 3, 5, 5, dtype=torch.float64)
     first, last = (module for module in block.modules() if isinstance(module, nn.Conv2d))
     assert torch.equal(block(x), x)
-    nn.init.normal_(last.weight)
-    nn.init.normal_(last.bias)
+    for parameter in last.parameters():
+        nn.init.normal_(parameter)
     elu, conv = nn.functional.elu, nn.functional.conv2d
     inner = conv(elu(x), first.weight, first.bias, padding=1)
     torch.testing.assert_close(block(x), x + conv(elu(inner), last.weight, last.bias, padding=1))

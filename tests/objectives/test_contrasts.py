@@ -10,9 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies import GRBM
+from bench.networks.mlp import Mlp
 from bench.objectives import adversary_bound, classification, contrast, denoising
 from bench.plugins import Registry
-from bench.priors import GRBM, StandardNormal
+from bench.priors import StandardNormal
 from bench.protocol import Evaluation, Networks, Task
 from bench.streams import seed_globals, stream
 
@@ -42,7 +44,9 @@ def follow(prior: GRBM, steps: int) -> list[tuple[float, float]]:
     plugin = strategy(hidden=[32, 32])
     nothing: Any = None
     seed_globals(0, "prior", -1)
-    adversary = plugin.others(Task(nothing, nothing, Networks(latent=4), nothing, Evaluation()))["adversary"]
+    adversary = plugin.others(
+        Task(nothing, nothing, Networks(encoder=Mlp(), decoder=Mlp(), latent=4), nothing, Evaluation())
+    )["adversary"]
     adam = torch.optim.Adam(adversary.parameters(), lr=2e-3, betas=(0.0, 0.9))
     bounds = []
     for step in range(steps + 1):

@@ -16,18 +16,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies.grbm import Grbm
 from bench.plugins import Registry
 from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
-from bench.strategy import Energy
 from bench.training import guarded
-from bench.training.checkpoints import NAME
+from bench.training.loop import CHECKPOINT
 
 STRATEGIES = [
     ("normal", {}),
     ("vampprior", {"components": 3}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3)}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "variance-reduced"}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "exact"}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3)}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3), "variant": "variance-reduced"}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3), "variant": "exact"}),
 ]
 
 
@@ -178,7 +178,7 @@ def test_asked_to_stop_it_saves_and_says_so(strategy: Callable[..., Any], task: 
     whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
     with pytest.raises(Stopped, match="stopped at step 1 of 46"):
         strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: True))
-    assert (tmp_path / "cut" / NAME).exists()
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
     assert_same_bits(strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut")), whole)
 
 
