@@ -92,7 +92,7 @@ class Network(Component):
         """Return a module from `(..., inputs)` to items of `shape`, flat `(..., D)`."""
 
     def refuses(self, shape: Sequence[int]) -> str | None:
-        """Return why this network cannot do items of `shape`, as the end of "networks.encoder ...", or None."""
+        """Return why this network cannot do items of `shape`, as the end of "networks.encoder.kind = ...", or None."""
         return None
 
 
@@ -127,7 +127,7 @@ class Networks(Settings):
         """Return why these networks cannot do items of `shape`, in words, or None."""
         for part, network in (("encoder", self.encoder), ("decoder", self.decoder)):
             if reason := network.refuses(shape):
-                return f"networks.{part}, of kind {network.name!r}, {reason}"
+                return f"networks.{part}.kind = {network.name!r} {reason}"
         return None
 
 

@@ -98,8 +98,8 @@ class EnergyStrategy(Strategy):
         lacking = sorted(self.needs - self.energy.offers)
         if lacking:
             raise ValueError(
-                f"energy.kind = {self.energy.name!r} cannot be used by this strategy, which needs an energy with a "
-                f"{lacking[0]}; see `bench list --verbose`"
+                f"energy.kind = {self.energy.name!r} cannot be used by this strategy, which needs a {lacking[0]}; "
+                "'mlp' has one"
             )
         return self
 

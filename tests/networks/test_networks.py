@@ -205,7 +205,7 @@ def test_what_is_no_such_image_is_refused(
     for make in (lambda: encoder(networks, shape), lambda: decoder(networks, shape, "laplace")):
         with pytest.raises(UserError) as caught:
             make()
-        assert str(caught.value) == f"networks.{part}, of kind '{kind}', with {layers} {reason}; 'mlp' takes any"
+        assert str(caught.value) == f"networks.{part}.kind = '{kind}' with {layers} {reason}; 'mlp' takes any"
 
 
 @pytest.mark.parametrize("make", [lambda: Conv(hidden=[]), lambda: Resnet(channels=[])])

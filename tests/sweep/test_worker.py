@@ -185,7 +185,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
     answer = Worker(setup).carry_out(job)
     assert isinstance(answer, Halt)
     assert answer.sentence == (
-        "the code of strategy 'actor' or data set 'points' changed while the sweep was running; "
+        "the code of strategy 'actor', data set 'points' or of what they use changed while the sweep was running; "
         "run the same command again"
     )
     assert store.records() == []
