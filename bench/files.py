@@ -12,7 +12,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
@@ -111,3 +111,25 @@ def sealed(folder: Path, stem: str = "") -> list[Path]:
     names = os.listdir(folder) if folder.is_dir() else []
     ours = [name for name in names if (match := _SEALED.fullmatch(name)) and match["stem"].startswith(stem)]
     return [folder / name for name in sorted(ours, reverse=True)]
+
+
+def latest(
+    folder: Path, stem: str, note: Callable[[str], None], then: str, device: Any = "cpu"
+) -> tuple[Path, dict[str, Any]] | None:
+    """Return the last intact file of `save_tensors` in a folder and what it holds, or None where there is none.
+
+    Those after it, which are damaged or cannot be read, are set aside.
+
+    Args:
+        folder: where they lie.
+        stem: what theirs begins with.
+        note: takes a sentence for each that is set aside.
+        then: what comes of it, the end of that sentence.
+        device: of the tensors.
+    """
+    for path in sealed(folder, stem):
+        try:
+            return path, load_tensors(path, device)
+        except (Damaged, OSError) as error:
+            note(f"{error}; it is set aside as {set_aside(path, 'corrupt').name}, and {then}")
+    return None

@@ -11,11 +11,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.files import replacing
+from bench.files import replacing, sha256
 from bench.protocol import UserError
 from bench.report.cells import CURVES, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves
+from bench.sweep.record import json_bytes, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -135,15 +136,19 @@ def test_a_parquet_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path
 
 def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "records.parquet"
-    other = {"priorbench.table": "records", "priorbench.schema": "2"}
+    other = {"priorbench.table": "records", "priorbench.schema": "3"}
     pq.write_table(pa.table({"cell": ["a"]}).replace_schema_metadata(other), path)
-    with pytest.raises(UserError, match=r"records.parquet holds records, schema 2; records, schema 1, is what this"):
+    with pytest.raises(
+        UserError, match=r"records.parquet holds records, schema 3; records, schema 1 or 2, is what this"
+    ):
         read_parquet(path)
 
 
 def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
     write_parquet(curves([]), tmp_path / "a.parquet", "curves")
-    with pytest.raises(UserError, match=r"a\.parquet holds curves, schema 1; records, schema 1, is what this version"):
+    with pytest.raises(
+        UserError, match=r"a\.parquet holds curves, schema 2; records, schema 1 or 2, is what this version"
+    ):
         read_parquet(tmp_path / "a.parquet")
     pq.write_table(pa.table({"cell": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(UserError, match=r"b\.parquet holds no table of bench, schema unknown"):
@@ -187,8 +192,8 @@ def test_a_store_that_does_not_exist() -> None:
     [
         ("", "it is empty"),
         ('{"schema": 1', "it is not whole JSON"),
-        ('{"schema": 99}', "it has no `schema` 1"),
-        ("[]", "it has no `schema` 1"),
+        ('{"schema": 99}', "it has no `schema` 1 or 2"),
+        ("[]", "it has no `schema` 1 or 2"),
     ],
 )
 def test_a_corrupt_record_is_named_with_the_reason(mnist: Synthetic, content: str, reason: str) -> None:
@@ -206,8 +211,8 @@ def test_a_corrupt_record_is_named_with_the_reason(mnist: Synthetic, content: st
 def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -> None:
     path = mnist.put("normal", 0, 95.0)
     record = json.loads(path.read_text())
-    del record["scores"][1]["value"]
-    path.write_text(json.dumps(record))
+    del record["scores"][1]["value"], record["sha256"]
+    path.write_bytes(sealed(json_bytes(record)))
     with pytest.raises(UserError, match=f"^corrupt record {path}: `scores.1.value`: field required$"):
         collect([mnist.folder])
 
@@ -223,6 +228,9 @@ def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -
 def test_corrupt_curves_are_named(mnist: Synthetic, content: str, reason: str) -> None:
     path = mnist.put("normal", 0, 95.0)
     path.with_name(path.name.replace("record", "curves")).write_text(content)
+    record = json.loads(path.read_text()) | {"digests": {"curves": sha256(content.encode())}}
+    del record["sha256"]
+    path.write_bytes(sealed(json_bytes(record)))
     with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: {reason}"):
         curves([mnist.folder])
 
