@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -13,10 +14,11 @@ import pytest
 
 from bench.files import replacing, sha256
 from bench.protocol import UserError
-from bench.report.cells import CURVES, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
+from bench.report.rows import beside
 from bench.report.sources import collect, curves
-from bench.sweep.record import json_bytes, sealed
+from bench.sweep.record import LATER, json_bytes, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -117,6 +119,39 @@ def test_parquet_gives_back_what_it_got(mnist: Synthetic, tmp_path: Path) -> Non
     pd.testing.assert_frame_equal(read_parquet(tmp_path / "records.parquet"), frame)
     pd.testing.assert_frame_equal(read_parquet(tmp_path / "curves.parquet", "curves"), trained)
     assert (kind(tmp_path / "records.parquet"), kind(tmp_path / "curves.parquet")) == ("records", "curves")
+
+
+def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> None:
+    values = np.arange(3, dtype=np.float32)
+    arrays = {"vlb": values, "nll": values - 3, "nll_ess": values}
+    mnist.put("normal", 0, 95.0, arrays=arrays)
+    mnist.put("normal", 1, 95.0)
+    mnist.put("normal", 2, status="diverged")
+    write_parquet(items([mnist.folder]), tmp_path / "items.parquet", "items")
+    frame = read_parquet(tmp_path / "items.parquet", "items")
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == ITEMS
+    assert frame[["label", "seed", "metric", "item", "value"]].values.tolist() == [
+        *(["normal", 0, "vlb", n, float(n)] for n in range(3)),
+        *(["normal", 0, "nll", n, float(n - 3)] for n in range(3)),
+    ]
+    write_parquet(items([]), tmp_path / "none.parquet", "items")
+    assert len(read_parquet(tmp_path / "none.parquet", "items")) == 0
+
+
+def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic) -> None:
+    points = [{"epoch": 1, "step": 937, "metric": "vlb", "value": 120.5}]
+    path = mnist.put("normal", 0, 95.0, arrays={"vlb": np.arange(3)}, curves=points)
+    record = {name: value for name, value in json.loads(path.read_text()).items() if name not in (*LATER, "sha256")}
+    path.write_bytes(json_bytes(record | {"schema": 1}))
+    frame = collect([mnist.folder])
+    assert list(frame["schema"]) == [1, 1]
+    assert (frame["split"][0], frame["digests"][0], frame["restarts"][0]) == ("test", "{}", 0)
+    assert frame[["normalised", "study", "device_kind"]].isna().all(axis=None)
+    assert len(curves([mnist.folder])) == 1
+    assert len(pd.concat(items([mnist.folder]))) == 3
+    (outcome,) = outcomes(frame)
+    assert outcome.format == 1
+    assert list(beside(outcome, [mnist.folder], ["vlb"])["vlb"]) == [0, 1, 2]
 
 
 def test_an_empty_table_goes_to_parquet_and_back(tmp_path: Path) -> None:
