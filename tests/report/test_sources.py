@@ -17,7 +17,7 @@ from bench.protocol import UserError
 from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
 from bench.report.rows import beside
-from bench.report.sources import collect, curves
+from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
 
 if TYPE_CHECKING:

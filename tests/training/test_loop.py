@@ -189,8 +189,8 @@ def test_a_damaged_checkpoint_is_set_aside_and_said_and_training_goes_on_from_on
 ) -> None:
     whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
     asked = iter([False] * 12)
+    run = Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: next(asked, True))
     with pytest.raises(Stopped, match="stopped at step 13 of 46"):
-        run = Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: next(asked, True))
         strategy("normal").fit(task, run)
     checkpoints = sealed(tmp_path / "cut", CHECKPOINT)
     assert [path.name[:23] for path in checkpoints] == ["checkpoint-000000000013", "checkpoint-000000000010"]
