@@ -288,6 +288,10 @@ def _never() -> bool:
     return False
 
 
+def _unheard(sentence: str) -> None:
+    """Say it to nobody."""
+
+
 @dataclass(frozen=True)
 class Run:
     """How a task is carried out, in plain terms.
@@ -299,6 +303,7 @@ class Run:
         progress: called as `progress(stage="fit", done=120, total=900, epoch=3, vlb=101.2)`; further keywords are
             figures to show.
         stop_requested: asked now and then; once it is true, save a checkpoint and raise `Stopped`.
+        note: takes a sentence that the user should read, such as that a damaged checkpoint was set aside.
     """
 
     seed: int
@@ -306,6 +311,7 @@ class Run:
     folder: Path
     progress: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = _never
+    note: Callable[[str], None] = _unheard
 
 
 class State(TypedDict):
