@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -19,7 +18,6 @@ from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract
 from bench.contracts.verdicts import Subject as Base
 from bench.data import split
-from bench.plugins import Plugin, build
 from bench.protocol import Dataset, Likelihood, Noise, Run, Splits, Task, Unit
 from bench.strategy import Strategy
 from bench.streams import stream
@@ -96,15 +94,14 @@ def check_digest(subject: Subject) -> str:
     right = split(np.concatenate([splits.train, splits.validation]), splits.test, len(splits.validation)).sha256
     if splits.sha256 != right:
         raise Breach("sha256 is not the digest of its arrays; return what bench.data.split gives")
-    arguments = (subject.plugin, subject.values, subject.data)
-    other = apart(_digest, *arguments, file=subject.plugin.file, limit=subject.limit)
+    other = apart(_digest, replace(subject), file=subject.plugin.file, limit=subject.limit)
     if other != splits.sha256:
         raise Breach("its arrays differ from one process to the next; draw them from a generator with its own seed")
     return f"SHA-256 {splits.sha256[:12]}..., the same in two processes"
 
 
-def _digest(plugin: Plugin, values: Mapping[str, Any], data: Path) -> str:
-    return cast(Dataset, build(plugin, values, "check")).load(data).sha256
+def _digest(subject: Subject) -> str:
+    return subject.dataset.load(subject.data).sha256
 
 
 def check_prepare(subject: Subject) -> str:
