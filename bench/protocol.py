@@ -247,7 +247,17 @@ class Noise(Protocol):
         """Return 0 .. n - 1 in random order (int64)."""
 
 
-Likelihood = Literal["bernoulli", "gaussian", "laplace"]
+LikelihoodName = Literal["bernoulli", "gaussian", "laplace"]
+
+
+class LikelihoodClass(Protocol):
+    """What builds a likelihood: a class that extends `bench.vae.Likelihood`, or a static method that returns one."""
+
+    def __call__(self) -> nn.Module:
+        """Return a fresh likelihood."""
+
+
+Likelihood = LikelihoodName | LikelihoodClass
 Unit = Literal["nats", "bits/dim"]
 
 
