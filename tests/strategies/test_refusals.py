@@ -21,8 +21,12 @@ SENTENCES = {
         ": sampler.kind = 'gibbs-langevin' needs hidden units, and energy.kind = 'mlp' has none; 'langevin' is "
         "allowed, or energy.kind = 'grbm'"
     ),
-    "tilted.energy.kind=grbm": ": energy.kind = 'grbm' cannot be used by this strategy, which needs a tilt of N(0, I); 'mlp' has one",
-    "noise-contrastive.energy.kind=grbm": ": energy.kind = 'grbm' cannot be used by this strategy, which needs a tilt of N(0, I); 'mlp' has one",
+    "tilted.energy.kind=grbm": (
+        ": energy.kind = 'grbm' cannot be used by this strategy, which needs a tilt of N(0, I); 'mlp' has one"
+    ),
+    "noise-contrastive.energy.kind=grbm": (
+        ": energy.kind = 'grbm' cannot be used by this strategy, which needs a tilt of N(0, I); 'mlp' has one"
+    ),
 }
 
 
