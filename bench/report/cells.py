@@ -101,7 +101,7 @@ class Outcome(Record):
     Attributes:
         key: it is in the names of the record's files.
         stale: bench's own training or scoring code has changed since.
-        plugin_changed: the strategy's or the data set's file has.
+        plugin_changed: the code of one of its plugins has.
     """
 
     key: str

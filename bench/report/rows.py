@@ -315,7 +315,7 @@ def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
     if absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(absent)} not scored")
     if outcome.plugin_changed:
-        sentences.append("the strategy's or data set's file has changed since; `bench run` runs it again")
+        sentences.append("the code of one of its plugins has changed since; `bench run` runs it again")
     elif outcome.stale:
         sentences.append("stale, the code of bench has changed since; `bench run --stale` runs it again")
     return sentences

@@ -169,7 +169,7 @@ class Store:
         same_plugin = [record for record in dated if record.fingerprints.plugin == fingerprints.plugin]
         if not same_plugin:
             date = dated[-1].finished
-            return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
+            return "missing", None, f"the code of one of its plugins changed since the record of {date}"
         changed = [(_changes(canonical(record.evaluation), cell.evaluation), record) for record in same_plugin]
         unchanged = [record for change, record in changed if not change]
         if not unchanged:

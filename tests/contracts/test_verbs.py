@@ -39,8 +39,9 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
     assert (code, err) == (1, "")
     lines = out.splitlines()
     assert lines[0] == f"my-ring, a data set in {file}"
-    names = ("options", "declarations", "splits", "digest", "prepare", "fixed", "training")
-    assert [line.split()[:2] for line in lines[1:]] == [["fail" if n == "digest" else "pass", n] for n in names]
+    names = ("options", "declarations", "splits", "digest", "prepare", "fixed", "likelihood", "training")
+    words = {"digest": "fail", "likelihood": "not checked"}
+    assert [line[:29].rsplit(maxsplit=1) for line in lines[1:]] == [[f"  {words.get(n, 'pass')}", n] for n in names]
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]
 
 
@@ -56,11 +57,11 @@ def test_a_file_that_does_not_load_breaks_a_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "norml"], 'unknown strategy or data set "norml"; did you mean "normal"?'),
+        (["check", "norml"], 'unknown strategy or data set or network or energy "norml"; did you mean "normal"?'),
         (["check", "gone.py"], "the plugin file gone.py does not exist"),
         (["check", "normal", "--set", "lr"], "--set lr: write KEY=VALUE"),
         (["check"], "missing argument 'NAME|FILE'; see `bench check --help`"),
-        (["new", "stratgy", "x"], "is not one of 'strategy', 'dataset'; see `bench new --help`"),
+        (["new", "stratgy", "x"], "is not one of 'strategy', 'dataset', 'network', 'energy'; see `bench new --help`"),
         (["new", "strategy", "normal"], 'the strategy name "normal" is claimed by'),
     ],
 )

@@ -224,7 +224,7 @@ def test_records_of_a_changed_plugin_are_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, code={"plugin": "0" * 64, "fit": "0" * 64})
     mnist.put("normal", 1, 95.0)
     assert mnist.row("normal").marks == (
-        "seed 0: the strategy's or data set's file has changed since; `bench run` runs it again",
+        "seed 0: the code of one of its plugins has changed since; `bench run` runs it again",
     )
 
 

@@ -96,7 +96,7 @@ def test_a_record_of_another_plugin_file_is_kept_and_the_cell_is_missing(look: L
     store.finish(earlier, finished(earlier))
     found = standing(look)
     assert found.state == "missing"
-    assert found.why == "the strategy's or data set's file changed since the record of 2026-01-01T00:00:00+00:00"
+    assert found.why == "the code of one of its plugins changed since the record of 2026-01-01T00:00:00+00:00"
     assert len(store.records()) == 1
 
 
