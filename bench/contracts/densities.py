@@ -18,7 +18,7 @@ from bench.contracts.task import LATENT
 from bench.contracts.verdicts import Breach
 from bench.priors import Density
 from bench.protocol import Run, Task
-from bench.strategy import Strategy
+from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
 
 FIT_STEPS = 60
@@ -34,10 +34,14 @@ DERIVATIVES = 1e-3  # relative; float32 has seven digits, and a second derivativ
 def fitted(strategy: Strategy, task: Task, folder: Path) -> Density:
     """Return the strategy's prior after some steps of maximum likelihood on a bent cloud, by quadrature.
 
-    Whatever the energy depends on moves, be it a parameter of the prior or, as in a VampPrior, of the encoder.
+    Whatever the energy depends on moves, be it a parameter of the prior or, as in a VampPrior, of the encoder. A prior
+    that its strategy fits at one stroke is fitted so.
     """
     model = strategy.model(task, Run(0, "cpu", folder))
     prior = model.prior
+    if isinstance(strategy, StagedStrategy) and strategy.direct:
+        strategy.fit_latents(model, _cloud(), stream(0, "check/fit"))
+        return prior.requires_grad_(False)
     parameters = [p for module in model.groups.values() for p in module.parameters() if p.requires_grad]
     cloud = _cloud()
     points = _grid(torch.zeros(2), torch.full((2,), 6.0), 61)

@@ -59,7 +59,9 @@ class Subject(Base):
 
     @cached_property
     def prior(self) -> Density:
-        """The strategy's prior, away from where it starts."""
+        """The strategy's prior, away from where it starts; it has a density."""
+        if not self.base.model(self.task, Run(0, "cpu", self.folder / "prior")).prior.has_density:
+            raise NotChecked("the prior has no density")
         return densities.fitted(self.base, self.task, self.folder / "prior")
 
     def vary(self, check: Callable[[Subject], str], first: int = 0) -> list[str]:
@@ -149,6 +151,8 @@ def check_shapes(variant: Subject) -> str:
     _check_prior(model.prior)
     for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
         _check_draws(f'the samples "{name}"', z, 5)
+    if not model.prior.has_density:
+        return "samples (n, d)"
     return "energies (B,) and (K, B), samples (n, d)"
 
 
@@ -156,6 +160,13 @@ def _check_prior(prior: Density) -> None:
     if not isinstance(prior, Density):
         raise Breach(f"its prior is a {type(prior).__name__}, which does not extend bench.priors.Density")
     one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
+    if prior.has_density:
+        _check_energies(prior, one, many)
+    for n in (1, 5):
+        _check_draws(f"sample({n}) of its prior", prior.sample(n, stream(0, "check/sample")), n)
+
+
+def _check_energies(prior: Density, one: Tensor, many: Tensor) -> None:
     energy = prior.energy(one)
     if energy.shape != (7,) or not bool(energy.isfinite().all()):
         raise Breach(f"its energy of z (7, {LATENT}) has the shape {tuple(energy.shape)}; it must be (7,), and finite")
@@ -165,8 +176,6 @@ def _check_prior(prior: Density) -> None:
     # one point's energy is its own, whatever lies beside it; float32 leaves about four digits here
     if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
         raise Breach("its energy of a point depends on the points beside it")
-    for n in (1, 5):
-        _check_draws(f"sample({n}) of its prior", prior.sample(n, stream(0, "check/sample")), n)
 
 
 def _check_draws(words: str, z: Tensor, n: int) -> None:
