@@ -136,7 +136,7 @@ def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
     if like:
         template, old = _built_in(registry, kind, like)
     source = template.read_text(encoding="utf-8")
-    source = re.sub(rf"\b{old}\b", "".join(map(str.capitalize, plain.split("-"))), source)
+    source = source.replace(f"class {old}(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
     try:
         with files.creating(file) as out:
             out.write(source.encode())

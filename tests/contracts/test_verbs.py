@@ -44,13 +44,13 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]
 
 
-@pytest.mark.parametrize("name", ["normal", "noise-contrastive"])
+@pytest.mark.parametrize("name", ["flow", "latent-mixture"])
 def test_a_new_strategy_starts_from_a_built_in_one_and_keeps_the_contracts(name: str, tmp_path: Path) -> None:
     code, _, err = bench(tmp_path, "new", "strategy", "my-idea", "--like", name)
     assert (code, err) == (0, "")
     source = (ROOT / "strategies" / f"{name.replace('-', '_')}.py").read_text()
     written = (tmp_path / "strategies" / "my_idea.py").read_text()
-    assert written == source.replace("".join(map(str.capitalize, name.split("-"))) + "(", "MyIdea(")
+    assert written == source.replace(f"class {''.join(map(str.capitalize, name.split('-')))}(", "class MyIdea(")
     code, out, err = bench(tmp_path, "check", "my-idea", "--plugins", ".", "--json")
     assert (code, err) == (0, "")
     assert {row["status"] for row in json.loads(out)} == {"pass"}

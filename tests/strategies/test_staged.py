@@ -100,9 +100,15 @@ def latent_mixture(**values: Any) -> Any:
 
 def test_the_mixture_of_latents_is_sklearns(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy = latent_mixture(components=3)
-    task, fits = small(strategy), []
+    task = small(strategy)
+    fits: list[tuple[SklearnMixture, np.ndarray]] = []
     fit = SklearnMixture.fit
-    monkeypatch.setattr(SklearnMixture, "fit", lambda self, z: fits.append((fit(self, z), z)) or fits[-1][0])
+
+    def seen(self: SklearnMixture, z: np.ndarray) -> SklearnMixture:
+        fits.append((fit(self, z), z))
+        return self
+
+    monkeypatch.setattr(SklearnMixture, "fit", seen)
     run = Run(0, "cpu", tmp_path)
     state = strategy.fit(task, run)
     ((fitted, z),) = fits
@@ -121,7 +127,7 @@ def test_the_mixture_of_latents_is_sklearns(tmp_path: Path, monkeypatch: pytest.
 def test_a_kill_between_stages_ends_in_the_same_bits(
     name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    strategy = Registry().find("strategy", name).load()()
+    strategy: Any = Registry().find("strategy", name).load()()
     task = small(strategy)
     whole = strategy.fit(task, Run(0, "cpu", tmp_path / "whole"))
     before, train = Run(0, "cpu", tmp_path / "cut"), type(strategy).train
@@ -190,7 +196,7 @@ def test_a_prior_without_a_density_keeps_the_contracts_that_concern_it(sampler: 
 
 def test_it_is_scored_by_its_samples_alone(sampler: Path, tmp_path: Path) -> None:
     strategy: Any = Registry().find("strategy", str(sampler)).load()()
-    ring = Registry().find("dataset", "8-gaussians").load()()
+    ring: Any = Registry().find("dataset", "8-gaussians").load()()
     mlp = Mlp(hidden=[8])
     points, images = tiny(ring, ring.load(tmp_path)), small(strategy)
     points = replace(points, networks=Networks(encoder=mlp, decoder=mlp, latent=2))
