@@ -246,8 +246,8 @@ def test_what_a_prior_without_a_density_cannot_have_is_said_and_is_no_failure(mn
     for seed in (0, 1):
         mnist.put("normal", seed, 95.0)
     reconstruction = Score(Metric("reconstruction", "nats", "neither"), 60.0, 100, "samples", 0.0, 0.4, 60.0, 60.0)
-    mnist.put("vampprior", 0, scores=[reconstruction])
-    row = mnist.row("vampprior")
+    mnist.put("vampprior[components=16]", 0, scores=[reconstruction])
+    row = mnist.row("vampprior[components=16]")
     assert row.marks[0] == "seed 0: the prior can be sampled and has no density, so VLB, NLL cannot be had"
     assert not row.failed
 
