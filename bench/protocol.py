@@ -362,7 +362,8 @@ class Score:
     Attributes:
         value: the estimate.
         n: how many items (images, chains) it averages.
-        estimator: how it was had: `exact-enumeration`, `quadrature`, `ais`, `monte-carlo`, `importance-weighted`, ...
+        estimator: how it was had: `exact-enumeration`, `quadrature`, `ais`, `monte-carlo`, `importance-weighted`, ...;
+            `samples` where the prior has samples and no density, so that other scores cannot be had.
         stderr_mc: standard error from the estimator's own draws.
         stderr_images: standard error from the choice of test items.
         sys_lower, sys_upper: where the value may lie given the interval of log Z; both equal to `value` when log Z is

@@ -40,7 +40,7 @@ def fitted(prior: Density, parameters: Iterable[nn.Parameter]) -> Density:
     Raises:
         Breach: the energy is not finite.
     """
-    cloud = _cloud()
+    bent = cloud()
     # out to nearly infinity, as in `Quadrature`: on a box, mass outside of it would be rewarded
     u = _grid(torch.zeros(2), torch.full((2,), 1 - 1 / 61), 61)
     points, volume = FIT_SCALE * u / (1 - u.square()), ((1 + u.square()) / (1 - u.square()).square()).log().sum(-1)
@@ -48,7 +48,7 @@ def fitted(prior: Density, parameters: Iterable[nn.Parameter]) -> Density:
     for _ in range(FIT_STEPS):
         # log Z up to a constant; a normalised density's is 0
         log_z = torch.zeros(()) if prior.normalised else torch.logsumexp(volume - prior.energy(points), 0)
-        loss = prior.energy(cloud).mean() + log_z
+        loss = prior.energy(bent).mean() + log_z
         if not loss.requires_grad:
             break
         if not bool(loss.isfinite()):
@@ -59,7 +59,7 @@ def fitted(prior: Density, parameters: Iterable[nn.Parameter]) -> Density:
     return prior.requires_grad_(False)
 
 
-def _cloud() -> Tensor:
+def cloud() -> Tensor:
     """Return points `(256, 2)`, off centre, correlated and bent."""
     t = stream(0, "check/cloud").normal(256, 2)
     return torch.stack([0.5 + 0.7 * t[:, 0], 0.6 * t[:, 0] * (1 + t[:, 0]) - 0.8 + 0.4 * t[:, 1]], dim=1)
@@ -68,10 +68,14 @@ def _cloud() -> Tensor:
 # ---------------------------------------------------------------- shapes
 
 
-def check_shapes(prior: Density, word: str = "prior") -> None:
-    """Check that a density takes and gives the shapes that it must, in two dimensions."""
+def check_shapes(prior: Density, word: str = "prior") -> str:
+    """Check that a density takes and gives the shapes that it must, in two dimensions; return what was looked at."""
     if not isinstance(prior, Density):
         raise Breach(f"its {word} is a {type(prior).__name__}, which does not extend bench.priors.Density")
+    for n in (1, 5):
+        check_draws(f"sample({n}) of its {word}", prior.sample(n, stream(0, "check/sample")), n)
+    if not prior.has_density:
+        return "samples (n, d)"
     one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
     energy = prior.energy(one)
     if energy.shape != (7,) or not bool(energy.isfinite().all()):
@@ -82,8 +86,7 @@ def check_shapes(prior: Density, word: str = "prior") -> None:
     # one point's energy is its own, whatever lies beside it; float32 leaves about four digits here
     if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
         raise Breach("its energy of a point depends on the points beside it")
-    for n in (1, 5):
-        check_draws(f"sample({n}) of its {word}", prior.sample(n, stream(0, "check/sample")), n)
+    return "energies (B,) and (K, B), samples (n, d)"
 
 
 def check_draws(words: str, z: Tensor, n: int) -> None:
@@ -126,7 +129,7 @@ class Truth:
             wrong = f"of shape {tuple(z.shape)}" if z.shape != (SAMPLES, LATENT) else "that are not all finite"
             raise Breach(f"sample({SAMPLES}) gives draws {wrong}; they must be finite, ({SAMPLES}, {LATENT})")
         z = z.detach().double()
-        low, centre, high = torch.cat([z, _cloud().double()]).quantile(torch.tensor([0.05, 0.5, 0.95]).double(), 0)
+        low, centre, high = torch.cat([z, cloud().double()]).quantile(torch.tensor([0.05, 0.5, 0.95]).double(), 0)
         scale = (high - low) / 2
         coarse, fine = (Quadrature(prior, centre, scale, points) for points in POINTS)
         right = cls(coarse, fine, scale)

@@ -19,7 +19,7 @@ from bench.contracts.verdicts import Breach, Contract, NotChecked
 from bench.plugins.shapes import Shape
 from bench.priors import Density
 from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, UserError
-from bench.strategy import Strategy
+from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
 
 
@@ -40,8 +40,13 @@ class Subject(Base):
 
     @cached_property
     def prior(self) -> Density:
-        """The strategy's prior, away from where it starts."""
+        """The strategy's prior, away from where it starts; it has a density."""
         model = self.base.model(self.task, Run(0, "cpu", self.folder / "prior"))
+        if not model.prior.has_density:
+            raise NotChecked("the prior has no density")
+        if isinstance(self.base, StagedStrategy) and self.base.direct:
+            self.base.fit_latents(model, densities.cloud(), stream(0, "check/fit"))
+            return model.prior.requires_grad_(False)
         return densities.fitted(model.prior, [p for module in model.groups.values() for p in module.parameters()])
 
     def vary(self, check: Callable[[Subject], str], first: int = 0) -> list[str]:
@@ -128,10 +133,10 @@ def _check_score(score: Score) -> None:
 def check_shapes(variant: Subject) -> str:
     """The prior takes and gives the shapes that it must."""
     model = variant.base.model(variant.task, Run(0, "cpu", variant.folder))
-    densities.check_shapes(model.prior)
+    looked = densities.check_shapes(model.prior)
     for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
         densities.check_draws(f'the samples "{name}"', z, 5)
-    return "energies (B,) and (K, B), samples (n, d)"
+    return looked
 
 
 # ---------------------------------------------------------------- how it trains

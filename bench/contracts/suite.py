@@ -120,13 +120,14 @@ def _by_contents(registry: Registry, file: str) -> Plugin:
 # ---------------------------------------------------------------- a file to start from
 
 
-def write(kind: Kind, name: str, folder: Path) -> Path:
+def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
     """Write the example of a kind, which works, as `FOLDER/strategies/NAME.py` or the like, and return its path.
 
     Args:
         kind: of the plugin.
         name: words of small letters and digits, with `-` or `_` between them.
         folder: what `--plugins` takes; it is made where it does not exist.
+        like: the built-in plugin whose source it starts from, in place of the example.
 
     Raises:
         UserError: the name is no plugin's name or has been claimed, the file exists, or it cannot be written.
@@ -144,8 +145,11 @@ def write(kind: Kind, name: str, folder: Path) -> Path:
     if plain in registry.names(kind):
         place = registry.find(kind, plain).file
         raise UserError(f'the {traits.word} name "{plain}" is claimed by {place}; give another name')
-    source = (Path(__file__).parent / "templates" / f"{kind}.py").read_text(encoding="utf-8")
-    source = source.replace("class Example(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
+    template, old = Path(__file__).parent / "templates" / f"{kind}.py", "Example"
+    if like:
+        template, old = _built_in(registry, kind, like)
+    source = template.read_text(encoding="utf-8")
+    source = source.replace(f"class {old}(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
     try:
         with files.creating(file) as out:
             out.write(source.encode())
@@ -154,3 +158,17 @@ def write(kind: Kind, name: str, folder: Path) -> Path:
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file
+
+
+def _built_in(registry: Registry, kind: Kind, name: str) -> tuple[Path, str]:
+    """Return the file of a built-in plugin and the name of its class.
+
+    Raises:
+        UserError: there is none.
+    """
+    plugins = [registry.find(kind, other) for other in registry.names(kind)]
+    chosen = {plugin.name: plugin for plugin in plugins if plugin.origin == "built-in"}
+    if name not in chosen:
+        hint = nearest(name, [*chosen]) or ";"
+        raise UserError(f'no built-in {KINDS[kind].word} is called "{name}"{hint} there are: {listed([*chosen])}')
+    return chosen[name].file, chosen[name].load().__name__

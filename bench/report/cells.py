@@ -124,6 +124,11 @@ class Outcome(Record):
         return bool(self.scores) and all(score.estimator == "exact" for score in self.scores)
 
     @property
+    def sampled(self) -> bool:
+        """Whether the prior has samples and no density, so that few scores can be had."""
+        return any(score.estimator == "samples" for score in self.scores)
+
+    @property
     def rank(self) -> tuple[bool, bool, str]:
         """The highest of a cell's records stands for it: of the code as it is, else the latest."""
         return not self.plugin_changed, not self.stale, self.finished

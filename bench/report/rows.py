@@ -312,7 +312,9 @@ def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
     sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
     absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
-    if absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
+    if absent and outcome.sampled:
+        sentences.append(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had")
+    elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(absent)} not scored")
     if outcome.plugin_changed:
         sentences.append("the code of one of its plugins has changed since; `bench run` runs it again")

@@ -95,9 +95,10 @@ def data(request: Request, name: str | None) -> None:
 @click.argument("kind", type=click.Choice([*KINDS]))
 @click.argument("name")
 @options.folder("--plugins", default=".", help="Where (default: here).")
-def new(kind: Kind, name: str, plugins: Path) -> None:
+@click.option("--like", default="", metavar="NAME2", help="Start from this built-in plugin, not from the example.")
+def new(kind: Kind, name: str, plugins: Path, like: str) -> None:
     """Write a working example of a plugin, such as DIR/strategies/NAME.py, to start from."""
-    file = contracts.write(kind, name, plugins)
+    file = contracts.write(kind, name, plugins, like)
     click.echo(f"wrote {file}; to check it, and to see it in the list:")
     click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
     click.echo(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}")

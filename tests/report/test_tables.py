@@ -242,6 +242,16 @@ def test_a_metric_that_was_not_scored_is_marked(mnist: Synthetic) -> None:
     assert mnist.row("normal").marks == ("seed 1: NLL not scored", ONE_SEED)
 
 
+def test_what_a_prior_without_a_density_cannot_have_is_said_and_is_no_failure(mnist: Synthetic) -> None:
+    for seed in (0, 1):
+        mnist.put("normal", seed, 95.0)
+    reconstruction = Score(Metric("reconstruction", "nats", "neither"), 60.0, 100, "samples", 0.0, 0.4, 60.0, 60.0)
+    mnist.put("vampprior[components=16]", 0, scores=[reconstruction])
+    row = mnist.row("vampprior[components=16]")
+    assert row.marks[0] == "seed 0: the prior can be sampled and has no density, so VLB, NLL cannot be had"
+    assert not row.failed
+
+
 def bits(value: float, annealed: float | None = None) -> list[Score]:
     """Return scores in bits per dimension: by annealing too where that is given, else exact."""
     names = ("vlb_bits", "nll_bits") if annealed is None else ("vlb_bits", "nll_bits", "nll_ais_bits")
