@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import traceback
 from collections.abc import Sequence
@@ -11,9 +10,12 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
+from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.verbs import plugins, reports, standings, sweeps
-from bench.verbs.options import told
+from bench.sweep.pool import SweepError
+from bench.sweep.slurm.commands import Unreachable
+from bench.sweep.store import StoreError
+from bench.verbs import plugins, sweeps
 
 
 class _Verbs(click.Group):
@@ -32,14 +34,13 @@ def bench() -> None:
     """Train VAEs whose prior is learned in many ways, score them alike, and print the table."""
 
 
+_DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show where an error comes from.")
 for _verb in (
-    *(sweeps.run, sweeps.score, sweeps.retry, standings.status, standings.collect, standings.logs, standings.cancel),
-    *(reports.report, plugins.list_, plugins.data, plugins.new, plugins.check),
+    *(sweeps.run, sweeps.score, sweeps.retry, sweeps.status_, sweeps.collect, sweeps.logs, sweeps.cancel),
+    *(plugins.report, plugins.list_, plugins.data, plugins.new, plugins.check),
 ):
+    _verb.params.append(_DEBUG)
     bench.add_command(_verb)
-
-
-# ---------------------------------------------------------------- the entry point
 
 
 def main() -> NoReturn:
@@ -48,44 +49,28 @@ def main() -> NoReturn:
     With 0: all went well. 1: a cell failed, or the store cannot be written. 2: the user's mistake, told in one
     sentence. 130 (143): stopped by Ctrl-C (SIGTERM).
     """
-    sys.exit(_carry_out(sys.argv[1:]))
-
-
-def _carry_out(given: Sequence[str]) -> int:
-    debug = "--debug" in given  # looked for here, for it also counts where parsing fails
     try:
-        code = bench.main(list(given), prog_name="bench", standalone_mode=False)
-    except click.exceptions.Exit as error:
-        return error.exit_code
+        code = bench.main(prog_name="bench", standalone_mode=False)  # click itself ends where nobody reads our output
     except click.Abort:
         click.echo("interrupted", err=True)
-        return 130
-    except click.UsageError as error:
-        if debug:
+        code = 130
+    except (click.UsageError, UserError, StoreError, SweepError, Unreachable) as error:
+        if "--debug" in sys.argv:  # looked for here, for it also counts where parsing fails
             traceback.print_exc()
-        return told(_usage(error), 2)
-    except UserError as error:
-        if debug:
-            traceback.print_exc()
-        return told(str(error), 2)
-    except BrokenPipeError:
-        # whoever read our output is gone: `bench list | head`; python must not complain when it closes it either
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 1
-    return code if isinstance(code, int) else 0
+        click.echo(f"error: {_usage(error) if isinstance(error, click.UsageError) else error}", err=True)
+        code = 2 if isinstance(error, (click.UsageError, UserError)) else 1
+    sys.exit(code)
 
 
 def _usage(error: click.UsageError) -> str:
     """Return a parser's complaint as one sentence with the nearest name."""
     if isinstance(error, click.NoSuchOption):
         verb = f" of `{error.ctx.command_path}`" if error.ctx else ""
-        known = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
-        return f"there is no option {error.option_name}{verb}{_nearest(error.option_name, known)}"
+        names = [name for param in error.ctx.command.params for name in param.opts] if error.ctx else []
+        return f"there is no option {error.option_name}{verb}{_nearest(error.option_name, names)}"
     message = error.format_message().rstrip(".")
     return f"{message[:1].lower()}{message[1:]}; see `{error.ctx.command_path if error.ctx else 'bench'} --help`"
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    from bench.plugins.settings import nearest
-
     return nearest(name, names) or f"; allowed: {', '.join(names)}"

@@ -10,19 +10,18 @@ import hashlib
 import itertools
 import json
 import os
-import re
-import tomllib
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from bench.plugins import Kind, Registry, build, is_file, plain_name
-from bench.plugins.settings import Shape, combinations, listed, nearest, shown, validated
+from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
+from bench.plugins.shapes import Shape, listed, nearest, shown
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 
-__all__ = ["Cell", "Grid", "embedded", "expand", "identify", "literal_value", "load"]
+__all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`
@@ -132,7 +131,10 @@ def load(
         UserError: what is wrong, in which file or `--set`, at which key, and what is allowed.
     """
     file, where = _locate(grid)
-    source = _read(file, where)
+    try:
+        source = read_toml(file, f"the grid file {where}", where)
+    except FileNotFoundError:
+        raise UserError(f"the grid file {where} does not exist") from None
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             if is_file(entry["name"]):  # beside the grid, wherever bench is started
@@ -163,23 +165,6 @@ def _locate(grid: str) -> tuple[Path, str]:
     return _EMBEDDED / f"{grid}.toml", f"grids/{grid}.toml"
 
 
-def _read(file: Path, where: str) -> dict[str, Any]:
-    try:
-        content = file.read_bytes()
-        return tomllib.loads(content.decode())
-    except FileNotFoundError:
-        raise UserError(f"the grid file {where} does not exist") from None
-    except OSError as error:
-        raise UserError(f"the grid file {where} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{where}: invalid TOML: not UTF-8 (at line {line})") from error
-    except tomllib.TOMLDecodeError as error:
-        lines = content.count(b"\n") + (not content.endswith(b"\n"))
-        message = str(error).replace("at end of document", f"at line {lines}, the end")
-        raise UserError(f"{where}: invalid TOML: {message}") from error
-
-
 def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str, Any]]:
     """Return the [[dataset]] or [[strategy]] tables, each with a `name`."""
     entries = source.get(kind)
@@ -191,8 +176,8 @@ def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str
         if "name" not in entry:
             raise UserError(f"{where}: name is missing in [[{kind}]] table {number}")
         if not isinstance(entry["name"], str):
-            given = shown(entry["name"])
-            raise UserError(f"{where}: name = {given} in [[{kind}]] table {number} is not allowed; it must be one text")
+            wrong = f"name = {shown(entry['name'])} in [[{kind}]] table {number} is not allowed"
+            raise UserError(f"{where}: {wrong}; it must be one text")
     return entries
 
 
@@ -201,29 +186,25 @@ def _chosen(entries: Sequence[dict[str, Any]], strategies: Sequence[str], regist
     held = {plain_name(entry["name"]) for entry in entries}
     wanted: dict[str, str] = {}
     for text in strategies:
+        if text in held:  # what the grid takes from a file, perhaps, needs no search
+            wanted[text] = text
+            continue
         try:
-            # a name that the grid takes from a file needs no search
-            if is_file(text) or text not in held:
-                plugin = registry.find("strategy", text)
-                wanted[plugin.name] = str(plugin.file) if is_file(text) else text
-            else:
-                wanted[text] = text
+            plugin = registry.find("strategy", text)
         except UserError as error:
             raise UserError(f"--strategy {text}: {error}") from error
+        wanted[plugin.name] = str(plugin.file) if is_file(text) else text
     kept = [entry for entry in entries if plain_name(entry["name"]) in wanted]
     return kept + [{"name": text} for name, text in wanted.items() if name not in held]
 
 
 def _apply(source: dict[str, Any], text: str) -> str:
     """Apply one `--set KEY=VALUE` to a grid and return its KEY."""
-    path, equals, literal = (part.strip() for part in text.partition("="))
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise UserError(f"--set {text}: write KEY=VALUE, such as train.epochs=3")
+    keys, value = assignment(text, "train.epochs=3")
+    path = ".".join(keys)
     if keys[0] not in _KEYS:
         hint = nearest(keys[0], _KEYS) or ";"
         raise UserError(f'--set {text}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
-    value = literal_value(text, literal)
     targets = [source]
     if keys[0] in ("dataset", "strategy"):
         if len(keys) < 3 or keys[2] == "name":
@@ -235,24 +216,8 @@ def _apply(source: dict[str, Any], text: str) -> str:
         targets = [entry for entry in source[keys[0]] if plain_name(entry["name"]) == keys[1]]
         keys = keys[2:]
     for table in targets:
-        for depth, key in enumerate(keys[:-1], 1):
-            table = table.setdefault(key, {})
-            if not isinstance(table, dict):
-                raise UserError(f"--set {text}: {'.'.join(keys[:depth])} is {shown(table)}, not a table; set it whole")
-        table[keys[-1]] = copy.deepcopy(value)
+        assign(table, keys, copy.deepcopy(value), f"--set {text}")
     return path
-
-
-def literal_value(text: str, literal: str) -> Any:
-    """Return a TOML value; a bare word is text."""
-    try:
-        parsed = tomllib.loads(f"value = {literal}")
-        if parsed.keys() == {"value"}:
-            return parsed["value"]
-    except tomllib.TOMLDecodeError:
-        if re.fullmatch(r"[A-Za-z_][\w./-]*", literal):
-            return literal
-    raise UserError(f"--set {text}: {literal or 'nothing'} is not a TOML value; text with other signs needs quotes")
 
 
 # ---------------------------------------------------------------- expanding
@@ -280,7 +245,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     seeds = _seeds(source.get("seeds", 1), blame)
     evaluations = combinations(source.get("evaluate", {}), Shape.of(Evaluation), "evaluate", blame)
     if len(evaluations) > 1:
-        keys = listed(f"evaluate.{key}" for key in _differences([_flat(values) for values in evaluations]))
+        keys = listed(f"evaluate.{key}" for key in _differences([flat(values) for values in evaluations]))
         raise UserError(f"{blame('evaluate')}: {keys} cannot be swept; one way of scoring holds for a whole grid")
     evaluation = validated(Evaluation, evaluations[0], blame, "evaluate")
     validated(Slurm, source.get("slurm", {}), blame, "slurm")
@@ -294,24 +259,20 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         if reason := cast(Dataset, dataset.settings).refuses(network.settings):
             raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
     cells = []
-    for dataset, network, budget, strategy in itertools.product(*axes):
-        label = _label(
-            plain_name(strategy.name), {**strategy.differs, **network.differs, **budget.differs, **dataset.differs}
+    for (dataset, network, budget, strategy), seed in itertools.product(itertools.product(*axes), seeds):
+        cell = Cell(
+            id="",
+            dataset=dataset.name,
+            options=_plain(dataset.settings),
+            strategy=strategy.name,
+            hyper=_plain(strategy.settings),
+            seed=seed,
+            networks=network.settings,
+            budget=budget.settings,
+            evaluation=evaluation,
+            label=_label(strategy, network, budget, dataset),
         )
-        for seed in seeds:
-            cell = Cell(
-                "",
-                dataset.name,
-                _plain(dataset.settings),
-                strategy.name,
-                _plain(strategy.settings),
-                seed,
-                network.settings,
-                budget.settings,
-                evaluation,
-                label,
-            )
-            cells.append(replace(cell, id=identify(cell.request)))
+        cells.append(replace(cell, id=identify(cell.request)))
     return Grid(name, title, tuple(cells), copy.deepcopy(dict(source)))
 
 
@@ -325,28 +286,27 @@ def _seeds(value: Any, blame: Blame) -> list[int]:
     raise UserError(f"{blame('seeds')}: seeds = {shown(value)} is not allowed; {rule}")
 
 
-@dataclass(frozen=True)
+@dataclass
 class _Point(Generic[SettingsT]):
     """One point on one axis of a grid.
 
     Attributes:
         name: the plugin, as `Registry.find` takes it; empty for networks and budget.
+        values: what the grid says of it.
         settings: what stands at this point.
         differs: what tells it from the others (of the same name), by dotted key.
     """
 
     name: str
+    values: dict[str, Any]
     settings: SettingsT
-    differs: dict[str, Any]
+    differs: dict[str, Any] = field(default_factory=dict)
 
 
 def _tables(model: type[SettingsT], source: Mapping[str, Any], key: str, blame: Blame) -> list[_Point[SettingsT]]:
     """Return the points of `[networks]` or `[train]`."""
-    given = combinations(source.get(key, {}), Shape.of(model), key, blame)
-    settings = [validated(model, values, blame, key) for values in given]
-    return _distinct(
-        [("", values, point) for values, point in zip(given, settings, strict=True)], key, f"{key}.", blame
-    )
+    tables = combinations(source.get(key, {}), Shape.of(model), key, blame)
+    return _distinct([_Point("", values, validated(model, values, blame, key)) for values in tables], key, blame)
 
 
 def _requests(kind: Kind, source: Mapping[str, Any], registry: Registry, blame: Blame) -> list[_Point[Settings]]:
@@ -358,41 +318,29 @@ def _requests(kind: Kind, source: Mapping[str, Any], registry: Registry, blame: 
             model = plugin.load()
         except UserError as error:
             raise UserError(f"{blame('')}: name in [[{kind}]]: {error}") from error
-        values = {key: value for key, value in entry.items() if key != "name"}
-        for chosen in combinations(values, Shape.of(model), f"{kind}.{plugin.name}", blame):
-            points.append((entry["name"], chosen, build(plugin, chosen, blame)))
-    return _distinct(points, kind, "" if kind == "strategy" else f"{kind}.", blame)
+        table = {key: value for key, value in entry.items() if key != "name"}
+        for values in combinations(table, Shape.of(model), f"{kind}.{plugin.name}", blame):
+            points.append(_Point(entry["name"], values, build(plugin, values, blame)))
+    return _distinct(points, kind, blame)
 
 
-def _distinct(
-    points: Sequence[tuple[str, Mapping[str, Any], SettingsT]], key: str, prefix: str, blame: Blame
-) -> list[_Point[SettingsT]]:
-    """Return points that were (name, values as given, settings), each with what tells it from its namesakes."""
+def _distinct(points: list[_Point[SettingsT]], key: str, blame: Blame) -> list[_Point[SettingsT]]:
+    """Say of each point what tells it from its namesakes, and return them; two that nothing tells apart are refused."""
     groups: dict[str, list[dict[str, Any]]] = {}
-    for name, given, settings in points:
-        full, group = _flat(_plain(settings)), groups.setdefault(plain_name(name), [])
-        if full in group:
-            place = f"{key}.{plain_name(name)}" if name else key
-            same = (
-                listed(f"{path} = {shown(value)}" for path, value in _flat(given).items()) if given else "its defaults"
-            )
+    for point in points:
+        name, full = plain_name(point.name), flat(_plain(point.settings))
+        if full in groups.setdefault(name, []):
+            place = f"{key}.{name}" if name else key
+            same = listed(f"{path} = {shown(value)}" for path, value in flat(point.values).items())
+            same = same if point.values else "its defaults"
             raise UserError(f"{blame(place)}: {place} is asked for twice with {same}; remove one")
-        group.append(full)
-    differing = {name: _differences(group) for name, group in groups.items()}
-    return [
-        _Point(name, settings, {f"{prefix}{path}": full[path] for path in differing[plain_name(name)] if path in full})
-        for name, _, settings in points
-        for full in [_flat(_plain(settings))]
-    ]
-
-
-def _flat(values: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the single values of nested tables by dotted key."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        inner = _flat(value) if isinstance(value, Mapping) else {}
-        flat |= {f"{key}.{path}": item for path, item in inner.items()} if inner else {key: value}
-    return flat
+        groups[name].append(full)
+    prefix = "" if key == "strategy" else f"{key}."
+    for point in points:
+        full = flat(_plain(point.settings))
+        differing = _differences(groups[plain_name(point.name)])
+        point.differs = {f"{prefix}{path}": full[path] for path in differing if path in full}
+    return points
 
 
 def _differences(group: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -401,6 +349,7 @@ def _differences(group: Sequence[Mapping[str, Any]]) -> list[str]:
     return [key for key in keys if len({_canonical(values.get(key)) for values in group}) > 1]
 
 
-def _label(name: str, differs: Mapping[str, Any]) -> str:
+def _label(strategy: _Point[Any], *others: _Point[Any]) -> str:
+    differs = {key: value for point in (strategy, *others) for key, value in point.differs.items()}
     parts = (f"{key}={value if isinstance(value, str) else _canonical(value)}" for key, value in differs.items())
-    return f"{name}[{','.join(parts)}]" if differs else name
+    return plain_name(strategy.name) + (f"[{','.join(parts)}]" if differs else "")

@@ -7,15 +7,14 @@ The file is `profile.toml` in the folder that the system keeps for a user's sett
 from __future__ import annotations
 
 import os
-import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field
 
-from bench.plugins.settings import validated
-from bench.protocol import Settings, UserError
+from bench.plugins.settings import read_toml, validated
+from bench.protocol import Settings
 
 
 class Slurm(Settings):
@@ -58,13 +57,9 @@ def read() -> dict[str, Any]:
     """
     path = file()
     try:
-        content = tomllib.loads(path.read_text())
+        content = read_toml(path, f"the profile {path}", str(path))
     except FileNotFoundError:
         return {}
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"the profile {path} cannot be read: {error}") from error
-    except tomllib.TOMLDecodeError as error:
-        raise UserError(f"{path}: invalid TOML: {error}") from error
     validated(Profile, content, str(path), "profile")
     return content
 
@@ -78,14 +73,14 @@ def stores() -> Path:
     return Path(os.environ.get("BENCH_STORE") or read().get("store") or "runs").expanduser()
 
 
-def slurm(grid: Mapping[str, Any], given: Mapping[str, Any]) -> Slurm:
+def slurm(grid: Mapping[str, Any], options: Mapping[str, Any]) -> Slurm:
     """Return what a job asks for: the command line's, else the grid's, else the profile's, else the default.
 
     Args:
         grid: the grid's `[slurm]` table.
-        given: what the command line says, by field.
+        options: what the command line says, by field.
 
     Raises:
         UserError: the profile is wrong.
     """
-    return validated(Slurm, {**read().get("slurm", {}), **grid, **given}, "[slurm]", "slurm")
+    return validated(Slurm, {**read().get("slurm", {}), **grid, **options}, "[slurm]", "slurm")

@@ -191,13 +191,17 @@ class Noise(Protocol):
         """Return 0 .. n - 1 in random order (int64)."""
 
 
+Likelihood = Literal["bernoulli", "gaussian", "laplace"]
+Unit = Literal["nats", "bits/dim"]
+
+
 class Dataset(Protocol):
     """A data set plugin: a settings model of its options that loads splits and prepares batches."""
 
     name: ClassVar[str]
     version: ClassVar[str]
-    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
-    unit: ClassVar[Literal["nats", "bits/dim"]]
+    likelihood: ClassVar[Likelihood]
+    unit: ClassVar[Unit]
 
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""

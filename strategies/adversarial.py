@@ -25,12 +25,7 @@ LAG = Metric("adversary_lag", "nats")
 class Adversarial(EnergyStrategy):
     """Adversarial contrastive divergence with an autoregressive flow (paper Algorithm 2, its sign corrected)."""
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "adversary": frozenset({"adversary"}),
-        "prior": frozenset({"contrast"}),
-    }
+    reach: ClassVar = {"adversary": frozenset({"adversary"}), "prior": frozenset({"contrast"})}
 
     transforms: int = Field(4, ge=1, le=32, description="the flow's autoregressive steps")
     hidden: list[Annotated[int, Field(ge=1, le=4096)]] = Field(

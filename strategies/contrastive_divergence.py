@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench import objectives, training
+from bench import objectives
 from bench.protocol import Noise, Task
 from bench.strategy import EnergyStrategy, Sampler
 
@@ -25,11 +25,7 @@ class ContrastiveDivergence(EnergyStrategy):
     long enough to travel.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "prior": frozenset({"contrast"}),
-    }
+    reach: ClassVar = {"prior": frozenset({"contrast"})}
 
     start: Literal["posterior", "noise", "persistent"] = Field(
         "posterior", description="chains start at the step's z, at N(0, I), or where those of the last step ended"
@@ -38,18 +34,23 @@ class ContrastiveDivergence(EnergyStrategy):
 
     def others(self, task: Task) -> dict[str, nn.Module]:
         """Return the persistent chains, if any: no parameters, but a state that a checkpoint keeps."""
+        import torch
+
         if self.start != "persistent":
             return {}
-        return {"chains": training.Buffer(task.budget.batch_size, task.networks.latent)}
+        chains = torch.nn.Module()
+        chains.register_buffer("positions", torch.zeros(task.budget.batch_size, task.networks.latent))
+        chains.register_buffer("started", torch.zeros((), dtype=torch.bool))
+        return {"chains": chains}
 
     def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:
         """Yield Eq. 8."""
+        begin = z if self.start == "posterior" else noise.normal(*z.shape)
         if self.start == "persistent":
-            chains = model.others["chains"]
-            assert isinstance(chains, training.Buffer)
-            end, _ = self.negatives.run(model.prior, chains.values(noise), noise)
-            chains.keep(end)
-        else:
-            begin = z if self.start == "posterior" else noise.normal(*z.shape)
-            end, _ = self.negatives.run(model.prior, begin, noise)
+            positions, started = (model.others["chains"].get_buffer(name) for name in ("positions", "started"))
+            begin = positions.where(started, begin)
+        end, _ = self.negatives.run(model.prior, begin, noise)
+        if self.start == "persistent":
+            positions.copy_(end)
+            started.fill_(True)
         yield "contrast", objectives.contrast(model.prior, z, end)

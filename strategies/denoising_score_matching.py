@@ -22,11 +22,7 @@ class DenoisingScoreMatching(EnergyStrategy):
     Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "prior": frozenset({"score-matching"}),
-    }
+    reach: ClassVar = {"prior": frozenset({"score-matching"})}
 
     def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:
         """Yield the regression."""

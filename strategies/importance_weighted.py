@@ -23,7 +23,7 @@ class ImportanceWeighted(EnergyStrategy):
     the prior, and -ln Z rewards shrinking it. With the variance fixed at 1 (ECVAE) it does reasonably.
     """
 
-    reach: ClassVar = {group: frozenset({"bound"}) for group in ("encoder", "decoder", "prior")}
+    reach: ClassVar = {"prior": frozenset({"bound"})}
 
     variance: Literal["learned", "fixed"] = Field("learned", description="of the posterior: the paper's EVAE or ECVAE")
     form: Literal["bound", "likelihood"] = Field("bound", description="Eq. 5, or Eq. 6 trained directly")

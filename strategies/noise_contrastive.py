@@ -28,11 +28,7 @@ class NoiseContrastive(EnergyStrategy):
     against N(0, I). log p = log r + log N - log E_N[r]; the last term is estimated like any other log Z.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "prior": frozenset({"classification"}),
-    }
+    reach: ClassVar = {"prior": frozenset({"classification"})}
 
     energies: ClassVar = frozenset({"mlp"})
 
@@ -49,7 +45,6 @@ class NoiseContrastive(EnergyStrategy):
         """Yield the second stage's loss."""
         import torch
 
-        assert isinstance(model.prior, priors.Neural)
         with torch.no_grad():
             posterior = model.vae.encoder(batch.x)
             z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
@@ -73,22 +68,18 @@ class NoiseContrastive(EnergyStrategy):
             gap = energy_gap(model.prior, prior["stability"]["energy_posterior"], noise)
         epochs = task.budget.epochs
         later = [{**row, "epoch": row["epoch"] + epochs, "step": row["step"] + vae["steps"]} for row in prior["curves"]]
-        seconds = {
-            name: value + (vae["resources"][name] if name.endswith("_seconds") else 0)
-            for name, value in prior["resources"].items()
-        }
+        seconds = {name: value + vae["resources"][name] for name, value in prior["resources"].items()}
         return {
             "modules": prior["modules"],
             "steps": vae["steps"] + prior["steps"],
             "curves": vae["curves"] + later,
             "stability": vae["stability"] | prior["stability"] | gap,
-            "resources": seconds,
+            "resources": seconds | {"peak_device_bytes": prior["resources"]["peak_device_bytes"]},
         }
 
     def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
         """Return also the mean ratio under N(0, I)."""
-        assert isinstance(model.prior, priors.Neural)
-        ratio = (-model.prior.tilt(noise.normal(DRAWS, model.prior.latent))).double().exp()
+        ratio = (-model.prior.tilt(noise.normal(DRAWS, latents.shape[-1]))).double().exp()
         mean, error = float(ratio.mean()), float(ratio.std()) / DRAWS**0.5
         own = Score(RATIO, mean, DRAWS, "monte-carlo", error, 0.0, mean, mean)
         return (*super().diagnostics(model, latents, scores, noise), own)

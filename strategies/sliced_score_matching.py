@@ -24,11 +24,7 @@ class SlicedScoreMatching(EnergyStrategy):
     Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "prior": frozenset({"score-matching"}),
-    }
+    reach: ClassVar = {"prior": frozenset({"score-matching"})}
 
     variant: Literal["sliced", "variance-reduced", "exact"] = Field(
         "sliced", description="one projection; the same with its square in closed form; no projection"

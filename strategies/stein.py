@@ -28,12 +28,7 @@ class Stein(EnergyStrategy):
     that it began with.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "critic": frozenset({"critic"}),
-        "prior": frozenset({"discrepancy"}),
-    }
+    reach: ClassVar = {"critic": frozenset({"critic"}), "prior": frozenset({"discrepancy"})}
 
     penalty: Annotated[float, Search(choices=[0.1, 1.0, 10.0])] = Field(
         1.0, gt=0, le=1000, description="lambda, the weight of the critic's squared norm"

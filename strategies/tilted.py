@@ -24,11 +24,7 @@ class Tilted(EnergyStrategy):
     Their step z - s^2/2 grad E + s eps with s = .4 is `step_size` s^2/2 = .08 here. The posterior is amortised.
     """
 
-    reach: ClassVar = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-        "prior": frozenset({"contrast"}),
-    }
+    reach: ClassVar = {"prior": frozenset({"contrast"})}
 
     energies: ClassVar = frozenset({"mlp"})
 

@@ -9,7 +9,7 @@ import pytest
 from bench import grid, profile
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.verbs import options
+from bench.verbs.requests import Request
 
 
 @pytest.fixture
@@ -36,13 +36,13 @@ def test_the_command_line_goes_before_the_grid_and_the_grid_before_the_profile(w
 
 def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_STORE", raising=False)
-    assert options.default_store("mnist") == Path("runs/mnist")
+    assert Request().runs("mnist").folder == Path("runs/mnist")
     written.write_text('store = "~/sweeps"\ndata = "/data"\n')
-    assert options.default_store("mnist") == Path("~/sweeps/mnist").expanduser()
-    assert options.data_folder(None) == Path("/data")
-    assert options.data_folder(Path("/mine")) == Path("/mine")
+    assert Request().runs("mnist").folder == Path("~/sweeps/mnist").expanduser()
+    assert Request().data == Path("/data")
+    assert Request(data_dir=Path("/mine")).data == Path("/mine")
     monkeypatch.setenv("BENCH_STORE", "/elsewhere")
-    assert options.default_store("mnist") == Path("/elsewhere/mnist")
+    assert Request().runs("mnist").folder == Path("/elsewhere/mnist")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,8 @@ from typing import Annotated, Any, Literal
 import pytest
 from pydantic import Field
 
-from bench.plugins.settings import Shape, combinations, options, validated
+from bench.plugins.settings import combinations, flat, options, validated
+from bench.plugins.shapes import Shape
 from bench.protocol import Search, Settings, UserError
 
 
@@ -110,10 +111,22 @@ def test_a_function_says_who_wrote_a_key() -> None:
 def test_tables_of_several_kinds_are_swept_inside() -> None:
     values = {"either": [{"kind": "small", "size": [1, 2]}, {"kind": "large", "sizes": [[1], [2, 3]]}], "pair": [4, 5]}
     found = combinations(values, Shape.of(Many), "many", str)
-    assert [each["either"] for each in found] == [
+    assert [table["either"] for table in found] == [
         {"kind": "small", "size": 1},
         {"kind": "small", "size": 2},
         {"kind": "large", "sizes": [1]},
         {"kind": "large", "sizes": [2, 3]},
     ]
-    assert all(validated(Many, {"needed": True, **each}, "", "").pair == (4, 5.0) for each in found)
+    assert all(validated(Many, {"needed": True, **table}, "", "").pair == (4, 5.0) for table in found)
+
+
+def test_nested_values_are_had_by_dotted_key() -> None:
+    assert flat({"a": {"b": 1, "c": {"d": [2]}}, "e": {}}) == {"a.b": 1, "a.c.d": [2], "e": {}}
+
+
+def test_a_set_is_refused_wherever_it_stands() -> None:
+    class Nested(Settings):
+        sets: dict[str, list[set[int]]] = Field({})
+
+    with pytest.raises(TypeError, match="sets is a set, which has no order"):
+        options(Nested)

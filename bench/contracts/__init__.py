@@ -5,16 +5,7 @@ imports it. The command line does, for `bench check` and `bench new`, and so do 
 is the plugin object itself.
 """
 
-from typing import TYPE_CHECKING
-
-from bench import lazy_members
-
-if TYPE_CHECKING:
-    from bench.contracts.examples import write
-    from bench.contracts.finding import find, values
-    from bench.contracts.suite import check
-    from bench.contracts.verdicts import Verdict
+from bench.contracts.suite import check, find, values, write
+from bench.contracts.verdicts import Verdict
 
 __all__ = ["Verdict", "check", "find", "values", "write"]
-
-__getattr__ = lazy_members(__name__, __file__)

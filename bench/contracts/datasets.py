@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args
 
 import numpy as np
 import torch
@@ -14,17 +14,17 @@ from torch import Tensor
 
 from bench import priors
 from bench.contracts import fields
-from bench.contracts.processes import Killed, apart
-from bench.contracts.task import LATENT, SMALL, scramble
+from bench.contracts.attempts import apart
+from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract
+from bench.contracts.verdicts import Subject as Base
 from bench.data import split
 from bench.plugins import Plugin, build
-from bench.protocol import Ais, AisNll, Budget, Dataset, Evaluation, Networks, Noise, Run, Splits, Task
+from bench.protocol import Dataset, Likelihood, Noise, Run, Splits, Task, Unit
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE
 
-LIMIT = 600.0  # seconds to load a data set
 ITEMS = 64
 
 
@@ -37,24 +37,13 @@ class Baseline(Strategy):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A data set that is checked.
-
-    Attributes:
-        plugin, values: the data set and its options, where they are not the defaults.
-        data: the folder of data sets.
-        folder: for checkpoints; it is empty.
-    """
-
-    plugin: Plugin
-    values: Mapping[str, Any]
-    data: Path
-    folder: Path
+class Subject(Base):
+    """A data set that is checked."""
 
     @cached_property
     def dataset(self) -> Dataset:
         """The data set itself."""
-        return cast(Dataset, build(self.plugin, self.values, "check"))
+        return cast(Dataset, self.build())
 
     @cached_property
     def splits(self) -> Splits:
@@ -62,28 +51,18 @@ class Subject:
         scramble(1)
         return self.dataset.load(self.data)
 
-    @property
-    def features(self) -> int:
-        """Numbers in an item."""
-        return int(self.splits.train[0].size)
-
-    def items(self) -> Tensor:
-        """Return a copy of some training items."""
-        return torch.from_numpy(self.splits.train[:ITEMS].copy())
-
 
 def check_declarations(subject: Subject) -> str:
     """Version, likelihood and unit are given, and known; networks are refused in words or not at all."""
     dataset = subject.dataset
-    allowed = {"likelihood": ("bernoulli", "gaussian", "laplace"), "unit": ("nats", "bits/dim")}
-    for name, choices in allowed.items():
+    for name, choices in {"likelihood": get_args(Likelihood), "unit": get_args(Unit)}.items():
         value = getattr(dataset, name, None)
         if value not in choices:
             raise Breach(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
     version = getattr(dataset, "version", None)
     if not (isinstance(version, str) and version):
         raise Breach(f'version is {version!r}; it must be text, such as "1"')
-    refusal = dataset.refuses(Networks(encoder=SMALL, decoder=SMALL, latent=LATENT))
+    refusal = dataset.refuses(NETWORKS)
     if not (refusal is None or (isinstance(refusal, str) and refusal)):
         raise Breach(f"refuses gives {refusal!r}; it must give why networks cannot do these items, in words, or None")
     return f"version {dataset.version}, {dataset.likelihood}, {dataset.unit}"
@@ -105,9 +84,8 @@ def check_splits(subject: Subject) -> str:
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise Breach(f"{name} holds numbers that are not finite")
     if len(splits.train) < 1 or len(splits.test) < 2:
-        raise Breach(
-            f"{len(splits.train)} items to train on and {len(splits.test)} to test on are too few; 1 and 2 will do"
-        )
+        sizes = f"{len(splits.train)} items to train on and {len(splits.test)} to test on"
+        raise Breach(f"{sizes} are too few; 1 and 2 will do")
     sizes = ", ".join(f"{len(array):,} {name}" for name, array in parts.items() if len(array))
     return f"{sizes}, {splits.train.dtype} {'x'.join(map(str, splits.train.shape[1:]))}"
 
@@ -118,11 +96,9 @@ def check_digest(subject: Subject) -> str:
     right = split(np.concatenate([splits.train, splits.validation]), splits.test, len(splits.validation)).sha256
     if splits.sha256 != right:
         raise Breach("sha256 is not the digest of its arrays; return what bench.data.split gives")
-    try:
-        found = apart(_digest, subject.plugin, subject.values, subject.data, file=subject.plugin.file, limit=LIMIT)
-    except Killed:
-        raise Breach("the process that loaded it was killed (kill -9), perhaps because memory ran out") from None
-    if found != splits.sha256:
+    arguments = (subject.plugin, subject.values, subject.data)
+    other = apart(_digest, *arguments, file=subject.plugin.file, limit=subject.limit)
+    if other != splits.sha256:
         raise Breach("its arrays differ from one process to the next; draw them from a generator with its own seed")
     return f"SHA-256 {splits.sha256[:12]}..., the same in two processes"
 
@@ -133,71 +109,66 @@ def _digest(plugin: Plugin, values: Mapping[str, Any], data: Path) -> str:
 
 def check_prepare(subject: Subject) -> str:
     """`prepare` gives (B, D) numbers that the likelihood scores, and draws from its noise alone."""
-    x = subject.items()
-    stored = x.clone()
-    prepared = _prepared(subject, "prepare", lambda items: subject.dataset.prepare(items, stream(0, "check")), x)
-    if not torch.equal(x, stored):
-        raise Breach("prepare writes into the items that it is given")
-    if len(subject.dataset.prepare(x[:1], stream(0, "check"))) != 1:
+
+    def prepare(x: Tensor) -> Tensor:
+        return subject.dataset.prepare(x, stream(0, "check"))
+
+    seen = _prepared(subject, "prepare", prepare, subject.splits.train, "the noise that is handed over")
+    if len(prepare(torch.from_numpy(subject.splits.train[:1].copy()))) != 1:
         raise Breach("prepare does not take a single item")
-    return f"({len(x)}, {prepared.shape[1]}) float32 from {len(x)} items"
+    return seen
 
 
 def check_fixed(subject: Subject) -> str:
     """`fixed` gives the same bits at any time: no seed, no global generator enters."""
-    test = torch.from_numpy(subject.splits.test[:ITEMS].copy())
-    stored = test.clone()
-    fixed = _prepared(subject, "fixed", subject.dataset.fixed, test)
-    if not torch.equal(test, stored):
-        raise Breach("fixed writes into the items that it is given")
-    return f"({len(test)}, {fixed.shape[1]}) float32, the same bits twice"
+    fixed, test = subject.dataset.fixed, subject.splits.test
+    return f"{_prepared(subject, 'fixed', fixed, test, 'noise with a seed of its own')}, the same bits twice"
 
 
-def _prepared(subject: Subject, name: str, prepare: Callable[[Tensor], Tensor], x: Tensor) -> Tensor:
-    """Return prepared items after checking them; `prepare` is called twice with other global generators."""
+def _prepared(subject: Subject, name: str, prepare: Callable[[Tensor], Tensor], split: np.ndarray, noise: str) -> str:
+    """Check what a way of preparing makes of items; it is called twice with other global generators.
+
+    Args:
+        subject: the data set.
+        name: of the way.
+        prepare: the way.
+        split: the first items of it are prepared.
+        noise: what it should draw from.
+    """
+    stored = torch.from_numpy(split[:ITEMS].copy())
+    x, features = stored.clone(), stored[0].numel()
     scramble(2)
     first = prepare(x)
     scramble(3)
     second = prepare(x)
-    if not isinstance(first, Tensor) or first.shape != (len(x), subject.features) or first.dtype != torch.float32:
-        found = f"{first.dtype} {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
-        rule = f"it must give float32 ({len(x)}, {subject.features})"
-        raise Breach(f"{name} gives {found.removeprefix('torch.')} for items of {subject.features} numbers; {rule}")
+    if not isinstance(first, Tensor) or first.shape != (len(x), features) or first.dtype != torch.float32:
+        kind = f"{first.dtype} {tuple(first.shape)}" if isinstance(first, Tensor) else type(first).__name__
+        rule = f"it must give float32 ({len(x)}, {features})"
+        raise Breach(f"{name} gives {kind.removeprefix('torch.')} for items of {features} numbers; {rule}")
     if not bool(first.isfinite().all()):
         raise Breach(f"{name} gives numbers that are not finite")
     if subject.dataset.likelihood == "bernoulli" and not bool(((first == 0) | (first == 1)).all()):
         raise Breach(f"{name} gives numbers other than 0 and 1, which a Bernoulli likelihood does not score")
     if not torch.equal(first, second):
-        rule = (
-            "draw from the noise that is handed over" if name == "prepare" else "draw from noise with a seed of its own"
-        )
-        raise Breach(f"{name} gives other numbers when it is called again; {rule}, and from no other generator")
-    return first
+        rule = f"draw from {noise}, and from no other generator"
+        raise Breach(f"{name} gives other numbers when it is called again; {rule}")
+    if not torch.equal(x, stored):
+        raise Breach(f"{name} writes into the items that it is given")
+    return f"({len(x)}, {features}) float32 from {len(x)} items"
 
 
 def check_training(subject: Subject) -> str:
     """A tiny VAE trains on it and is scored."""
     splits = subject.splits
     few = replace(splits, train=splits.train[:ITEMS].copy(), test=splits.test[:16].copy())
-    task = Task(
-        subject.dataset,
-        few,
-        Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
-        Budget(epochs=2, batch_size=max(1, len(few.train) // 2)),
-        Evaluation(
-            vlb_samples=2,
-            importance_samples=4,
-            ais=Ais(temperatures=10, chains=4),
-            ais_nll=AisNll(images=4, simulated=4, temperatures=4, chains=2),
-        ),
-    )
+    task = tiny(subject.dataset, few, batch=max(1, len(few.train) // 2), simulated=4)
     run, baseline = Run(0, "cpu", subject.folder), Baseline()
     scores = baseline.evaluate(baseline.fit(task, run), task, run)
     return f"a tiny VAE trains on it, NLL {next(s.value for s in scores.scores if s.metric.name == 'nll'):.4g} nats"
 
 
 CONTRACTS = (
-    Contract[Subject]("options", lambda subject: fields.check(subject.plugin, subject.values)),
+    Contract[Subject]("options", fields.check),
     Contract("declarations", check_declarations),
     Contract("splits", check_splits),
     Contract("digest", check_digest, ("splits",)),

@@ -85,13 +85,13 @@ def check_samples(prior: Density) -> str:
     worst = 0.0
     for name, function in functions.items():
         expected, spread = fine.mean(function)
-        found = float(function(z).mean())
+        mean = float(function(z).mean())
         # the samples' error and the quadrature's
         tolerance = ERRORS * spread / SAMPLES**0.5 + abs(expected - coarse.mean(function)[0])
-        errors = abs(found - expected) / (spread / SAMPLES**0.5)
-        if not abs(found - expected) <= tolerance:
+        errors = abs(mean - expected) / (spread / SAMPLES**0.5)
+        if not abs(mean - expected) <= tolerance:
             raise Breach(
-                f"its samples do not come from its density: the mean of {name} is {found:.3g} by {SAMPLES:,} samples "
+                f"its samples do not come from its density: the mean of {name} is {mean:.3g} by {SAMPLES:,} samples "
                 f"and {expected:.3g} by quadrature, {errors:.3g} standard errors apart"
             )
         worst = max(worst, errors)
@@ -146,15 +146,15 @@ def _waves(scale: Tensor) -> dict[str, Callable[[Tensor], Tensor]]:
     One wave is longer than the density is wide and sees its place and width, the other sees its shape. Unlike moments
     they are bounded, so that their means and errors exist however heavy the tails are.
     """
-    found: dict[str, Callable[[Tensor], Tensor]] = {}
+    waves: dict[str, Callable[[Tensor], Tensor]] = {}
     for length, a, b in itertools.product((1.0, 2.5), (0, 1), (-1, 0, 1)):
         if (a, b) in ((0, -1), (0, 0)):  # the wave along z2 turned round, and none
             continue
         k = length * torch.tensor([a, b]) / scale
         words = " + ".join(f"{float(k[axis]):.2g} z{axis + 1}" for axis in (0, 1) if k[axis] != 0).replace("+ -", "- ")
-        found[f"cos({words})"] = lambda z, k=k: (z @ k).cos()  # type: ignore[misc]
-        found[f"sin({words})"] = lambda z, k=k: (z @ k).sin()  # type: ignore[misc]
-    return found
+        waves[f"cos({words})"] = lambda z, k=k: (z @ k).cos()  # type: ignore[misc]
+        waves[f"sin({words})"] = lambda z, k=k: (z @ k).sin()  # type: ignore[misc]
+    return waves
 
 
 # ---------------------------------------------------------------- derivatives

@@ -50,10 +50,11 @@ class Watch:
 
         return watched
 
-    def _values(self) -> dict[str, list[Tensor]]:
-        return {group: [p.detach().clone() for p in parameters] for group, parameters in self.groups.items()}
+    def _values(self) -> dict[str, Tensor]:
+        empty = torch.empty(0)
+        return {group: torch.cat([empty, *(p.detach().flatten() for p in self.groups[group])]) for group in self.groups}
 
-    def _check_still(self, before: Mapping[str, list[Tensor]], doing: str) -> None:
+    def _check_still(self, before: Mapping[str, Tensor], doing: str) -> None:
         for group in sorted(_changed(before, self._values())):
             raise Breach(f'the parameters of "{group}" change {doing}, outside of the loop\'s own steps')
 
@@ -64,27 +65,23 @@ class Watch:
         if not isinstance(loss, Tensor):
             raise Breach(f'the loss "{name}" is of type {type(loss).__name__}; {rule}')
         if loss.shape != () or not loss.requires_grad:
-            found = f"has the shape {tuple(loss.shape)}" if loss.shape != () else "depends on none"
-            raise Breach(f'the loss "{name}" {found}; {rule}')
+            wrong = f"has the shape {tuple(loss.shape)}" if loss.shape != () else "depends on none"
+            raise Breach(f'the loss "{name}" {wrong}; {rule}')
         if not bool(loss.isfinite()):
             raise Breach(f'the loss "{name}" is {float(loss.detach())} within the first steps')
 
     def _note_gradients(self, name: str, loss: Tensor) -> None:
-        found = self.gives.setdefault(name, set())
+        groups = self.gives.setdefault(name, set())
         for group, parameters in self.groups.items():
             free = [parameter for parameter in parameters if parameter.requires_grad]
-            if group not in found and free:
+            if group not in groups and free:
                 gradients = torch.autograd.grad(loss, free, retain_graph=True, allow_unused=True)
                 if any(gradient is not None and bool(gradient.any()) for gradient in gradients):
-                    found.add(group)
+                    groups.add(group)
 
 
-def _changed(before: Mapping[str, list[Tensor]], after: Mapping[str, list[Tensor]]) -> set[str]:
-    return {
-        group
-        for group, values in after.items()
-        if any(not torch.equal(a, b) for a, b in zip(before[group], values, strict=True))
-    }
+def _changed(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> set[str]:
+    return {group for group, values in after.items() if not torch.equal(before[group], values)}
 
 
 def check(strategy: Strategy, task: Task, folder: Path) -> str:
@@ -94,10 +91,8 @@ def check(strategy: Strategy, task: Task, folder: Path) -> str:
     _watched(strategy, watch).fit(shorter(task, 2), Run(0, "cpu", folder))
     if not watch.moves:
         raise Breach("fit does not train through Strategy.train, so that nobody can see what its losses move")
-    reach = strategy.reach
-    declared = {
-        loss: {group for group in reach if loss in reach[group]} for losses in reach.values() for loss in losses
-    }
+    losses = dict.fromkeys(loss for group in reach.values() for loss in group)
+    declared = {loss: {group for group in reach if loss in reach[group]} for loss in losses}
     for group in reach:
         if group not in watch.groups:
             raise Breach(f'reach names the group "{group}", which the model lacks; it has {_listed(watch.groups)}')
@@ -116,13 +111,10 @@ def check(strategy: Strategy, task: Task, folder: Path) -> str:
             raise Breach(f'reach declares that "{loss}" moves "{group}", but its step leaves it where it is')
     for group, parameters in watch.groups.items():
         if not reach.get(group) and any(parameter.requires_grad for parameter in parameters):
-            raise Breach(
-                f'"{group}" has parameters that no loss moves; name the losses in reach, or freeze them '
-                "with requires_grad_(False)"
-            )
+            advice = "name the losses in reach, or freeze them with requires_grad_(False)"
+            raise Breach(f'"{group}" has parameters that no loss moves; {advice}')
     return "; ".join(
-        f"{loss} moves {', '.join(group for group in watch.groups if group in moved)}"
-        for loss, moved in watch.moves.items()
+        f"{loss} moves {', '.join(filter(moved.__contains__, watch.groups))}" for loss, moved in watch.moves.items()
     )
 
 

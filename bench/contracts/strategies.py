@@ -3,28 +3,26 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench.contracts import densities, fields, gradients
-from bench.contracts.lives import Asked, Life, Outcome, difference, state_difference, strategy, tensors
-from bench.contracts.task import BATCH, LATENT, scramble, shorter, small, variants
+from bench.contracts.attempts import Killed, Outcome, Questions, attempt, difference, tensors
+from bench.contracts.task import BATCH, LATENT, scramble, shorter, small
 from bench.contracts.verdicts import Breach, Contract, NotChecked
-from bench.plugins import Plugin
+from bench.contracts.verdicts import Subject as Base
+from bench.plugins.shapes import Shape
 from bench.priors import Density
-from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task
+from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task, UserError
 from bench.protocol import Strategy as Protocol
 from bench.strategy import Strategy
 from bench.streams import stream
-
-LIMIT = 120.0  # seconds for twelve steps of tiny networks and their scoring
 
 
 class Crash(BaseException):
@@ -32,19 +30,10 @@ class Crash(BaseException):
 
 
 @dataclass(frozen=True)
-class Subject:
-    """A strategy that is checked.
+class Subject(Base):
+    """A strategy that is checked."""
 
-    Attributes:
-        plugin, values: the strategy and its hyper-parameters, where they are not the defaults.
-        folder: for checkpoints; it is empty.
-        limit: seconds in which the small task must end.
-    """
-
-    plugin: Plugin
-    values: Mapping[str, Any]
-    folder: Path
-    limit: float = LIMIT
+    limit: float = 120.0  # for twelve steps of tiny networks and their scoring
 
     @cached_property
     def task(self) -> Task:
@@ -54,26 +43,56 @@ class Subject:
     @cached_property
     def strategy(self) -> Protocol:
         """The strategy itself."""
-        return strategy(self.plugin, self.values)
+        return cast(Protocol, self.build())
 
     @cached_property
     def reference(self) -> Outcome:
         """What a process of its own leaves when nothing disturbs it."""
-        outcome = Life(self.plugin, self.values, self.folder / "reference").lead(self.limit)
-        assert outcome is not None, "nothing killed it"
-        return outcome
+        return attempt(self, self.folder / "reference")
 
-    def varied(self, values: Mapping[str, Any]) -> Strategy:
-        """Return the strategy with other values, if it extends the base class, whose parts the suite knows."""
-        found = strategy(self.plugin, values)
-        if not isinstance(found, Strategy):
+    @property
+    def base(self) -> Strategy:
+        """The strategy, if it extends the base class, whose parts the suite knows."""
+        if not isinstance(self.strategy, Strategy):
             raise NotChecked("the strategy does not extend bench.strategy.Strategy")
-        return found
+        return self.strategy
 
     @cached_property
     def prior(self) -> Density:
         """The strategy's prior, away from where it starts."""
-        return densities.fitted(self.varied(self.values), self.task, self.folder / "prior")
+        return densities.fitted(self.base, self.task, self.folder / "prior")
+
+    def vary(self, check: Callable[[Subject], str], first: int = 0) -> list[str]:
+        """Return what a check sees of each variant from a `first` one on; number 0 is the strategy as it is."""
+        seen = []
+        for number, (words, values) in enumerate(self._variants()):
+            if number >= first:
+                folder = self.folder / f"{check.__name__}-{number}"
+                folder.mkdir()
+                try:
+                    seen.append(check(replace(self, values=values, folder=folder)))
+                except Breach as breach:
+                    raise Breach(f"{words}{breach}") from breach
+        return seen
+
+    def _variants(self) -> Iterator[tuple[str, dict[str, Any]]]:
+        """Give (in words, values) of the strategy as it is, then of every other choice of one of its own fields.
+
+        Only fields with a few possible values have other choices: those that hold one of several words, or true or
+        false. A choice that the strategy refuses beside its other values is left out.
+        """
+        standing = self.build().model_dump(mode="json", round_trip=True)
+        yield "", dict(self.values)
+        shape = Shape.of(self.plugin.load())
+        for key in shape.keys:
+            place = shape.at(key)
+            assert place is not None, "a table has what is under its keys"
+            for choice in [False, True] if place.sorts == {"boolean"} else place.choices:
+                if choice != standing[key]:
+                    values = {**self.values, key: choice}
+                    with contextlib.suppress(UserError):
+                        replace(self, values=values).build()
+                        yield f"with {key} = {str(choice).lower()}: ", values
 
 
 # ---------------------------------------------------------------- what it leaves
@@ -84,7 +103,8 @@ def check_budget(subject: Subject) -> str:
     reason = subject.strategy.skip(subject.task)
     if reason is not None:
         raise Breach(f"it skips the small task that it would be checked on, and says: {reason}")
-    state, scores = subject.reference.state, subject.reference.scores.scores
+    state, scored = subject.reference.state, subject.reference.scores
+    scores = scored.scores if scored is not None else ()
     _check_state(state)
     for score in scores:
         _check_score(score)
@@ -123,18 +143,12 @@ def _check_score(score: Score) -> None:
 # ---------------------------------------------------------------- what its prior takes and gives
 
 
-def check_shapes(subject: Subject) -> str:
-    """The prior of each variant takes and gives the shapes that it must."""
-    run = Run(0, "cpu", subject.folder / "shapes")
-    for words, values in variants(subject.plugin, subject.values):
-        variant = subject.varied(values)
-        model = variant.model(subject.task, run)
-        try:
-            _check_prior(model.prior)
-            for name, z in variant.draws(model, 5, stream(0, "check/draws")).items():
-                _check_draws(f'the samples "{name}"', z, 5)
-        except Breach as breach:
-            raise Breach(f"{words}{breach}") from breach
+def check_shapes(variant: Subject) -> str:
+    """The prior takes and gives the shapes that it must."""
+    model = variant.base.model(variant.task, Run(0, "cpu", variant.folder))
+    _check_prior(model.prior)
+    for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
+        _check_draws(f'the samples "{name}"', z, 5)
     return "energies (B,) and (K, B), samples (n, d)"
 
 
@@ -164,16 +178,9 @@ def _check_draws(words: str, z: Tensor, n: int) -> None:
 # ---------------------------------------------------------------- how it trains
 
 
-def check_gradients(subject: Subject) -> str:
-    """Each loss moves the groups that `reach` declares and no other, and every group is moved; for each variant."""
-    found = ""
-    for number, (words, values) in enumerate(variants(subject.plugin, subject.values)):
-        try:
-            seen = gradients.check(subject.varied(values), subject.task, subject.folder / "gradients" / str(number))
-        except Breach as breach:
-            raise Breach(f"{words}{breach}") from breach
-        found = found or seen
-    return found
+def check_gradients(variant: Subject) -> str:
+    """Each loss moves the groups that `reach` declares and no other, and every group is moved."""
+    return gradients.check(variant.base, variant.task, variant.folder)
 
 
 def check_seed(subject: Subject) -> str:
@@ -182,23 +189,21 @@ def check_seed(subject: Subject) -> str:
     scramble(1)
     state = subject.strategy.fit(subject.task, run)
     scramble(2)
-    again = Outcome(state, subject.strategy.evaluate(state, subject.task, run), 0)
+    again = Outcome(state, subject.strategy.evaluate(state, subject.task, run))
     if differs := difference(subject.reference, again):
-        raise Breach(
-            f"{differs} differs between two runs with one seed; draw from the noise that is handed over, and from no "
-            "other generator"
-        )
+        rule = "draw from the noise that is handed over, and from no other generator"
+        raise Breach(f"{differs} differs between two runs with one seed; {rule}")
     other = subject.strategy.fit(shorter(subject.task, 2), Run(1, "cpu", subject.folder / "other"))
     first = subject.strategy.fit(shorter(subject.task, 2), Run(0, "cpu", subject.folder / "first"))
     # what has nothing to fit has nothing that could differ
-    if tensors(first) and not state_difference(first, other):
+    if tensors(first) and not difference(Outcome(first), Outcome(other)):
         raise Breach("another seed gives the same numbers: it does not depend on run.seed")
     return "one seed gives the same bits in two processes, another seed gives others"
 
 
 def check_resume(subject: Subject) -> str:
     """Stopped once and killed with kill -9 several times, it ends with the same bits as when nothing disturbs it."""
-    questions, folder = subject.reference.asked, subject.folder / "resumed"
+    questions, folder = subject.reference.questions, subject.folder / "resumed"
     if not questions:
         raise Breach("fit never asks run.stop_requested(), so that a sweep cannot stop it")
     folder.mkdir()
@@ -210,60 +215,48 @@ def check_resume(subject: Subject) -> str:
         raise Breach("asked to stop, fit goes on to its end; it must save a checkpoint and raise Stopped")
     kills = 0
     for share in (0.25, 0.67, 0.33):  # before a checkpoint, between two, and in a second stage if there is one
-        life = Life(subject.plugin, subject.values, folder, max(1, round(share * questions)))
-        kills += life.lead(subject.limit) is None
-    resumed = Life(subject.plugin, subject.values, folder).lead(subject.limit)
-    assert resumed is not None, "nothing killed it"
-    if differs := difference(subject.reference, resumed):
+        try:
+            attempt(subject, folder, max(1, round(share * questions)))
+        except Killed:
+            kills += 1
+    if differs := difference(subject.reference, attempt(subject, folder)):
         raise Breach(f"{differs} differs after {kills} kills from a run that nothing disturbed")
     once_more = subject.strategy.fit(subject.task, Run(0, "cpu", folder))
-    if differs := state_difference(subject.reference.state, once_more):
+    if differs := difference(subject.reference, Outcome(once_more)):
         raise Breach(f"{differs} differs when fit is called in the folder of a finished run")
-    for number, (words, values) in enumerate(variants(subject.plugin, subject.values)):
-        if number:
-            _check_crash(subject, values, words, folder / str(number))
+    subject.vary(_check_crash, first=1)
     return f"the same bits after a stop and {kills} kills (kill -9)"
 
 
-def _check_crash(subject: Subject, values: Mapping[str, Any], words: str, folder: Path) -> None:
-    """Check one epoch of one variant within this process, where an exception stands for the kill."""
-    variant = strategy(subject.plugin, values)
-    task = replace(subject.task, budget=Budget(epochs=1, batch_size=BATCH, checkpoint=Checkpoint(steps=3)))
-    whole, broken = Asked(), folder / "broken"
-    for part in (folder / "whole", broken):
-        part.mkdir(parents=True)
-    state = variant.fit(task, Run(0, "cpu", folder / "whole", stop_requested=whole))
+def _check_crash(variant: Subject) -> str:
+    """Check one epoch within this process, where an exception stands for the kill."""
+    task = replace(variant.task, budget=Budget(epochs=1, batch_size=BATCH, checkpoint=Checkpoint(steps=3)))
 
     def crash() -> None:
         raise Crash
 
+    def fit(name: str, questions: Questions) -> Outcome:
+        folder = variant.folder / name
+        folder.mkdir(exist_ok=True)
+        return Outcome(variant.strategy.fit(task, Run(0, "cpu", folder, stop_requested=questions)))
+
+    undisturbed = Questions()
+    whole = fit("whole", undisturbed)
     with contextlib.suppress(Crash):
-        variant.fit(task, Run(0, "cpu", broken, stop_requested=Asked(round(0.67 * whole.count), crash)))
+        fit("broken", Questions(round(0.67 * undisturbed.count), crash))
     scramble(3)
-    if differs := state_difference(state, variant.fit(task, Run(0, "cpu", broken))):
-        raise Breach(f"{words}{differs} differs after a crash from a run that nothing disturbed")
-
-
-# ---------------------------------------------------------------- its prior
-
-
-def check_derivatives(subject: Subject) -> str:
-    """The prior's gradient, curvature and Laplacian are those of its energy."""
-    return densities.check_derivatives(subject.prior)
-
-
-def check_density(subject: Subject) -> str:
-    """The prior's samples come from its density, and that is normalised if it says so."""
-    return densities.check_samples(subject.prior)
+    if differs := difference(whole, fit("broken", Questions())):
+        raise Breach(f"{differs} differs after a crash from a run that nothing disturbed")
+    return ""
 
 
 CONTRACTS = (
-    Contract[Subject]("hyper-parameters", lambda subject: fields.check(subject.plugin, subject.values)),
-    Contract("shapes", check_shapes),
+    Contract[Subject]("hyper-parameters", fields.check),
+    Contract[Subject]("shapes", lambda subject: subject.vary(check_shapes)[0]),
     Contract("budget", check_budget),
-    Contract("gradients", check_gradients, ("budget",)),
+    Contract[Subject]("gradients", lambda subject: subject.vary(check_gradients)[0], ("budget",)),
     Contract("seed", check_seed, ("budget",)),
     Contract("resume", check_resume, ("budget", "seed")),
-    Contract("derivatives", check_derivatives, ("shapes",)),
-    Contract("density", check_density, ("shapes",)),
+    Contract[Subject]("derivatives", lambda subject: densities.check_derivatives(subject.prior), ("shapes",)),
+    Contract[Subject]("density", lambda subject: densities.check_samples(subject.prior), ("shapes",)),
 )

@@ -1,56 +1,143 @@
-"""The suite: a plugin in, one verdict a contract out."""
+"""The suite: what `bench new` writes; what `bench check` finds by NAME or FILE; one verdict a contract.
+
+Nothing here imports torch before something is checked, so that a mistake is told at once.
+"""
 
 from __future__ import annotations
 
+import re
 import tempfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
-from bench.contracts import datasets, strategies
-from bench.contracts.task import one_thread
+from bench import files
 from bench.contracts.verdicts import Verdict, judge
-from bench.plugins import Plugin
-from bench.plugins.settings import options
+from bench.plugins import KINDS, Kind, Plugin, PluginError, Registry, is_file, plain_name
+from bench.plugins.registry import OtherKindError
+from bench.plugins.settings import assign, assignment, flat, options
+from bench.plugins.shapes import listed, nearest
 from bench.protocol import UserError
 
+NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
-def check(
-    plugin: Plugin,
-    values: Mapping[str, Any] | None = None,
-    *,
-    data: Path | None = None,
-    limit: float = strategies.LIMIT,
-) -> Iterator[Verdict]:
+
+def check(plugin: Plugin, values: Mapping[str, Any] | None = None, *, data: Path | None = None) -> Iterator[Verdict]:
     """Give the verdict on each contract of a plugin's kind, in turn.
 
     Args:
         plugin: what to check; it loads.
         values: hyper-parameters or options in place of the defaults.
         data: the folder of data sets; by default an empty one.
-        limit: seconds after which a process that trains a strategy on the small task is ended.
 
     Raises:
         UserError: a field has no default and no value is given.
     """
+    from bench.contracts import datasets, strategies
+    from bench.contracts.task import one_thread
+
+    kinds: dict[Kind, ModuleType] = {"strategy": strategies, "dataset": datasets}
     values = values or {}
     for option in options(plugin.load()):
-        if option.required and not _given(values, option.key):
+        if option.required and not any(f"{key}.".startswith(f"{option.key}.") for key in flat(values)):
             raise UserError(f"{option.key} of {plugin.name} has no default; give it with --set {option.key}=VALUE")
-    with one_thread(), tempfile.TemporaryDirectory(prefix="bench-check-") as folder:
-        if plugin.kind == "strategy":
-            strategy = strategies.Subject(plugin, values, Path(folder), limit)
-            yield from judge(strategies.CONTRACTS, strategy, plugin.file)
+    with one_thread(), tempfile.TemporaryDirectory(prefix="bench-check-") as name:
+        kind, folder = kinds[plugin.kind], Path(name)
+        yield from judge(kind.CONTRACTS, kind.Subject(plugin, values, folder, data or folder))
+
+
+def values(settings: Sequence[str]) -> dict[str, Any]:
+    """Return nested values from `--set` texts: `energy.hidden=8` is `{"energy": {"hidden": 8}}`.
+
+    Raises:
+        UserError: a text is no KEY=VALUE.
+    """
+    table: dict[str, Any] = {}
+    for text in settings:
+        assign(table, *assignment(text, "energy.hidden=8"), f"--set {text}")
+    return table
+
+
+# ---------------------------------------------------------------- finding what to check
+
+
+def find(registry: Registry, name_or_file: str) -> Plugin:
+    """Return the plugin of any kind with this NAME or in this FILE; a file's kind is that of the class it defines.
+
+    Raises:
+        PluginError: it does not load.
+        UserError: there is none, with the nearest name; or a name is that of plugins of several kinds.
+    """
+    if is_file(name_or_file):
+        return _by_contents(registry, name_or_file)
+    kinds = [kind for kind in KINDS if name_or_file in registry.names(kind)]
+    if len(kinds) > 1:
+        words = " and ".join(f"a {KINDS[kind].word}" for kind in kinds)
+        raise UserError(f'"{name_or_file}" is {words}; give the FILE of the one to check')
+    if not kinds:
+        names = [name for kind in KINDS for name in registry.names(kind)]
+        words, hint = " or ".join(traits.word for traits in KINDS.values()), nearest(name_or_file, names) or ";"
+        raise UserError(f'unknown {words} "{name_or_file}"{hint} known: {listed(names)}')
+    plugin = registry.find(kinds[0], name_or_file)
+    plugin.load()
+    return plugin
+
+
+def _by_contents(registry: Registry, file: str) -> Plugin:
+    path = Path(file).expanduser().resolve()
+    if not path.is_file():
+        raise UserError(f"the plugin file {file} does not exist")
+    errors = []
+    for kind in KINDS:
+        try:
+            Plugin(kind, plain_name(file), str(path.parent), path).load()
+        except OtherKindError:
+            continue
+        except PluginError as error:
+            errors.append(error)
         else:
-            dataset = datasets.Subject(plugin, values, data or Path(folder), Path(folder))
-            yield from judge(datasets.CONTRACTS, dataset, plugin.file)
+            return registry.find(kind, file)  # which knows of other claims to the name
+    if errors:
+        raise errors[0]
+    rules = ", or ".join(f"with {' and '.join(traits.methods)} (a {traits.word})" for traits in KINDS.values())
+    raise PluginError(f"{path} defines no plugin: a public class {rules}")
 
 
-def _given(values: Mapping[str, Any], key: str) -> bool:
-    """Return whether nested values have something at a dotted key."""
-    found: Any = values
-    for part in key.split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            return False
-        found = found[part]
-    return True
+# ---------------------------------------------------------------- a file to start from
+
+
+def write(kind: Kind, name: str, folder: Path) -> Path:
+    """Write the example of a kind, which works, as `FOLDER/strategies/NAME.py` or the like, and return its path.
+
+    Args:
+        kind: of the plugin.
+        name: words of small letters and digits, with `-` or `_` between them.
+        folder: what `--plugins` takes; it is made where it does not exist.
+
+    Raises:
+        UserError: the name is no plugin's name or has been claimed, the file exists, or it cannot be written.
+    """
+    plain, traits = name.replace("_", "-"), KINDS[kind]
+    if not NAME.fullmatch(plain):
+        raise UserError(
+            f'"{name}" is no name for a {traits.word}; allowed are words of small letters and digits, the first of '
+            "them a letter, with - between them: my-idea"
+        )
+    file = folder.expanduser() / traits.folder / f"{plain.replace('-', '_')}.py"
+    if file.exists():
+        raise UserError(f"{file} exists already and is left as it is; give another name, or delete it first")
+    registry = Registry()
+    if plain in registry.names(kind):
+        place = registry.find(kind, plain).file
+        raise UserError(f'the {traits.word} name "{plain}" is claimed by {place}; give another name')
+    source = (Path(__file__).parent / "templates" / f"{kind}.py").read_text(encoding="utf-8")
+    source = source.replace("class Example(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
+    try:
+        with files.creating(file) as out:
+            out.write(source.encode())
+    except FileExistsError as error:  # also a file where the folder should be
+        raise UserError(f"{error.filename} exists already and is left as it is; give another name") from error
+    except OSError as error:
+        raise UserError(f"{file} cannot be written ({error.strerror})") from error
+    return file

@@ -4,67 +4,50 @@ from __future__ import annotations
 
 import contextlib
 import random
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import numpy as np
 import torch
 
 from bench.data import Binarised, split
 from bench.data.dequantised import Dequantised
-from bench.plugins import Plugin, build
-from bench.plugins.settings import Shape
-from bench.protocol import (
-    Ais,
-    AisNll,
-    Budget,
-    Checkpoint,
-    Evaluation,
-    Network,
-    Networks,
-    Splits,
-    Strategy,
-    Task,
-    UserError,
-)
+from bench.plugins.settings import validated
+from bench.protocol import Budget, Checkpoint, Dataset, Evaluation, Network, Networks, Splits, Strategy, Task
 
 LATENT = 2  # quadrature is exact there
 BATCH = 64
 ITEMS = 400  # six steps an epoch, and sixteen items too many
-SMALL = Network(hidden=[8])
+NETWORKS = Networks(encoder=Network(hidden=[8]), decoder=Network(hidden=[8]), latent=LATENT)
 
 
-class Stripes(Binarised):
+class Striped:
     """Noisy stripes, 4x4 pixels."""
 
-    name: ClassVar[str] = "stripes"
     version: ClassVar[str] = "1"
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 4, 4)`; `folder` is not used."""
-        return _stripes()
+        draw = np.random.default_rng(0)
+        n = ITEMS + 40
+        lines, across = draw.integers(2, size=(n, 4, 1)), draw.integers(2, size=n).astype(bool)
+        images = np.where(lines == 1, 235, 20).repeat(4, axis=2).astype(np.uint8)
+        images[across] = images[across].transpose(0, 2, 1)
+        return split(images[:ITEMS], images[ITEMS:])
 
 
-class Shades(Dequantised):
+class Stripes(Striped, Binarised):
+    """Of black and white pixels."""
+
+    name: ClassVar[str] = "stripes"
+
+
+class Shades(Striped, Dequantised):
     """The same, dequantised."""
 
     name: ClassVar[str] = "shades"
-    version: ClassVar[str] = "1"
-
-    def load(self, folder: Path) -> Splits:
-        """Return uint8 images `(N, 4, 4)`; `folder` is not used."""
-        return _stripes()
-
-
-def _stripes() -> Splits:
-    draw = np.random.default_rng(0)
-    n = ITEMS + 40
-    lines, across = draw.integers(2, size=(n, 4, 1)), draw.integers(2, size=n).astype(bool)
-    images = np.where(lines == 1, 235, 20).repeat(4, axis=2).astype(np.uint8)
-    images[across] = images[across].transpose(0, 2, 1)
-    return split(images[:ITEMS], images[ITEMS:])
 
 
 def small(strategy: Strategy) -> Task:
@@ -72,48 +55,22 @@ def small(strategy: Strategy) -> Task:
 
     They are of black and white pixels, or dequantised where the strategy skips those.
     """
-    binary, dequantised = _small(Stripes()), _small(Shades())
+    binary, dequantised = (tiny(dataset, dataset.load(Path())) for dataset in (Stripes(), Shades()))
     return dequantised if strategy.skip(binary) is not None and strategy.skip(dequantised) is None else binary
 
 
-def _small(dataset: Stripes | Shades) -> Task:
-    return Task(
-        dataset,
-        dataset.load(Path()),
-        Networks(encoder=SMALL, decoder=SMALL, latent=LATENT),
-        Budget(epochs=2, batch_size=BATCH, checkpoint=Checkpoint(steps=5)),
-        Evaluation(
-            images=16,
-            vlb_samples=2,
-            importance_samples=4,
-            ais=Ais(temperatures=10, chains=4),
-            ais_nll=AisNll(images=4, simulated=0, temperatures=4, chains=2),
-        ),
-    )
+def tiny(dataset: Dataset, splits: Splits, batch: int = BATCH, simulated: int = 0) -> Task:
+    """Return two epochs on a data set with tiny networks, scored on 16 items with the least effort."""
+    budget = Budget(epochs=2, batch_size=batch, checkpoint=Checkpoint(steps=5))
+    annealing = {"images": 4, "simulated": simulated, "temperatures": 4, "chains": 2}
+    effort = {"images": 16, "vlb_samples": 2, "importance_samples": 4, "ais_nll": annealing}
+    effort["ais"] = {"temperatures": 10, "chains": 4}
+    return Task(dataset, splits, NETWORKS, budget, validated(Evaluation, effort, "check", "evaluate"))
 
 
 def shorter(task: Task, steps: int) -> Task:
     """Return the task with one epoch of so many steps."""
     return replace(task, budget=Budget(epochs=1, batch_size=len(task.splits.train) // steps))
-
-
-def variants(plugin: Plugin, values: Mapping[str, Any]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Give (in words, values) of the strategy as it is, then of every other choice of one of its own fields.
-
-    Only fields with a few possible values have other choices: those that hold one of several words, or true or false.
-    A choice that the strategy refuses beside its other values is left out.
-    """
-    cls = plugin.load()
-    standing = build(plugin, values, "check").model_dump(mode="json", round_trip=True)
-    yield "", dict(values)
-    for key, field in cls.model_fields.items():
-        place = Shape.of(cls).at(key)
-        choices: list[Any] = [False, True] if field.annotation is bool else place.choices if place else []
-        for choice in choices:
-            if choice != standing[key]:
-                with contextlib.suppress(UserError):
-                    build(plugin, {**values, key: choice}, "check")
-                    yield f"with {key} = {str(choice).lower()}: ", {**values, key: choice}
 
 
 def scramble(seed: int) -> None:

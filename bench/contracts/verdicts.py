@@ -1,16 +1,15 @@
-"""A contract, what became of it, and how a plugin breaks one."""
+"""A contract, what is checked, what became of it, and how a plugin breaks one. Nothing here imports torch."""
 
 from __future__ import annotations
 
-import traceback
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Generic, Literal, TypeVar
+from typing import Any, Generic, Literal, TypeVar
 
+from bench.plugins import Plugin, build
+from bench.plugins.registry import reason
 from bench.protocol import UserError
-
-SubjectT = TypeVar("SubjectT")
 
 
 class Breach(Exception):
@@ -19,6 +18,31 @@ class Breach(Exception):
 
 class NotChecked(Exception):
     """A contract does not apply to this plugin; the message says why."""
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A plugin that is checked.
+
+    Attributes:
+        plugin, values: the plugin and its fields, where they are not the defaults.
+        folder: for checkpoints; it is empty.
+        data: the folder of data sets.
+        limit: seconds after which a process that carries it out is ended.
+    """
+
+    plugin: Plugin
+    values: Mapping[str, Any]
+    folder: Path
+    data: Path
+    limit: float = 600.0
+
+    def build(self) -> Any:
+        """Return the plugin with its values."""
+        return build(self.plugin, self.values, "check")
+
+
+SubjectT = TypeVar("SubjectT", bound=Subject)
 
 
 @dataclass(frozen=True)
@@ -45,43 +69,28 @@ class Verdict:
     reason: str = ""
 
 
-def judge(contracts: Sequence[Contract[SubjectT]], subject: SubjectT, file: Path) -> Iterator[Verdict]:
+def judge(contracts: Sequence[Contract[SubjectT]], subject: SubjectT) -> Iterator[Verdict]:
     """Give the verdict on each contract in turn; whatever the plugin raises breaks the contract that called it.
 
     Args:
         contracts: in an order in which each comes after those it needs.
         subject: the plugin and what belongs to it.
-        file: the plugin's, for the line of an error.
     """
-    given: dict[str, Verdict] = {}
+    verdicts: dict[str, Verdict] = {}
     for contract in contracts:
-        missing = [given[name] for name in contract.needs if given[name].status != "pass"]
-        if missing:
-            first = missing[0]
-            reason = f"{first.contract} failed" if first.status == "fail" else first.reason
-            verdict = Verdict(contract.name, "not checked", reason)
-        else:
-            verdict = _verdict(contract, subject, file)
-        given[contract.name] = verdict
-        yield verdict
+        name = contract.name
+        missing = next((verdicts[other] for other in contract.needs if verdicts[other].status != "pass"), None)
+        try:
+            if missing is not None:
+                raise NotChecked(f"{missing.contract} failed" if missing.status == "fail" else missing.reason)
+            verdicts[name] = Verdict(name, "pass", contract.check(subject))
+        except NotChecked as why:
+            verdicts[name] = Verdict(name, "not checked", str(why))
+        except (Exception, SystemExit) as error:
+            verdicts[name] = Verdict(name, "fail", sentence(error, subject.plugin.file))
+        yield verdicts[name]
 
 
-def _verdict(contract: Contract[SubjectT], subject: SubjectT, file: Path) -> Verdict:
-    try:
-        return Verdict(contract.name, "pass", contract.check(subject))
-    except Breach as breach:
-        return Verdict(contract.name, "fail", str(breach))
-    except NotChecked as reason:
-        return Verdict(contract.name, "not checked", str(reason))
-    except (Exception, SystemExit) as error:
-        return Verdict(contract.name, "fail", told(error, file))
-
-
-def told(error: BaseException, file: Path) -> str:
-    """Return an exception on one line: its type and message and the last line of `file` that it went through."""
-    message = " ".join(str(error).split())
-    if isinstance(error, UserError):
-        return message
-    message = message if len(message) <= 300 else f"{message[:297]}..."
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    return f"{type(error).__name__}{f': {message}' if message else ''}{f' (line {lines[-1]})' if lines else ''}"
+def sentence(error: BaseException, file: Path) -> str:
+    """Return an exception on one line: our own as it is, another with its type and its last line in a plugin's file."""
+    return " ".join(str(error).split()) if isinstance(error, Breach | UserError) else reason(error, file)

@@ -8,9 +8,9 @@ from __future__ import annotations
 import hashlib
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
-from bench.protocol import Networks, Noise, Settings, Splits, UserError
+from bench.protocol import Likelihood, Networks, Noise, Settings, Splits, Unit, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -37,8 +37,8 @@ class Dataset(Settings):
 
     name: ClassVar[str]
     version: ClassVar[str]
-    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]]
-    unit: ClassVar[Literal["nats", "bits/dim"]]
+    likelihood: ClassVar[Likelihood]
+    unit: ClassVar[Unit]
 
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
@@ -73,8 +73,8 @@ class Binarised(Dataset):
     `white` is the stored value of a pixel that is always white.
     """
 
-    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]] = "bernoulli"
-    unit: ClassVar[Literal["nats", "bits/dim"]] = "nats"
+    likelihood: ClassVar[Likelihood] = "bernoulli"
+    unit: ClassVar[Unit] = "nats"
     white: ClassVar[int] = 255
 
     def prepare(self, x: Tensor, noise: Noise) -> Tensor:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from bench.data import fetch
+from bench.data.downloads import reason
 from bench.protocol import DataError
 
 if TYPE_CHECKING:
@@ -93,16 +94,16 @@ def subset(folder: Path) -> tuple[np.ndarray, np.ndarray]:
     if missing := [path.name for path in paths if not path.exists()]:
         raise DataError(f"{folder} lacks {missing[0]}; the two files {' and '.join(SUBSET)} belong together")
     counts = (sum(last - first for first, last in TRAIN_RANGES), TEST_RANGE[1] - TEST_RANGE[0])
-    found = []
+    parts = []
     for path, count in zip(paths, counts, strict=True):
         packed = _bytes(path)
         try:
             content = lzma.decompress(packed)
         except (lzma.LZMAError, EOFError) as error:
             raise DataError(f"{path} is not a whole xz file ({error})") from error
-        found.append(images(content, count, str(path)))
+        parts.append(images(content, count, str(path)))
         _verify(path, packed, SUBSET)
-    return found[0], found[1]
+    return parts[0], parts[1]
 
 
 def images(content: bytes, count: int, where: str) -> np.ndarray:
@@ -123,15 +124,11 @@ def images(content: bytes, count: int, where: str) -> np.ndarray:
             f"{where} is a pickle, of CIFAR-10's Python version, which runs code when it is loaded and is never read "
             f"here; put {_binary()} in its place"
         )
+    size = f"holds {len(content):,} bytes, expected {count * RECORD:,} ({count:,} records of {RECORD:,})"
     if len(content) % RECORD and len(content) < count * RECORD:
-        raise DataError(
-            f"{where} ends within record {len(content) // RECORD:,}: it holds {len(content):,} bytes, expected "
-            f"{count * RECORD:,} ({count:,} records of {RECORD:,})"
-        )
+        raise DataError(f"{where} ends within record {len(content) // RECORD:,}: it {size}")
     if len(content) != count * RECORD:
-        raise DataError(
-            f"{where} holds {len(content):,} bytes, expected {count * RECORD:,} ({count:,} records of {RECORD:,})"
-        )
+        raise DataError(f"{where} {size}")
     records = np.frombuffer(content, np.uint8).reshape(count, RECORD)
     wrong = np.flatnonzero(records[:, 0] >= CLASSES)
     if len(wrong):
@@ -175,32 +172,30 @@ def _binary() -> str:
 
 def _members(archive: Path) -> dict[str, bytes]:
     """Return the contents of the data files in the archive, in the order of `BATCHES`."""
-    found: dict[str, Any] = dict.fromkeys(BATCHES)
+    contents: dict[str, Any] = dict.fromkeys(BATCHES)
     try:
         with tarfile.open(archive, "r|gz") as tar:
             for member in tar:
                 name = member.name.rpartition("/")[2]
-                file = tar.extractfile(member) if name in found else None
+                file = tar.extractfile(member) if name in contents else None
                 if file is not None:
-                    found[name] = file.read()
+                    contents[name] = file.read()
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise DataError(f"{archive} cannot be read ({error})") from error
-    if missing := [name for name, content in found.items() if content is None]:
+    if missing := [name for name, content in contents.items() if content is None]:
         raise DataError(f"{archive} lacks {', '.join(missing)}")
-    return found
+    return contents
 
 
 def _bytes(path: Path) -> bytes:
     try:
         return path.read_bytes()
     except OSError as error:
-        raise DataError(f"{path} cannot be read ({error.strerror or error})") from error
+        raise DataError(f"{path} cannot be read ({reason(error)})") from error
 
 
 def _verify(path: Path, content: bytes, expected: Mapping[str, str]) -> None:
-    found = hashlib.sha256(content).hexdigest()
-    if found != expected[path.name]:
-        raise DataError(
-            f"{path} is altered: its SHA-256 is {found}, expected {expected[path.name]}; put the right file in its "
-            "place"
-        )
+    digest = hashlib.sha256(content).hexdigest()
+    if digest != expected[path.name]:
+        wrong = f"its SHA-256 is {digest}, expected {expected[path.name]}"
+        raise DataError(f"{path} is altered: {wrong}; put the right file in its place")

@@ -6,10 +6,10 @@ Importing this module imports no torch, so that a list of data sets is quick.
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from bench.data import Dataset
-from bench.protocol import Noise
+from bench.protocol import Likelihood, Noise, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,8 +30,8 @@ class Dequantised(Dataset):
         margin: lambda, how far the unit interval is kept from 0 and 1, where the logit is infinite.
     """
 
-    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]] = "laplace"
-    unit: ClassVar[Literal["nats", "bits/dim"]] = "bits/dim"
+    likelihood: ClassVar[Likelihood] = "laplace"
+    unit: ClassVar[Unit] = "bits/dim"
     margin: ClassVar[float] = 0.05
 
     def prepare(self, x: Tensor, noise: Noise) -> Tensor:

@@ -62,12 +62,12 @@ def _right(path: Path, sha256: str) -> bool:
     if not path.exists():
         return False
     try:
-        found = pooch.file_hash(str(path))
+        digest = pooch.file_hash(str(path))
     except OSError as error:
         raise DataError(f"{path} cannot be read ({reason(error)})") from error
-    if found != sha256:
+    if digest != sha256:
         raise DataError(
-            f"{path} is truncated or altered: its SHA-256 is {found}, expected {sha256}; "
+            f"{path} is truncated or altered: its SHA-256 is {digest}, expected {sha256}; "
             "delete it to have it downloaded again, or put the right file in its place"
         )
     return True

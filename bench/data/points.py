@@ -8,12 +8,12 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal
+from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
 from bench.data import Dataset, split
-from bench.protocol import Networks, Noise, Splits
+from bench.protocol import Likelihood, Networks, Noise, Splits, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["Points", "Potential", "legendre"]
 
 TRAIN, TEST = 40_000, 5_000
-MOST_LATENTS = 2  # as many as `bench.estimators.exact` does; to import that would import torch
+MOST_LATENTS = 2  # as many as `bench.estimators.quadrature` does; to import that would import torch
 NODES = 400  # an axis: twice as many change the log normaliser of no potential here by 1e-10
 
 
@@ -35,8 +35,8 @@ class Points(Dataset):
         window: pictures show the square of -window .. window.
     """
 
-    likelihood: ClassVar[Literal["bernoulli", "gaussian", "laplace"]] = "gaussian"
-    unit: ClassVar[Literal["nats", "bits/dim"]] = "nats"
+    likelihood: ClassVar[Likelihood] = "gaussian"
+    unit: ClassVar[Unit] = "nats"
     window: ClassVar[float] = 4.0
 
     validation: int = Field(0, ge=0, le=20_000, description="so many points, the last, are kept from training")

@@ -11,15 +11,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from bench.estimators.bounds import PerImage
-from bench.estimators.scoring import NLL, NLL_AIS, VLB
-from bench.protocol import Metric, Score, Scores
+from bench.estimators.bounds import NLL, VLB
+from bench.estimators.evidence import NLL_AIS
+from bench.estimators.subject import PerImage, Subject
+from bench.protocol import Metric, Scores
 
 VLB_BITS = Metric("vlb_bits", "bits/dim")
 NLL_BITS = Metric("nll_bits", "bits/dim")
@@ -37,46 +37,31 @@ class Pixels(Protocol):
         """Return the brightness, 0 .. 1, of prepared pixels of any shape."""
 
 
-def score_bits(dataset: object, test: Tensor, scores: Scores) -> Scores:
+def score_bits(subject: Subject) -> Scores:
     """Turn scores in nats into bits per dimension; no scores where the data set does not know how.
 
     The metrics are `vlb_bits` and `nll_bits`, and `nll_ais_bits` where there is `nll_ais`. The Monte Carlo error and
     the interval of log Z are those of the nats, scaled; the error from the choice of images is that of each image's own
     bits per dimension, whose Jacobians differ. Arrays of the same names, `(N,)` float32, hold each image's score.
-
-    Args:
-        dataset: the data set.
-        test: the prepared images that were scored, `(N, D)`; `nll_ais` is of the first of them.
-        scores: what `score` gave for them.
     """
+    dataset, test = subject.dataset, subject.test
     if not isinstance(dataset, Pixels):
         return Scores([])
-    nats = {score.metric: score for score in scores.scores}
-    found = []
-    arrays = {}
+    scores, arrays = [], {}
     for metric, source in ((VLB_BITS, VLB), (NLL_BITS, NLL), (NLL_AIS_BITS, NLL_AIS)):
-        if source not in nats:
+        nats = subject.earlier(source)
+        if nats is None:
             continue
-        score = nats[source]
-        values = bits(dataset, test[: score.n], -scores.arrays[source.name].astype(np.float64))
+        values = bits(dataset, test[: nats.n], -subject.scores.arrays[source.name].astype(np.float64))
         scale = 1 / (test.shape[1] * math.log(2))
-        images = PerImage(values, np.full(len(values), (score.stderr_mc * scale) ** 2 * len(values)))
-        found.append(
-            replace(
-                score,
-                metric=metric,
-                value=images.mean,
-                stderr_mc=images.stderr_mc,
-                stderr_images=images.stderr_images,
-                sys_lower=images.mean + (score.sys_lower - score.value) * scale,
-                sys_upper=images.mean + (score.sys_upper - score.value) * scale,
-            )
-        )
+        images = PerImage(values, np.full(len(values), (nats.stderr_mc * scale) ** 2 * len(values)))
+        lower, upper = ((end - nats.value) * scale for end in (nats.sys_lower, nats.sys_upper))
+        scores.append(images.score(metric, nats.estimator, 0.0, lower, upper, nats.unreliable))
         arrays[metric.name] = values.astype(np.float32)
-    return Scores(found, arrays)
+    return Scores(scores, arrays)
 
 
-def score_density(dataset: Pixels, test: Tensor, log_prob: Tensor) -> Scores:
+def exact_bits(dataset: Pixels, test: Tensor, log_prob: Tensor) -> Scores:
     """Return the scores of a model whose density is known: its bound is tight, and both metrics are the same number.
 
     Args:
@@ -86,13 +71,10 @@ def score_density(dataset: Pixels, test: Tensor, log_prob: Tensor) -> Scores:
     """
     values = bits(dataset, test, log_prob.double().cpu().numpy())
     images = PerImage(values, np.zeros_like(values))
-    ends = (images.mean, images.mean)
+    metrics = VLB_BITS, NLL_BITS
     return Scores(
-        [
-            Score(metric, images.mean, len(values), "exact", 0.0, images.stderr_images, *ends)
-            for metric in (VLB_BITS, NLL_BITS)
-        ],
-        {metric.name: values.astype(np.float32) for metric in (VLB_BITS, NLL_BITS)},
+        [images.score(metric, "exact") for metric in metrics],
+        {metric.name: values.astype(np.float32) for metric in metrics},
     )
 
 

@@ -7,79 +7,23 @@ images (`partition.py`). Images and samples are taken in chunks of a fixed numbe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from bench import protocol
+from bench.estimators.subject import PerImage, Subject
+from bench.protocol import Metric, Noise, Scores
+
+VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
+KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
+RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
+NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood
 
 ELEMENTS = 2**20  # float32 numbers in the widest array of a chunk: 4 MiB, which a CPU's cache holds
 _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
-
-
-class Posterior(Protocol):
-    """q(z|x) of a batch of B items: independent normal coordinates."""
-
-    @property
-    def mean(self) -> Tensor:
-        """`(B, d)`."""
-
-    @property
-    def log_std(self) -> Tensor:
-        """`(B, d)`."""
-
-    def sample(self, noise: Tensor, /) -> Tensor:
-        """Return z `(..., B, d)` from N(0, 1) `noise` of that shape."""
-
-    def log_prob(self, z: Tensor, /) -> Tensor:
-        """Return log q(z|x), `(..., B)`."""
-
-
-class Autoencoder(Protocol):
-    """What is scored."""
-
-    @property
-    def encoder(self) -> Callable[[Tensor], Posterior]:
-        """x `(B, D)` -> q(z|x)."""
-
-    def log_likelihood(self, x: Tensor, z: Tensor, /) -> Tensor:
-        """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
-
-    def sample(self, z: Tensor, noise: protocol.Noise, /) -> Tensor:
-        """Return x ~ p(x|z), `(..., D)`, for z `(..., d)`."""
-
-
-@dataclass(frozen=True)
-class PerImage:
-    """A quantity estimated for every image.
-
-    Attributes:
-        values: the estimates, `(N,)` float64.
-        variances: of each estimate over its own draws, `(N,)`; 0 where one draw cannot tell.
-    """
-
-    values: np.ndarray
-    variances: np.ndarray
-
-    @property
-    def mean(self) -> float:
-        """The estimate over images."""
-        return float(self.values.mean())
-
-    @property
-    def stderr_mc(self) -> float:
-        """Standard error of `mean` from the draws: images are independent, so variances add."""
-        return math.sqrt(self.variances.sum()) / len(self.values)
-
-    @property
-    def stderr_images(self) -> float:
-        """Standard error of `mean` from the choice of images: the spread of estimates, less what the draws put in."""
-        total = float(self.values.var(ddof=1)) / len(self.values)
-        return math.sqrt(max(total - self.stderr_mc**2, 0.0))
 
 
 @dataclass(frozen=True)
@@ -114,56 +58,30 @@ class Weighted:
     curve: np.ndarray
 
 
-def variational(
-    vae: Autoencoder,
-    prior: protocol.Prior,
-    x: Tensor,
-    samples: int,
-    noise: protocol.Noise,
-    progress: Callable[[int], None] | None = None,
-) -> Bound:
-    """Return the negative variational bound (paper Eq. 4) by `samples` posterior samples an image.
+def variational(subject: Subject) -> Bound:
+    """Return the negative variational bound (paper Eq. 4) by `vlb_samples` posterior samples an image.
 
-    Args:
-        vae: gives q(z|x) and p(x|z).
-        prior: gives E(z).
-        x: prepared images, `(N, D)`.
-        samples: draws an image. With one, its own error cannot be told from the images'; all counts as theirs.
-        noise: where draws come from.
-        progress: told how many samples have been scored since it was last told.
+    With one sample an image, its own error cannot be told from the images'; all counts as theirs.
     """
+    samples = subject.evaluation.vlb_samples
     parts: dict[str, list[tuple[Tensor, Tensor]]] = {"reconstruction": [], "divergence": [], "total": []}
-    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+    for likelihood, ratio in _log_weights(subject, samples, subject.noise_for("vlb")):
         for name, draws in zip(parts, (-likelihood, -ratio, -likelihood - ratio), strict=True):
             variance = draws.var(0) / samples if samples > 1 else torch.zeros_like(draws[0])
             parts[name].append((draws.mean(0), variance))
     return Bound(**{name: PerImage(*_join(chunks)) for name, chunks in parts.items()})
 
 
-def importance(
-    vae: Autoencoder,
-    prior: protocol.Prior,
-    x: Tensor,
-    samples: int,
-    noise: protocol.Noise,
-    progress: Callable[[int], None] | None = None,
-) -> Weighted:
-    """Return -log of the mean weight of `samples` posterior samples an image, and its curve over fewer samples.
+def importance(subject: Subject) -> Weighted:
+    """Return -log of the mean weight of S posterior samples an image, and its curve over fewer samples.
 
     The mean weight is unbiased for p(x); minus its log is above -log p(x) in expectation, the less so the more samples
     (Burda et al., 2016, Theorem 1). Each image's variance is the delta method's, (S/ESS - 1)/(S - 1).
-
-    Args:
-        vae: gives q(z|x) and p(x|z).
-        prior: gives E(z).
-        x: prepared images, `(N, D)`.
-        samples: S, draws an image.
-        noise: where draws come from.
-        progress: told how many samples have been scored since it was last told.
     """
+    samples = subject.evaluation.importance_samples
     sizes = curve_sizes(samples)
     chunks = []
-    for likelihood, ratio in _log_weights(vae, prior, x, samples, noise, progress):
+    for likelihood, ratio in _log_weights(subject, samples, subject.noise_for("importance")):
         log_weights = likelihood + ratio  # (S, B)
         curve = torch.stack([_groups(log_weights, size) for size in sizes])
         effective = 1 / torch.softmax(log_weights, 0).square().sum(0)
@@ -195,18 +113,10 @@ def rows(x: Tensor) -> int:
     return max(1, ELEMENTS // max(x.shape[1], _WIDTH))
 
 
-def _log_weights(
-    vae: Autoencoder,
-    prior: protocol.Prior,
-    x: Tensor,
-    samples: int,
-    noise: protocol.Noise,
-    progress: Callable[[int], None] | None,
-) -> Iterator[tuple[Tensor, Tensor]]:
+def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
     """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
-    most = rows(x)
-    images = max(1, most // samples)
-    for batch in x.to(noise.device).split(images):
+    vae, prior, most = subject.vae, subject.prior, rows(subject.test)
+    for batch in subject.test.to(noise.device).split(max(1, most // samples)):
         parts = []
         for start in range(0, samples, most):
             count = min(most, samples - start)
@@ -215,6 +125,35 @@ def _log_weights(
                 z = posterior.sample(noise.normal(count, *posterior.mean.shape))
                 likelihood, ratio = vae.log_likelihood(batch, z), -prior.energy(z) - posterior.log_prob(z)
                 parts.append((likelihood.double(), ratio.double()))
-            if progress is not None:
-                progress(count * len(batch))
+            subject.meter.advance(count * len(batch))
         yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def score_bound(subject: Subject) -> Scores:
+    """Score the variational bound and its parts; the array `vlb` `(N,)` float32 holds each image's."""
+    bound = variational(subject)
+    scores = [
+        subject.score(VLB, bound.total, "monte-carlo"),
+        subject.score(KL, bound.divergence, "monte-carlo"),
+        bound.reconstruction.score(RECONSTRUCTION, "monte-carlo"),
+    ]
+    return Scores(scores, {VLB.name: subject.values(bound.total)})
+
+
+def score_importance(subject: Subject) -> Scores:
+    """Score the importance-weighted likelihood.
+
+    Arrays: `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its weights;
+    `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples and its
+    total statistical error.
+    """
+    weighted = importance(subject)
+    curve = [PerImage(values, np.zeros_like(values)) for values in weighted.curve]
+    arrays = {
+        "nll": subject.values(weighted.nll),
+        "nll_ess": weighted.ess.astype(np.float32),
+        "nll_curve_samples": weighted.samples,
+        "nll_curve_values": np.array([estimate.mean for estimate in curve]) + subject.shift,
+        "nll_curve_stderr": np.array([estimate.stderr_images for estimate in curve]),
+    }
+    return Scores([subject.score(NLL, weighted.nll, "importance-weighted")], arrays)

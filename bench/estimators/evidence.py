@@ -36,11 +36,19 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.estimators import ais, exact, hmc
-from bench.estimators.bounds import Autoencoder, PerImage, rows
-from bench.priors.grbm import GRBM
-from bench.protocol import AisNll, Noise, Prior
+from bench.estimators import ais, hmc
+from bench.estimators.bounds import rows
+from bench.estimators.subject import PerImage, Subject
+from bench.protocol import AisNll, Metric, Noise, Scores
 
+NLL_AIS = Metric("nll_ais", "nats")  # negative log-likelihood by annealing, of the first images
+BDMC_GAP = Metric("bdmc_gap", "nats", "neither")  # between the two ends on images drawn from the model
+BDMC_LOWER = Metric("bdmc_lower", "nats", "neither")  # of their negative log-likelihood, by reverse chains
+BDMC_UPPER = Metric("bdmc_upper", "nats", "neither")  # the same by forward chains
+
+# how many samples' ways through a decoder take about as long as one step of a chain: it goes through it twice, forward
+# and back
+STEP_COST = 5.0
 _DOUBTFUL = 0.05  # share of images with a low effective sample size from which on their mean is called unreliable
 
 
@@ -104,91 +112,105 @@ def chain_steps(settings: AisNll, images: int) -> int:
 
 
 @torch.no_grad()
-def annealed(
-    vae: Autoencoder,
-    prior: Prior,
-    x: Tensor,
-    settings: AisNll,
-    noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-) -> Annealed:
-    """Return the negative log-likelihood of x by forward chains: in expectation an upper bound on it.
-
-    Args:
-        vae: gives q(z|x) and p(x|z).
-        prior: gives E(z).
-        x: prepared images, `(N, D)`.
-        settings: temperatures, and chains an image.
-        noise_for: name of a stream -> its noise.
-        progress: told how many steps of single chains have been done since it was last told.
-    """
-    noise = noise_for("ais-nll/forward")
-    x = x.to(noise.device)
-    log_steps = _tuned(vae, prior, x, noise_for("ais-nll/pilot"))
+def annealed(subject: Subject) -> Annealed:
+    """Return the negative log-likelihood of the first images by forward chains: in expectation an upper bound on it."""
+    settings, noise = subject.evaluation.ais_nll, subject.noise_for("ais-nll/forward")
+    x = subject.test[: settings.images].to(noise.device)
+    log_steps = _tuned(subject, x, subject.noise_for("ais-nll/pilot"))
     parts = []
     for images in x.split(max(1, rows(x) // settings.chains)):
-        path = _path(vae, prior, images, settings.chains, log_steps)
-        log_weights, _ = ais.forward(path, settings.temperatures, settings.chains * len(images), noise, progress)
+        path = _path(subject, images, settings.chains, log_steps)
+        chains = settings.chains * len(images)
+        log_weights, _ = ais.forward(path, settings.temperatures, chains, noise, _progress(subject))
         parts.append(log_weights.unflatten(0, (settings.chains, -1)).T)
     return Annealed.of(torch.cat(parts))
 
 
 @torch.no_grad()
-def bidirectional(
-    vae: Autoencoder,
-    prior: Prior,
-    settings: AisNll,
-    noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-) -> Bracket:
-    """Return the negative log-likelihood of `settings.simulated` images drawn from the model, between its two ends.
-
-    The arguments are those of `annealed`.
-    """
-    forward, reverse = noise_for("bdmc/forward"), noise_for("bdmc/reverse")
-    z, is_exact = _draws(prior, settings.simulated, noise_for("bdmc/latents"))
-    x = vae.sample(z, noise_for("bdmc/images"))
-    log_steps = _tuned(vae, prior, x, noise_for("bdmc/pilot"))
+def bidirectional(subject: Subject) -> Bracket:
+    """Return the negative log-likelihood of images drawn from the model, between its two ends."""
+    settings, prior, noise_for = subject.evaluation.ais_nll, subject.prior, subject.noise_for
+    forward, reverse, latent = (noise_for(f"bdmc/{name}") for name in ("forward", "reverse", "latents"))
+    exact = prior.exact_sample(settings.simulated, latent)
+    z = prior.sample(settings.simulated, latent) if exact is None else exact
+    x = subject.vae.sample(z, noise_for("bdmc/images"))
+    log_steps = _tuned(subject, x, noise_for("bdmc/pilot"))
     count = max(1, rows(x) // settings.chains)
     uppers, lowers = [], []
     for images, latents in zip(x.split(count), z.split(count), strict=True):
-        path = _path(vae, prior, images, settings.chains, log_steps)
+        path = _path(subject, images, settings.chains, log_steps)
         starts = latents.double().repeat(settings.chains, 1)
-        up, _ = ais.forward(path, settings.temperatures, len(starts), forward, progress)
-        down = ais.reverse(path, settings.temperatures, starts, reverse, progress)
+        up, _ = ais.forward(path, settings.temperatures, len(starts), forward, _progress(subject))
+        down = ais.reverse(path, settings.temperatures, starts, reverse, _progress(subject))
         uppers.append(up.unflatten(0, (settings.chains, -1)).T)
         lowers.append(down.unflatten(0, (settings.chains, -1)).T)
-    return Bracket(Annealed.of(torch.cat(uppers)), Annealed.of(torch.cat(lowers), sign=-1), is_exact)
+    return Bracket(Annealed.of(torch.cat(uppers)), Annealed.of(torch.cat(lowers), sign=-1), exact is not None)
 
 
-def _draws(prior: Prior, n: int, noise: Noise) -> tuple[Tensor, bool]:
-    """Return draws of the prior `(n, d)`, and whether they are exact."""
-    if isinstance(prior, GRBM) and len(prior.bias) <= exact.MAX_HIDDEN:
-        return exact.sample(prior, n, noise).to(prior.bias.dtype), True
-    return prior.sample(n, noise), prior.normalised
+def _progress(subject: Subject) -> Callable[[int], None]:
+    return lambda chains: subject.meter.advance(STEP_COST * chains)
 
 
-def _tuned(vae: Autoencoder, prior: Prior, x: Tensor, noise: Noise) -> Tensor:
+def _tuned(subject: Subject, x: Tensor, noise: Noise) -> Tensor:
     """Return the logarithms of step sizes for x `(N, D)`, the same for every image, from a pilot on some of them."""
     images = x[: hmc.PILOTS]
     chains = math.ceil(hmc.PILOTS / len(images))
-    return hmc.tuned(_path(vae, prior, images, chains), noise, chains * len(images)).log_steps
+    return hmc.tuned(_path(subject, images, chains), noise, chains * len(images)).log_steps
 
 
-def _path(vae: Autoencoder, prior: Prior, x: Tensor, chains: int, log_steps: Tensor | None = None) -> hmc.Bridge:
+def _path(subject: Subject, x: Tensor, chains: int, log_steps: Tensor | None = None) -> hmc.Bridge:
     """Return the path of `chains * B` chains from q(z|x) to p(x|z) exp(-E(z)), those of one x `(B, D)` B apart.
 
     The guess at the posterior's variance is q's, which is just that. Without `log_steps` it is untuned.
     """
-    posterior = vae.encoder(x)
+    posterior = subject.vae.encoder(x)
     mean, precision = posterior.mean.double(), torch.exp(-2 * posterior.log_std.double())
 
     def energy(z: Tensor) -> Tensor:
         z = z.to(posterior.mean.dtype)
-        likelihood = vae.log_likelihood(x, z.unflatten(0, (chains, len(x)))).flatten()
-        return (prior.energy(z) - likelihood).double()
+        likelihood = subject.vae.log_likelihood(x, z.unflatten(0, (chains, len(x)))).flatten()
+        return (subject.prior.energy(z) - likelihood).double()
 
     mean, precision = mean.repeat(chains, 1), precision.repeat(chains, 1)
     rotation = torch.eye(mean.shape[1], dtype=mean.dtype, device=mean.device)
     steps = hmc.untuned(mean) if log_steps is None else log_steps
-    return hmc.Bridge(energy, rotation, mean, precision, precision, steps)
+    return hmc.Bridge(rotation, mean, precision, precision, energy, steps)
+
+
+def score_annealed(subject: Subject) -> Scores:
+    """Score the first images by annealed chains, if any are asked for.
+
+    Arrays: `nll_ais`, `nll_ais_ess` `(n,)` and `nll_ais_log_weights` `(n, chains)`, which lack log Z.
+    """
+    if not subject.evaluation.ais_nll.images:
+        return Scores([])
+    estimate = annealed(subject)
+    return Scores([subject.score(NLL_AIS, estimate.nll, "ais", estimate.doubt)], _arrays(subject, NLL_AIS, estimate))
+
+
+def score_bidirectional(subject: Subject) -> Scores:
+    """Score images drawn from the model between two ends, if any are asked for.
+
+    The estimator is `bidirectional-long-run` where the prior's draws are ends of Markov chains, on whose convergence
+    `bdmc_lower` then depends. Arrays are those of `score_annealed` for `bdmc_upper`, of forward chains, and for
+    `bdmc_lower`, of reverse chains, whose mean weight is 1/p(x).
+    """
+    if not subject.evaluation.ais_nll.simulated:
+        return Scores([])
+    bracket = bidirectional(subject)
+    estimator = "bidirectional" if bracket.exact else "bidirectional-long-run"
+    upper, lower = bracket.upper, bracket.lower
+    scores = [
+        bracket.gap.score(BDMC_GAP, estimator, unreliable="; ".join(filter(None, [upper.doubt, lower.doubt]))),
+        subject.score(BDMC_LOWER, lower.nll, estimator, lower.doubt),
+        subject.score(BDMC_UPPER, upper.nll, estimator, upper.doubt),
+    ]
+    return Scores(scores, _arrays(subject, BDMC_LOWER, lower) | _arrays(subject, BDMC_UPPER, upper))
+
+
+def _arrays(subject: Subject, metric: Metric, estimate: Annealed) -> dict[str, np.ndarray]:
+    return {
+        metric.name: subject.values(estimate.nll),
+        f"{metric.name}_ess": estimate.ess.astype(np.float32),
+        f"{metric.name}_log_weights": estimate.log_weights,
+    }

@@ -29,7 +29,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from bench.estimators.moments import Moments
+from bench.priors.density import Chains, Path
 from bench.protocol import Noise
 
 LEAPFROGS = 2
@@ -46,41 +46,66 @@ _GAIN = 0.5  # change of the step size's logarithm for a difference of 1 in acce
 
 
 @dataclass(frozen=True)
-class State:
-    """Where chains are.
+class Moments:
+    """A mean m and a covariance G = Q diag(v) Q'.
 
     Attributes:
-        u: rotated z, `(n, d)`.
-        energy: E, `(n,)`.
-        gradient: of E in u, `(n, d)`.
+        mean: m, `(d,)`, float64.
+        rotation: eigenvectors Q in columns, `(d, d)`.
+        variance: eigenvalues v, `(d,)`.
     """
 
-    u: Tensor
+    mean: Tensor
+    rotation: Tensor
+    variance: Tensor
+
+    @classmethod
+    @torch.no_grad()
+    def of(cls, z: Tensor) -> Moments:
+        """Return the moments of z `(M, d)`, the covariance shrunk towards I with the weight of d samples in M + d.
+
+        So few or degenerate samples are usable as well; 1 is the scale on which latent variables live.
+        """
+        samples, d = z.shape
+        mean = z.double().mean(0)
+        centred = z.double() - mean
+        eye = torch.eye(d, dtype=torch.float64, device=z.device)
+        variance, rotation = torch.linalg.eigh((centred.T @ centred + d * eye) / (samples + d))
+        return cls(mean, rotation, variance)
+
+    def colour(self, x: Tensor) -> Tensor:
+        """Return z `(n, d)` for x `(n, d)`; x ~ N(0, I) has these moments."""
+        return self.mean + (x * self.variance.sqrt()) @ self.rotation.T
+
+    @property
+    def log_scale(self) -> float:
+        """Log of the determinant of `colour`."""
+        return 0.5 * float(self.variance.log().sum())
+
+
+@dataclass(frozen=True)
+class State(Chains):
+    """Where chains are, with the energy `(n,)` and its gradient in u `(n, d)`."""
+
     energy: Tensor
     gradient: Tensor
 
 
 @dataclass(frozen=True)
-class Bridge:
-    """A path (`ais.Path`) from a Gaussian to an energy, in coordinates u = Q'z in which its Gaussians are diagonal.
+class Bridge(Path[State]):
+    """A path from a Gaussian to an energy, in coordinates u = Q'z in which its Gaussians are diagonal.
 
-    `mean`, `precision` and `stiffness` may also be `(n, d)`: a base for each of n chains, whose energies may differ.
+    Where every of n chains has its own base, their energies may differ.
 
     Attributes:
+        stiffness: eigenvalues of G^-1, `(d,)`, or `(n, d)` as the base's.
         energy: E, z `(n, d)` -> `(n,)`, differentiable.
-        rotation: Q, `(d, d)`.
-        mean: Q'm, `(d,)`.
-        precision: eigenvalues of C^-1, `(d,)`.
-        stiffness: eigenvalues of G^-1, `(d,)`.
         log_steps: logarithms of the step size at even t from 0 to 1, interpolated between: `(K,)`, or `(K, n)` for
             every chain its own.
     """
 
-    energy: Callable[[Tensor], Tensor]
-    rotation: Tensor
-    mean: Tensor
-    precision: Tensor
     stiffness: Tensor
+    energy: Callable[[Tensor], Tensor]
     log_steps: Tensor
 
     @classmethod
@@ -88,7 +113,7 @@ class Bridge:
         """Return the path from N(m, G) with the moments' mean and covariance, its step size tuned with `noise`."""
         stiffness = 1 / moments.variance
         mean = moments.mean @ moments.rotation
-        return tuned(cls(energy, moments.rotation, mean, stiffness, stiffness, untuned(mean)), noise)
+        return tuned(cls(moments.rotation, mean, stiffness, stiffness, energy, untuned(mean)), noise)
 
     @classmethod
     def isotropic(cls, energy: Callable[[Tensor], Tensor], moments: Moments, noise: Noise) -> Bridge:
@@ -100,24 +125,7 @@ class Bridge:
         square = (moments.variance.mean() + moments.mean.square().mean()).clamp(min=1)
         zero = torch.zeros_like(moments.mean)
         precision = torch.ones_like(zero) / square
-        return tuned(cls(energy, moments.rotation, zero, precision, 1 / moments.variance, untuned(zero)), noise)
-
-    @property
-    def log_z(self) -> Tensor:
-        """log Z at t = 0, `()`, or `(n,)` where every chain has its own base."""
-        return 0.5 * self.mean.shape[-1] * math.log(2 * math.pi) - 0.5 * self.precision.log().sum(-1)
-
-    def begin(self, n: int, noise: Noise) -> State:
-        """Return n draws of the base."""
-        return self._rotated(self.mean + self.precision.rsqrt() * noise.normal(n, self.mean.shape[-1]))
-
-    def at(self, y: Tensor) -> State:
-        """Return the state of chains at y = z, `(n, d)`."""
-        return self._rotated(y @ self.rotation)
-
-    def ends(self, state: State) -> Tensor:
-        """Return y = z, `(n, d)`."""
-        return state.u @ self.rotation.T
+        return tuned(cls(moments.rotation, zero, precision, 1 / moments.variance, energy, untuned(zero)), noise)
 
     def log_ratio(self, state: State, old: float, new: float) -> Tensor:
         """Return log p_new - log p_old, `(n,)`."""
@@ -148,7 +156,7 @@ class Bridge:
         end = state
         for _ in range(LEAPFROGS):
             momentum = momentum - 0.5 * stride * self._slope(end, t)
-            end = self._rotated(end.u + stride * momentum)
+            end = self.state(end.u + stride * momentum)
             momentum = momentum - 0.5 * stride * self._slope(end, t)
         log_ratio = before - self._potential(end, t) - 0.5 * momentum.square().sum(-1)
         accept = torch.log(noise.uniform(n)) < log_ratio  # false for NaN
@@ -168,9 +176,9 @@ class Bridge:
         """Return the gradient of -log p_t, `(n, d)`."""
         return (1 - t) * self.precision * (state.u - self.mean) + t * state.gradient
 
-    def _rotated(self, u: Tensor) -> State:
-        energy, gradient = differentiated(lambda u: self.energy(u @ self.rotation.T), u)
-        return State(u, energy, gradient)
+    def state(self, u: Tensor) -> State:
+        """Return the state of chains at u `(n, d)`."""
+        return State(u, *differentiated(lambda u: self.energy(u @ self.rotation.T), u))
 
 
 def differentiated(energy: Callable[[Tensor], Tensor], z: Tensor) -> tuple[Tensor, Tensor]:

@@ -13,8 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from bench.estimators.hmc import differentiated
-from bench.estimators.moments import Moments
+from bench.estimators.hmc import Moments, differentiated
 from bench.protocol import Noise
 
 Energy = Callable[[Tensor], Tensor]
@@ -179,11 +178,11 @@ def mixture(energy: Energy, modes: Tensor) -> Mixture | None:
     offsets = _DIFFERENCE * torch.eye(d, dtype=torch.float64, device=modes.device)
     gradients = [differentiated(energy, (mode + torch.cat([offsets, -offsets])))[1].reshape(2, d, d) for mode in modes]
     hessians = [(ahead - behind) / (2 * _DIFFERENCE) for ahead, behind in gradients]
-    found = [k for k, hessian in enumerate(hessians) if bool(hessian.isfinite().all())]
-    if not found:
+    finite = [k for k, hessian in enumerate(hessians) if bool(hessian.isfinite().all())]
+    if not finite:
         return None
-    centres, curvature = modes[found], torch.stack([hessians[k] for k in found])
+    centres, curvature = modes[finite], torch.stack([hessians[k] for k in finite])
     precisions, axes = torch.linalg.eigh((curvature + curvature.mT) / 2)
     precisions = precisions.clamp(min=_FLATTEST)
     mass = torch.softmax(-energy(centres) - 0.5 * precisions.log().sum(1), 0)
-    return Mixture(((mass + 1 / len(found)) / 2).log(), centres, precisions, axes)
+    return Mixture(((mass + 1 / len(finite)) / 2).log(), centres, precisions, axes)

@@ -1,21 +1,20 @@
 """log Z of an unnormalised prior by the best route there is, with the interval in which it lies.
 
-1. A GRBM of at most 20 hidden units: enumeration.
+1. A density that can be enumerated: its own exact value.
 2. Any energy in at most two dimensions: quadrature.
 3. Annealed importance sampling (`ais.py`) from two bases. One has the full-covariance moments of the posterior
    samples: it is close where the prior fits. The other is blind to the data, so that mass the data never touch is found
-   as well. Of a GRBM it has the moments under uniform hidden units, and chains move by Gibbs sweeps. For another energy
-   it is N(0, s^2 I) with s = 1, or the latents' scale if that is greater, and chains move by Hamiltonian Monte Carlo
-   (`hmc.py`).
+   as well. A density may bring its own paths, as a GRBM does. For another energy the second base is N(0, s^2 I) with
+   s = 1, or the latents' scale if that is greater, and chains move by Hamiltonian Monte Carlo (`hmc.py`).
 
 AIS is unbiased for Z, not for log Z, and a chain that misses a mode says nothing about it. So an estimate comes as
 the interval from the least of (estimate - 2.24 se) to the greatest of (estimate + 2.24 se) over both bases, no end of
-it below the floor of `modes.py` or, for energies without hidden units, `landscape.py`; and it is called unreliable if
+it below a floor that the density brings with its paths, or that of `landscape.py`; and it is called unreliable if
 
 - a forward effective sample size is below half the number of chains,
 - the two bases, or a base's forward and reverse chains, differ by more than 3 joint standard errors,
 - the floor is above an estimate by more than 2.24 standard errors, or
-- the density has heavy tails (`landscape.tails`; those of a GRBM never are).
+- the density itself is in doubt: it has heavy tails (`landscape.tails`).
 
 Reverse chains start from forward chains' ends, resampled by weight. They only test consistency: if all forward chains
 missed a mode, so do they.
@@ -25,7 +24,7 @@ Z with fixed weights, hence unbiased for Z itself, and where the bases disagree 
 mass, to within log 2. To weight them by precision or by effective sample size would favour the base that missed a
 mode: there the weights vary less.
 
-How many chains and temperatures this takes is found out by rounds (`effort.py`), the last of which alone is the
+How many chains and temperatures this takes is found out by rounds (`ais.adapted`), the last of which alone is the
 estimate.
 """
 
@@ -34,18 +33,18 @@ from __future__ import annotations
 import copy
 import itertools
 import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bench.estimators import ais, effort, exact, hmc, landscape, modes
-from bench.estimators.moments import Moments
-from bench.estimators.whitened import Whitened
-from bench.priors.grbm import GRBM
-from bench.protocol import Ais, Noise, Prior, UserError
+from bench.estimators import ais, hmc, landscape, quadrature
+from bench.estimators.ais import LogZ
+from bench.estimators.subject import LOG_Z, Meter, Subject
+from bench.priors.density import Annealing, Density, Path, State
+from bench.protocol import Ais, Noise, Score, Scores, UserError
 
 QUANTILE = 2.24  # two-sided 97.5 %: with two estimates, the union covers 99.5 % or more
 DISAGREEMENT = 3.0
@@ -55,47 +54,29 @@ _ANCHORS = 1000
 
 
 @dataclass(frozen=True)
-class LogZ:
-    """log Z, nats: a point estimate and its interval.
+class Estimate:
+    """One estimate of log Z: its standard error and effective sample size, from `n` chains.
 
     Attributes:
-        value: the point estimate.
-        lower, upper: where log Z lies; both equal to `value` when it is exact.
-        stderr: of the point estimate, by the delta method on linear weights.
-        n: chains that it averages; 1 where nothing is sampled.
-        estimator: `exact-enumeration`, `quadrature` or `ais`.
-        unreliable: why it should not be trusted; empty when it may be.
-        arrays: what it was made from.
+        base: where its chains start or end, or `pooled` for those of all bases.
+        backward: whether they lead from the model to the base.
     """
 
-    value: float
-    lower: float
-    upper: float
-    stderr: float
-    n: int
-    estimator: str
-    unreliable: str = ""
-    arrays: dict[str, np.ndarray] = field(default_factory=dict)
-
-    @property
-    def width(self) -> float:
-        """Of the interval."""
-        return self.upper - self.lower
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """One estimate of log Z: its standard error and effective sample size, from `n` chains."""
-
-    name: str
+    base: str
+    backward: bool
     value: float
     stderr: float
     ess: float
     n: int
 
+    @property
+    def name(self) -> str:
+        """`forward_BASE` or `reverse_BASE`."""
+        return f"{'reverse' if self.backward else 'forward'}_{self.base}"
+
     @classmethod
-    def of(cls, name: str, log_weights: Tensor, sign: int = 1) -> Estimate:
-        """Return sign * log mean exp(log_weights `(n,)`), with its delta-method error; -1 for reverse chains.
+    def of(cls, base: str, log_weights: Tensor, backward: bool = False) -> Estimate:
+        """Return log mean exp(log_weights `(n,)`), or minus that if `backward`, with its delta-method error.
 
         Raises:
             ArithmeticError: it is not finite.
@@ -104,22 +85,17 @@ class Estimate:
         weights = torch.softmax(log_weights, 0)
         ess = 1 / float(weights.square().sum())
         value = float(torch.logsumexp(log_weights, 0)) - math.log(n)
+        stderr = math.sqrt(max(n / ess - 1, 0) / (n - 1))
+        estimate = cls(base, backward, -value if backward else value, stderr, ess, n)
         if not math.isfinite(value):
-            raise ArithmeticError(f"log Z cannot be estimated: the mean weight of {name} chains is exp({value})")
-        return cls(name, sign * value, math.sqrt(max(n / ess - 1, 0) / (n - 1)), ess, n)
+            raise ArithmeticError(
+                f"log Z cannot be estimated: the mean weight of {estimate.name} chains is exp({value})"
+            )
+        return estimate
 
     def differs(self, other: Estimate) -> bool:
         """Return whether the two are more than 3 joint standard errors apart."""
         return abs(self.value - other.value) > DISAGREEMENT * math.hypot(self.stderr, other.stderr)
-
-
-def route(prior: Prior, dimension: int) -> str:
-    """Return the estimator that log Z of `prior` in `dimension` dimensions calls for."""
-    if isinstance(prior, GRBM) and len(prior.bias) <= exact.MAX_HIDDEN:
-        return "exact-enumeration"
-    if dimension <= exact.MAX_DIMENSION:
-        return "quadrature"
-    return "ais"
 
 
 def chain_steps(settings: Ais) -> int:
@@ -128,22 +104,20 @@ def chain_steps(settings: Ais) -> int:
 
 
 def log_partition(
-    prior: Prior,
+    prior: Density,
     train_latents: Tensor,
     settings: Ais,
     noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-    expect: Callable[[int], None] | None = None,
+    meter: Meter | None = None,
 ) -> LogZ:
     """Return log Z of an unnormalised prior.
 
     Args:
-        prior: gives the energy.
+        prior: gives the energy, and says what it can.
         train_latents: samples of q(z|x) on training data, `(M, d)`, M >= 2.
         settings: the most effort of AIS, where it is needed, and the width of interval at which less will do.
         noise_for: name of a stream -> its noise, on the prior's device.
-        progress: told how many chain-steps of AIS have been done since it was last told.
-        expect: told how many more chain-steps a round takes that is about to begin.
+        meter: told what a round of AIS takes that is about to begin, and what has been done.
 
     Raises:
         UserError: the energy has no gradient, and more than two dimensions.
@@ -151,55 +125,55 @@ def log_partition(
     """
     if len(train_latents) < 2 or not bool(train_latents.isfinite().all()):
         raise ArithmeticError("log Z cannot be estimated: it needs two or more finite latents of training data")
-    estimator = route(prior, train_latents.shape[-1])
-    if estimator == "quadrature":
-        return _quadrature(prior, train_latents, noise_for("log-z/anchors"))
-    if isinstance(prior, GRBM) and estimator == "exact-enumeration":
-        value = exact.enumerate_log_z(prior)
-        return LogZ(value, value, value, 0.0, 1, estimator)
-    if isinstance(prior, GRBM):
-        return anneal(prior, train_latents, settings, noise_for, progress, expect)
-    return anneal_energy(prior, train_latents, settings, noise_for, progress, expect)
-
-
-def _quadrature(prior: Prior, train_latents: Tensor, noise: Noise) -> LogZ:
+    exact = prior.exact_log_z()
+    if exact is not None:
+        return LogZ(exact, exact, exact, 0.0, 1, "exact-enumeration")
+    if train_latents.shape[-1] > quadrature.MAX_DIMENSION:
+        return anneal(prior, train_latents, settings, noise_for, meter)
+    noise = noise_for("log-z/anchors")
     anchors = torch.cat([train_latents.to(noise.device), prior.sample(_ANCHORS, noise)]).detach().double()
-    value, error = exact.quadrature(_double(prior).energy, anchors)
+    value, error = quadrature.log_z(_double(prior).energy, anchors)
     reason = "" if error <= QUADRATURE_TOLERANCE else f"quadrature had not converged: its last step was {error:.2g}"
     return LogZ(value, value - error, value + error, 0.0, 1, "quadrature", reason)
 
 
-def _double(prior: Prior) -> Prior:
+def _double(prior: Density) -> Density:
     """Return `prior` in float64, its parameters constants."""
-    return copy.deepcopy(prior).double().requires_grad_(False) if isinstance(prior, nn.Module) else prior
+    return copy.deepcopy(prior).double().requires_grad_(False)
 
 
 def anneal(
-    grbm: GRBM,
+    prior: Density,
     train_latents: Tensor,
-    settings: Ais,
+    maximum: Ais,
     noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-    expect: Callable[[int], None] | None = None,
+    meter: Meter | None = None,
 ) -> LogZ:
-    """Return log Z of a GRBM of any size by AIS from both bases, with the checks of this module's docstring."""
-    model = Whitened.of(grbm)
-    bases = {
-        "posterior": ais.Base.from_samples(model, train_latents.to(model.mu.device)),
-        "uniform": ais.Base.uniform_hidden(model),
-    }
-    return _anneal(bases, modes.floor(model, noise_for("log-z/modes")), settings, noise_for, progress, expect)
+    """Return log Z by AIS from each base, with as much effort as it takes and `maximum` allows.
+
+    Arguments and errors are those of `log_partition`; the checks are those of this module's docstring.
+    """
+    annealing = prior.annealing(train_latents, noise_for) or hamiltonian(prior, train_latents, noise_for)
+    counter = meter or Meter()
+
+    def run(number: int, settings: Ais) -> LogZ:
+        counter.expect(prior.step_cost * chain_steps(settings))
+        return _round(
+            annealing,
+            settings,
+            lambda name: noise_for(f"log-z/{number}/{name}"),
+            lambda chains: counter.advance(prior.step_cost * chains),
+        )
+
+    rounds = ais.adapted(maximum, run)
+    rows = [[effort.temperatures, effort.chains, effort.repeats, result.width] for effort, result in rounds]
+    result = rounds[-1][1]
+    result.arrays["ais_rounds"] = np.array(rows)
+    return result
 
 
-def anneal_energy(
-    prior: Prior,
-    train_latents: Tensor,
-    settings: Ais,
-    noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None = None,
-    expect: Callable[[int], None] | None = None,
-) -> LogZ:
-    """Return log Z of any differentiable energy by AIS from both bases, with the checks of this module's docstring.
+def hamiltonian(prior: Density, train_latents: Tensor, noise_for: Callable[[str], Noise]) -> Annealing:
+    """Return paths to any differentiable energy, along which Hamiltonian Monte Carlo moves chains.
 
     Every temperature costs a chain one trajectory: `hmc.LEAPFROGS` evaluations of the energy and its gradient.
 
@@ -214,77 +188,45 @@ def anneal_energy(
             raise UserError(
                 f"log Z of the prior {type(prior).__name__} cannot be estimated in {latents.shape[1]} dimensions: "
                 "autograd cannot differentiate its energy; allowed are energies that it can, any energy in at most "
-                f"{exact.MAX_DIMENSION} dimensions, or a normalised prior"
+                f"{quadrature.MAX_DIMENSION} dimensions, or a normalised prior"
             )
-    moments = Moments.of(latents)
+    moments = hmc.Moments.of(latents)
     doubt = landscape.tails(energy, moments, noise)
     floor = landscape.floor(energy, moments, noise)
     bridges = {
         "posterior": hmc.Bridge.from_moments(energy, moments, noise_for("log-z/pilot/posterior")),
         "isotropic": hmc.Bridge.isotropic(energy, moments, noise_for("log-z/pilot/isotropic")),
     }
-    return _anneal(bridges, floor, settings, noise_for, progress, expect, doubt)
-
-
-def _anneal(
-    paths: Mapping[str, ais.Path[ais.State]],
-    floor: float,
-    maximum: Ais,
-    noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None,
-    expect: Callable[[int], None] | None,
-    doubt: str = "",
-) -> LogZ:
-    """Return log Z by AIS along `paths` from each base, with as much effort as it takes and `maximum` allows."""
-
-    def run(number: int, settings: Ais) -> LogZ:
-        if expect is not None:
-            expect(chain_steps(settings))
-        return _round(paths, floor, settings, lambda name: noise_for(f"log-z/{number}/{name}"), progress, doubt)
-
-    rounds = effort.adapted(maximum, run)
-    result = rounds[-1][1]
-    result.arrays["ais_rounds"] = np.array(
-        [[each.temperatures, each.chains, each.repeats, found.width] for each, found in rounds]
-    )
-    return result
+    return Annealing(bridges, floor, doubt)
 
 
 def _round(
-    paths: Mapping[str, ais.Path[ais.State]],
-    floor: float,
-    settings: Ais,
-    noise_for: Callable[[str], Noise],
-    progress: Callable[[int], None] | None,
-    doubt: str,
+    annealing: Annealing, settings: Ais, noise_for: Callable[[str], Noise], progress: Callable[[int], None]
 ) -> LogZ:
-    """Return log Z by AIS along `paths` from each base, forward and in reverse, with the effort of `settings`."""
+    """Return log Z by AIS from each base, forward and in reverse, with the effort of `settings`."""
     temperatures, chains = settings.temperatures, settings.chains
     weights: dict[str, Tensor] = {}
     ends: list[Tensor] = []
-    for name, path in paths.items():
+    for base, path in annealing.paths.items():
         runs = []
         for repeat in range(settings.repeats):
-            log_weight, y = ais.forward(path, temperatures, chains, noise_for(f"forward/{name}/{repeat}"), progress)
+            log_weight, y = ais.forward(path, temperatures, chains, noise_for(f"forward/{base}/{repeat}"), progress)
             runs.append(log_weight)
             ends.append(y)
-        weights[f"forward_{name}"] = torch.stack(runs)
-
-    pooled = torch.cat([weights[f"forward_{name}"].flatten() for name in paths])
-    for name, path in paths.items():
-        noise = noise_for(f"reverse/{name}")
+        weights[base] = torch.stack(runs)
+    pooled = torch.cat([part.flatten() for part in weights.values()])
+    estimates = [Estimate.of(base, part.flatten()) for base, part in weights.items()]
+    arrays = {f"ais_forward_{base}": part.cpu().numpy() for base, part in weights.items()}
+    for base, path in annealing.paths.items():
+        noise = noise_for(f"reverse/{base}")
         y = _settle(path, _resample(pooled, torch.cat(ends), chains, noise), noise)
-        weights[f"reverse_{name}"] = ais.reverse(path, temperatures, y, noise, progress)
+        log_weight = ais.reverse(path, temperatures, y, noise, progress)
+        estimates.append(Estimate.of(base, log_weight, backward=True))
+        arrays[f"ais_reverse_{base}"] = log_weight.cpu().numpy()
 
-    estimates = [
-        Estimate.of(name, part.flatten(), -1 if name.startswith("reverse") else 1) for name, part in weights.items()
-    ]
-    arrays = {f"ais_{name}": part.cpu().numpy() for name, part in weights.items()}
-    arrays |= {
-        "ais_estimates": np.array([[each.value, each.stderr, each.ess, each.n] for each in estimates]),
-        "ais_floor": np.array(floor),
-    }
-    return combine(estimates, Estimate.of("pooled", pooled), floor, arrays, doubt)
+    rows = [[estimate.value, estimate.stderr, estimate.ess, estimate.n] for estimate in estimates]
+    arrays |= {"ais_estimates": np.array(rows), "ais_floor": np.array(annealing.floor)}
+    return combine(estimates, Estimate.of("pooled", pooled), annealing.floor, arrays, annealing.doubt)
 
 
 def combine(
@@ -293,29 +235,30 @@ def combine(
     """Return the interval of `estimates`, forward and reverse, around `pooled`, and whether it may be trusted.
 
     Args:
-        estimates: named `forward_BASE` or `reverse_BASE`; only the first kind spans the interval.
+        estimates: forward and backward, of each base; only the first kind spans the interval.
         pooled: the point estimate, from all forward chains.
         floor: a value that log Z is not below.
         arrays: passed on.
         doubt: a reason to call it unreliable, whatever the estimates.
     """
-    forward = [each for each in estimates if each.name.startswith("forward_")]
-    lower = min(each.value - QUANTILE * each.stderr for each in forward)
-    upper = max(each.value + QUANTILE * each.stderr for each in forward)
+    forward = [estimate for estimate in estimates if not estimate.backward]
+    lower = min(estimate.value - QUANTILE * estimate.stderr for estimate in forward)
+    upper = max(estimate.value + QUANTILE * estimate.stderr for estimate in forward)
     reasons = [doubt] if doubt else []
     reasons += [
-        f"{each.name} has an effective sample size of {each.ess:.0f} of {each.n}"
-        for each in forward
-        if not each.ess >= each.n / 2
+        f"{estimate.name} has an effective sample size of {estimate.ess:.0f} of {estimate.n}"
+        for estimate in forward
+        if not estimate.ess >= estimate.n / 2
     ]
-    for one, other in itertools.combinations(estimates, 2):
-        same_base = one.name.split("_")[1] == other.name.split("_")[1]
-        if (same_base or (one in forward and other in forward)) and one.differs(other):
-            reasons.append(f"{one.name} ({one.value:.3f}) and {other.name} ({other.value:.3f}) disagree")
     reasons += [
-        f"{each.name} ({each.value:.3f}) is below the floor ({floor:.3f})"
-        for each in forward
-        if floor > each.value + QUANTILE * each.stderr
+        f"{one.name} ({one.value:.3f}) and {other.name} ({other.value:.3f}) disagree"
+        for one, other in itertools.combinations(estimates, 2)
+        if (one.base == other.base or not (one.backward or other.backward)) and one.differs(other)
+    ]
+    reasons += [
+        f"{estimate.name} ({estimate.value:.3f}) is below the floor ({floor:.3f})"
+        for estimate in forward
+        if floor > estimate.value + QUANTILE * estimate.stderr
     ]
     return LogZ(
         max(pooled.value, floor),
@@ -336,9 +279,26 @@ def _resample(log_weights: Tensor, y: Tensor, n: int, noise: Noise) -> Tensor:
     return y[torch.searchsorted(cumulative, points * cumulative[-1]).clamp(max=len(y) - 1)]
 
 
-def _settle(path: ais.Path[ais.State], y: Tensor, noise: Noise) -> Tensor:
+def _settle(path: Path[State], y: Tensor, noise: Noise) -> Tensor:
     """Return y `(n, d)` after moves that leave the model invariant."""
     state = path.at(y)
     for _ in range(_SETTLING):
         state = path.move(state, 1.0, noise)
     return path.ends(state)
+
+
+def score_log_z(subject: Subject) -> Scores:
+    """Score log Z: nothing where the prior is normalised.
+
+    Arrays, where it is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and `ais_reverse_BASE` `(chains,)`, log
+    weights with BASE `posterior` and either `uniform` (of a GRBM) or `isotropic`; `ais_estimates` `(4, 4)`, in that
+    order (forward first) the value, standard error, effective sample size and number of chains; `ais_floor`;
+    `ais_rounds` `(rounds, 4)`, temperatures, chains, repeats and width of the interval of every round, the last of
+    which alone is the estimate.
+    """
+    if subject.prior.normalised:
+        return Scores([])
+    log_z = log_partition(subject.prior, subject.latents, subject.evaluation.ais, subject.noise_for, subject.meter)
+    ends = (log_z.lower, log_z.upper)
+    score = Score(LOG_Z, log_z.value, log_z.n, log_z.estimator, log_z.stderr, 0.0, *ends, log_z.unreliable)
+    return Scores([score], log_z.arrays)

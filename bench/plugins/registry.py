@@ -13,13 +13,15 @@ import importlib
 import importlib.metadata
 import importlib.util
 import inspect
+import itertools
 import json
+import operator
 import os
 import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal
@@ -27,20 +29,42 @@ from typing import Any, Literal
 from platformdirs import user_cache_dir
 
 from bench import files
-from bench.plugins.settings import Option, listed, nearest, options, validated
+from bench.plugins.settings import Option, options, validated
+from bench.plugins.shapes import listed, nearest
 from bench.protocol import Settings, UserError
-
-__all__ = ["Description", "Kind", "Option", "Plugin", "PluginError", "Registry", "build", "is_file", "plain_name"]
 
 Kind = Literal["strategy", "dataset"]
 
-_FOLDERS: Mapping[Kind, str] = {"strategy": "strategies", "dataset": "datasets"}
-_METHODS: Mapping[Kind, tuple[str, str]] = {"strategy": ("fit", "evaluate"), "dataset": ("load", "prepare")}
-_WORDS: Mapping[Kind, str] = {"strategy": "strategy", "dataset": "data set"}
+
+@dataclass(frozen=True)
+class Traits:
+    """What is said of a kind of plugin.
+
+    Attributes:
+        word: what a sentence calls it.
+        folder: where its files lie in a plugin folder, and its entry-point group after `bench.`.
+        methods: what its class must have.
+        base: what its class extends, as a rule.
+    """
+
+    word: str
+    folder: str
+    methods: tuple[str, ...]
+    base: str
+
+
+KINDS: Mapping[Kind, Traits] = {
+    "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
+    "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset"),
+}
 
 
 class PluginError(UserError):
     """A plugin that does not load; the sentence gives file, reason and line."""
+
+
+class OtherKindError(PluginError):
+    """A file that loads and defines no class with the methods of this kind."""
 
 
 def plain_name(name_or_file: str | Path) -> str:
@@ -75,6 +99,11 @@ class Plugin:
     file: Path
     target: str = ""
 
+    @property
+    def traits(self) -> Traits:
+        """What is said of its kind."""
+        return KINDS[self.kind]
+
     def load(self) -> type[Settings]:
         """Execute the file and return its class, with `cls.name` set; an unchanged file is executed once a process.
 
@@ -85,10 +114,10 @@ class Plugin:
             with warnings.catch_warnings():
                 # pydantic only warns of what `_checked` refuses
                 warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
-                found = self._imported() if self.target else self._executed()
+                loaded = self._imported() if self.target else self._executed()
         except (Exception, SystemExit) as error:
-            raise PluginError(f"{self.file} does not load: {_reason(error, self.file)}") from error
-        cls = self._checked(self._class(found) if isinstance(found, ModuleType) else found)
+            raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
+        cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
         cls.name = self.name  # type: ignore[attr-defined]
         return cls
 
@@ -96,7 +125,7 @@ class Plugin:
         """Execute a plain file as a module of its own, named after its place and contents."""
         source = self.file.read_bytes()
         mark = hashlib.sha256(os.fsencode(self.file) + b"\0" + source).hexdigest()[:12]
-        name = f"bench_plugin.{_FOLDERS[self.kind]}.{self.file.stem}.{mark}"
+        name = f"bench_plugin.{self.traits.folder}.{self.file.stem}.{mark}"
         if name in sys.modules:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, self.file)
@@ -115,36 +144,33 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        found: Any = importlib.import_module(module)
-        for part in attribute.split(".") if attribute else ():
-            found = getattr(found, part)
-        return found
+        target: Any = importlib.import_module(module)
+        return operator.attrgetter(attribute)(target) if attribute else target
 
     def _class(self, module: ModuleType) -> Any:
         """Return the one public class that a module defines and that has the methods of this kind."""
-        found = [
+        classes = [
             value
             for name, value in vars(module).items()
-            if isinstance(value, type)
-            and value.__module__ == module.__name__
-            and not name.startswith("_")
-            and all(callable(getattr(value, method, None)) for method in _METHODS[self.kind])
+            if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
+            if not self._missing(value)
         ]
-        if len(found) == 1:
-            return found[0]
-        methods = " and ".join(_METHODS[self.kind])
-        if not found:
-            raise PluginError(f"{self.file} defines no {_WORDS[self.kind]}: a public class with {methods}")
-        names = listed(cls.__name__ for cls in found)
-        raise PluginError(f"{self.file} defines {len(found)} public classes with {methods}, not one: {names}")
+        rule = f"with {' and '.join(self.traits.methods)}"
+        if not classes:
+            raise OtherKindError(f"{self.file} defines no {self.traits.word}: a public class {rule}")
+        if len(classes) > 1:
+            names = listed(cls.__name__ for cls in classes)
+            raise PluginError(f"{self.file} defines {len(classes)} public classes {rule}, not one: {names}")
+        return classes[0]
+
+    def _missing(self, cls: type) -> list[str]:
+        return [method for method in self.traits.methods if not callable(getattr(cls, method, None))]
 
     def _checked(self, cls: Any) -> type[Settings]:
         """Return `cls` if it keeps the rules of a plugin's class."""
         if not (isinstance(cls, type) and issubclass(cls, Settings)):
-            base = {"strategy": "bench.strategy.Strategy", "dataset": "bench.data.Dataset"}[self.kind]
-            raise PluginError(f"{self.file}: {getattr(cls, '__name__', cls)} does not extend {base}")
-        missing = [method for method in _METHODS[self.kind] if not callable(getattr(cls, method, None))]
-        if abstract := sorted(getattr(cls, "__abstractmethods__", ())) or missing:
+            raise PluginError(f"{self.file}: {getattr(cls, '__name__', cls)} does not extend {self.traits.base}")
+        if abstract := sorted(getattr(cls, "__abstractmethods__", ())) or self._missing(cls):
             raise PluginError(f"{self.file}: {cls.__name__} does not define {listed(abstract)}")
         for field in cls.model_fields:
             if field == "name":
@@ -158,23 +184,21 @@ class Plugin:
         try:
             options(cls)
         except Exception as error:  # whatever a plugin's own types and default factories raise
-            reason = _reason(error, self.file)
-            raise PluginError(f"{self.file}: the fields of {cls.__name__} cannot be described: {reason}") from error
+            raise PluginError(
+                f"{self.file}: the fields of {cls.__name__} cannot be described: {reason(error, self.file)}"
+            ) from error
         return cls
 
 
-def _reason(error: BaseException, file: Path) -> str:
-    """Return type, message and line of an exception, on one line."""
+def reason(error: BaseException, file: Path) -> str:
+    """Return type, message and the last line of `file` that an exception went through, on one line."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    message = " ".join(str(error).partition("For further information")[0].split())  # pydantic's address of a page
     if isinstance(error, SyntaxError):
-        message, line = error.msg, error.lineno
-    else:
-        message, line = (
-            " ".join(str(error).partition("For further information")[0].split()),
-            lines[-1] if lines else None,
-        )
+        message, lines = error.msg, [error.lineno]
     message = message if len(message) <= 300 else f"{message[:297]}..."
-    return f"{type(error).__name__}{f': {message}' if message else ''}{f' (line {line})' if line else ''}"
+    line = f" (line {lines[-1]})" if lines and lines[-1] else ""
+    return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"
 
 
 def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str], str]) -> Settings:
@@ -197,7 +221,7 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
         raise
     except Exception as error:  # whatever a plugin's own validators raise
         writer = where(prefix) if callable(where) else where
-        raise PluginError(f"{writer}: {prefix}: {plugin.file} fails: {_reason(error, plugin.file)}") from error
+        raise PluginError(f"{writer}: {prefix}: {plugin.file} fails: {reason(error, plugin.file)}") from error
 
 
 # ---------------------------------------------------------------- descriptions
@@ -216,33 +240,29 @@ class Description:
     error: str = ""
 
 
-def _described(plugin: Plugin) -> Description:
-    """Describe one plugin; those of others from the cache, because their files may import anything."""
-    place = (plugin.kind, plugin.name, plugin.origin, plugin.file)
+def _described(plugin: Plugin, problem: str) -> Description:
+    """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
+    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
+    if problem:
+        return description
     cached = None if plugin.origin == "built-in" else _cache_file(plugin)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
             content = json.loads(cached.read_bytes())
             fields = tuple(Option(**field) for field in content["fields"])
-            return Description(*place, summary=str(content["summary"]), fields=fields)
+            return replace(description, summary=str(content["summary"]), fields=fields)
     try:
         cls = plugin.load()
-        description = Description(*place, summary=_summary(cls), fields=options(cls))
-        content = json.dumps(
-            {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
-        )
     except UserError as error:
-        return Description(*place, error=str(error))
+        return replace(description, error=str(error))
+    own = inspect.cleandoc(vars(cls).get("__doc__") or "")  # not that of a base class
+    description = replace(description, summary=own.partition("\n")[0], fields=options(cls))
     if cached is not None:
+        content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached) as file:
-            file.write(content.encode())
+            file.write(json.dumps(content).encode())
     return description
-
-
-def _summary(cls: type) -> str:
-    """Return the first line of the class's own docstring."""
-    return inspect.cleandoc(vars(cls).get("__doc__") or "").partition("\n")[0]
 
 
 def _cache_file(plugin: Plugin) -> Path | None:
@@ -274,15 +294,16 @@ class Registry:
             UserError: a folder does not exist or holds neither.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
-        for kind in _FOLDERS:
-            for plugin in (*_built_in(kind), *_entry_points(kind)):
+        for kind in KINDS:
+            for plugin in (*_in_folder(kind, _built_in(), "built-in"), *_entry_points(kind)):
                 self._add(plugin)
         for folder in folders:
-            homes = {kind: Path(folder).expanduser().resolve() / name for kind, name in _FOLDERS.items()}
-            if not any(home.is_dir() for home in homes.values()):
-                reason = "holds neither strategies/ nor datasets/" if Path(folder).is_dir() else "does not exist"
-                raise UserError(f"the plugin folder {folder} {reason}")
-            for kind, home in homes.items():
+            home = Path(folder).expanduser().resolve()
+            homes = [traits.folder for traits in KINDS.values()]
+            if not any((home / name).is_dir() for name in homes):
+                wrong = f"holds neither {'/ nor '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
+                raise UserError(f"the plugin folder {folder} {wrong}")
+            for kind in KINDS:
                 for plugin in _in_folder(kind, home, str(folder)):
                     self._add(plugin)
 
@@ -293,7 +314,7 @@ class Registry:
 
     def names(self, kind: Kind) -> list[str]:
         """Return the names of all plugins of `kind`, sorted."""
-        return sorted(name for claimed, name in self._plugins if claimed == kind)
+        return sorted(name for other, name in self._plugins if other == kind)
 
     def find(self, kind: Kind, name_or_file: str) -> Plugin:
         """Return the plugin with this NAME, or in this FILE (anything that ends in `.py`).
@@ -303,19 +324,18 @@ class Registry:
         Raises:
             UserError: there is none (with the nearest name), or two files claim the name.
         """
-        name = plain_name(name_or_file)
+        name, word = plain_name(name_or_file), KINDS[kind].word
         if is_file(name_or_file):
             file = Path(name_or_file).expanduser().resolve()
             if not file.is_file():
-                raise UserError(f"the {_WORDS[kind]} file {name_or_file} does not exist")
+                raise UserError(f"the {word} file {name_or_file} does not exist")
             if file.suffix != ".py":
-                raise UserError(f"the {_WORDS[kind]} file {name_or_file} is no Python file; its name must end in .py")
+                raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
-            names = self.names(kind)
-            hint = nearest(name, names) or ";"
-            raise UserError(f'unknown {_WORDS[kind]} "{name}"{hint} known: {listed(names)}')
+            hint = nearest(name, self.names(kind)) or ";"
+            raise UserError(f'unknown {word} "{name}"{hint} known: {listed(self.names(kind))}')
         if problem := _conflict(claims):
             raise UserError(problem)
         return claims[0]
@@ -326,9 +346,7 @@ class Registry:
         for name in self.names(kind):
             claims = self._plugins[kind, name]
             problem = _conflict(claims)
-            for plugin in claims:
-                known = Description(kind, name, plugin.origin, plugin.file, error=problem)
-                descriptions.append(known if problem else _described(plugin))
+            descriptions += [_described(plugin, problem) for plugin in claims]
         return descriptions
 
 
@@ -336,49 +354,43 @@ def _conflict(claims: Sequence[Plugin]) -> str:
     """Return what is wrong where several files claim one name, else nothing."""
     if len(claims) == 1:
         return ""
-    kind, name = claims[0].kind, claims[0].name
     places = " and by ".join(f"{plugin.file} ({plugin.origin})" for plugin in claims)
-    return f'the {_WORDS[kind]} name "{name}" is claimed by {places}; rename one of the files'
+    return f'the {claims[0].traits.word} name "{claims[0].name}" is claimed by {places}; rename one of the files'
 
 
-def _in_folder(kind: Kind, folder: Path, origin: str) -> Iterator[Plugin]:
-    """Give the plugins of a folder; files that start with `_` or `.` are none."""
-    for file in sorted(folder.glob("*.py")):
+def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
+    """Give the plugins of a kind in a plugin folder; files that start with `_` or `.` are none."""
+    for file in sorted((home / KINDS[kind].folder).glob("*.py")):
         if not file.name.startswith(("_", ".")):
             yield Plugin(kind, plain_name(file), origin, file.resolve())
 
 
-def _built_in(kind: Kind) -> Iterator[Plugin]:
-    """Give the plugins that come with bench: inside the package when installed, else beside it in the clone."""
+def _built_in() -> Path:
+    """Return where the plugins lie that come with bench: in the package when installed, else beside it in the clone."""
     package = Path(__file__).resolve().parents[1]
-    installed = package / "_builtin" / _FOLDERS[kind]
-    if installed.is_dir():
-        yield from _in_folder(kind, installed, "built-in")
-    elif (package.parent / "pyproject.toml").is_file():  # without it, this would be a site-packages folder
-        yield from _in_folder(kind, package.parent / _FOLDERS[kind], "built-in")
+    installed, clone = package / "_builtin", package.parent
+    # without its project file the clone would be a site-packages folder
+    return clone if not installed.is_dir() and (clone / "pyproject.toml").is_file() else installed
 
 
 def _entry_points(kind: Kind) -> Iterator[Plugin]:
     """Give the plugins that installed packages offer; one named like a built-in is a conflict like any other."""
-    for point in importlib.metadata.entry_points(group=f"bench.{_FOLDERS[kind]}"):
+    for point in importlib.metadata.entry_points(group=f"bench.{KINDS[kind].folder}"):
         package = point.dist.name if point.dist else point.module.partition(".")[0]
         file = None
         with contextlib.suppress(Exception):  # whatever an installed import hook raises; loading will say it
             file = _source(point.module)
-        yield Plugin(
-            kind, point.name, f"entry point {package}", file or Path(point.module), point.value.replace(" ", "")
-        )
+        target = point.value.replace(" ", "")
+        yield Plugin(kind, point.name, f"entry point {package}", file or Path(point.module), target)
 
 
 def _source(module: str) -> Path | None:
     """Return the source file of a module without importing anything, not even the packages it lies in."""
     places: Sequence[str] | None = None
     spec = None
-    parts = module.split(".")
-    for depth in range(len(parts)):
-        name = ".".join(parts[: depth + 1])
-        found = (finder.find_spec(name, places) for finder in sys.meta_path)
-        spec = next((candidate for candidate in found if candidate is not None), None)
+    for name in itertools.accumulate(module.split("."), "{}.{}".format):
+        specs = (finder.find_spec(name, places) for finder in sys.meta_path)
+        spec = next(filter(None, specs), None)
         if spec is None:
             return None
         places = list(spec.submodule_search_locations or [])

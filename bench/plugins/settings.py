@@ -1,185 +1,26 @@
-"""What a settings model allows: its fields in words, its mistakes as one sentence each, sweeps over its fields.
-
-Types and bounds are read from the model's JSON schema, so that whatever pydantic validates can also be said.
-"""
+"""What a settings model allows: its fields in words, its mistakes as one sentence each, sweeps over its fields."""
 
 from __future__ import annotations
 
-import difflib
 import functools
 import itertools
 import json
+import re
+import tomllib
 import types
 import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
+from bench.plugins.shapes import Shape, listed, nearest, shown
 from bench.protocol import Search, Settings, UserError
 
-__all__ = ["Option", "Shape", "combinations", "listed", "nearest", "options", "shown", "validated"]
-
 SettingsT = TypeVar("SettingsT", bound=Settings)
-
-# ---------------------------------------------------------------- words
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return `a, b, c`, or `none`."""
-    return ", ".join(names) or "none"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` for the name that is most like `name`, or nothing."""
-    found = difflib.get_close_matches(name, list(names), n=1)
-    return f'; did you mean "{found[0]}"?' if found else ""
-
-
-def shown(value: Any) -> str:
-    """Return a value as a grid would write it, cut after 60 characters."""
-    text = json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
-_TYPES = {
-    "integer": "integer",
-    "number": "number",
-    "string": "text",
-    "boolean": "true or false",
-    "object": "table",
-}
-_BOUNDS = {
-    "minimum": "at least {}",
-    "exclusiveMinimum": "above {}",
-    "maximum": "at most {}",
-    "exclusiveMaximum": "below {}",
-    "multipleOf": "a multiple of {}",
-    "minLength": "at least {} characters",
-    "maxLength": "at most {} characters",
-    "pattern": "matching {}",
-}
-
-
-@functools.cache
-def _schema(model: type[BaseModel]) -> dict[str, Any]:
-    return model.model_json_schema()
-
-
-@dataclass(frozen=True)
-class Shape:
-    """A place in a settings model: a field, a table or an item of a list; read from the model's JSON schema."""
-
-    node: Mapping[str, Any]
-    definitions: Mapping[str, Any]
-
-    @classmethod
-    def of(cls, model: type[BaseModel]) -> Shape:
-        """Return the shape of a whole model."""
-        schema = _schema(model)
-        return cls(schema, schema.get("$defs", {}))
-
-    def _members(self, node: Mapping[str, Any] | None = None) -> Iterator[Mapping[str, Any]]:
-        """Give the members of a union (else the node itself) with references followed, without null."""
-        node = self.node if node is None else node
-        if "$ref" in node:
-            yield from self._members(self.definitions[node["$ref"].rpartition("/")[2]])
-        elif "anyOf" in node or "oneOf" in node:
-            for member in node.get("anyOf") or node["oneOf"]:
-                yield from self._members(member)
-        elif node.get("type") != "null":
-            yield node
-
-    def at(self, key: str | int) -> Shape | None:
-        """Return the shape under a table's key or a list's index; None where there is none."""
-        found = []
-        for member in self._members():
-            if isinstance(key, int):
-                places = member.get("prefixItems", [])
-                found.append(places[key] if key < len(places) else member.get("items"))
-            else:
-                found.append(member.get("properties", {}).get(key, member.get("additionalProperties")))
-        nodes = [node for node in found if isinstance(node, Mapping)]
-        return Shape({"anyOf": nodes}, self.definitions) if nodes else None
-
-    def given(self, values: Any) -> Shape:
-        """Return the tables of a union that `values` does not contradict: those of its `kind`; all if none is left."""
-
-        def fits(member: Mapping[str, Any]) -> bool:
-            places = member.get("properties", {})
-            texts = {
-                key: place.get("enum", [place["const"]] if "const" in place else None) for key, place in places.items()
-            }
-            return all(values[key] in choices for key, choices in texts.items() if choices and key in values)
-
-        members = [member for member in self._members() if isinstance(values, Mapping) and fits(member)]
-        return Shape({"anyOf": members}, self.definitions) if members else self
-
-    @property
-    def keys(self) -> list[str]:
-        """The keys of a table."""
-        return list(dict.fromkeys(key for member in self._members() for key in member.get("properties", {})))
-
-    @property
-    def depth(self) -> int:
-        """How many lists are nested here: 0 for a single value, 1 for a list of single values."""
-        depths = [0]
-        for member in self._members():
-            if member.get("type") == "array":
-                depths.append(1 + Shape({"anyOf": _items(member)}, self.definitions).depth)
-        return max(depths)
-
-    @property
-    def choices(self) -> list[str]:
-        """The texts that may stand here, where only some may."""
-        found = (choice for member in self._members() for choice in member.get("enum", [member.get("const")]))
-        return [choice for choice in found if isinstance(choice, str)]
-
-    @property
-    def type(self) -> str:
-        """The type in words: `integer`, `one of "a", "b"`, `list of numbers`, `table`."""
-        return " or ".join(dict.fromkeys(self._type(member) for member in self._members())) or "any value"
-
-    def _type(self, node: Mapping[str, Any]) -> str:
-        if "const" in node:
-            return shown(node["const"])
-        if "enum" in node:
-            return f"one of {', '.join(shown(choice) for choice in node['enum'])}"
-        if node.get("type") == "array":
-            items = Shape({"anyOf": _items(node)}, self.definitions).type
-            return f"list of {items}s" if items in ("integer", "number", "table") else f"list of {items}"
-        return _TYPES.get(node.get("type", ""), "any value")
-
-    @property
-    def bounds(self) -> str:
-        """The bounds in words: `above 0 and at most 10`, `2 items, each at least 0`; empty without."""
-        return " or ".join(dict.fromkeys(filter(None, (self._bounds(member) for member in self._members()))))
-
-    def _bounds(self, node: Mapping[str, Any]) -> str:
-        parts = [" and ".join(words.format(node[key]) for key, words in _BOUNDS.items() if key in node)]
-        low, high = node.get("minItems"), node.get("maxItems")
-        if low is not None and high is not None:
-            parts.append(f"{low} items" if low == high else f"{low} to {high} items")
-        elif low or high:
-            parts.append(f"at least {low} item{'s' * (low != 1)}" if low else f"at most {high} item{'s' * (high != 1)}")
-        each = Shape(node["items"], self.definitions).bounds if isinstance(node.get("items"), Mapping) else ""
-        return ", ".join([*filter(None, parts), *([f"each {each}"] if each else [])])
-
-    @property
-    def allowed(self) -> str:
-        """What may stand here, as the end of `it must be ...`."""
-        words = self.type
-        if not words.startswith(("one of", "text", "true", "any", '"')):
-            words = f"{'an' if words[0] in 'aeiou' else 'a'} {words}"
-        return f"{words}, {self.bounds}" if self.bounds else words
-
-
-def _items(array: Mapping[str, Any]) -> list[Mapping[str, Any]]:
-    """Return the schemas that the items of an array may have."""
-    return [*array.get("prefixItems", []), *([array["items"]] if isinstance(array.get("items"), Mapping) else [])]
-
 
 # ---------------------------------------------------------------- the fields of a model
 
@@ -225,7 +66,7 @@ def _options(model: type[BaseModel], prefix: str, defaults: Mapping[str, Any]) -
             continue
         place = shape.at(key)
         assert place is not None, "every field is in its model's schema"
-        if "uniqueItems" in str(place.node):
+        if place.unordered:
             raise TypeError(f"{prefix}{key} is a set, which has no order that an id could rest on; use a list")
         search = next((to_jsonable_python(item) for item in field.metadata if isinstance(item, Search)), None)
         yield Option(f"{prefix}{key}", place.type, default, required, place.bounds, field.description or "", search)
@@ -276,42 +117,30 @@ def _filled(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]
         nested, value = _table(field.annotation), complete.get(key)
         if nested is not None and isinstance(value, Mapping):
             default = field.get_default(call_default_factory=True)
-            given = default.model_dump(mode="json", round_trip=True) if isinstance(default, nested) else {}
-            complete[key] = _filled(nested, {**given, **value})
+            standing = default.model_dump(mode="json", round_trip=True) if isinstance(default, nested) else {}
+            complete[key] = _filled(nested, {**standing, **value})
     return complete
-
-
-def _keys(values: Any, detail: ErrorDetails) -> list[str | int]:
-    """Return the keys and indices that lead to a validation error in `values`."""
-    keys: list[str | int] = []
-    cursor: Any = values
-    last = len(detail["loc"]) - 1
-    for position, part in enumerate(detail["loc"]):
-        table = isinstance(cursor, Mapping) and part in cursor
-        item = isinstance(cursor, list) and isinstance(part, int)
-        # other parts name a member of a union, not a place in the values
-        if table or item or position == 0 or (detail["type"] == "missing" and position == last):
-            keys.append(part)
-            cursor = cursor[part] if table else next(iter(cursor[part:]), None) if item else None
-    return keys
 
 
 def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> tuple[str, str]:
     """Return the dotted key of a validation error and what is wrong there, without where."""
-    keys = _keys(values, detail)
-    key = prefix + "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in keys)
+    key, parent, cursor = prefix, shape, values
     place: Shape | None = shape
-    parent = shape
-    cursor = values
-    for part in keys:
-        parent = place.given(cursor) if place else parent
-        place = parent.at(part) if place else None
-        cursor = cursor.get(part) if isinstance(cursor, Mapping) else None
+    for position, part in enumerate(detail["loc"], 1):
+        table = isinstance(cursor, Mapping) and part in cursor
+        item = isinstance(cursor, list) and isinstance(part, int)
+        # other parts name a member of a union, not a place in the values
+        if table or item or position == 1 or (detail["type"] == "missing" and position == len(detail["loc"])):
+            key += f"[{part}]" if isinstance(part, int) else f".{part}"
+            parent = place.fitting(cursor) if place else parent
+            place = parent.at(part) if place else None
+            cursor = cursor[part] if table else next(iter(cursor[part:]), None) if item else None
 
     if detail["type"] == "extra_forbidden":
-        hint = nearest(str(keys[-1]), parent.keys)
+        hint = nearest(str(detail["loc"][-1]), parent.keys)
         return key, f"unknown key {key}{hint or ';'} allowed: {listed(parent.keys)}"
-    if detail["type"].startswith("union_tag"):  # a table that may be of several kinds, and says a wrong one or none
+    if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
+        # a table that may be of several kinds, and says a wrong one or none
         tag = detail["ctx"]["discriminator"].strip("'")
         key, place = f"{key}.{tag}", place.at(tag) if place else None
         detail["type"] = "missing" if detail["type"] == "union_tag_not_found" else detail["type"]
@@ -320,11 +149,11 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
         return key, f"{key} is missing; it must be {place.allowed if place else 'given'}"
     if detail["type"] in ("value_error", "assertion_error"):
         reason = " ".join(str(detail["ctx"]["error"]).split())
-        return key, f"{key} = {shown(detail['input'])}: {reason}" if keys else f"{key}: {reason}"
+        return key, f"{key} = {shown(detail['input'])}: {reason}" if detail["loc"] else f"{key}: {reason}"
     wrong = f"{key} = {shown(detail['input'])} is not allowed"
     if detail["type"] == "finite_number":
         return key, f"{wrong}; it must be a finite number"
-    if place is None or place.type == "any value":
+    if place is None or place.sorts == {"any"}:
         return key, f"{wrong}: {detail['msg'][0].lower()}{detail['msg'][1:]}"
     hint = nearest(str(detail["input"]), place.choices)
     return key, f"{wrong}{hint or ';'} it must be {place.allowed}"
@@ -350,14 +179,14 @@ def combinations(values: Any, shape: Shape, key: str, where: Callable[[str], str
     tables = values if isinstance(values, list) else [values]
     if not tables:
         raise UserError(f"{where(key)}: {key} = [] sweeps over nothing; it must be a table, or a list of tables")
-    found = []
+    points = []
     for table in tables:
         if not isinstance(table, dict):
             raise UserError(f"{where(key)}: {key} = {shown(table)} is not allowed; it must be a table")
-        places = {name: shape.given(table).at(name) for name in table}
+        places = {name: shape.fitting(table).at(name) for name in table}
         choices = [_choices(value, places[name], f"{key}.{name}", where) for name, value in table.items()]
-        found += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
-    return found
+        points += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
+    return points
 
 
 def _choices(value: Any, place: Shape | None, key: str, where: Callable[[str], str]) -> list[Any]:
@@ -375,3 +204,76 @@ def _choices(value: Any, place: Shape | None, key: str, where: Callable[[str], s
 
 def _depth(value: Any) -> int:
     return 1 + max((_depth(item) for item in value), default=0) if isinstance(value, list) else 0
+
+
+# ---------------------------------------------------------------- dotted keys, what `--set` writes at one, TOML
+
+
+def flat(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the single values of nested tables by dotted key; an empty table is one."""
+    singles: dict[str, Any] = {}
+    for key, value in values.items():
+        inner = flat(value) if isinstance(value, Mapping) else {}
+        singles |= {f"{key}.{path}": item for path, item in inner.items()} if inner else {key: value}
+    return singles
+
+
+def assignment(text: str, example: str) -> tuple[list[str], Any]:
+    """Return the parts of the dotted key and the value of a `--set` text: a TOML value; a bare word is text.
+
+    Raises:
+        UserError: it is no KEY=VALUE, such as `example`.
+    """
+    path, equals, literal = (part.strip() for part in text.partition("="))
+    keys = path.split(".")
+    if not equals or not all(keys):
+        raise UserError(f"--set {text}: write KEY=VALUE, such as {example}")
+    try:
+        parsed = tomllib.loads(f"value = {literal}")
+        if parsed.keys() == {"value"}:
+            return keys, parsed["value"]
+    except tomllib.TOMLDecodeError:
+        if re.fullmatch(r"[A-Za-z_][\w./-]*", literal):
+            return keys, literal
+    raise UserError(f"--set {text}: {literal or 'nothing'} is not a TOML value; text with other signs needs quotes")
+
+
+def assign(table: dict[str, Any], keys: Sequence[str], value: Any, writer: str) -> None:
+    """Put a value under keys of nested tables, which are made where they are missing.
+
+    Raises:
+        UserError: there is something else where a table should be; the sentence starts with `writer`.
+    """
+    for depth, key in enumerate(keys[:-1], 1):
+        table = table.setdefault(key, {})
+        if not isinstance(table, dict):
+            raise UserError(f"{writer}: {'.'.join(keys[:depth])} is {shown(table)}, not a table; set it whole")
+    table[keys[-1]] = value
+
+
+def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
+    """Return what a TOML file says.
+
+    Args:
+        file: the file.
+        name: what an error calls it, such as `the profile PATH`.
+        where: what an error in its contents starts with.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        UserError: it cannot be read, or is no TOML.
+    """
+    try:
+        content = file.read_bytes()
+        return tomllib.loads(content.decode())
+    except FileNotFoundError:
+        raise
+    except OSError as error:
+        raise UserError(f"{name} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise UserError(f"{where}: invalid TOML: not UTF-8 (at line {line})") from error
+    except tomllib.TOMLDecodeError as error:
+        lines = content.count(b"\n") + (not content.endswith(b"\n"))
+        message = str(error).replace("at end of document", f"at line {lines}, the end")
+        raise UserError(f"{where}: invalid TOML: {message}") from error

@@ -1,7 +1,7 @@
 """The report: tables and pictures made from records and their arrays. It never trains, and never imports torch.
 
-records -> `collect` (long frame) -> `cells` (one outcome per cell) -> `statistics`, `tables`, `matrix` -> `formats`,
-`terminal`; arrays -> `figures`; `outputs` carries it out for `bench report`.
+`sources` (long frame) -> `cells` (one outcome per cell) -> `statistics`, `rows`, `tables` -> `layout` (columns) ->
+`formats`, `terminal`; arrays -> `figures`; `outputs` carries it out for `bench report`.
 """
 
 from __future__ import annotations

@@ -1,20 +1,47 @@
-"""Cells as the report sees them: those that a grid plans, and what became of those that were carried out."""
+"""Cells as the report sees them: those that a grid plans, what became of those that were carried out, and their table.
+
+The long table has a row for each record and metric. A record without scores, because its cell failed or was skipped,
+gives one row whose metric is null: failure is data. The table goes to Parquet and back unchanged, and so does that of
+the training curves.
+"""
 
 from __future__ import annotations
 
-import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
 
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
 from pydantic import ValidationError
+from scipy import special
 
-from bench.protocol import Budget, Evaluation, Networks, Settings
-from bench.report.statistics import Value
+from bench.files import replacing
+from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
+from bench.report.statistics import CONFIDENCE, Value
+from bench.sweep.record import (
+    DTYPES,
+    SECONDS,
+    Point,
+    Record,
+    Score,
+    canonical,
+    columns,
+    differences,
+    explained,
+    flat,
+    normal,
+)
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from bench import grid as grids
+
+#: version of the columns below; written into every Parquet file and required when one is read
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -51,6 +78,15 @@ class Planned:
     strategy: str
     dataset: str
 
+    @classmethod
+    def of(cls, cell: grids.Cell) -> Planned:
+        """Return a grid's cell as the report sees it."""
+        request = cell.request
+        parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
+        setting = Setting(dataset=request["dataset"], strategy=request["strategy"], **parts)
+        evaluation = canonical(cell.evaluation.model_dump(mode="json"))
+        return cls(cell.id, setting, cell.seed, cell.label, evaluation, cell.strategy, cell.dataset)
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -60,43 +96,28 @@ class Plan:
     title: str = ""
     cells: tuple[Planned, ...] = ()
 
+    @property
+    def evaluation(self) -> str | None:
+        """How its cells are scored, canonical JSON; None where there are none."""
+        return self.cells[0].evaluation if self.cells else None
+
     def of(self, dataset: str) -> Plan:
         """Return the part on one data set."""
         return Plan(self.name, self.title, tuple(cell for cell in self.cells if cell.setting.dataset == dataset))
 
 
-@dataclass(frozen=True)
-class Score:
-    """One metric of one record; what is not written in the table is there to tell what may be compared."""
+class Outcome(Record):
+    """What became of one cell: its record, and how that stands to the code as it is now.
 
-    value: Value
-    unit: str
-    better: Literal["lower", "higher", "neither"]
-    version: int
-    n: int
-    estimator: str
-    unreliable: str
+    Attributes:
+        key: it is in the names of the record's files.
+        stale: bench's own training or scoring code has changed since.
+        plugin_changed: the strategy's or the data set's file has.
+    """
 
-
-@dataclass(frozen=True)
-class Outcome:
-    """One record: what became of one cell; `key` is in the names of the record's files."""
-
-    cell: str
     key: str
-    setting: Setting
-    seed: int
-    label: str
-    evaluation: str
-    sha256: str
-    status: str
-    reason: str
-    last_step: int | None
-    finished: str
     stale: bool
     plugin_changed: bool
-    made: str
-    scores: Mapping[str, Score]
 
     @property
     def name(self) -> str:
@@ -104,88 +125,143 @@ class Outcome:
         return f"{self.label} seed {self.seed}"
 
     @property
+    def by_metric(self) -> dict[str, Score]:
+        """The scores by the names of their metrics."""
+        return {score.metric: score for score in self.scores}
+
+    @property
     def exact(self) -> bool:
         """Whether the model's likelihood is known, so that nothing about it had to be estimated."""
-        return bool(self.scores) and all(score.estimator == "exact" for score in self.scores.values())
+        return bool(self.scores) and all(score.estimator == "exact" for score in self.scores)
 
     @property
     def rank(self) -> tuple[bool, bool, str]:
         """The highest of a cell's records stands for it: of the code as it is, else the latest."""
         return not self.plugin_changed, not self.stale, self.finished
 
+    @cached_property
+    def setting(self) -> Setting:
+        """What it shares with the other seeds of its row."""
+        data, hyper = self.dataset, canonical(self.hyper)
+        networks, budget = _as_now(Networks, self.networks), _as_now(Budget, self.budget)
+        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget)
 
-# ---------------------------------------------------------------- from the long table
+    @cached_property
+    def scoring(self) -> str:
+        """The evaluation settings, canonical JSON."""
+        return _as_now(Evaluation, self.evaluation)
+
+    @property
+    def made(self) -> str:
+        """With what it was made, in words."""
+        dirty = " with uncommitted changes" if self.git and self.git.dirty else ""
+        commit = f", commit {self.git.commit[:10]}{dirty}" if self.git else ""
+        return f"torch {self.torch or 'unknown'} on {self.device or 'an unknown device'}{commit}"
+
+
+def value_of(score: Score) -> Value:
+    """Return a score's value with its uncertainty."""
+    return Value(score.value, score.sys_lower, score.sys_upper, score.stderr)
+
+
+def _as_now(model: type[Settings], settings: Mapping[str, Any]) -> str:
+    text = canonical(settings)
+    return normal(model, text) or text
+
+
+# ---------------------------------------------------------------- the long table
+
+Table = Literal["records", "curves"]
+
+#: column -> type. Columns named after settings (`hyper`, `networks`, ...) hold canonical JSON; `lower` and `upper` are
+#: the systematic interval, widened by the statistical one (95 %); `seconds` are those of fit, evaluation and overhead
+RECORDS = columns(Outcome) | dict.fromkeys(("lower", "upper", "seconds"), DTYPES[float])
+WHOSE = ("grid", "cell", "key", "dataset", "strategy", "label", "seed")
+CURVES = {name: RECORDS[name] for name in WHOSE} | columns(Point)
+_TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES}
+_ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
+
+
+def framed(rows: Sequence[Mapping[str, Any]], table: Table = "records") -> pd.DataFrame:
+    """Return rows as a table; columns that follow from others are filled in."""
+    frame = pd.DataFrame(
+        {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in _TABLES[table].items()}
+    )
+    if table == "curves":
+        return frame
+    half = special.ndtri((1 + CONFIDENCE) / 2) * frame["stderr"]
+    seconds = frame[list(SECONDS)].sum(axis="columns", min_count=1)
+    return frame.assign(lower=frame["sys_lower"] - half, upper=frame["sys_upper"] + half, seconds=seconds)
 
 
 def outcomes(frame: pd.DataFrame) -> list[Outcome]:
-    """Return the records of a long table, see `collect.collect`."""
+    """Return the records of a long table.
+
+    Raises:
+        UserError: a row is none of a record's.
+    """
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
-    for row in frame.astype(object).where(frame.notna(), None).to_dict("records"):
-        groups.setdefault((row["cell"], row["key"]), []).append({str(name): value for name, value in row.items()})
-    return [_outcome(rows) for rows in groups.values()]
-
-
-def _outcome(rows: Sequence[Mapping[str, Any]]) -> Outcome:
-    first = rows[0]
-    dirty = " with uncommitted changes" if first["git_dirty"] else ""
-    commit = f", commit {first['git_commit'][:10]}{dirty}" if first["git_commit"] else ""
-    return Outcome(
-        cell=first["cell"],
-        key=first["key"],
-        setting=Setting(
-            first["dataset"],
-            first["dataset_options"],
-            first["strategy"],
-            first["hyper"],
-            normal(Networks, first["networks"]),
-            normal(Budget, first["budget"]),
-        ),
-        seed=first["seed"],
-        label=first["label"],
-        evaluation=normal(Evaluation, first["evaluation"]),
-        sha256=first["dataset_sha256"] or "",
-        status=first["status"],
-        reason=first["reason"] or "",
-        last_step=first["last_step"],
-        finished=first["finished"] or "",
-        stale=bool(first["stale"]),
-        plugin_changed=bool(first["plugin_changed"]),
-        made=f"torch {first['torch'] or 'unknown'} on {first['device'] or 'an unknown device'}{commit}",
-        scores={row["metric"]: _score(row) for row in rows if row["metric"] is not None},
-    )
-
-
-def _score(row: Mapping[str, Any]) -> Score:
-    numbers = (row["value"], row["sys_lower"], row["sys_upper"], row["stderr"])
-    value = Value(*(float("nan") if number is None else number for number in numbers))
-    return Score(
-        value, row["unit"], row["better"], row["metric_version"], row["n"], row["estimator"], row["unreliable"] or ""
-    )
-
-
-@functools.cache
-def normal(model: type[Settings], text: str) -> str:
-    """Return settings as canonical JSON of the model as it is now; those that it does not know, unchanged."""
+    other = [name for name, dtype in RECORDS.items() if dtype != DTYPES[float]]
+    plain = frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
+    for row in plain.to_dict("records"):
+        groups.setdefault((row["cell"], row["key"]), []).append(cast(dict[str, Any], row))
     try:
-        content = model.model_validate_json(text).model_dump(mode="json")
-    except ValidationError:
-        content = json.loads(text)
-    return json.dumps(content, sort_keys=True, separators=(",", ":"))
+        return [Outcome.from_rows(rows) for rows in groups.values()]
+    except ValidationError as error:
+        raise UserError(f"these are no records: {explained(error)}") from None
 
 
-def flat(settings: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    """Give (dotted key, value) of nested settings."""
-    for key, value in settings.items():
-        if isinstance(value, Mapping):
-            yield from flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value
+def write_parquet(frame: pd.DataFrame, path: Path, table: Table = "records") -> None:
+    """Write a table of records or curves, whole or not at all."""
+    schema = pa.schema(
+        [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
+        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
+    )
+    content = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(schema.metadata)
+    with replacing(path) as file:
+        pq.write_table(content, file, compression="zstd")
+
+
+def read_parquet(path: Path, table: Table = "records") -> pd.DataFrame:
+    """Return what `write_parquet` wrote.
+
+    Raises:
+        UserError: the file cannot be read, holds another table, or has the schema of another version.
+    """
+    try:
+        content = pq.read_table(path)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
+    held, version = _stamp(content.schema)
+    if (held, version) != (table, str(SCHEMA)):
+        raise UserError(
+            f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
+            f" {table}, schema {SCHEMA}, is what this version reads"
+        )
+    frame: pd.DataFrame = content.to_pandas()[list(_TABLES[table])].astype(_TABLES[table])
+    return frame
+
+
+def kind(path: Path) -> str:
+    """Return which table a Parquet file holds, or nothing if it is none of ours."""
+    try:
+        return _stamp(pq.read_schema(path))[0]
+    except (OSError, pa.ArrowException):
+        return ""
+
+
+def _stamp(schema: pa.Schema) -> tuple[str, str]:
+    """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
+    metadata = schema.metadata or {}
+    return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()
 
 
 # ---------------------------------------------------------------- what belongs into one table
 
 
-def select(found: Iterable[Outcome], plan: Plan, evaluation: str | None = None) -> tuple[dict[str, Outcome], list[str]]:
+def select(
+    candidates: Iterable[Outcome], plan: Plan, evaluation: str | None = None
+) -> tuple[dict[str, Outcome], list[str]]:
     """Choose one record a cell, all of them comparable, and say in notes what is left out and why.
 
     Comparable are records on the same data, scored with the same settings: those of `evaluation`, else of the latest
@@ -194,50 +270,45 @@ def select(found: Iterable[Outcome], plan: Plan, evaluation: str | None = None) 
     Returns:
         Cell id -> its record; notes.
     """
-    found = sorted(found, key=lambda outcome: outcome.finished)
+    dated = sorted(candidates, key=lambda outcome: outcome.finished)
     planned = {cell.id for cell in plan.cells}
     contexts = {cell.setting.context for cell in plan.cells}
     notes = []
     if contexts:
-        others = [o for o in found if o.cell not in planned and o.setting.context not in contexts]
-        found = [o for o in found if o.cell in planned or o.setting.context in contexts]
-        cells = len({o.cell for o in others})
-        if cells:
+        kin = [o for o in dated if o.cell in planned or o.setting.context in contexts]
+        if cells := len({o.cell for o in dated} - {o.cell for o in kin}):
             trained = "a cell trained" if cells == 1 else f"{cells} cells trained"
             notes.append(f"left out: {trained} with another budget, other networks or data options than this grid's")
-    if not found:
+        dated = kin
+    if not dated:
         return {}, notes
 
-    evaluation = evaluation or found[-1].evaluation
-    scored = [o for o in found if o.evaluation == evaluation]
+    evaluation = evaluation or dated[-1].scoring
+    scored = [o for o in dated if o.scoring == evaluation]
     kept = {o.cell for o in scored}
-    for o in _best(o for o in found if o.cell not in kept).values():
-        notes.append(f"left out: {o.name}, scored with {_differences(o.evaluation, evaluation)}")
+    for o in _best(o for o in dated if o.cell not in kept).values():
+        ways = ", ".join(
+            f"{key} {_shown(ours)} instead of {_shown(wanted)}"
+            for key, ours, wanted in differences(o.scoring, evaluation)
+        )
+        notes.append(f"left out: {o.name}, scored with {ways}")
 
     best = _best(scored)
-    data = next((o.sha256 for o in sorted(best.values(), key=lambda o: o.rank, reverse=True) if o.sha256), "")
-    for o in [o for o in best.values() if o.sha256 and o.sha256 != data]:
-        notes.append(f"left out: {o.name}, made from other data (SHA-256 {o.sha256[:8]}... instead of {data[:8]}...)")
-        del best[o.cell]
+    ranked = sorted(best.values(), key=lambda o: o.rank, reverse=True)
+    data = next((o.dataset.sha256 for o in ranked if o.dataset.sha256), "")
+    for o in [*best.values()]:
+        if (digest := o.dataset.sha256) and digest != data:
+            notes.append(f"left out: {o.name}, made from other data (SHA-256 {digest[:8]}... instead of {data[:8]}...)")
+            del best[o.cell]
     return best, notes
 
 
-def _best(found: Iterable[Outcome]) -> dict[str, Outcome]:
+def _best(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
     best: dict[str, Outcome] = {}
-    for outcome in found:
+    for outcome in outcomes:
         if outcome.cell not in best or outcome.rank >= best[outcome.cell].rank:
             best[outcome.cell] = outcome
     return best
-
-
-def _differences(ours: str, wanted: str) -> str:
-    """Return how two evaluations differ: `importance_samples 100 instead of 1000`."""
-    before, after = dict(flat(json.loads(ours))), dict(flat(json.loads(wanted)))
-    return ", ".join(
-        f"{key} {_shown(before.get(key))} instead of {_shown(after.get(key))}"
-        for key in dict.fromkeys([*after, *before])
-        if before.get(key) != after.get(key)
-    )
 
 
 def _shown(value: Any) -> str:

@@ -1,43 +1,29 @@
-"""The pictures of a grid on points in the plane: samples and densities, as in the paper's Table 1.
+"""The pictures of a report: samples and densities in the plane, curves of the NLL, sheets of sampled images.
 
 They are made from the arrays beside the records alone. Matplotlib draws without a screen and without its global state.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.report.arrays import beside
-from bench.report.drawing import save
-from bench.report.rows import Row
+from bench.files import replacing
+from bench.report.rows import Row, beside
 from bench.report.tables import Table
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-ARRAYS = ("points_data", "points_sampler", "density_data", "density_model", "window")
-NAME = "pictures"
-INCHES = 1.1  # a panel's side
-
-
-@dataclass(frozen=True)
-class Panel:
-    """What stands for a strategy on one data set: a record's arrays, or in words why there are none or are in doubt."""
-
-    arrays: Mapping[str, np.ndarray] | None
-    words: str = ""
+DOTS = 200  # an inch
 
 
 def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[str]:
-    """Draw a grid's samples and densities into `pictures.png` and `pictures.pdf`; return their names.
-
-    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each, by
-    the record of the lowest seed that came to scores. The shades of a row are those of the data's density.
+    """Draw what the records left arrays of; return the names of the files.
 
     Args:
         tables: one a data set.
@@ -45,29 +31,66 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
         out: the folder to write into.
 
     Returns:
-        Nothing where no record has such arrays.
+        `pictures.png` and `pictures.pdf`: samples and densities of a grid on points in the plane, as in the paper's
+        Table 1; `nll-curve.png` and `nll-curve.pdf`: the NLL against the number of samples; `samples-DATASET.png`:
+        images drawn from each strategy's prior by its samplers, as in the paper's Figure 2.
     """
-    every = {table.name: {row.label: panel(row, stores) for row in table.rows} for table in tables}
-    panels = {name: shown for name, shown in every.items() if any(each.arrays for each in shown.values())}
-    if not panels:
-        return []
-    labels = list(dict.fromkeys(label for row in panels.values() for label in row))
-    return save(_drawn(panels, labels), out, NAME)
+    names = []
+    panels = {table.name: {row.label: panel(row, stores) for row in table.rows} for table in tables}
+    panels = {name: row for name, row in panels.items() if any(shown.arrays for shown in row.values())}
+    if panels:
+        names += _save(_planes(panels), out, "pictures", "png", "pdf")
+    lines = {table.name: curves(table.rows, stores) for table in tables}
+    lines = {name: line for name, line in lines.items() if line}
+    if lines:
+        names += _save(_lines(lines), out, "nll-curve", "png", "pdf")
+    for table in tables:
+        if pictures := [sheet for row in table.rows for sheet in sheets(row, stores)]:
+            names += _save(_album(pictures), out, f"samples-{table.name}", "png")
+    return names
+
+
+def _save(figure: Figure, out: Path, stem: str, *endings: str) -> list[str]:
+    """Write a figure into a folder, whole or not at all, once for each ending; return the files' names."""
+    for ending in endings:
+        with replacing(out / f"{stem}.{ending}") as file:
+            # without a date, so that the same records make the same file
+            metadata = {"CreationDate": None} if ending == "pdf" else None
+            figure.savefig(file, format=ending, dpi=DOTS, metadata=metadata)
+    return [f"{stem}.{ending}" for ending in endings]
+
+
+# ---------------------------------------------------------------- samples and densities in the plane
+
+ARRAYS = ("points_data", "points_sampler", "density_data", "density_model", "window")
+INCHES = 1.1  # a panel's side
+
+
+class Panel(NamedTuple):
+    """What stands for a strategy on one data set: a record's arrays, or in words why there are none or are in doubt."""
+
+    arrays: Mapping[str, np.ndarray]
+    words: str = ""
 
 
 def panel(row: Row, stores: Sequence[Path]) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
         if outcome.status == "ok" and (arrays := beside(outcome, stores, ARRAYS)):
-            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores.values()) else "")
+            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
-    return Panel(None, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
+    return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 
 
-def _drawn(panels: Mapping[str, Mapping[str, Panel]], labels: Sequence[str]) -> Figure:
-    """Return the figure of data set -> label -> panel, with a column for each of `labels`."""
+def _planes(panels: Mapping[str, Mapping[str, Panel]]) -> Figure:
+    """Return the figure of data set -> label -> panel.
+
+    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each, by
+    the record of the lowest seed that came to scores. The shades of a row are those of the data's density.
+    """
     from matplotlib.figure import Figure
 
+    labels = list(dict.fromkeys(label for row in panels.values() for label in row))
     columns, rows = 1 + len(labels), 2 * len(panels)
     figure = Figure(figsize=(INCHES * columns + 0.3, INCHES * rows + 0.9), layout="constrained")
     figure.supxlabel(
@@ -80,22 +103,22 @@ def _drawn(panels: Mapping[str, Mapping[str, Panel]], labels: Sequence[str]) -> 
     for axis in axes.flat:
         axis.set(xticks=[], yticks=[], aspect="equal")
     for axis, label in zip(axes[0], ["data", *labels], strict=True):
-        axis.set_title(_broken(label), fontsize=7)
-    for pair, (dataset, shown) in zip(axes.reshape(-1, 2, columns), panels.items(), strict=True):
-        data = next(each.arrays for each in shown.values() if each.arrays)
-        brightest = float(np.exp(data["density_data"]).max())
+        # on several lines, so that a label is no wider than a panel
+        axis.set_title(label.replace("[", "\n[").replace("=", "=\n").replace("-", "-\n"), fontsize=7)
+    for pair, (dataset, row) in zip(axes.reshape(-1, 2, columns), panels.items(), strict=True):
+        data = next(panel.arrays for panel in row.values() if panel.arrays)
+        window, brightest = float(data["window"]), float(np.exp(data["density_data"]).max())
         pair[0, 0].set_ylabel(dataset, fontsize=8)
-        _draw(pair[:, 0], data["points_data"], data["density_data"], float(data["window"]), brightest)
+        _draw(pair[:, 0], data["points_data"], data["density_data"], window, brightest)
         for both, label in zip(pair.T[1:], labels, strict=True):
-            each = shown.get(label, Panel(None, "not run"))
-            if each.arrays:
-                points, density = each.arrays["points_sampler"], each.arrays["density_model"]
-                _draw(both, points, density, float(data["window"]), brightest)
-                both[1].text(0.5, 0.02, each.words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
+            shown = row.get(label, Panel({}, "not run"))
+            if shown.arrays:
+                _draw(both, shown.arrays["points_sampler"], shown.arrays["density_model"], window, brightest)
+                both[1].text(0.5, 0.02, shown.words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
                 continue
             for axis in both:
                 axis.set_facecolor("0.93")
-                axis.text(0.5, 0.5, each.words, transform=axis.transAxes, ha="center", va="center", fontsize=6)
+                axis.text(0.5, 0.5, shown.words, transform=axis.transAxes, ha="center", va="center", fontsize=6)
     return figure
 
 
@@ -111,6 +134,123 @@ def _draw(both: np.ndarray, points: np.ndarray, density: np.ndarray, window: flo
     both[1].imshow(np.exp(density).T, origin="lower", extent=extent, cmap=shades, vmin=0, vmax=brightest)
 
 
-def _broken(label: str) -> str:
-    """Return a strategy's label on several lines, so that it is no wider than a panel."""
-    return label.replace("[", "\n[").replace("=", "=\n").replace("-", "-\n")
+# ---------------------------------------------------------------- the NLL against the number of samples
+
+CURVE = ("nll_curve_samples", "nll_curve_values")
+CURVE_INCHES = (3.6, 3.0)  # a panel
+_LEAST = 2  # points that a curve needs
+
+
+class Curve(NamedTuple):
+    """The importance-weighted NLL of a row with each number of samples: mean over the seeds that have it, nats.
+
+    It is `unreliable` where that of a seed is.
+    """
+
+    samples: np.ndarray
+    values: np.ndarray
+    unreliable: bool
+
+
+def curves(rows: Sequence[Row], stores: Sequence[Path]) -> dict[str, Curve]:
+    """Return label -> curve of the rows that have one; seeds with other numbers of samples than the first are left."""
+    lines = {}
+    for row in rows:
+        arrays = [beside(outcome, stores, CURVE) for outcome in row.outcomes.values() if outcome.status == "ok"]
+        pairs = [(curve[CURVE[0]], curve[CURVE[1]]) for curve in arrays if curve]
+        alike = [values for samples, values in pairs if np.array_equal(samples, pairs[0][0])]
+        if alike and len(pairs[0][0]) >= _LEAST:
+            lines[row.label] = Curve(pairs[0][0], np.mean(alike, 0), row.unreliable("nll"))
+    return lines
+
+
+def _lines(panels: Mapping[str, Mapping[str, Curve]]) -> Figure:
+    """Return the figure of data set -> label -> curve; a label has the same colour in every panel."""
+    import seaborn
+    from matplotlib.figure import Figure
+
+    labels = list(dict.fromkeys(label for lines in panels.values() for label in lines))
+    colours = dict(zip(labels, seaborn.color_palette("husl", len(labels)), strict=True))
+    width, height = CURVE_INCHES
+    figure = Figure(figsize=(width * len(panels) + 2.2, height), layout="constrained")
+    axes = figure.subplots(1, len(panels), squeeze=False)[0]
+    for axis, (name, lines) in zip(axes, panels.items(), strict=True):
+        for label, (samples, values, unreliable) in lines.items():
+            style = "dotted" if unreliable else "solid"
+            axis.plot(samples, values, "o", linestyle=style, markersize=2, linewidth=0.8, color=colours[label])
+        axis.set(xscale="log", xlabel="samples S", title=name)
+    axes[0].set_ylabel("NLL, nats")
+    handles = [axes[0].plot([], [], color=colours[label], label=label)[0] for label in labels]
+    if any(curve.unreliable for lines in panels.values() for curve in lines.values()):
+        handles += axes[0].plot([], [], color="black", linestyle="dotted", label="dotted: unreliable")
+    figure.legend(handles=handles, loc="outside right upper", fontsize=6, frameon=False)
+    return figure
+
+
+# ---------------------------------------------------------------- sheets of sampled images
+
+PREFIX = "samples_"
+TILES = 8  # images along a side of a sheet
+SHEET_INCHES = 2.7  # a sheet's side
+_COLUMNS = 4  # sheets side by side
+_GAP = 1  # pixels between images
+
+
+class Sheet(NamedTuple):
+    """Images of one strategy by one sampler: whose, and the picture `(height, width, 3)`, 0 .. 1."""
+
+    label: str
+    sampler: str
+    picture: np.ndarray
+
+
+def sheets(row: Row, stores: Sequence[Path]) -> list[Sheet]:
+    """Return the sheets of a row of a table, one for each sampler of z; none where no record has images beside it.
+
+    They are of the lowest seed that left samples. Shown is the mean of p(x|z), not a draw.
+    """
+    for outcome in row.outcomes.values():
+        arrays = beside(outcome, stores, prefix=PREFIX) if outcome.status == "ok" else {}
+        images = {name.removeprefix(PREFIX): array for name, array in arrays.items() if _colours(array) is not None}
+        if images:
+            return [Sheet(row.label, sampler, tiled(array)) for sampler, array in images.items()]
+    return []
+
+
+def tiled(images: np.ndarray) -> np.ndarray:
+    """Return a square of images `(n, H, W)` or `(n, planes, H, W)` with 1 or 3 planes, as `(height, width, 3)`.
+
+    The first 64 are shown, the first eight in the first line; what is missing is white.
+    """
+    planes = _colours(images[: TILES**2])
+    assert planes is not None, "only such images are shown"
+    n, _, height, width = planes.shape
+    side = min(TILES, math.ceil(n**0.5))
+    tile_height, tile_width = height + _GAP, width + _GAP
+    sheet = np.ones((side * tile_height - _GAP, side * tile_width - _GAP, 3))
+    for index, image in enumerate(planes):
+        top, left = index // side * tile_height, index % side * tile_width
+        sheet[top : top + height, left : left + width] = image.transpose(1, 2, 0)
+    return sheet.clip(0, 1)
+
+
+def _colours(images: np.ndarray) -> np.ndarray | None:
+    """Return images as `(n, planes, H, W)`, or None where they are no images."""
+    planes = images[:, None] if images.ndim == 3 else images
+    return planes if planes.ndim == 4 and planes.shape[1] in (1, 3) and len(planes) else None
+
+
+def _album(pictures: Sequence[Sheet]) -> Figure:
+    """Return the figure of sheets, some side by side."""
+    from matplotlib.figure import Figure
+
+    columns = min(_COLUMNS, len(pictures))
+    rows = math.ceil(len(pictures) / columns)
+    figure = Figure(figsize=(SHEET_INCHES * columns, (SHEET_INCHES + 0.35) * rows), layout="constrained")
+    axes = figure.subplots(rows, columns, squeeze=False)
+    for axis in axes.flat:
+        axis.set_axis_off()
+    for axis, sheet in zip(axes.flat, pictures, strict=False):
+        axis.imshow(sheet.picture, interpolation="nearest")
+        axis.set_title(f"{sheet.label}\nby {sheet.sampler}", fontsize=7)
+    return figure

@@ -1,26 +1,26 @@
-"""A table put into columns, the same ones for the terminal, Markdown and LaTeX."""
+"""Tables put into columns, the same ones for the terminal, Markdown and LaTeX: of one data set, or across all."""
 
 from __future__ import annotations
 
+import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
-from bench.report.matrix import Matrix
-from bench.report.published import Number
-from bench.report.rows import Metric, Row
+from bench.protocol import Metric
+from bench.report.rows import Row, meaning
 from bench.report.statistics import Interval
-from bench.report.tables import Table, with_columns
+from bench.report.tables import EXACT, Table, caption
 
 NOTHING = "-"
+_DIGITS = {"bits/dim": 3}  # after the point, by unit; else two
 
 
-@dataclass(frozen=True)
-class Heading:
+class Heading(NamedTuple):
     """A column's heading; `part`, 1, 2, ..., says where a narrow table is cut, and 0 what stands in every part."""
 
     text: str
     part: int
-    numeric: bool = True
 
 
 @dataclass(frozen=True)
@@ -35,11 +35,27 @@ class Entry:
 
 @dataclass(frozen=True)
 class Layout:
-    """Headings and sections of rows of entries, with the footnotes that the entries' letters stand for."""
+    """A table as it is printed; its first column holds labels, the others figures.
 
+    Attributes:
+        name: short, for file labels.
+        title: what stands above it.
+        headings: one a column.
+        sections: rows of entries, one a column.
+        footnotes: letters of entries and what they stand for.
+        notes: what is missing or left out, one sentence each.
+        caption: what every figure means.
+        source: where the records come from.
+    """
+
+    name: str
+    title: str
     headings: tuple[Heading, ...]
     sections: tuple[tuple[tuple[Entry, ...], ...], ...]
     footnotes: tuple[tuple[str, str], ...]
+    notes: tuple[str, ...]
+    caption: str
+    source: str
 
     @property
     def rows(self) -> tuple[tuple[Entry, ...], ...]:
@@ -65,90 +81,87 @@ class Layout:
             tuple(row for row in section if any(entry.text != NOTHING or entry.below for entry in row[1:]))
             for section in rows
         ]
-        return Layout(tuple(self.headings[index] for index in kept), tuple(filter(None, sections)), self.footnotes)
+        headings = tuple(self.headings[index] for index in kept)
+        return replace(self, headings=headings, sections=tuple(filter(None, sections)))
 
 
-def layout(table: Table | Matrix) -> Layout:
-    """Put a table into columns."""
-    if isinstance(table, Matrix):
-        return _matrix(table)
-    metrics = with_columns(table.metrics)
-    headings = [Heading("strategy", 0, numeric=False), Heading("seeds", 1)]
-    for part, metric in enumerate(metrics, 1):
-        headings.append(Heading(f"{metric.title}, {metric.unit}", part))
+class _Letters(dict[str, str]):
+    """Footnotes and their letters: a, b, ..., z, aa, ab, ..., in the order in which they are asked for."""
+
+    def __missing__(self, note: str) -> str:
+        index, letters = len(self), ""
+        while index >= 0:
+            index, place = divmod(index, 26)
+            index, letters = index - 1, string.ascii_lowercase[place] + letters
+        self[note] = letters
+        return letters
+
+    def of(self, notes: Iterable[str]) -> str:
+        """Return the letters of these footnotes."""
+        return ",".join(self[note] for note in notes)
+
+    @property
+    def footnotes(self) -> tuple[tuple[str, str], ...]:
+        return tuple((letter, note) for note, letter in self.items())
+
+
+# ---------------------------------------------------------------- of one data set
+
+
+def layout(table: Table) -> Layout:
+    """Put the table of one data set into columns."""
+    headings = [Heading("strategy", 0), Heading("seeds", 1)]
+    for part, metric in enumerate(table.shown, 1):
+        title = meaning(metric.name).title
+        headings.append(Heading(f"{title}, {metric.unit}", part))
         if table.column and metric.name == table.column.metric:
             headings += [Heading("published", 1), Heading("difference", 1)]
         if table.baseline:
-            headings.append(Heading(f"{metric.title} vs {table.baseline}", max(part, 2)))
-    letters: dict[str, str] = {}
-    ours = []
-    for row in table.rows:
-        marks = ",".join(letters.setdefault(mark, _letter(len(letters))) for mark in row.marks)
-        ours.append(tuple(_entries(table, row, metrics, marks)))
-    sections = [
-        ours,
-        *([_published(table, n, metrics) for n in numbers] for numbers in (table.others, table.references)),
-    ]
+            headings.append(Heading(f"{title} vs {table.baseline}", max(part, 2)))
+    letters = _Letters()
+    ours = [_entries(table, row, letters.of(row.marks)) for row in table.rows]
+    others, references = (
+        [_entries(table, Row(number.model, number=number)) for number in numbers]
+        for numbers in (table.others, table.references)
+    )
     return Layout(
+        table.name,
+        table.title,
         tuple(headings),
-        tuple(tuple(section) for section in sections if section),
-        tuple((letter, mark) for mark, letter in letters.items()),
+        tuple(tuple(section) for section in (ours, others, references) if section),
+        letters.footnotes,
+        (*filter(None, [table.missing]), *table.notes),
+        table.caption,
+        table.source,
     )
 
 
-def _matrix(matrix: Matrix) -> Layout:
-    """Put one metric over several data sets into columns."""
-    headings = [Heading("strategy", 0, numeric=False)]
-    headings += [Heading(name, index) for index, name in enumerate(matrix.columns, 1)]
-    letters: dict[str, str] = {}
-    rows = []
-
-    def lettered(marks: Iterable[str]) -> str:
-        return ",".join(letters.setdefault(mark, _letter(len(letters))) for mark in marks)
-
-    for label, across in matrix.rows.items():
-        known = [row.marks for row in across if row and row.outcomes]
-        common = [mark for mark in known[0] if all(mark in marks for marks in known)] if known else []
-        entries = [Entry(label, marks=lettered(common))]
-        for row in across:
-            entry = _scored(row, matrix.metric) if row else Entry(NOTHING)
-            own = lettered(mark for mark in row.marks if mark not in common) if row else ""
-            entries.append(replace(entry, marks=own))
-        rows.append(tuple(entries))
-    return Layout(tuple(headings), (tuple(rows),), tuple((letter, mark) for mark, letter in letters.items()))
-
-
-def _scored(row: Row, metric: Metric) -> Entry:
-    """Return a row's mean, or what became of its cells where there is none."""
-    entry = _interval(row.scores.get(metric.name), metric.unit, bold=metric.name in row.better)
-    failed = ", ".join(f"{count} {status}" for status, count in row.failed.items())
-    return replace(entry, below=failed) if entry.text == NOTHING else entry
+def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
+    """Return what stands in the columns of a row: of ours, or of a published number that no row of ours has."""
+    number, compared = row.number, row.comparison
+    if row.planned:
+        below, seeds = number.model if number else "", f"{len(row.finished)}/{row.planned}"
+    elif number and number.strategy:
+        below, seeds = f"strategy {number.strategy}, no cells here", NOTHING
+    else:
+        below, seeds = f"({number.citation})" if number else "", NOTHING
+    entries = [Entry(row.label, below, marks=marks), Entry(seeds, _failed(row))]
+    for metric in table.shown:
+        entries.append(_interval(row.scores.get(metric.name), metric.unit))
+        if table.column and metric.name == table.column.metric:
+            entries.append(Entry(f"{number.value:.2f}" if number else NOTHING))
+            difference = figure(compared.difference, metric.unit, sign=True) if compared else NOTHING
+            entries.append(Entry(difference, compared.verdict if compared else ""))
+        if table.baseline:
+            bold = metric.name in row.better
+            entries.append(_interval(row.paired.get(metric.name), metric.unit, sign=True, bold=bold))
+    return tuple(entries)
 
 
 def figure(value: float, unit: str, sign: bool = False) -> str:
     """Return a number as tables print it: two digits for nats, three for bits per dimension."""
-    text = f"{value:{'+' if sign else ''}.{3 if unit == 'bits/dim' else 2}f}"
+    text = f"{value:{'+' if sign else ''}.{_DIGITS.get(unit, 2)}f}"
     return text.lstrip("+-") if float(text) == 0 else text
-
-
-def _entries(table: Table, row: Row, metrics: Sequence[Metric], marks: str) -> list[Entry]:
-    failed = ", ".join(f"{count} {status}" for status, count in row.failed.items())
-    entries = [
-        Entry(row.label, row.number.model if row.number else "", marks=marks),
-        Entry(f"{len(row.finished)}/{row.planned}", failed),
-    ]
-    for metric in metrics:
-        entries.append(_interval(row.scores.get(metric.name), metric.unit))
-        if table.column and metric.name == table.column.metric:
-            beside = row.comparison
-            entries.append(Entry(f"{row.number.value:.2f}" if row.number else NOTHING))
-            entries.append(
-                Entry(figure(beside.difference, metric.unit, sign=True), beside.verdict) if beside else Entry(NOTHING)
-            )
-        if table.baseline:
-            bold = metric.name in row.better
-            entries.append(_interval(row.paired.get(metric.name), metric.unit, sign=True, bold=bold))
-    return entries
 
 
 def _interval(interval: Interval | None, unit: str, sign: bool = False, bold: bool = False) -> Entry:
@@ -158,27 +171,55 @@ def _interval(interval: Interval | None, unit: str, sign: bool = False, bold: bo
     return Entry(figure(interval.mean, unit, sign), f"[{lower}, {upper}]", bold)
 
 
-def _published(table: Table, number: Number, metrics: Sequence[Metric]) -> tuple[Entry, ...]:
-    """Return the row of a published number that no row of ours has."""
-    if number.strategy:
-        label = Entry(number.model, f"strategy {number.strategy}, no cells here")
-    else:
-        label = Entry(number.model, f"({number.citation})")
-    entries = [label, Entry(NOTHING)]
-    for metric in metrics:
-        entries.append(Entry(NOTHING))
-        if table.column and metric.name == table.column.metric:
-            entries += [Entry(f"{number.value:.2f}"), Entry(NOTHING)]
-        if table.baseline:
-            entries.append(Entry(NOTHING))
-    return tuple(entries)
+def _failed(row: Row) -> str:
+    return ", ".join(f"{count} {status}" for status, count in row.failed.items())
 
 
-def _letter(index: int) -> str:
-    """Return a, b, ..., z, aa, ab, ..."""
-    letters = ""
-    index += 1
-    while index:
-        index, place = divmod(index - 1, 26)
-        letters = chr(ord("a") + place) + letters
-    return letters
+# ---------------------------------------------------------------- across data sets
+
+
+def across(tables: Sequence[Table], title: str, command: str) -> list[Layout]:
+    """Return a table of one metric, a row per strategy and a column per data set.
+
+    There is one for each metric against a known density that the tables of several data sets have.
+
+    Args:
+        tables: one a data set, of one grid.
+        title: the grid's.
+        command: what makes missing cells.
+    """
+    metrics = {metric.name: metric for table in tables for metric in table.metrics}
+    shown = [metrics[name] for name in EXACT if name in metrics]
+    return [_across(tables, metric, title, command) for metric in shown] if len(tables) > 1 else []
+
+
+def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -> Layout:
+    rows = [row for table in tables for row in table.rows]
+    letters = _Letters()
+    section = []
+    for label in dict.fromkeys(row.label for row in rows):
+        line = [next((row for row in table.rows if row.label == label), Row(label)) for table in tables]
+        attempted = [row.marks for row in line if row.outcomes]
+        common = [mark for mark in attempted[0] if all(mark in marks for marks in attempted)] if attempted else []
+        entries = [Entry(label, marks=letters.of(common))]
+        for row in line:
+            entry = _interval(row.scores.get(metric.name), metric.unit, bold=metric.name in row.better)
+            below = entry.below or _failed(row)
+            own = letters.of(mark for mark in row.marks if mark not in common)
+            entries.append(replace(entry, below=below, marks=own))
+        section.append(tuple(entries))
+    heading = f"{title}, {meaning(metric.name).title}"
+    lacking = {table.name: sum(len(row.missing) for row in table.rows) for table in tables}
+    where = ", ".join(f"{number} on {name}" for name, number in lacking.items() if number)
+    missing = f"missing: {sum(lacking.values())} of {sum(row.planned for row in rows)} cells ({where}); {command}"
+    baseline = next((table.baseline for table in tables if table.baseline), "")
+    return Layout(
+        metric.name,
+        heading,
+        (Heading("strategy", 0), *(Heading(table.name, part) for part, table in enumerate(tables, 1))),
+        (tuple(section),),
+        letters.footnotes,
+        (*([missing] if where else []), *dict.fromkeys(note for table in tables for note in table.notes)),
+        caption(heading, rows, [metric], baseline, None, ""),
+        tables[0].source,
+    )

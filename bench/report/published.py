@@ -11,6 +11,7 @@ from pydantic import Field, ValidationError
 
 import bench
 from bench.protocol import Settings, UserError
+from bench.sweep.record import flat
 
 
 class Column(Settings):
@@ -47,7 +48,7 @@ class Number(Settings):
 
     def belongs_to(self, strategy: str, hyper: Mapping[str, Any]) -> bool:
         """Return whether a row with these hyper-parameters is the model of this number."""
-        return self.strategy == strategy and _within(self.hyper, hyper)
+        return self.strategy == strategy and dict(flat(self.hyper)).items() <= dict(flat(hyper)).items()
 
 
 class Published(Settings):
@@ -59,9 +60,9 @@ class Published(Settings):
     columns: dict[str, Column]
     numbers: list[Number]
 
-    def column_of(self, dataset: str) -> str | None:
-        """Return the key of the column that belongs to a data set, or None."""
-        return next((key for key, column in self.columns.items() if column.dataset == dataset), None)
+    def column_of(self, dataset: str) -> str:
+        """Return the key of the column that belongs to a data set; empty where there is none."""
+        return next((key for key, column in self.columns.items() if column.dataset == dataset), "")
 
     def of(self, column: str) -> list[Number]:
         """Return the numbers of a column, in the paper's order."""
@@ -94,16 +95,3 @@ def read(path: Path | None = None) -> Published:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise UserError(f"{path}: `{place}`: {first['msg']}") from None
-
-
-def _within(part: Mapping[str, Any], whole: Mapping[str, Any]) -> bool:
-    """Return whether `whole` says everything that `part` says; tables are compared key by key."""
-    for key, value in part.items():
-        if key not in whole:
-            return False
-        if isinstance(value, Mapping) and isinstance(whole[key], Mapping):
-            if not _within(value, whole[key]):
-                return False
-        elif value != whole[key]:
-            return False
-    return True

@@ -1,27 +1,31 @@
-"""Where a table's records come from, which cells were planned, and whether records are of the code as it is now."""
+"""Where records come from, which cells were planned, and whether records are of the code as it is now."""
 
 from __future__ import annotations
 
+import functools
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from pydantic import TypeAdapter, ValidationError
 
 from bench import grid as grids
 from bench import profile
-from bench.plugins import Registry
+from bench.plugins import Kind, Registry
 from bench.protocol import UserError
-from bench.report import collect
-from bench.report.cells import Plan, Planned, Setting
+from bench.report.cells import WHOSE, Plan, Planned, framed, kind, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.record import CorruptRecord, Point, explained
+from bench.sweep.store import Store
 
-if TYPE_CHECKING:
-    from bench.plugins import Kind
+Current = Callable[[str, str], Fingerprints | None]
+
+_CURVE = TypeAdapter(list[Point])
 
 
 @dataclass(frozen=True)
@@ -53,11 +57,6 @@ def default_registry() -> Registry:
     return Registry([Path(folder) for folder in folders if folder])
 
 
-def root() -> Path:
-    """Return the folder of the default run stores."""
-    return profile.stores()
-
-
 def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
     """Return the records of a grid's stores.
 
@@ -65,7 +64,7 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
     name = Path(grid).stem
-    default = root() / name
+    default = profile.stores() / name
     folders = tuple(stores) or (default,)
     if not stores and not default.is_dir():
         grids.load(grid, registry)  # a name that is no grid's is the likelier mistake, and has its own error
@@ -77,11 +76,10 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
     plan = _plan_of_stores(folders, name, registry, notes)
-    frame = collect.collect(folders, _Code(registry, plan), notes)
+    frame = collect(folders, _code(registry, plan), notes)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     command = _command(grid, elsewhere, plan, registry)
-    evaluation = plan.cells[0].evaluation if plan.cells else None
-    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), folders)
+    return Source(_named(folders), frame, plan, plan.evaluation, command, tuple(notes), folders)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -90,48 +88,116 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     Raises:
         UserError: a store that was asked for does not exist, or committed records cannot be read.
     """
-    folders = tuple(stores) or tuple(folder for folder in [root() / column.grid] if folder.is_dir())
+    folders = tuple(stores) or tuple(folder for folder in [profile.stores() / column.grid] if folder.is_dir())
     notes: list[str] = []
     plan = _plan_of_stores(folders, column.grid, registry, notes).of(column.dataset)
     embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
-    command = _command(column.grid, "", plan if plan.cells else embedded, registry)
-    evaluation = plan.cells[0].evaluation if plan.cells else None
-
-    plan = plan if plan.cells else embedded
-    local = collect.collect(folders, _Code(registry, plan), notes)
+    evaluation, plan = plan.evaluation, plan if plan.cells else embedded
+    command = _command(column.grid, "", plan, registry)
+    local = collect(folders, _code(registry, plan), notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
-        used = tuple(folder for folder in folders if _holds(folder, set(local["cell"])))
+        used = tuple(f for f in folders if any(path.name in set(local["cell"]) for path in f.glob("cells/*")))
         return Source(_named(used), local, plan, evaluation, command, tuple(notes), used)
-    committed = collect.marked(_committed(), _Code(registry, embedded))
+    committed = marked(_committed(), _code(registry, embedded))
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
-        known = bool({cell.id for cell in embedded.cells} & set(committed["cell"]))
+        current = any(cell.id in set(committed["cell"]) for cell in embedded.cells)
         words = f"the committed records in {results_folder()}"
-        return Source(words, committed, embedded if known else Plan(), None, command, tuple(notes))
+        return Source(words, committed, embedded if current else Plan(), None, command, tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
     """Return the default stores that no column shows."""
-    known = {root() / column.grid for column in columns} | set(used)
-    return [path.parent for path in sorted(root().glob("*/grid.json")) if path.parent not in known]
+    shown = {profile.stores() / column.grid for column in columns} | set(used)
+    return [path.parent for path in sorted(profile.stores().glob("*/grid.json")) if path.parent not in shown]
 
 
 def _named(folders: Sequence[Path]) -> str:
     return f"the local store{'s' if len(folders) > 1 else ''} {', '.join(map(str, folders))}"
 
 
-def _holds(folder: Path, cells: set[str]) -> bool:
-    return any(path.name in cells for path in folder.glob("cells/*"))
-
-
 def _committed() -> pd.DataFrame:
     """Return the records that come with the repository."""
-    paths = [path for path in sorted(results_folder().glob("*.parquet")) if collect.kind(path) != "curves"]
-    frames = [collect.read_parquet(path) for path in paths]
-    return pd.concat(frames, ignore_index=True) if frames else collect.collect([])
+    paths = [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) != "curves"]
+    frames = [read_parquet(path) for path in paths]
+    return pd.concat(frames, ignore_index=True) if frames else collect([])
+
+
+# ---------------------------------------------------------------- records of stores
+
+
+def collect(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> pd.DataFrame:
+    """Return every record of the stores, long: a row per record and metric, columns `cells.RECORDS`.
+
+    Args:
+        stores: folders of run stores.
+        current: (strategy, data set) -> fingerprints of their code as it is now, or None where that is unknown; by
+            them records are marked `stale` or `plugin_changed`. Without it none is.
+        corrupt: takes one sentence for each file that should be a record and is not; without it the first one raises.
+
+    Raises:
+        UserError: a store does not exist, or a record is corrupt.
+    """
+    return marked(framed([row for _, record in _records(stores, corrupt) for row in record]), current)
+
+
+def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataFrame:
+    """Return the training curves beside every record of the stores: a row per epoch and metric, `cells.CURVES`.
+
+    Args:
+        stores: folders of run stores.
+        corrupt: as in `collect`.
+
+    Raises:
+        UserError: a store does not exist, or a record or its curves are corrupt.
+    """
+    rows: list[dict[str, Any]] = []
+    for path, (record, *_) in _records(stores, corrupt):
+        beside = path.with_name(path.name.replace("record", "curves"))
+        whose = {name: record[name] for name in WHOSE}
+        try:
+            rows += [whose | point.model_dump() for point in _CURVE.validate_json(beside.read_bytes())]
+        except FileNotFoundError:
+            continue
+        except OSError as error:
+            _complain(f"corrupt curves {beside}: {error}", corrupt)
+        except ValidationError as error:
+            _complain(f"corrupt curves {beside}: {explained(error)}", corrupt)
+    return framed(rows, "curves")
+
+
+def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
+    """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
+    stale: list[bool] = []
+    changed: list[bool] = []
+    names = ("strategy", "dataset", "fingerprint_plugin", "fingerprint_fit", "fingerprint_evaluate")
+    for strategy, dataset, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
+        now = current(strategy, dataset) if current else None
+        stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
+        changed.append(now is not None and plugin != now.plugin)
+    return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
+
+
+def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
+    """Give the file and the rows of each record."""
+    for folder in stores:
+        if not folder.is_dir():
+            raise UserError(f"there is no run store {folder}")
+        for path, record in Store(folder).scan():
+            if isinstance(record, CorruptRecord):
+                _complain(f"corrupt record {path}: {record}", corrupt)
+            else:
+                yield path, [{"key": path.stem.removeprefix("record-"), **row} for row in record.rows()]
+
+
+def _complain(sentence: str, corrupt: list[str] | None) -> None:
+    if corrupt is None:
+        raise UserError(sentence)
+    if sentence not in corrupt:
+        corrupt.append(sentence)
 
 
 # ---------------------------------------------------------------- plans
@@ -139,44 +205,27 @@ def _committed() -> pd.DataFrame:
 
 def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
     """Return the cells that the grid.json of these stores hold, each once."""
-    plans = [_plan_of_store(folder, name, registry, notes) for folder in folders]
-    cells = {cell.id: cell for plan in plans for cell in plan.cells}
-    title = next((plan.title for plan in plans if plan.title), "")
+    cells: dict[str, Planned] = {}
+    title = ""
+    for folder in folders:
+        path = folder / "grid.json"
+        try:
+            content = json.loads(path.read_bytes())
+            if not isinstance(content, dict):
+                raise ValueError("it holds no table")
+            plan = _plan(grids.expand(content, registry, name=name, where=str(path)))
+        except (OSError, ValueError, UserError) as error:
+            reason = str(error) if isinstance(error, UserError) else f"corrupt grid {path}: {error}"
+            reason = f"there is no {path}" if isinstance(error, FileNotFoundError) else reason
+            notes.append(f"{reason}, so that missing cells cannot be told")
+        else:
+            title = title or plan.title
+            cells |= {cell.id: cell for cell in plan.cells}
     return Plan(name, title, tuple(cells.values()))
 
 
-def _plan_of_store(folder: Path, name: str, registry: Registry, notes: list[str]) -> Plan:
-    path = folder / "grid.json"
-    try:
-        content = json.loads(path.read_bytes())
-        if not isinstance(content, dict):
-            raise ValueError("it holds no table")
-        return _plan(grids.expand(content, registry, name=name, where=str(path)))
-    except FileNotFoundError:
-        notes.append(f"there is no {path}, so that missing cells cannot be told")
-    except (OSError, ValueError) as error:
-        notes.append(f"corrupt grid {path}: {error}, so that missing cells cannot be told")
-    except UserError as error:
-        notes.append(f"{error}, so that missing cells cannot be told")
-    return Plan(name)
-
-
 def _plan(grid: grids.Grid) -> Plan:
-    return Plan(grid.name, grid.title, tuple(_planned(cell) for cell in grid.cells))
-
-
-def _planned(cell: grids.Cell) -> Planned:
-    request: dict[str, Any] = cell.request
-    parts = {name: collect.canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
-    return Planned(
-        id=cell.id,
-        setting=Setting(dataset=request["dataset"], strategy=request["strategy"], **parts),
-        seed=cell.seed,
-        label=cell.label,
-        evaluation=collect.canonical(cell.evaluation.model_dump(mode="json")),
-        strategy=cell.strategy,
-        dataset=cell.dataset,
-    )
+    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)))
 
 
 def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
@@ -194,23 +243,17 @@ def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
 # ---------------------------------------------------------------- the code as it is now
 
 
-class _Code:
-    """Tells the fingerprints of strategies' and data sets' code as it is now."""
+def _code(registry: Registry, plan: Plan) -> Current:
+    """Return what tells the fingerprints of a strategy's and a data set's code as it is now."""
+    files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
+    files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
 
-    def __init__(self, registry: Registry, plan: Plan) -> None:
-        self._registry = registry
-        self._files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
-        self._files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
-        self._known: dict[tuple[str, str], Fingerprints | None] = {}
+    @functools.cache
+    def current(strategy: str, dataset: str) -> Fingerprints | None:
+        names: tuple[tuple[Kind, str], ...] = ("strategy", strategy), ("dataset", dataset)
+        try:
+            return fingerprints([registry.find(kind, files.get((kind, name), name)) for kind, name in names])
+        except UserError:
+            return None  # a plugin that is not here any more: nobody can say whether it changed
 
-    def __call__(self, strategy: str, dataset: str) -> Fingerprints | None:
-        if (strategy, dataset) not in self._known:
-            try:
-                code = fingerprints((self._find("strategy", strategy), self._find("dataset", dataset)))
-            except UserError:
-                code = None  # a plugin that is not here any more: nobody can say whether it changed
-            self._known[strategy, dataset] = code
-        return self._known[strategy, dataset]
-
-    def _find(self, kind: Kind, name: str) -> Any:
-        return self._registry.find(kind, self._files.get((kind, name), name))
+    return current

@@ -62,13 +62,7 @@ class Interval:
         return self.lower > 0 or self.upper < 0
 
 
-def half_width(values: Sequence[float], confidence: float = CONFIDENCE) -> float:
-    """Return Student's t half-width of the mean of n >= 2 values: t(n-1) * sd / sqrt(n)."""
-    n = len(values)
-    return float(special.stdtrit(n - 1, (1 + confidence) / 2) * np.std(values, ddof=1) / math.sqrt(n))
-
-
-def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Interval | None:
+def over_seeds(values: Sequence[Value]) -> Interval | None:
     """Return the mean over seeds with its interval, or None where there is no value.
 
     With n >= 2: `[mean(lower) - t sd / sqrt(n), mean(upper) + t sd / sqrt(n)]`. With one seed nothing is known of the
@@ -77,18 +71,18 @@ def over_seeds(values: Sequence[Value], confidence: float = CONFIDENCE) -> Inter
     if not values:
         return None
     mean, lower, upper = (float(np.mean([getattr(v, end) for v in values])) for end in ("value", "lower", "upper"))
-    if len(values) == 1:
-        half = float(special.ndtri((1 + confidence) / 2)) * values[0].stderr
-        return Interval(mean, lower - half, upper + half, 1, "images")
-    half = half_width([v.value for v in values], confidence)
-    return Interval(mean, lower - half, upper + half, len(values), "seeds")
+    n, quantile = len(values), (1 + CONFIDENCE) / 2
+    if n == 1:
+        half = float(special.ndtri(quantile)) * values[0].stderr
+        return Interval(mean, lower - half, upper + half, n, "images")
+    half = float(special.stdtrit(n - 1, quantile) * np.std([v.value for v in values], ddof=1) / math.sqrt(n))
+    return Interval(mean, lower - half, upper + half, n, "seeds")
 
 
 def paired(
     ours: Mapping[int, Value],
     baseline: Mapping[int, Value],
     stderr: Callable[[int], float | None] = lambda seed: None,
-    confidence: float = CONFIDENCE,
 ) -> Interval | None:
     """Return the mean difference `ours - baseline` over the seeds that both have, or None where they share none.
 
@@ -101,17 +95,16 @@ def paired(
         stderr: seed -> statistical standard error of D, from the differences on each test item. It counts where there
             is one common seed; where it is not known, those of both are added as if they were independent, which on the
             same items is too wide, not too narrow.
-        confidence: of the interval.
     """
     common = sorted(ours.keys() & baseline.keys())
-    known = stderr(common[0]) if len(common) == 1 else None
+    by_item = stderr(common[0]) if len(common) == 1 else None
     differences = [
         Value(
             ours[seed].value - baseline[seed].value,
             ours[seed].lower - baseline[seed].upper,
             ours[seed].upper - baseline[seed].lower,
-            math.hypot(ours[seed].stderr, baseline[seed].stderr) if known is None else known,
+            math.hypot(ours[seed].stderr, baseline[seed].stderr) if by_item is None else by_item,
         )
         for seed in common
     ]
-    return over_seeds(differences, confidence)
+    return over_seeds(differences)

@@ -1,23 +1,23 @@
 """A table of one data set: a row per strategy with its hyper-parameters, the published numbers beside it.
 
-Everything a table says is worked out here; `layout` puts it into columns.
+Everything a table says is worked out here and in `rows`; `layout` puts it into columns.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from functools import partial
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-from bench.report.arrays import paired_stderr
-from bench.report.captions import METRICS, caption, seeds_listed
-from bench.report.cells import Outcome, Plan, Setting
+from bench.protocol import Metric
+from bench.report.cells import Plan, outcomes, select
 from bench.report.published import Column, Number, Published
-from bench.report.rows import IN_DOUBT, Comparison, Metric, Row
-from bench.report.statistics import over_seeds, paired
+from bench.report.rows import IN_DOUBT, Row, group, marks, meaning, seeds_listed
+from bench.sweep.record import flat
+
+if TYPE_CHECKING:
+    from bench.report.sources import Source
 
 # A table has columns of one of these, the first that there are scores of: against a known density, in what images in
 # colour are published in, and else. Likelihoods by annealing, the third of a kind, are not always asked for.
@@ -34,285 +34,210 @@ class Table:
         name: short, for file labels: the data set.
         title: heading.
         source: where the records come from.
-        metrics: those with columns.
+        metrics: those of the records, the ones with columns first.
+        shown: those that have columns; the others are in the CSV file.
         rows: ours.
         others: published numbers of the paper's own models that no row of ours has.
         references: published numbers of other work.
         column: the paper's column, where there is one.
         baseline: the strategy that others are compared to, where it has a row beside others.
         caption: what every figure means.
-        notes: what is missing or left out, one sentence each.
+        missing: the note that names the cells without a record; empty where there are none.
+        notes: what else is missing or left out, one sentence each.
     """
 
     name: str
     title: str
     source: str
     metrics: tuple[Metric, ...]
+    shown: tuple[Metric, ...]
     rows: tuple[Row, ...]
     others: tuple[Number, ...]
     references: tuple[Number, ...]
     column: Column | None
     baseline: str
     caption: str
+    missing: str
     notes: tuple[str, ...]
 
 
-def build(
-    dataset: str,
-    found: Mapping[str, Outcome],
-    plan: Plan,
-    published: Published,
-    *,
-    source: str,
-    command: str,
-    notes: Iterable[str] = (),
-    stores: Sequence[Path] = (),
-) -> Table:
+def build(dataset: str, source: Source, published: Published, alone: bool = True) -> Table:
     """Work out the table of one data set.
 
     Args:
         dataset: its name.
-        found: cell id -> its record, as `cells.select` chose them.
-        plan: the grid's cells; those on other data sets are not looked at.
+        source: the records and the cells that were planned, on this data set and others.
         published: the numbers to set beside.
-        source: where the records come from, in words.
-        command: what makes missing cells.
-        notes: further notes.
-        stores: folders of run stores, where the scores of single test items are.
+        alone: whether it is the only one of its grid, and so needs no name of its own.
     """
-    plan = plan.of(dataset)
-    notes = list(notes)
-    rows = _rows(found, plan)
+    plan = source.plan.of(dataset)
+    if not alone and plan.title:
+        plan = replace(plan, title=f"{plan.title}: {dataset}")
+    records, left_out = select(outcomes(source.frame[source.frame["dataset"] == dataset]), plan, source.evaluation)
+    rows = group(records, plan)
     key = published.column_of(dataset)
-    column = published.columns[key] if key else None
-    metrics = _metrics(rows, column, notes)
+    column, numbers = published.columns.get(key), published.of(key)
+    metrics, versions = _metrics(rows, column)
+    shown = _with_columns(metrics)
+    baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == published.baseline}
     for row in rows:
-        for metric in metrics:
-            scores = over_seeds([score.value for score in row.values(metric.name).values()])
-            if scores:
-                row.scores[metric.name] = scores
-    baseline = _pair(rows, metrics, published.baseline, stores)
-    shown = with_columns(metrics)
-    numbers = published.of(key) if key else []
-    _compare(rows, numbers, column, metrics)
-    for row in rows:
-        row.marks = tuple(_marks(row, shown))
-    unmatched = [n for n in numbers if n.strategy and not any(row.number == n for row in rows)]
+        row.average(metrics)
+        baseline = baselines.get(row.setting.context, row)
+        if baseline is not row:
+            row.pair(baseline, metrics, source.stores)
+        if column:
+            row.compare(numbers, column, metrics)
+        row.marks = marks(row, shown)
+    paired_to = published.baseline if any(row.paired for row in rows) else ""
     title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
     return Table(
         name=dataset,
         title=title,
-        source=source,
+        source=source.words,
         metrics=metrics,
+        shown=shown,
         rows=tuple(rows),
-        others=tuple(unmatched),
+        others=tuple(n for n in numbers if n.strategy and not any(row.number == n for row in rows)),
         references=tuple(n for n in numbers if not n.strategy),
         column=column,
-        baseline=baseline,
-        caption=caption(title, rows, shown, column, published, baseline),
-        notes=(*_missing(rows, plan, command), *notes),
+        baseline=paired_to,
+        caption=caption(title, rows, shown, paired_to, column, published.source),
+        missing=_missing(rows, plan, source.command),
+        notes=(*left_out, *source.notes, *versions),
     )
 
 
-# ---------------------------------------------------------------- rows
-
-
-def _rows(found: Mapping[str, Outcome], plan: Plan) -> list[Row]:
-    """Group cells by all but their seed, planned ones first and in their order."""
-    labels: dict[Setting, str] = {}
-    seeds: dict[Setting, set[int]] = {}
-    outcomes: dict[Setting, dict[int, Outcome]] = {}
-    for cell in plan.cells:
-        labels.setdefault(cell.setting, cell.label)
-        seeds.setdefault(cell.setting, set()).add(cell.seed)
-        if cell.id in found:
-            outcomes.setdefault(cell.setting, {})[cell.seed] = found[cell.id]
-    planned = {cell.id for cell in plan.cells}
-    for outcome in sorted(found.values(), key=lambda o: (o.setting.strategy, o.label, o.finished)):
-        if outcome.cell not in planned:
-            labels.setdefault(outcome.setting, outcome.label)
-            outcomes.setdefault(outcome.setting, {})[outcome.seed] = outcome
-    told = _told_apart(labels)
-    rows = []
-    for setting in labels:
-        known = outcomes.get(setting, {})
-        missing = tuple(sorted(seeds.get(setting, set()) - known.keys()))
-        rows.append(Row(told[setting], setting, dict(sorted(known.items())), missing))
-    return rows
-
-
-def _told_apart(labels: Mapping[Setting, str]) -> dict[Setting, str]:
-    """Add to labels that several settings share what these settings differ in."""
-    told = {}
-    for setting, label in labels.items():
-        same = [other.flat() for other, name in labels.items() if name == label]
-        ours = setting.flat()
-        keys = dict.fromkeys(key for other in [ours, *same] for key in other)
-        parts = [
-            f"{key}={_shown(ours[key])}" if key in ours else f"no {key}"
-            for key in keys
-            if len({_shown(other.get(key)) for other in same}) > 1
-        ]
-        told[setting] = f"{label} ({', '.join(parts)})" if parts else label
-    return told
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
-
-
-def _metrics(rows: Sequence[Row], column: Column | None, notes: list[str]) -> tuple[Metric, ...]:
-    """Return the metrics of the records, headline first; of several versions of one, the latest is kept."""
-    versions: dict[str, int] = {}
-    for outcome in _outcomes(rows):
-        for name, score in outcome.scores.items():
-            versions[name] = max(score.version, versions.get(name, 0))
-    metrics: dict[str, Metric] = {}
-    for row in rows:
-        for seed, outcome in row.outcomes.items():
-            kept = {name: score for name, score in outcome.scores.items() if score.version == versions[name]}
-            for name in outcome.scores.keys() - kept.keys():
-                notes.append(
-                    f"left out: {name} of {outcome.name}, which is version {outcome.scores[name].version}"
-                    f" of that metric instead of {versions[name]}"
-                )
-            row.outcomes[seed] = replace(outcome, scores=kept)
-            for name, score in kept.items():
-                metrics.setdefault(name, Metric(name, METRICS.get(name, (name, ""))[0], score.unit, score.better))
-    if not metrics and column:  # nothing has run yet, and the headings are known all the same
-        names = BITS if column.metric in BITS else NATS
-        return tuple(Metric(name, METRICS[name][0], column.unit, "lower") for name in names[:2])
-    first = [*EXACT, *BITS, *NATS]
-    return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first)))
-
-
-def with_columns(metrics: Sequence[Metric]) -> tuple[Metric, ...]:
-    """Return the metrics that have columns; the others are in the CSV file."""
-    for names in (EXACT, BITS, NATS):
-        found = tuple(metric for metric in metrics if metric.name in names)
-        if found:
-            return found
-    return tuple(metrics[:2])
-
-
-def _outcomes(rows: Iterable[Row]) -> list[Outcome]:
-    return [outcome for row in rows for outcome in row.outcomes.values()]
-
-
-# ---------------------------------------------------------------- comparisons
-
-
-def _pair(rows: Sequence[Row], metrics: Sequence[Metric], strategy: str, stores: Sequence[Path]) -> str:
-    """Fill in the differences to the baseline of the same context; return the baseline's name if there are any."""
-    baselines: dict[tuple[str, str, str, str], Row] = {}
-    for row in rows:
-        if row.setting.strategy == strategy:
-            baselines.setdefault(row.setting.context, row)
-    for row in rows:
-        baseline = baselines.get(row.setting.context)
-        if baseline is None or baseline is row:
-            continue
-        better = set()
-        for metric in metrics:
-            ours, theirs = row.values(metric.name), baseline.values(metric.name)
-            difference = paired(
-                {seed: score.value for seed, score in ours.items()},
-                {seed: score.value for seed, score in theirs.items()},
-                partial(_stderr, row, baseline, metric.name, stores),
-            )
-            if difference is None:
-                continue
-            row.paired[metric.name] = difference
-            doubtful = row.unreliable(metric.name) or baseline.unreliable(metric.name)
-            sign = {"lower": -1, "higher": 1}.get(metric.better, 0)
-            sure = difference.basis == "seeds" and difference.excludes_zero and sign * difference.mean > 0
-            if sure and not (doubtful or row.doubtful or baseline.doubtful):
-                better.add(metric.name)
-        row.better = frozenset(better)
-    return strategy if any(row.paired for row in rows) else ""
-
-
-def _stderr(row: Row, baseline: Row, metric: str, stores: Sequence[Path], seed: int) -> float | None:
-    return paired_stderr(row.outcomes[seed], baseline.outcomes[seed], metric, stores)
-
-
-def _compare(rows: Sequence[Row], numbers: Sequence[Number], column: Column | None, metrics: Sequence[Metric]) -> None:
-    """Set the published number beside each row that is the same model."""
-    if column is None:
-        return
-    metric = next((m for m in metrics if (m.name, m.unit) == (column.metric, column.unit)), None)
-    for row in rows:
-        hyper = json.loads(row.setting.hyper)
-        row.number = next((n for n in numbers if n.belongs_to(row.setting.strategy, hyper)), None)
-        ours = row.scores.get(column.metric)
-        if row.number and ours and metric:
-            value = row.number.value
-            if row.unreliable(column.metric):
-                verdict = IN_DOUBT
-            elif ours.lower - column.margin <= value <= ours.upper + column.margin:
-                verdict = "inside"
-            else:
-                verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"
-            row.comparison = Comparison(row.number, ours.mean - value, verdict)
-
-
-# ---------------------------------------------------------------- what is said about a row
-
-
-def _marks(row: Row, shown: Sequence[Metric]) -> list[str]:
-    """Return the footnotes of a row: what happened to its seeds, and what casts doubt on its figures."""
-    seeds: dict[str, list[int]] = {}
-    for seed, outcome in row.outcomes.items():
-        if outcome.status != "ok":
-            step = f" at step {outcome.last_step}" if outcome.last_step is not None else ""
-            seeds.setdefault(f"{outcome.status}{step}{_because(outcome)}", []).append(seed)
-            continue
-        for sentence in _doubts(outcome, shown):
-            seeds.setdefault(sentence, []).append(seed)
-    marks = [f"{seeds_listed(found)}: {sentence}" for sentence, found in seeds.items()]
-    if any(row.scores[metric.name].basis == "images" for metric in shown if metric.name in row.scores):
-        marks.append("one seed: the interval is that of the test images and of log Z, and holds no other training")
-    for metric in shown:
-        ours, difference = row.scores.get(metric.name), row.paired.get(metric.name)
-        if ours and difference and difference.n < ours.n:
-            marks.append(f"{metric.title}: the difference is over the {difference.n} of {ours.n} seeds that both have")
-    return marks
-
-
-def _because(outcome: Outcome) -> str:
-    # Diverged says its step itself
-    reason = outcome.reason.removesuffix(f" at step {outcome.last_step}")
-    return f" ({reason})" if reason else ""
-
-
-def _doubts(outcome: Outcome, shown: Sequence[Metric]) -> list[str]:
-    doubts: dict[str, list[str]] = {}
-    concerned = {*(metric.name for metric in shown), "log_z"}  # which is in most of what is shown
-    for name, score in outcome.scores.items():
-        if name not in concerned:
-            continue
-        title = METRICS.get(name, (name, ""))[0]
-        if not score.value.finite:
-            doubts.setdefault("not a finite number, left out of the mean", []).append(title)
-        elif score.unreliable:
-            # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
-            reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
-            doubts.setdefault(f"unreliable ({reason})", []).append(title)
-    sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
-    without = [metric.title for metric in shown if metric.name not in outcome.scores]
-    if without and not outcome.exact:  # an exact likelihood is not estimated in further ways
-        sentences.append(f"{', '.join(without)} not scored")
-    if outcome.plugin_changed:
-        sentences.append("the strategy's or data set's file has changed since; `bench run` runs it again")
-    elif outcome.stale:
-        sentences.append("stale, the code of bench has changed since; `bench run --stale` runs it again")
-    return sentences
-
-
-def _missing(rows: Sequence[Row], plan: Plan, command: str) -> list[str]:
+def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
     """Return the note that names the cells without a record and the command that makes them."""
     lacking = [f"{row.label} {seeds_listed(row.missing)}" for row in rows if row.missing]
     count = sum(len(row.missing) for row in rows)
-    if lacking:
-        return [f"missing: {'; '.join(lacking)} ({count} of {len(plan.cells)} cells); {command}"]
-    return []
+    return f"missing: {'; '.join(lacking)} ({count} of {len(plan.cells)} cells); {command}" if lacking else ""
+
+
+# ---------------------------------------------------------------- metrics
+
+
+def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:
+    """Return the metrics of the records, headline first, and notes on scores of all but the latest version of one.
+
+    These scores are dropped from the rows.
+    """
+    versions: dict[str, int] = {}
+    for outcome in (outcome for row in rows for outcome in row.outcomes.values()):
+        for name, score in outcome.by_metric.items():
+            versions[name] = max(score.version, versions.get(name, 0))
+    metrics: dict[str, Metric] = {}
+    notes = []
+    for row in rows:
+        for seed, outcome in row.outcomes.items():
+            latest = [score for score in outcome.scores if score.version == versions[score.metric]]
+            row.outcomes[seed] = outcome.model_copy(update={"scores": latest})
+            for score in latest:
+                metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
+            notes += [
+                f"left out: {score.metric} of {outcome.name}, which is version {score.version} of that metric instead"
+                f" of {versions[score.metric]}"
+                for score in outcome.scores
+                if score.version != versions[score.metric]
+            ]
+    if not metrics and column:  # nothing has run yet, and the headings are clear all the same
+        names = BITS if column.metric in BITS else NATS
+        return tuple(Metric(name, column.unit) for name in names[:2]), notes
+    first = [*EXACT, *BITS, *NATS]
+    return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first))), notes
+
+
+def _with_columns(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    for names in (EXACT, BITS, NATS):
+        if shown := tuple(metric for metric in metrics if metric.name in names):
+            return shown
+    return metrics[:2]
+
+
+# ---------------------------------------------------------------- what a table says about itself
+
+
+def caption(
+    title: str, rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, column: Column | None, source: str
+) -> str:
+    """Return what every figure of a table means, and under which conditions it was made, as sentences.
+
+    Args:
+        title: the table's.
+        rows: its rows.
+        metrics: those with columns.
+        baseline: the strategy of the differences; empty where there are none.
+        column: the paper's column beside it, if there is one.
+        source: where that was published.
+    """
+    evaluation = _shared(o.scoring for row in rows for o in row.outcomes.values())
+    names = []
+    for metric in metrics:
+        said = meaning(metric.name)
+        setting = said.setting_words.format(evaluation[said.setting]) if evaluation.get(said.setting) else ""
+        inside = ", ".join(filter(None, [said.title if said.words else "", setting]))
+        names.append(f"{said.words or said.title}{f' ({inside})' if inside else ''} in {metric.unit}")
+    directions = {metric.better for metric in metrics} - {"neither"}
+    better = f", {directions.pop()} is better" if len(directions) == 1 else ""
+    sentences = [f"{title}: {' and '.join(names) or 'no scores yet'}{better}"]
+    if any(row.scores for row in rows):
+        sentences.append(
+            "Figures are means over seeds; brackets hold the 95 % Student's t interval over seeds, widened by the"
+            " interval in which log Z lies, which no number of seeds narrows"
+        )
+    if baseline:
+        sentences.append(
+            f"Differences to {baseline} are paired by seed and by test item, and hold for these items: over seeds they"
+            " leave out the choice of items, which counts where these are few; * (bold) marks one that is better, with"
+            " 0 outside its interval, two or more seeds, and no failed, stale or unreliable record on either side"
+        )
+    verdicts = {row.comparison.verdict for row in rows if row.comparison}
+    if column and verdicts:
+        sentences.append(
+            f"Difference is ours minus published; inside: the published number lies within our interval"
+            f" ± {column.margin:g} ({column.margin_reason})"
+            f"{f'; {IN_DOUBT}: a record of ours is unreliable' if IN_DOUBT in verdicts else ''}"
+        )
+    sentences += _conditions(rows, evaluation)
+    if column:
+        sentences.append(f"Published: {source}")
+    return ". ".join(sentences) + "."
+
+
+def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]:
+    """Say how the rows were trained and scored, as far as all of them were so alike."""
+    training = _shared(row.setting.budget for row in rows)
+    training |= {"latent": _shared(row.setting.networks for row in rows).get("latent")}
+    words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
+    trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
+    sentences = [f"Trained for {', '.join(trained)}"] if trained else []
+    if evaluation:
+        images = evaluation.get("images")
+        sentences.append(
+            f"Scored on {f'the first {images}' if images else 'all'} test items,"
+            f" {evaluation.get('vlb_samples')} posterior samples each for the VLB"
+        )
+    certain = [row.label for row in rows if row.outcomes and all(o.exact for o in row.outcomes.values())]
+    if certain:
+        sentences.append(f"The likelihood of {', '.join(certain)} is exact, whatever these settings")
+    # how log Z was had in a row's records; nothing where the prior is normalised
+    estimators = [(row.label, {score.estimator for score in row.seeds("log_z").values()}) for row in rows]
+    exact = dict.fromkeys(
+        label for label, kinds in estimators if kinds and kinds <= {"exact-enumeration", "quadrature"}
+    )
+    sampled = dict.fromkeys(label for label, kinds in estimators if "ais" in kinds)
+    effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
+    ways = [f"exact in {', '.join(exact)}"] if exact else []
+    ways += [f"by AIS (at most {effort}) in {', '.join(sampled)}"] if sampled else []
+    if ways:
+        sentences.append(f"log Z is {'; '.join(ways)}")
+    circumstances = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
+    if circumstances:
+        sentences.append(f"Made with {'; '.join(circumstances)}")
+    return sentences
+
+
+def _shared(settings: Iterable[str]) -> dict[str, object]:
+    """Return the settings, flat, that all of these have alike."""
+    first, *rest = [dict(flat(json.loads(text))) for text in dict.fromkeys(settings)] or [{}]
+    return {key: value for key, value in first.items() if all(key in t and t[key] == value for t in rest)}

@@ -17,15 +17,13 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
-from bench.report.layout import Entry, Layout, layout
-from bench.report.matrix import Matrix
-from bench.report.tables import Table
+from bench.report.layout import Entry, Layout
 
 _WIDE = 120  # columns, where the output is no terminal and nobody says how wide it is
 _NARROW_LABEL = 18
 
 
-def text(tables: Sequence[Table | Matrix], remarks: Sequence[str] = (), width: int | None = None) -> str:
+def text(tables: Sequence[Layout], remarks: Sequence[str] = (), width: int | None = None) -> str:
     """Return tables as text.
 
     Args:
@@ -46,12 +44,11 @@ def text(tables: Sequence[Table | Matrix], remarks: Sequence[str] = (), width: i
     return written if terminal else "\n".join(line.rstrip() for line in written.splitlines()) + "\n"
 
 
-def _print(console: Console, table: Table | Matrix) -> None:
-    whole = layout(table)
+def _print(console: Console, table: Layout) -> None:
     console.print(Text(table.title, style="bold"))
-    for part in _fitting(console, whole):
+    for part in _fitting(console, table):
         console.print(part)
-    for letter, note in whole.footnotes:
+    for letter, note in table.footnotes:
         console.print(Padding(Text(f"({letter}) {note}"), (0, 0, 0, 1)))
     # commands and paths are not broken, so that they can be copied
     for note in table.notes:
@@ -62,36 +59,33 @@ def _print(console: Console, table: Table | Matrix) -> None:
 
 def _fitting(console: Console, whole: Layout) -> list[RichTable]:
     """Return the first form that fits: a line for each row, two lines, or two lines in each of several tables."""
-    for stacked in (False, True):
-        made = _made(console, whole, stacked)
-        if made:
-            return [made]
-    for count in range(2, whole.parts + 1):
-        parts = [_made(console, part, stacked=True) for part in whole.cut(count)]
-        if all(parts):
-            return [part for part in parts if part]
-    return [_made(console, part, stacked=True) or _table(part, True, _NARROW_LABEL) for part in whole.cut(whole.parts)]
+    made = [_made(console, whole, stacked=False)]
+    for count in range(1, whole.parts + 1):
+        if all(fits for _, fits in made):
+            break
+        parts = whole.cut(count) if count > 1 else [whole]
+        made = [_made(console, part, stacked=True) for part in parts]
+    return [table for table, _ in made]
 
 
-def _made(console: Console, content: Layout, stacked: bool) -> RichTable | None:
-    """Return the table with its first column as narrow as it must be, or None where it is too wide even so."""
-    labels = max((cell_len(line) for row in content.rows for line in _lines(row[0], stacked)), default=0)
-    labels = max(labels, _NARROW_LABEL)
-    made = _table(content, stacked, labels)
-    excess = console.measure(made, options=console.options.update(width=10_000)).maximum - console.width
+def _made(console: Console, content: Layout, stacked: bool) -> tuple[RichTable, bool]:
+    """Return the table with its first column as narrow as it must be and can be, and whether it fits."""
+    labels = max([_NARROW_LABEL, *(line.cell_len for row in content.rows for line in _lines(row[0], stacked))])
+    table = _table(content, stacked, labels)
+    excess = console.measure(table, options=console.options.update(width=10_000)).maximum - console.width
     if excess <= 0:
-        return made
-    return _table(content, stacked, labels - excess) if stacked and labels - excess >= _NARROW_LABEL else None
+        return table, True
+    return _table(content, stacked, max(labels - excess, _NARROW_LABEL)), stacked and labels - excess >= _NARROW_LABEL
 
 
 def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
     """Return the table; figures are never broken over lines, labels and headings may be."""
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(content.headings):
-        words = [heading.text] if not stacked else heading.text.split()
-        lines = [*words, *(line for row in content.rows for line in _lines(row[index], stacked))]
-        width = max(map(cell_len, lines)) if index else labels
-        justify: Literal["left", "right"] = "right" if heading.numeric else "left"
+        words = heading.text.split() if stacked else [heading.text]
+        lines = [line.cell_len for row in content.rows for line in _lines(row[index], stacked)]
+        width = max([*map(cell_len, words), *lines]) if index else labels
+        justify: Literal["left", "right"] = "right" if index else "left"
         table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
     for section in content.sections:
         for row in section:
@@ -99,21 +93,14 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
             if any(cell_len(word) > labels for word in first.text.split()):
                 # broken before the bracket or at a hyphen rather than anywhere
                 first = replace(first, text="\n".join(textwrap.wrap(first.text.replace("[", " ["), labels)))
-            table.add_row(*(Text("\n").join(_text(entry, stacked)) for entry in (first, *row[1:])))
+            table.add_row(*(Text("\n").join(_lines(entry, stacked)) for entry in (first, *row[1:])))
         table.add_section()
     return table
 
 
-def _text(entry: Entry, stacked: bool) -> list[Text]:
-    """Return an entry's lines."""
-    lines = [
-        Text(line, style=style) for line, style in zip(_lines(entry, True), ("bold" * entry.bold, "dim"), strict=False)
-    ]
-    return lines if stacked or len(lines) == 1 else [Text(" ").join(lines)]
-
-
-def _lines(entry: Entry, stacked: bool) -> list[str]:
-    """Return an entry's lines as plain text."""
+def _lines(entry: Entry, stacked: bool) -> list[Text]:
+    """Return an entry's lines: what is below its figure stands beside it unless they are stacked."""
     marks = f" ({entry.marks})" if entry.marks else ""
-    lines = [f"{entry.text}{'*' if entry.bold else ''}{marks}", *([entry.below] if entry.below else [])]
-    return lines if stacked else [" ".join(lines)]
+    lines = [Text(f"{entry.text}{'*' if entry.bold else ''}{marks}", style="bold" if entry.bold else "")]
+    lines += [Text(entry.below, style="dim")] if entry.below else []
+    return lines if stacked else [Text(" ").join(lines)]

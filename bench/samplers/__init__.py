@@ -5,9 +5,8 @@ from typing import TYPE_CHECKING
 from bench import lazy_members
 
 if TYPE_CHECKING:
-    from bench.samplers.blocks import gibbs, gibbs_langevin
+    from bench.samplers.chains import gibbs, gibbs_langevin, langevin
     from bench.samplers.convergence import effective_size, split_r_hat
-    from bench.samplers.gradients import langevin
 
 __all__ = ["effective_size", "gibbs", "gibbs_langevin", "langevin", "split_r_hat"]
 

@@ -49,15 +49,13 @@ class Sampler(Settings):
         """Return where chains that start at z `(n, d)` end, and the share of accepted steps."""
         import torch
 
-        from bench import priors, samplers
+        from bench import samplers
+        from bench.priors import Restricted
 
-        if not isinstance(prior, priors.GRBM):
-            return samplers.langevin(prior, z, self.steps, self.step_size, noise, self.adjust)
+        if self.kind == "langevin" or not isinstance(prior, Restricted):
+            return samplers.langevin(prior, z, self.steps, self.step_size * prior.step_unit, noise, self.adjust)
         if self.kind == "gibbs":
             return samplers.gibbs(prior, z, self.steps, noise), torch.ones((), device=z.device)
-        if self.kind == "langevin":
-            step_size = self.step_size * float(prior.var.detach().min())
-            return samplers.langevin(prior, z, self.steps, step_size, noise, self.adjust)
         return samplers.gibbs_langevin(prior, z, self.steps, self.inner, self.step_size, noise, self.adjust)
 
     def diagnostics(self, prior: Density, d: int, noise: Noise) -> Sequence[Score]:
@@ -78,14 +76,14 @@ class Sampler(Settings):
             trace.append(torch.cat([z, prior.energy(z).detach()[:, None]], 1))
             accepted.append(share)
         chains = torch.stack(trace)
-        found = {
+        values = {
             R_HAT: float(samplers.split_r_hat(chains).max()),
             CHAIN_ESS: float(samplers.effective_size(chains).min()),
         }
         if self.adjust:
-            found[ACCEPTANCE] = float(torch.stack(accepted).mean())
+            values[ACCEPTANCE] = float(torch.stack(accepted).mean())
         n = WATCHED_CHAINS * RECORDED
-        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in found.items()]
+        return [Score(metric, value, n, "monte-carlo", 0.0, 0.0, value, value) for metric, value in values.items()]
 
 
 class EnergyStrategy(Strategy):
@@ -126,11 +124,11 @@ class EnergyStrategy(Strategy):
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> Density:
         """Return a fresh energy."""
-        from bench import priors
+        from bench import energies
 
         if self.energy.kind == "grbm":
-            return priors.GRBM(task.networks.latent, self.energy.hidden)
-        return priors.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
+            return energies.GRBM(task.networks.latent, self.energy.hidden)
+        return energies.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
 
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""

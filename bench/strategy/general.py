@@ -3,22 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from functools import partial
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import (
-    Ais,
-    Budget,
-    Diverged,
-    Noise,
-    Optimiser,
-    Run,
-    Score,
-    Scores,
-    Settings,
-    State,
-    Task,
-)
+from bench.protocol import Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -27,9 +14,6 @@ if TYPE_CHECKING:
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
-WATCHED = 1024  # training items on which an epoch's figures are measured
-LATENTS = 10_000  # training items whose posterior samples give log Z's estimators the moments of q(z)
-QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 SHOWN = 64  # samples kept beside the record
 
 
@@ -38,15 +22,17 @@ class Strategy(Settings):
 
     Attributes:
         name: set by the plugin registry.
-        reach: parameter group -> the losses that may move it. Encoder and decoder follow the bound; a prior that
-            shares it says so here, and one with its own objective names that instead.
+        reach: parameter group -> the losses that may move it. Encoder and decoder follow the bound unless a subclass
+            says otherwise; a prior that shares it says so here, and one with its own objective names that instead.
     """
 
     name: ClassVar[str] = ""
-    reach: ClassVar[Mapping[str, frozenset[str]]] = {
-        "encoder": frozenset({"bound"}),
-        "decoder": frozenset({"bound"}),
-    }
+    reach: ClassVar[Mapping[str, frozenset[str]]] = {"encoder": frozenset({"bound"}), "decoder": frozenset({"bound"})}
+
+    @classmethod
+    def __pydantic_init_subclass__(cls, **_: Any) -> None:
+        """Complete `reach` with what the subclass says nothing of."""
+        cls.reach = {**Strategy.reach, **cls.reach}
 
     # ------------------------------------------------------------ what a strategy says
 
@@ -152,11 +138,7 @@ class Strategy(Settings):
         """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""
         from bench.training import Loop
 
-        optimisers = {group: self.optimiser(group, task.budget) for group in reach}
-        clips = {group: clip for group in reach if (clip := self.clip(group)) is not None}
-        state = Loop(task, run, model, losses, reach, optimisers, clips, partial(_watch, task, run)).train()
-        _freeze(model, task, run)
-        return {**state, "modules": {group: module.state_dict() for group, module in model.groups.items()}}
+        return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
@@ -170,6 +152,7 @@ class Strategy(Settings):
         from bench import estimators
         from bench.streams import Stream, stream
         from bench.training import Clocks, guarded, peak
+        from bench.training.model import LATENTS, latents
 
         clocks = Clocks(run.device)
 
@@ -183,85 +166,27 @@ class Strategy(Settings):
                 module.eval()
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
-            _, latents = _latents(model, task, LATENTS, noise_for("latents"))
+            _, z = latents(model, task, LATENTS, noise_for("latents"))
+            subject = estimators.Subject(
+                model.vae,
+                model.prior,
+                test,
+                z,
+                task.evaluation,
+                noise_for,
+                task.dataset,
+                torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
+                lambda n: self.draws(model, n, noise_for("known/samples")),
+            )
             try:
-                scores = estimators.score(
-                    model.vae, model.prior, test, latents, task.evaluation, noise_for, run.progress
-                )
-                bits = estimators.score_bits(task.dataset, test, scores)
-                known = estimators.score_known(
-                    model.vae,
-                    model.prior,
-                    task.dataset,
-                    test,
-                    torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
-                    latents,
-                    scores.scores,
-                    lambda n: self.draws(model, n, noise_for("known/samples")),
-                    noise_for,
-                )
+                scores = estimators.score(subject, run.progress)
             except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
                 raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
-            own = self.diagnostics(model, latents, scores.scores, noise_for("diagnostics"))
-            drawn = self.draws(model, SHOWN, noise_for("samples"))
-            shape = stored.shape[1:]
+            own = self.diagnostics(model, z, scores.scores, noise_for("diagnostics"))
             samples = {
-                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), shape)
-                for name, z in drawn.items()
+                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
+                for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
             }
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores(
-            [*scores.scores, *bits.scores, *known.scores, *own],
-            {**scores.arrays, **bits.arrays, **known.arrays, **samples},
-            resources,
-        )
-
-
-def _latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:
-    """Return the posteriors of the first `n` training items and a sample of each, `(n, d)`."""
-    import torch
-
-    items = torch.from_numpy(task.splits.train[:n]).to(noise.device)
-    posterior: Posterior = model.vae.encoder(task.dataset.prepare(items, noise))
-    return posterior, posterior.sample(noise.normal(*posterior.mean.shape))
-
-
-def _freeze(model: Model, task: Task, run: Run) -> None:
-    """Freeze a calibrated likelihood's scale, from training items with a posterior sample each."""
-    import torch
-
-    from bench import vae
-    from bench.streams import stream
-
-    likelihood = model.vae.decoder.likelihood
-    if not isinstance(likelihood, vae.Laplace):
-        return
-    noise = stream(run.seed, "evaluate/scale", 0, run.device)
-    with torch.no_grad():
-        means = []
-        for items in torch.from_numpy(task.splits.train[:LATENTS]).split(WATCHED):
-            x = task.dataset.prepare(items.to(run.device), noise)
-            posterior = model.vae.encoder(x)
-            z = posterior.sample(noise.normal(*posterior.mean.shape))
-            means.append((x - model.vae.decoder(z)).abs().mean(1))
-        likelihood.freeze(torch.cat(means).mean())
-
-
-def _watch(task: Task, run: Run, model: Model) -> dict[str, float]:
-    """Return figures of the end of an epoch, always of the same training items with the same noise."""
-    import torch
-
-    from bench import estimators, priors
-    from bench.streams import stream
-    from bench.training import measure
-
-    def noise_for(name: str) -> Noise:
-        return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)
-
-    with torch.no_grad():
-        posterior, z = _latents(model, task, WATCHED, noise_for("latents"))
-        figures = measure(model.prior, posterior, z)
-        if isinstance(model.prior, priors.GRBM):  # of other energies log Z costs more than an epoch
-            figures["log_z"] = estimators.log_partition(model.prior, z, QUICK, noise_for).value
-    return figures
+        return Scores([*scores.scores, *own], {**scores.arrays, **samples}, resources)

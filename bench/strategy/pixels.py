@@ -70,7 +70,7 @@ class PixelDensity(Settings):
         """
         import torch
 
-        from bench.estimators.bits import Pixels, score_density
+        from bench.estimators.bits import Pixels, exact_bits
         from bench.training import guarded
 
         assert isinstance(task.dataset, Pixels), "other data sets are skipped"
@@ -78,4 +78,4 @@ class PixelDensity(Settings):
         with guarded(run.device), torch.no_grad():
             test = task.dataset.fixed(torch.from_numpy(task.splits.test[: task.evaluation.images])).to(run.device)
             log_prob = torch.cat([self.log_prob(task.dataset, parameters, x) for x in test.split(BLOCK)])
-            return score_density(task.dataset, test, log_prob)
+            return exact_bits(task.dataset, test, log_prob)

@@ -1,4 +1,4 @@
-"""Attempts at a cell: who carries it out, whether he still does, and how each attempt ended.
+"""What is to be carried out, the attempts at it: who makes one, whether he still does, and how each ended.
 
 `attempt-<n>.json` is made by the process that begins attempt n, and by no other: making it claims the cell. Its
 modification time is a heartbeat. The cell is free again once the file says how the attempt ended, or its process is
@@ -16,11 +16,18 @@ import platform
 import re
 import secrets
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from bench.sweep.records import now
+from pydantic import TypeAdapter
+
+from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.record import FAILED, SCHEMA, Record, now
+
+if TYPE_CHECKING:
+    from bench.grid import Cell
 
 LEASE = 60.0  # seconds without a heartbeat after which a cell is free
 BEAT = 10.0  # seconds between two heartbeats
@@ -30,6 +37,98 @@ FILE = re.compile(r"(?:attempt|log)-(\d+)\.(?:json|txt)")
 #: how an attempt ends that leaves no record and is to go on: it was told to stop, its job gave place to another or came
 #: to its time limit, or its process went without a word
 INTERRUPTED = ("stopped", "preempted", "timeout", "lost")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A cell that is to be carried out, once.
+
+    Attributes:
+        cell: what is asked.
+        key: names the record: code and evaluation settings (`store.key`).
+        fingerprints: of the code that the sweep was started with.
+        data: `version` and `sha256` of the data set, as far as they are known.
+        attempt: counts from 1, killed attempts included.
+        replaces: the attempt whose record is set aside for the new one, or None.
+    """
+
+    cell: Cell
+    key: str
+    fingerprints: Fingerprints
+    data: Mapping[str, str | None]
+    attempt: int = 1
+    replaces: int | None = None
+
+    @property
+    def workspace(self) -> str:
+        """The name of the folder of checkpoints: those of other code are never resumed."""
+        return f"{self.fingerprints.plugin[:8]}-{self.fingerprints.fit[:8]}"
+
+    def record(
+        self,
+        grid: str,
+        circumstances: Mapping[str, Any],
+        status: str,
+        reason: str = "",
+        data: Mapping[str, str | None] | None = None,
+        **fields: Any,
+    ) -> Record:
+        """Return the job's record, as of now.
+
+        Args:
+            grid: its name.
+            circumstances: as `provenance` gives them, as far as they are known.
+            status: a final status.
+            reason: one line.
+            data: of what was loaded, as `Job.data`, by default.
+            fields: of the record, where they differ from what is known before a cell runs.
+        """
+        loaded = {"version": None, "sha256": None, **(data or self.data)}
+        request = self.cell.request
+        options = request.pop("options")
+        start = {
+            **request,
+            "schema": SCHEMA,
+            "grid": grid,
+            "cell": self.cell.id,
+            "dataset": {"name": request["dataset"], "options": options, **loaded},
+            "label": self.cell.label,
+            "evaluation": self.cell.evaluation.model_dump(mode="json"),
+            "status": status,
+            "reason": reason,
+            "last_step": None,
+            "attempt": self.attempt,
+            "scores": [],
+            "stability": {},
+            "resources": {},
+            "fingerprints": self.fingerprints,
+            "started": now(),
+            "finished": now(),
+        }
+        nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
+        return Record(**{**start, **nowhere, **circumstances, **fields})
+
+
+@dataclass(frozen=True)
+class Ending:
+    """How an attempt ended.
+
+    Attributes:
+        status: a final status, or `stopped`, which leaves no record, or `elsewhere`: another process's record.
+        reason: one line; empty when all went well.
+        seconds: from start to end.
+        resources: of the record: seconds and bytes.
+    """
+
+    status: str
+    reason: str = ""
+    seconds: float = 0.0
+    resources: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def failed(self) -> bool:
+        """Whether the cell came to no scores."""
+        return self.status in FAILED
 
 
 @dataclass(frozen=True)
@@ -57,6 +156,9 @@ class Attempt:
     how: str = ""
 
 
+_MODEL = TypeAdapter(Attempt)
+
+
 def identify() -> str:
     """Return an id for a sweep: its time and a few random digits."""
     return f"{time.strftime('%Y%m%d-%H%M%S', time.gmtime())}-{secrets.token_hex(2)}"
@@ -64,7 +166,7 @@ def identify() -> str:
 
 def numbers(files: Sequence[str]) -> list[int]:
     """Return the numbers of a cell's attempts, in order, from the names of its files."""
-    return sorted({int(found[1]) for found in map(FILE.fullmatch, files) if found})
+    return sorted({int(match[1]) for match in map(FILE.fullmatch, files) if match})
 
 
 def path(folder: str | Path, number: int) -> str:
@@ -76,8 +178,8 @@ def read(folder: str | Path, number: int) -> Attempt | None:
     """Return an attempt; None where it cannot be read, as in the moment in which it is made."""
     try:
         with open(path(folder, number), "rb") as file:
-            return Attempt(**json.loads(file.read()))
-    except (OSError, ValueError, TypeError):
+            return _MODEL.validate_json(file.read(), strict=True)
+    except (OSError, ValueError):
         return None
 
 

@@ -19,7 +19,7 @@ from bench.plugins import Plugin, PluginError
 
 __all__ = ["Fingerprints", "fingerprints"]
 
-_BOTH = ("protocol", "streams", "data", "priors", "samplers", "strategy", "vae")
+_BOTH = ("protocol", "streams", "data", "energies", "priors", "samplers", "strategy", "vae")
 #: rooms of bench on which the outcome of training depends
 FIT = (*_BOTH, "objectives", "training")
 #: those on which a score depends

@@ -6,41 +6,15 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from contextlib import AbstractContextManager
-from types import TracebackType
-from typing import TYPE_CHECKING, Protocol, Self, TextIO
+from typing import Self
 
-from bench.sweep.records import Ending, Job
+from bench.sweep.attempts import Ending, Job
+from bench.sweep.pool import Screen
 from bench.sweep.worker import Figures
-
-if TYPE_CHECKING:
-    from rich.progress import TaskID
 
 BEAT = 60.0  # seconds between two plain lines about what is running
 FIT_SHARE = 0.8  # of a cell's time, until one has ended
 SETTLED = 2.0  # seconds before a time left is worth saying
-
-
-class Screen(Protocol):
-    """What is told about a sweep while it runs."""
-
-    def begin(self, slot: int, job: Job) -> None:
-        """A cell begins in a slot."""
-
-    def advance(self, slot: int, figures: Figures) -> None:
-        """A cell tells how far it is."""
-
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        """A cell ended."""
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        """A cell's process is gone; the cell will go on."""
-
-    def note(self, sentence: str) -> None:
-        """Something happened that the user should know."""
-
-    def tick(self) -> None:
-        """Time passed."""
 
 
 class Pace:
@@ -56,14 +30,14 @@ class Pace:
         self.ended = 0
         self._clock, self._start = clock, clock()
         self._ours = 0.0  # cells' worth of work that this sweep has done, in cells that ended
-        self._running: dict[int, float] = {}
-        self._found: dict[int, float | None] = {}  # done by earlier attempts of a running cell, once known
+        self._far: dict[int, float] = {}  # how far the cell in a slot is, from 0 to 1
+        self._from: dict[int, float | None] = {}  # how far it was when this sweep took it over, once that is clear
         self._stages = {"fit_seconds": 0.0, "evaluate_seconds": 0.0}
 
     def begin(self, slot: int, job: Job) -> None:
         """A cell begins."""
-        self._running[slot] = 0.0
-        self._found[slot] = None if job.attempt > 1 else 0.0
+        self._far[slot] = 0.0
+        self._from[slot] = None if job.attempt > 1 else 0.0
 
     def advance(self, slot: int, figures: Figures) -> float:
         """Take how far a cell is within a stage; return how far it is as a whole, from 0 to 1."""
@@ -71,35 +45,34 @@ class Pace:
         seconds = sum(self._stages.values())
         share = self._stages["fit_seconds"] / seconds if seconds else FIT_SHARE
         far = share * within if figures.stage == "fit" else share + (1 - share) * within
-        self._running[slot] = max(self._running.get(slot, 0.0), far)  # a stage may begin anew
-        if self._found.get(slot) is None:
-            self._found[slot] = far  # resumed there: this sweep's pace does not explain it
-        return self._running[slot]
+        self._far[slot] = max(self._far[slot], far)  # a stage may begin anew
+        if self._from[slot] is None:
+            self._from[slot] = far  # resumed there: this sweep's pace does not explain it
+        return self._far[slot]
 
     def lose(self, slot: int) -> None:
         """A cell's process is gone."""
-        self._running.pop(slot, None)
-        self._found.pop(slot, None)
+        del self._far[slot], self._from[slot]
 
     def end(self, slot: int, ending: Ending) -> None:
         """A cell ended."""
-        begun = self._running.pop(slot, None) is not None
         self.ended += 1
-        if begun:
-            self._ours += 1 - (self._found.pop(slot, None) or 0.0)
+        if slot in self._far:
+            self._ours += 1 - (self._from[slot] or 0.0)
+            self.lose(slot)
         for stage in self._stages:
             self._stages[stage] += ending.resources.get(stage, 0.0)
 
     @property
     def done(self) -> float:
         """Cells done, with parts of running ones."""
-        return self.ended + sum(self._running.values())
+        return self.ended + sum(self._far.values())
 
     @property
     def left(self) -> float | None:
         """Seconds left, or None while there is nothing to go by."""
         elapsed = self._clock() - self._start
-        ours = self._ours + sum(far - (self._found[slot] or 0.0) for slot, far in self._running.items())
+        ours = self._ours + sum(far - (self._from[slot] or 0.0) for slot, far in self._far.items())
         if elapsed < SETTLED or ours <= 0:
             return None
         return elapsed * (self.cells - self.done) / ours
@@ -118,70 +91,11 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
-class Lines(AbstractContextManager["Lines"]):
-    """One plain line for every cell that ends, and now and then one for each that runs.
-
-    Args:
-        cells: how many are to be carried out.
-        name: what a line calls a job.
-        log: where a job's output lies.
-        stream: takes the lines.
-    """
-
-    def __init__(
-        self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str], stream: TextIO | None = None
-    ) -> None:
-        self.pace = Pace(cells)
-        self._name, self._log, self._stream = name, log, stream or sys.stderr
-        self._running: dict[int, tuple[str, str]] = {}
-        self._beat = time.monotonic()
-
-    def __exit__(self, *_: object) -> None:
-        """Nothing has to be put away."""
-
-    def begin(self, slot: int, job: Job) -> None:
-        """Remember the cell."""
-        self.pace.begin(slot, job)
-        again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
-        self._running[slot] = self._name(job) + again, "begins"
-
-    def advance(self, slot: int, figures: Figures) -> None:
-        """Remember how far the cell is."""
-        self.pace.advance(slot, figures)
-        if slot in self._running:
-            self._running[slot] = self._running[slot][0], told(figures)
-
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        """Print how the cell ended."""
-        self.pace.end(slot, ending)
-        self._running.pop(slot, None)
-        width = len(str(self.pace.cells))
-        left = self.pace.left
-        rest = f", about {duration(left)} left" if left and self.pace.ended < self.pace.cells else ""
-        self.note(
-            f"[{self.pace.ended:{width}}/{self.pace.cells}] {ended(self._name(job), job, ending, self._log)}{rest}"
-        )
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        """Print that the cell will go on."""
-        self.pace.lose(slot)
-        self._running.pop(slot, None)
-        self.note(f"lost     {self._name(job)} in attempt {job.attempt}: {reason}; it will go on")
-
-    def note(self, sentence: str) -> None:
-        """Print a sentence."""
-        print(sentence, file=self._stream, flush=True)
-
-    def tick(self) -> None:
-        """Now and then print what is running."""
-        if time.monotonic() - self._beat > BEAT:
-            self._beat = time.monotonic()
-            for name, state in self._running.values():
-                self.note(f"running: {name}: {state}")
+# ---------------------------------------------------------------- displays
 
 
-class Bars(AbstractContextManager["Bars"]):
-    """A bar for the sweep with the time left, one for each running cell, and a line above for each that ended.
+class Display(Screen):
+    """A screen in words, to be entered for the time of the sweep; it says in one line how each cell ended.
 
     Args:
         cells: how many are to be carried out.
@@ -190,87 +104,112 @@ class Bars(AbstractContextManager["Bars"]):
     """
 
     def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
-        from rich.console import Console
-        from rich.progress import BarColumn, Progress, TextColumn
-
         self.pace = Pace(cells)
         self._name, self._log = name, log
-        self._bars = Progress(
-            TextColumn("{task.description}", markup=False),
-            BarColumn(24),
-            TextColumn("{task.fields[state]}", markup=False),
-            console=Console(stderr=True, highlight=False),
-            transient=True,
-            refresh_per_second=4,
-        )
-        self._all = self._bars.add_task(self._counted(), total=cells, state="")
-        self._running: dict[int, TaskID] = {}
+        self._beat = time.monotonic()
+        self._running: dict[int, tuple[str, str, float]] = {}  # name, figures in words and how far it is, by slot
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing but lines."""
+
+    def begin(self, slot: int, job: Job) -> None:
+        """Show the cell from now on."""
+        self.pace.begin(slot, job)
+        again = f" (attempt {job.attempt})" if job.attempt > 1 else ""
+        self._running[slot] = self._name(job) + again, "begins", 0.0
+
+    def advance(self, slot: int, figures: Figures) -> None:
+        """Show how far the cell is: `fit 120/900, epoch 3, bound 101.2`."""
+        words = "".join(f", {name} {value:.5g}" for name, value in figures.figures.items())
+        words = f"{figures.stage} {figures.done:,}/{figures.total:,}{words}"
+        self._running[slot] = self._running[slot][0], words, self.pace.advance(slot, figures)
+
+    def end(self, slot: int, job: Job, ending: Ending) -> None:
+        """Say how the cell ended."""
+        self.pace.end(slot, ending)
+        self._running.pop(slot, None)
+        self.note(self._ended(job, ending))
+
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        """Say that the cell will go on."""
+        self.pace.lose(slot)
+        del self._running[slot]
+        self.note(f"lost     {self._name(job)} in attempt {job.attempt}: {reason}; it will go on")
+
+    def _ended(self, job: Job, ending: Ending) -> str:
+        name = self._name(job)
+        if ending.status == "elsewhere":
+            return f"{name}: finished by another `bench run`"
+        seconds = f"{ending.seconds:.1f} s" if ending.seconds < 90 else duration(ending.seconds)
+        reason = f": {ending.reason}" if ending.reason else ""
+        output = f"; its output: {self._log(job)}" if ending.failed and ending.status != "diverged" else ""
+        return f"{ending.status:8} {name} ({seconds}){reason}{output}"
+
+    @property
+    def _left(self) -> str:
+        left = self.pace.left
+        return f"about {duration(left)} left" if left is not None else ""
+
+
+class Lines(Display):
+    """One plain line for every cell that ends, and now and then one for each that runs."""
+
+    def note(self, sentence: str) -> None:
+        """Print a sentence."""
+        print(sentence, file=sys.stderr, flush=True)
+
+    def tick(self) -> None:
+        """Now and then print what is running."""
+        if time.monotonic() - self._beat > BEAT:
+            self._beat = time.monotonic()
+            for name, words, _ in self._running.values():
+                self.note(f"running: {name}: {words}")
+
+    def _ended(self, job: Job, ending: Ending) -> str:
+        ended, cells = self.pace.ended, self.pace.cells
+        left = f", {self._left}" if self._left and ended < cells else ""
+        return f"[{ended:{len(str(cells))}}/{cells}] {super()._ended(job, ending)}{left}"
+
+
+class Bars(Display):
+    """A bar for the sweep with the time left, one for each running cell, and a line above for each that ended."""
+
+    def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        super().__init__(cells, name, log)
+        self._bars = Live(console=Console(stderr=True, highlight=False), transient=True, refresh_per_second=4)
 
     def __enter__(self) -> Self:
         """Show the bars."""
         self._bars.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Take the bars away."""
         self._bars.stop()
-
-    def begin(self, slot: int, job: Job) -> None:
-        """Add the cell's bar."""
-        self.pace.begin(slot, job)
-        self._running[slot] = self._bars.add_task(f"  {self._name(job)}", total=1.0, state="begins")
-
-    def advance(self, slot: int, figures: Figures) -> None:
-        """Move the cell's bar."""
-        far = self.pace.advance(slot, figures)
-        if slot in self._running:
-            self._bars.update(self._running[slot], completed=far, state=told(figures))
-
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        """Replace the cell's bar by a line."""
-        self.pace.end(slot, ending)
-        if slot in self._running:
-            self._bars.remove_task(self._running.pop(slot))
-        self.note(ended(self._name(job), job, ending, self._log))
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        """Take the cell's bar away and say that the cell will go on."""
-        self.pace.lose(slot)
-        if slot in self._running:
-            self._bars.remove_task(self._running.pop(slot))
-        self.note(f"lost     {self._name(job)} in attempt {job.attempt}: {reason}; it will go on")
 
     def note(self, sentence: str) -> None:
         """Print a sentence above the bars."""
         self._bars.console.print(sentence, markup=False, soft_wrap=True)
 
     def tick(self) -> None:
-        """Move the sweep's bar."""
-        left = self.pace.left
-        state = f"about {duration(left)} left" if left is not None else ""
-        self._bars.update(self._all, description=self._counted(), completed=self.pace.done, state=state)
+        """Move the bars."""
+        from rich.progress_bar import ProgressBar
+        from rich.table import Column, Table
+        from rich.text import Text
 
-    def _counted(self) -> str:
-        return f"{self.pace.ended} of {self.pace.cells} cells"
-
-
-def told(figures: Figures) -> str:
-    """Return how far a cell is in words: `fit 120/900, epoch 3, bound 101.2`."""
-    shown = "".join(f", {name} {value:.5g}" for name, value in figures.figures.items())
-    return f"{figures.stage} {figures.done:,}/{figures.total:,}{shown}"
-
-
-def ended(name: str, job: Job, ending: Ending, log: Callable[[Job], str]) -> str:
-    """Return how a cell ended, in one line."""
-    if ending.status == "elsewhere":
-        return f"{name}: finished by another `bench run`"
-    seconds = f"{ending.seconds:.1f} s" if ending.seconds < 90 else duration(ending.seconds)
-    line = f"{ending.status:8} {name} ({seconds})"
-    if ending.reason:
-        line += f": {ending.reason}"
-    return f"{line}; its output: {log(job)}" if ending.failed and ending.status != "diverged" else line
+        table = Table.grid(Column(no_wrap=True), Column(), Column(no_wrap=True), padding=(0, 1))
+        rows = [(f"{self.pace.ended} of {self.pace.cells} cells", self._left, self.pace.done / self.pace.cells)]
+        rows += [(f"  {name}", words, share) for name, words, share in self._running.values()]
+        for name, words, share in rows:
+            table.add_row(Text(name), ProgressBar(total=1.0, completed=share, width=24), Text(words))
+        self._bars.update(table)
 
 
 def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Lines | Bars:

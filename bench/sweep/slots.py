@@ -1,4 +1,4 @@
-"""A slot of the local pool: one spawned worker process, its pipes, and the cell that it carries out."""
+"""A slot of the local pool: a worker process as its parent sees it, with its pipes, its cell, its log and its end."""
 
 from __future__ import annotations
 
@@ -6,22 +6,57 @@ import contextlib
 import multiprocessing
 import os
 import signal
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from pathlib import Path
 from typing import Any
 
-from bench.sweep.attempts import Attempt
-from bench.sweep.logs import Log
-from bench.sweep.records import Job
+from bench.sweep.attempts import Attempt, Job
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
+CAP = 10_000_000  # bytes of a log
 
 
-@dataclass(frozen=True)
+class Log:
+    """A file that takes at most `cap` bytes of what is printed: the first half as it comes, the last half at its close.
+
+    The end matters most, for that is where a traceback stands. What cannot be written, on a full disk, is lost: a log
+    is not worth a sweep.
+    """
+
+    def __init__(self, path: Path, cap: int = CAP) -> None:
+        self._file = path.open("ab", buffering=0)
+        self._half = self._room = cap // 2
+        self._tail = bytearray()
+        self._left_out = 0
+
+    def write(self, content: bytes) -> None:
+        """Take what was printed."""
+        self._put(content[: self._room])
+        self._tail += content[self._room :]
+        self._room -= min(self._room, len(content))
+        if (excess := len(self._tail) - self._half) > 0:
+            del self._tail[:excess]
+            self._left_out += excess
+
+    def close(self) -> None:
+        """Write the end and close the file."""
+        if self._left_out:
+            self._put(f"\n[... {self._left_out:,} bytes left out ...]\n".encode())
+        self._put(self._tail)
+        self._file.close()
+
+    def _put(self, content: bytes | bytearray) -> None:
+        with contextlib.suppress(OSError):
+            self._file.write(content)
+
+
+@dataclass
 class Work:
     """What a slot is at.
 
@@ -29,16 +64,16 @@ class Work:
         job: the cell.
         attempt: its claim to the cell.
         log: takes the output.
-        record: as far as it is known.
         kills: the system's count of out-of-memory kills when the cell began.
+        last_step: of training, as far as the worker told; or None.
         began: monotonic seconds.
     """
 
     job: Job
     attempt: Attempt
     log: Log
-    record: dict[str, Any]
     kills: int | None
+    last_step: int | None = None
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -59,7 +94,6 @@ class Slot:
         self.number, self.setup = number, setup
         self.ready = False
         self.work: Work | None = None
-        self.last_step: int | None = None
         self.printed = b""  # the end of what was printed outside of cells
         self._mute = False  # its output is closed
         context = multiprocessing.get_context("spawn")
@@ -70,8 +104,11 @@ class Slot:
         # a Ctrl-C while the process starts is the parent's to answer, not the child's: it inherits the mask. The
         # tracker is started first, because starting it lifts the mask.
         resource_tracker.ensure_running()
-        with _blocked(signal.SIGINT):
+        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        try:
             self.process.start()
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
         printed.close()
 
@@ -91,16 +128,35 @@ class Slot:
         except psutil.Error:
             return 0
 
+    @property
+    def starved(self) -> bool:
+        """Whether the process, which is dead, was killed by the system for lack of memory while it was at a cell."""
+        before = self.work.kills if self.work else None
+        return self.process.exitcode == -signal.SIGKILL and before is not None and (kills() or 0) > before
+
+    @property
+    def exit(self) -> str:
+        """How the process, which is dead, ended; in words."""
+        return ending(self.process.exitcode)
+
     def send(self, order: Order) -> None:
         """Tell the worker what to do; one that just died is left to its sentinel."""
         with contextlib.suppress(OSError):
             self._connection.send(order)
 
+    def retire(self) -> None:
+        """Let the worker end once it has nothing to do; it takes no more cells."""
+        self.ready = False
+        self.send(None)
+
     def messages(self) -> Iterator[Message]:
-        """Yield what the worker said."""
+        """Yield what the worker said; what it printed before a message is in the log by then."""
         with contextlib.suppress(EOFError, OSError):
             while self._connection.poll():
-                yield self._connection.recv()
+                message = self._connection.recv()
+                self.drain()
+                yield message
+        self.drain()
 
     def drain(self) -> None:
         """Put what was printed into the cell's log."""
@@ -137,10 +193,39 @@ class Slot:
         self.process.close()
 
 
-@contextlib.contextmanager
-def _blocked(number: int) -> Iterator[None]:
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, [number])
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+# ---------------------------------------------------------------- how processes end
+
+
+def ending(code: int | None) -> str:
+    """Return how a process ended, in words."""
+    if code is not None and code < 0:
+        try:
+            return f"the process was killed by {signal.Signals(-code).name}"
+        except ValueError:
+            return f"the process was killed by signal {-code}"
+    return f"the process ended with exit code {code}"
+
+
+def kills() -> int | None:
+    """Return how many processes the system has killed for lack of memory, or None where it does not say.
+
+    The count of our own control group where there is one, else that of the whole machine.
+    """
+    for path in _counters() if sys.platform == "linux" else ():
+        with contextlib.suppress(OSError, ValueError):
+            for line in path.read_text().splitlines():
+                name, _, count = line.partition(" ")
+                if name == "oom_kill":
+                    return int(count)
+    return None
+
+
+def _counters() -> Iterator[Path]:
+    """Yield the files that may hold the count, the nearest first (version 2 and version 1 of control groups)."""
+    groups: dict[str, str] = {}
+    with contextlib.suppress(OSError):
+        lines = (line.split(":", 2) for line in Path("/proc/self/cgroup").read_text().splitlines())
+        groups = {controller: path for _, controllers, path in lines for controller in controllers.split(",")}
+    yield Path(f"/sys/fs/cgroup{groups.get('', '')}/memory.events")
+    yield Path(f"/sys/fs/cgroup/memory{groups.get('memory', '')}/memory.oom_control")
+    yield Path("/proc/vmstat")

@@ -1,16 +1,19 @@
-"""Where the cells of a grid stand in a run store, and what a sweep would carry out."""
+"""Where the cells of a grid stand in a run store, what a sweep would carry out, and whether its data can be had."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, cast
 
 from bench.grid import Cell, Grid
-from bench.plugins import Registry
+from bench.plugins import Registry, build, plain_name
+from bench.protocol import DataError, Dataset, UserError
+from bench.sweep.attempts import Job
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.records import FAILED, RETRIED, STATUSES, Job
+from bench.sweep.record import FAILED, RETRIED, STATUSES, canonical, one_line
 from bench.sweep.store import Standing, Store
 
 SUBMITTED = ("pending", "preempted", "lost")
@@ -49,7 +52,7 @@ class Survey:
                 standing.key,
                 self.code[standing.cell.strategy, standing.cell.dataset],
                 {},
-                replaces=standing.record["attempt"] if standing.state == "finished" and standing.record else None,
+                replaces=standing.record.attempt if standing.state == "finished" and standing.record else None,
             )
             for standing in self.standings
             if _wanted(standing, stale=stale, retry=retry)
@@ -89,25 +92,90 @@ def survey(grid: Grid, store: Store, registry: Registry) -> Survey:
 
 def _wanted(standing: Standing, *, stale: bool, retry: bool) -> bool:
     if standing.state == "finished":
-        assert standing.record
-        return retry and standing.record["status"] in RETRIED
+        return retry and _word(standing) in RETRIED
     return stale if standing.state == "stale" else standing.state not in ("pending", "preempted")
 
 
 def _word(standing: Standing) -> str:
-    return str(standing.record["status"]) if standing.state == "finished" and standing.record else standing.state
+    return standing.record.status if standing.state == "finished" and standing.record else standing.state
+
+
+# ---------------------------------------------------------------- data, before a sweep
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What a loaded data set is.
+
+    Attributes:
+        version: of the plugin.
+        sha256: of its arrays.
+        sizes: items by split.
+        shape: of an item.
+    """
+
+    version: str
+    sha256: str
+    sizes: dict[str, int]
+    shape: tuple[int, ...]
+
+
+def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path) -> Facts:
+    """Load a data set and return what it is; its arrays are not kept.
+
+    Args:
+        registry: where plugins are found.
+        name: a NAME or FILE.
+        options: of the data set.
+        folder: where its files lie, or go.
+
+    Raises:
+        UserError: there is no such data set, or it cannot be had.
+    """
+    plugin = registry.find("dataset", name)
+    dataset = cast(Dataset, build(plugin, options, f"data set {plugin.name!r}"))
+    try:
+        splits = dataset.load(folder)
+    except UserError as error:
+        raise DataError(f"data set {plugin.name!r}: {error}") from error
+    except Exception as error:  # a plugin's own mistake is told like any other reason
+        reason = one_line(f"{type(error).__name__}: {error}")
+        raise DataError(f"data set {plugin.name!r} ({plugin.file}) does not load: {reason}") from error
+    arrays = {"train": splits.train, "validation": splits.validation, "test": splits.test}
+    sizes = {split: len(array) for split, array in arrays.items()}
+    return Facts(dataset.version, splits.sha256, sizes, splits.train.shape[1:])
+
+
+def verified(jobs: Iterable[Job], registry: Registry, folder: Path) -> list[Job]:
+    """Load every data set that `jobs` need, once each, and return the jobs with its version and digest.
+
+    Raises:
+        UserError: a data set cannot be had, or a cell's networks cannot do its items.
+    """
+    loaded: dict[tuple[str, str], Facts] = {}
+    ready = []
+    for job in jobs:
+        name, options = job.cell.dataset, job.cell.options
+        data = name, canonical(options)
+        if data not in loaded:
+            loaded[data] = load(registry, name, options, folder)
+        facts = loaded[data]
+        if reason := job.cell.networks.refuses(facts.shape):
+            raise UserError(f"data set {plain_name(name)!r}: {reason}")
+        ready.append(replace(job, data={"version": facts.version, "sha256": facts.sha256}))
+    return ready
 
 
 # ---------------------------------------------------------------- in words
 
 
-def table(found: Survey) -> str:
+def table(survey: Survey) -> str:
     """Return one row per data set and strategy, with the number of its cells in every state."""
     rows: dict[tuple[str, str], Counter[str]] = {}
-    for standing in found.standings:
+    for standing in survey.standings:
         cell = standing.cell
         word = _word(standing)
-        row = rows.setdefault((found.names[cell.dataset], cell.label), Counter())
+        row = rows.setdefault((survey.names[cell.dataset], cell.label), Counter())
         row["failed" if word in FAILED else word] += 1
     shown = [name for name in COLUMNS if name not in SUBMITTED or any(row[name] for row in rows.values())]
     head = ("data set", "strategy", *shown)
@@ -115,10 +183,10 @@ def table(found: Survey) -> str:
     return aligned([head, *body], left=2)
 
 
-def explanations(found: Survey) -> Iterable[str]:
+def explanations(survey: Survey) -> Iterable[str]:
     """Give one line per cell: which it is, where it stands and why."""
-    for standing in found.standings:
-        yield f"{standing.cell.id}  {found.name(standing.cell)}  {standing.state}: {standing.why}"
+    for standing in survey.standings:
+        yield f"{standing.cell.id}  {survey.name(standing.cell)}  {standing.state}: {standing.why}"
 
 
 def summary(counts: Counter[str]) -> str:
@@ -157,30 +225,30 @@ def _them(number: int) -> str:
     return "it" if number == 1 else "them"
 
 
-def as_json(found: Survey) -> dict[str, Any]:
+def as_json(survey: Survey) -> dict[str, Any]:
     """Return the survey for a program to read."""
     return {
-        "grid": found.grid.name,
-        "store": str(found.store.folder),
-        "counts": dict(found.counts()),
-        "cells": [
-            {
-                "cell": standing.cell.id,
-                "dataset": found.names[standing.cell.dataset],
-                "options": standing.cell.options,
-                "strategy": found.names[standing.cell.strategy],
-                "label": standing.cell.label,
-                "hyper": standing.cell.hyper,
-                "seed": standing.cell.seed,
-                "state": standing.state,
-                "why": standing.why,
-                "job": standing.job or None,
-                "status": standing.record["status"] if standing.record else None,
-                "reason": standing.record["reason"] if standing.record else None,
-                "attempt": standing.record["attempt"] if standing.record else None,
-            }
-            for standing in found.standings
-        ],
+        "grid": survey.grid.name,
+        "store": str(survey.store.folder),
+        "counts": dict(survey.counts()),
+        "cells": [_plain(survey.names, standing) for standing in survey.standings],
+    }
+
+
+def _plain(names: Mapping[str, str], standing: Standing) -> dict[str, Any]:
+    cell = standing.cell
+    return {
+        "cell": cell.id,
+        "dataset": names[cell.dataset],
+        "options": cell.options,
+        "strategy": names[cell.strategy],
+        "label": cell.label,
+        "hyper": cell.hyper,
+        "seed": cell.seed,
+        "state": standing.state,
+        "why": standing.why,
+        "job": standing.job or None,
+        **{name: getattr(standing.record, name, None) for name in ("status", "reason", "attempt")},
     }
 
 

@@ -24,33 +24,25 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic_core import from_json
-
 from bench.files import creating, replacing
 from bench.protocol import Evaluation
 from bench.sweep import attempts
-from bench.sweep.attempts import Attempt
-from bench.sweep.records import SCHEMA, STATUSES, Job, changes
+from bench.sweep.attempts import Attempt, Job
+from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.record import CorruptRecord, Point, Record, canonical, differences, json_bytes, normal
 
 if TYPE_CHECKING:
     import numpy as np
 
     from bench.grid import Cell
-    from bench.sweep.fingerprints import Fingerprints
 
-RECORD = re.compile(r"record-[0-9a-f]{16}\.json")
-
-REQUIRED = {"cell", "status", "reason", "attempt", "finished", "evaluation", "fingerprints"}
+RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
 
 State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
 
 
 class StoreError(Exception):
     """The run store cannot be written; one sentence."""
-
-
-class CorruptRecord(Exception):
-    """A record's file does not hold a record; the message is the reason."""
 
 
 @dataclass(frozen=True)
@@ -72,7 +64,7 @@ class Standing:
     cell: Cell
     key: str
     state: State
-    record: dict[str, Any] | None
+    record: Record | None
     why: str
     corrupt: Path | None = None
     job: str = ""
@@ -103,31 +95,34 @@ class Store:
 
     # ---------------------------------------------------------------- reading
 
-    def record(self, cell_id: str, key: str) -> dict[str, Any] | None:
+    def record(self, cell_id: str, key: str) -> Record | None:
         """Return a cell's record, or None where there is none.
 
         Raises:
             CorruptRecord: what lies there is not a record.
         """
-        return _read(f"{self._cells}/{cell_id}/record-{key}.json", cell_id)
+        try:
+            with open(f"{self._cells}/{cell_id}/record-{key}.json", "rb") as file:
+                return Record.read(file.read(), cell_id)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+        except OSError as error:
+            raise CorruptRecord(error.strerror or str(error)) from error
 
-    def scan(self) -> tuple[list[dict[str, Any]], list[Path]]:
-        """Return every record of every cell, of whatever code, and the files that should be records and are not."""
-        records, corrupt = [], []
-        for cell_id in sorted(_listing(self._cells)):
-            for name in sorted(_listing(f"{self._cells}/{cell_id}")):
-                if RECORD.fullmatch(name):
-                    try:
-                        record = _read(f"{self._cells}/{cell_id}/{name}", cell_id)
-                    except CorruptRecord:
-                        corrupt.append(Path(self._cells, cell_id, name))
-                    else:
-                        records += [record] if record else []
-        return records, corrupt
+    def scan(self, *cells: str) -> Iterator[tuple[Path, Record | CorruptRecord]]:
+        """Give every record of all cells or of these, of whatever code, and of a file that is none, why it is not."""
+        for cell_id in cells or sorted(_listing(self._cells)):
+            for match in filter(None, map(RECORD.fullmatch, sorted(_listing(f"{self._cells}/{cell_id}")))):
+                try:
+                    record: Record | CorruptRecord | None = self.record(cell_id, match[1])
+                except CorruptRecord as reason:
+                    record = reason
+                if record:
+                    yield Path(self._cells, cell_id, match[0]), record
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return every record that can be read."""
-        return self.scan()[0]
+    def records(self, *cells: str) -> list[Record]:
+        """Return every record of all cells, or of these, that can be read."""
+        return [record for _, record in self.scan(*cells) if isinstance(record, Record)]
 
     def attempts(self, cell_id: str) -> int:
         """Return how many attempts at a cell were begun."""
@@ -136,8 +131,8 @@ class Store:
     def history(self, cell_id: str) -> list[Attempt]:
         """Return the attempts at a cell, in order, as far as they can be read."""
         folder = f"{self._cells}/{cell_id}"
-        found = (attempts.read(folder, number) for number in attempts.numbers(_listing(folder)))
-        return [attempt for attempt in found if attempt]
+        readable = (attempts.read(folder, number) for number in attempts.numbers(_listing(folder)))
+        return [attempt for attempt in readable if attempt]
 
     def alive(self, cell_id: str, attempt: int) -> bool:
         """Tell whether an attempt goes on."""
@@ -146,63 +141,51 @@ class Store:
     def current(self, cell: Cell, fingerprints: Fingerprints) -> Standing:
         """Return where `cell` stands under this code."""
         name = key(fingerprints, cell.evaluation)
-        corrupt = None
         try:
             record = self.record(cell.id, name)
         except CorruptRecord as reason:
             corrupt = self.record_path(cell.id, name)
             return Standing(cell, name, "missing", None, f"corrupt record {corrupt.name}: {reason}", corrupt)
         if record:
-            return Standing(cell, name, "finished", record, _ended(record))
-        state, record, why = self._explain(cell, fingerprints)
-        return Standing(cell, name, state, record, why)
+            because = f" ({record.reason})" if record.reason else ""
+            why = f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
+            return Standing(cell, name, "finished", record, why)
+        return Standing(cell, name, *self._explain(cell, fingerprints))
 
-    def _explain(self, cell: Cell, fingerprints: Fingerprints) -> tuple[State, dict[str, Any] | None, str]:
+    def _explain(self, cell: Cell, fingerprints: Fingerprints) -> tuple[State, Record | None, str]:
         """Return state, stale record and reason of a cell without a record under this code."""
-        files = _listing(f"{self._cells}/{cell.id}")
-        earlier = []
-        for name in files:
-            if RECORD.fullmatch(name):
-                with contextlib.suppress(CorruptRecord):
-                    earlier += [_read(f"{self._cells}/{cell.id}/{name}", cell.id)]
-        dated = sorted((record for record in earlier if record), key=lambda record: str(record["finished"]))
-        latest = max(attempts.numbers(files), default=0)
-        if latest > max((record["attempt"] for record in dated), default=0) and self.alive(cell.id, latest):
+        dated = sorted(self.records(cell.id), key=lambda record: record.finished)
+        latest = self.attempts(cell.id)
+        if latest > max((record.attempt for record in dated), default=0) and self.alive(cell.id, latest):
             return "running", None, f"attempt {latest} is running"
         if not dated and not latest:
             return "missing", None, "never ran"
         if not dated:
             return "missing", None, f"attempt {latest} left no record: it was stopped or killed, and goes on"
-        same_plugin = [record for record in dated if record["fingerprints"]["plugin"] == fingerprints.plugin]
+        same_plugin = [record for record in dated if record.fingerprints.plugin == fingerprints.plugin]
         if not same_plugin:
-            date = dated[-1]["finished"]
+            date = dated[-1].finished
             return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
-        changed = [(changes(json.dumps(record["evaluation"]), cell.evaluation), record) for record in same_plugin]
+        changed = [(_changes(canonical(record.evaluation), cell.evaluation), record) for record in same_plugin]
         unchanged = [record for change, record in changed if not change]
         if not unchanged:
             change, record = changed[-1]
-            return "missing", None, f"scored otherwise in the record of {record['finished']}: {change}"
+            return "missing", None, f"scored otherwise in the record of {record.finished}: {change}"
         record = unchanged[-1]
         parts = [
             f"the {part} code"
             for name, part in (("fit", "training"), ("evaluate", "scoring"))
-            if record["fingerprints"][name] != getattr(fingerprints, name)
+            if getattr(record.fingerprints, name) != getattr(fingerprints, name)
         ]
-        return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record['finished']}"
+        return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record.finished}"
 
     def trained(self, job: Job) -> bool:
         """Tell whether this code has trained a cell: a record of it has scores, and its state lies in the workspace."""
-        folder = f"{self._cells}/{job.cell.id}"
-        if not _listing(f"{folder}/{job.workspace}"):
+        if not _listing(f"{self._cells}/{job.cell.id}/{job.workspace}"):
             return False
         wanted = "ok", job.fingerprints.plugin, job.fingerprints.fit
-        for name in filter(RECORD.fullmatch, _listing(folder)):
-            with contextlib.suppress(CorruptRecord):
-                record = _read(f"{folder}/{name}", job.cell.id)
-                code = record["fingerprints"] if record else {}
-                if record and (record["status"], code["plugin"], code["fit"]) == wanted:
-                    return True
-        return False
+        records = self.records(job.cell.id)
+        return wanted in [(record.status, record.fingerprints.plugin, record.fingerprints.fit) for record in records]
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -233,7 +216,7 @@ class Store:
         if self.grid() == source:
             return  # so that nothing needs to be written where nothing is to be done
         with self._writing(), replacing(self.folder / "grid.json") as file:
-            file.write(_json(source))
+            file.write(json_bytes(source))
 
     def begin(self, cell: Cell, sweep: str) -> Attempt | None:
         """Begin an attempt at `cell`, or return None where another process is at it.
@@ -256,7 +239,7 @@ class Store:
             request = folder / "request.json"
             if not request.exists():
                 with replacing(request) as file:
-                    file.write(_json(cell.request))
+                    file.write(json_bytes(cell.request))
             if latest:
                 for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote
                     unfinished.unlink(missing_ok=True)
@@ -287,8 +270,8 @@ class Store:
     def finish(
         self,
         job: Job,
-        record: Mapping[str, Any],
-        curves: Sequence[Mapping[str, Any]] = (),
+        record: Record,
+        curves: Sequence[Point] = (),
         arrays: Mapping[str, np.ndarray] | None = None,
     ) -> bool:
         """Write the final record and what lies beside it; the record last, so that it never lacks them.
@@ -311,10 +294,10 @@ class Store:
                     np.savez_compressed(file, allow_pickle=False, **arrays)
             if curves:
                 with replacing(path.with_name(f"curves-{job.key}.json")) as file:
-                    file.write(_json(list(curves)))
+                    file.write(json_bytes([point.model_dump() for point in curves]))
             try:
                 with creating(path) as file:
-                    file.write(_json(record))
+                    file.write(record.json_bytes())
             except FileExistsError:
                 return False
             return True
@@ -325,7 +308,7 @@ class Store:
             record = self.record(job.cell.id, job.key)
         except CorruptRecord:
             return False
-        return record is not None and record["attempt"] != job.replaces
+        return record is not None and record.attempt != job.replaces
 
     def vacate(self, job: Job) -> None:
         """Make place for the record of `job`, whose attempt has begun.
@@ -342,7 +325,7 @@ class Store:
         except CorruptRecord:
             self._set_aside(path, "corrupt")
             return
-        if record and record["attempt"] == job.replaces:
+        if record and record.attempt == job.replaces:
             self._set_aside(path, f"attempt-{job.replaces}.json")
 
     def _set_aside(self, path: Path, suffix: str) -> None:
@@ -362,23 +345,14 @@ class Store:
             raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
 
 
-def _read(path: str, cell_id: str) -> dict[str, Any] | None:
-    try:
-        with open(path, "rb") as file:
-            content = file.read()
-    except (FileNotFoundError, NotADirectoryError):
-        return None
-    except OSError as error:
-        raise CorruptRecord(error.strerror or str(error)) from error
-    try:
-        record = from_json(content)  # twice as quick as the standard library's, and pydantic is there anyway
-    except ValueError as error:
-        raise CorruptRecord("it is empty" if not content else f"it is not whole JSON ({error})") from error
-    if not isinstance(record, dict) or record.get("schema") != SCHEMA:
-        raise CorruptRecord(f"it has no `schema` {SCHEMA}")
-    if not record.keys() >= REQUIRED or record["cell"] != cell_id or record["status"] not in STATUSES:
-        raise CorruptRecord("its `cell` or `status` is wrong, or a field is missing")
-    return record
+@functools.lru_cache(maxsize=1024)
+def _changes(recorded: str, wanted: Evaluation) -> str:
+    """Return how the evaluation settings of a record differ from those of now, in words; empty if they do not."""
+    before = normal(type(wanted), recorded)
+    if before is None:
+        return "with settings that this version does not know"
+    changed = differences(before, wanted.model_dump_json())
+    return ", ".join(f"{name} {old} -> {new}" for name, old, new in changed)
 
 
 def _listing(folder: str) -> list[str]:
@@ -386,12 +360,3 @@ def _listing(folder: str) -> list[str]:
         return os.listdir(folder)
     except (FileNotFoundError, NotADirectoryError):
         return []
-
-
-def _ended(record: Mapping[str, Any]) -> str:
-    reason = f" ({record['reason']})" if record["reason"] else ""
-    return f"{record['status']}{reason} in attempt {record['attempt']}, {record['finished']}"
-
-
-def _json(content: Any) -> bytes:
-    return (json.dumps(content, indent=1, sort_keys=False) + "\n").encode()

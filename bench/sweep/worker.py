@@ -1,7 +1,7 @@
 """The worker: a process that carries out one cell after another and tells its parent how each ended.
 
 The parent sends jobs and, once, the word to stop; the worker sends `Ready`, now and then `Figures`, and for each job
-one `Ending`, `Changed` or `Unwritable`. The record is written here, so that arrays never pass through the pipe.
+one `Ending` or `Halt`. The record is written here, so that arrays never pass through the pipe.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -26,8 +26,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench.plugins import Registry, build
 from bench.protocol import Dataset, Diverged, Run, Splits, Stopped, Strategy, Task, UserError
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
-from bench.sweep.records import Ending, Job, draft, now, one_line, score_row
+from bench.sweep.record import Point, Score, now, one_line
 from bench.sweep.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ class Setup:
         registry: where plugins are found.
         data: the folder of data sets.
         device: a torch device.
-        circumstances: of every record (`records.provenance`).
+        circumstances: of every record (`record.provenance`).
         submitted: these cells were submitted some time ago; where the code has changed since, their record says so.
     """
 
@@ -80,20 +81,13 @@ class Figures:
 
 
 @dataclass(frozen=True)
-class Changed:
-    """The code is no longer what the sweep was started with; the cell was not begun."""
+class Halt:
+    """Why no cell can be carried out any more: the code has changed, or the store cannot be written; one sentence."""
 
     sentence: str
 
 
-@dataclass(frozen=True)
-class Unwritable:
-    """The record could not be written."""
-
-    sentence: str
-
-
-Message = Ready | Figures | Ending | Changed | Unwritable
+Message = Ready | Figures | Ending | Halt
 Order = Job | str | None  # a cell, "stop", or None to end
 
 
@@ -118,30 +112,32 @@ class Worker:
         job: Job,
         tell: Callable[[Figures], None] = lambda _: None,
         stop_requested: Callable[[], bool] = lambda: False,
-    ) -> Ending | Changed | Unwritable:
+    ) -> Ending | Halt:
         """Carry out `job` and write its record."""
-        resettable = _reset_peak()
+        _reset_peak()
         attempt = _Attempt(self, job, tell, stop_requested)
         try:
             ending = attempt.run()
         except _CodeChanged as change:
             if not self.setup.submitted:
-                return Changed(str(change))
+                return Halt(str(change))
             ending = Ending("error", "code changed since submission")
         if ending.status == "stopped":
             return ending
-        resources = {**ending.resources, "peak_host_bytes": float(_peak(resettable))}
-        record = {
-            **attempt.record,
-            "status": ending.status,
-            "reason": ending.reason,
-            "resources": resources,
-            "finished": now(),
-        }
+        resources = {**ending.resources, "peak_host_bytes": float(_peak())}
+        record = job.record(
+            self.setup.grid,
+            self.setup.circumstances,
+            ending.status,
+            ending.reason,
+            started=attempt.started,
+            resources=resources,
+            **attempt.fields,
+        )
         try:
             first = self.store.finish(job, record, attempt.curves, attempt.arrays)
         except StoreError as error:
-            return Unwritable(str(error))
+            return Halt(str(error))
         return replace(ending, resources=resources) if first else Ending("elsewhere")
 
     def plugins(self, job: Job) -> tuple[Strategy, Dataset]:
@@ -174,14 +170,15 @@ class Worker:
 
 
 class _Attempt:
-    """One attempt at a cell: fills in a record, and leaves what lies beside it."""
+    """One attempt at a cell: `fields` of its record, as far as it came, and what lies beside it."""
 
     def __init__(
         self, worker: Worker, job: Job, tell: Callable[[Figures], None], stop_requested: Callable[[], bool]
     ) -> None:
         self.worker, self.job, self.tell, self.stop_requested = worker, job, tell, stop_requested
-        self.record = draft(worker.setup.grid, job, worker.setup.circumstances)
-        self.curves: list[dict[str, Any]] = []
+        self.started = now()
+        self.fields: dict[str, Any] = {}
+        self.curves: list[Point] = []
         self.arrays: dict[str, np.ndarray] = {}
         self._seconds: dict[str, float] = {}  # of the strategy's two stages, by our own clock
         self._reported: dict[str, float] = {}  # resources by the strategy's account
@@ -206,9 +203,9 @@ class _Attempt:
         strategy, dataset = self.worker.plugins(job)
         if setup.device == "cpu" and "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
-        self.record["dataset"]["version"] = dataset.version
+        data = self.fields["data"] = {**job.data, "version": dataset.version}
         splits = self.worker.splits(dataset)
-        self.record["dataset"]["sha256"] = splits.sha256
+        data["sha256"] = splits.sha256
         cell = job.cell
         task = Task(dataset, splits, cell.networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
@@ -219,18 +216,18 @@ class _Attempt:
 
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
-        self.record["last_step"] = int(state["steps"])
-        self.record["stability"] = _numbers(state["stability"])
+        self.fields["last_step"] = int(state["steps"])
+        self.fields["stability"] = _numbers(state["stability"])
         self._reported = _numbers(state["resources"])
-        self.curves = [_row(row) for row in state["curves"]]
+        self.curves = _points(state["curves"])
         if self.stop_requested():
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
-        rows = [score_row(score) for score in scores.scores]
+        rows = [Score.of(score) for score in scores.scores]
         self._reported |= _numbers(scores.resources)
         self.arrays = _arrays(scores.arrays)
-        self.record["scores"] = rows  # last: a cell that failed has none
+        self.fields["scores"] = rows  # last: a cell that failed has none
         return "ok", ""
 
     @contextmanager
@@ -246,9 +243,9 @@ class _Attempt:
         if isinstance(error, Stopped) and self.stop_requested():
             return "stopped", one_line(str(error))
         if isinstance(error, Diverged):
-            self.record["last_step"] = error.step
-            self.record["stability"] = _numbers(error.stability)
-            self.curves = [_row(row) for row in error.curves]
+            self.fields["last_step"] = error.step
+            self.fields["stability"] = _numbers(error.stability)
+            self.curves = _points(error.curves)
             return "diverged", one_line(str(error))
         traceback.print_exception(error)
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -258,7 +255,7 @@ class _Attempt:
         if stage == "evaluate" and self.stop_requested():
             raise Stopped("while scoring")  # nothing to save: the fitted state lies in its checkpoint
         if stage == "fit":
-            self.record["last_step"] = int(done)
+            self.fields["last_step"] = int(done)
         moment = time.monotonic()
         if moment - self._told >= INTERVAL:
             self._told = moment
@@ -271,13 +268,11 @@ def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
     return {str(name): float(value) for name, value in figures.items()}
 
 
-def _row(row: Mapping[str, Any]) -> dict[str, Any]:
-    return {
-        "epoch": int(row["epoch"]),
-        "step": int(row["step"]),
-        "metric": str(row["metric"]),
-        "value": float(row["value"]),
-    }
+def _points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
+    return [
+        Point(epoch=int(row["epoch"]), step=int(row["step"]), metric=str(row["metric"]), value=float(row["value"]))
+        for row in rows
+    ]
 
 
 def _arrays(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -303,22 +298,18 @@ def _memory(error: BaseException) -> bool:
 # ---------------------------------------------------------------- peak memory
 
 
-def _reset_peak() -> bool:
-    """Start the kernel's high-water mark of this process's memory anew; return whether that worked."""
-    try:
+def _reset_peak() -> None:
+    """Start the kernel's high-water mark of this process's memory anew, where it lets us."""
+    with suppress(OSError):
         Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        return False
-    return True
 
 
-def _peak(resettable: bool) -> int:
+def _peak() -> int:
     """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
-    if resettable:
-        with suppress(OSError):
-            for line in Path("/proc/self/status").read_text().splitlines():
-                if line.startswith("VmHWM:"):
-                    return int(line.split()[1]) * 1024
+    with suppress(OSError):
+        for line in Path("/proc/self/status").read_text().splitlines():
+            if line.startswith("VmHWM:"):
+                return int(line.split()[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

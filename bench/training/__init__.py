@@ -5,24 +5,11 @@ from typing import TYPE_CHECKING
 from bench import lazy_members
 
 if TYPE_CHECKING:
-    from bench.training.buffer import Buffer
-    from bench.training.clocks import Clocks
     from bench.training.loop import Loop, Losses
-    from bench.training.memory import guarded, peak
     from bench.training.model import Batch, Model
-    from bench.training.stability import energy_gap, measure
+    from bench.training.resources import Clocks, guarded, peak
+    from bench.training.stability import energy_gap
 
-__all__ = [
-    "Batch",
-    "Buffer",
-    "Clocks",
-    "Loop",
-    "Losses",
-    "Model",
-    "energy_gap",
-    "guarded",
-    "measure",
-    "peak",
-]
+__all__ = ["Batch", "Clocks", "Loop", "Losses", "Model", "energy_gap", "guarded", "peak"]
 
 __getattr__ = lazy_members(__name__, __file__)

@@ -14,13 +14,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.protocol import Diverged, Optimiser, Run, State, Stopped, Task
+from bench.files import replacing
+from bench.priors.density import Figure
+from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task
 from bench.streams import Stream, seed_globals
-from bench.training import checkpoints
-from bench.training.clocks import Clocks
-from bench.training.memory import peak
-from bench.training.model import Batch, Model
+from bench.training.model import Batch, Model, freeze
+from bench.training.resources import Clocks, peak
+from bench.training.stability import watch
 
+CHECKPOINT = "checkpoint.pt"  # tensors and plain types, in a run's folder
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 
 Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
@@ -35,9 +37,8 @@ class Loop:
         model: what is trained, on the run's device.
         losses: the strategy's losses of a batch, in order.
         reach: parameter group -> names of the losses that move it.
-        optimisers: parameter group -> its optimiser.
-        clips: parameter group -> the norm to which its gradient is clipped.
-        monitor: figures of the model to record at the end of an epoch.
+        optimiser: parameter group -> its optimiser.
+        clip: parameter group -> the norm to which its gradient is clipped, if it is.
     """
 
     def __init__(
@@ -47,16 +48,15 @@ class Loop:
         model: Model,
         losses: Losses,
         reach: Mapping[str, frozenset[str]],
-        optimisers: Mapping[str, Optimiser],
-        clips: Mapping[str, float],
-        monitor: Callable[[Model], dict[str, float]],
+        optimiser: Callable[[str, Budget], Optimiser],
+        clip: Callable[[str], float | None],
     ) -> None:
-        self.task, self.run, self.model, self.losses, self.monitor = task, run, model, losses, monitor
+        self.task, self.run, self.model, self.losses = task, run, model, losses
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
-        self.parameters = {group: found for group, found in parameters.items() if found}
-        self.reach, self.clips = reach, clips
-        self.adams = {group: _adam(found, optimisers[group]) for group, found in self.parameters.items()}
+        self.parameters = {group: own for group, own in parameters.items() if own}
+        self.reach, self.clip = reach, clip
+        self.adams = {group: _adam(own, optimiser(group, task.budget)) for group, own in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
 
@@ -78,8 +78,9 @@ class Loop:
         self._restore()
         if self.step < self.total:
             self._train()
+        freeze(self.model, self.task, self.run)
         return {
-            "modules": {group: module.state_dict() for group, module in self.model.groups.items()},
+            "modules": self._modules(),
             "steps": self.step,
             "curves": self.curves,
             "stability": self.stability,
@@ -142,8 +143,8 @@ class Loop:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
                 self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
                 bad = bad | ~torch.isfinite(norm)
-                if group in self.clips:
-                    torch.nn.utils.clip_grads_with_norm_(self.parameters[group], self.clips[group], norm)
+                if (most := self.clip(group)) is not None:
+                    torch.nn.utils.clip_grads_with_norm_(self.parameters[group], most, norm)
                 self.adams[group].step()
             self.sums[name] = self.sums.get(name, 0) + loss.detach()
             self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
@@ -152,7 +153,7 @@ class Loop:
         """Raise Diverged if any number went bad, and report progress."""
         step = int(self.first_bad)
         if step >= 0:
-            self._absorb({f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()})
+            self._absorb(self._gradients())
             raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
         done = (self.step - 1) % self.per_epoch + 1
         figures = {name: float(total) / done for name, total in self.sums.items()}
@@ -160,50 +161,55 @@ class Loop:
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
     def _close(self, epoch: int) -> None:
-        """Record the epoch's means and the monitor's figures."""
-        figures = {name: float(total) / self.per_epoch for name, total in self.sums.items()}
-        figures |= {f"gradient_max_{group}": float(norm) for group, norm in self.norms.items()}
-        figures |= self.monitor(self.model)
+        """Record the epoch's means and how the model fares."""
+        figures = {name: Figure(float(total) / self.per_epoch) for name, total in self.sums.items()}
+        values = self._absorb(figures | self._gradients() | watch(self.task, self.run, self.model))
         self.curves += [
-            {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in figures.items()
+            {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
-        self._absorb(figures)
         self.sums, self.norms = {}, {}
 
-    def _absorb(self, figures: Mapping[str, float]) -> None:
-        """Keep the extremes of what is an extreme and the latest of the rest."""
-        for name, value in figures.items():
-            before = self.stability.get(name, value)
-            self.stability[name] = (
-                max(before, value) if "_max" in name else min(before, value) if "_min" in name else value
-            )
+    def _gradients(self) -> dict[str, Figure]:
+        return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
+
+    def _absorb(self, figures: Mapping[str, Figure]) -> dict[str, float]:
+        """Return the figures' values, and keep the extremes of what is an extreme and the latest of the rest."""
+        values = {name: float(figure.value) for name, figure in figures.items()}
+        for name, value in values.items():
+            self.stability[name] = figures[name].keep(self.stability.get(name, value), value)
+        return values
+
+    def _modules(self) -> dict[str, dict[str, Tensor]]:
+        return {group: module.state_dict() for group, module in self.model.groups.items()}
 
     def _save(self) -> None:
-        checkpoints.save(
-            self.run.folder,
-            {
-                "step": self.step,
-                "modules": {group: module.state_dict() for group, module in self.model.groups.items()},
-                "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
-                "sums": self.sums,
-                "norms": self.norms,
-                "curves": self.curves,
-                "stability": self.stability,
-                "seconds": self.clocks.seconds,
-            },
-        )
+        """Write a checkpoint in place of an earlier one."""
+        content = {
+            "step": self.step,
+            "modules": self._modules(),
+            "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
+            "sums": self.sums,
+            "norms": self.norms,
+            "curves": self.curves,
+            "stability": self.stability,
+            "seconds": self.clocks.seconds,
+        }
+        with replacing(self.run.folder / CHECKPOINT) as file:
+            torch.save(content, file)
 
     def _restore(self) -> None:
-        found = checkpoints.load(self.run.folder, self.device)
-        if found is None:
+        """Go on from the checkpoint, if there is one."""
+        path = self.run.folder / CHECKPOINT
+        if not path.exists():
             return
+        saved = torch.load(path, map_location=self.device, weights_only=True)
         for group, module in self.model.groups.items():
-            module.load_state_dict(found["modules"][group])
+            module.load_state_dict(saved["modules"][group])
         for group, adam in self.adams.items():
-            adam.load_state_dict(found["optimisers"][group])
-        self.step, self.sums, self.norms = found["step"], found["sums"], found["norms"]
-        self.curves, self.stability = found["curves"], found["stability"]
-        self.clocks.seconds = found["seconds"]
+            adam.load_state_dict(saved["optimisers"][group])
+        self.step, self.sums, self.norms = saved["step"], saved["sums"], saved["norms"]
+        self.curves, self.stability = saved["curves"], saved["stability"]
+        self.clocks.seconds = saved["seconds"]
 
 
 def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:

@@ -4,11 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 from bench.priors.density import Density
-from bench.streams import Stream
-from bench.vae.autoencoder import VAE
+from bench.protocol import Noise, Run, Task
+from bench.streams import Stream, stream
+from bench.vae.autoencoder import VAE, Posterior
+from bench.vae.likelihoods import Laplace
+
+WATCHED = 1024  # training items on which an epoch's figures are measured, and so many at a time
+LATENTS = 10_000  # training items whose posterior samples give log Z's estimators the moments of q(z)
 
 
 @dataclass(frozen=True)
@@ -32,3 +38,26 @@ class Batch:
     x: Tensor
     posterior: Stream
     prior: Stream
+
+
+def latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:
+    """Return the posteriors of the first `n` training items and a sample of each, `(n, d)`."""
+    items = torch.from_numpy(task.splits.train[:n]).to(noise.device)
+    posterior: Posterior = model.vae.encoder(task.dataset.prepare(items, noise))
+    return posterior, posterior.sample(noise.normal(*posterior.mean.shape))
+
+
+def freeze(model: Model, task: Task, run: Run) -> None:
+    """Freeze a calibrated likelihood's scale, from training items with a posterior sample each."""
+    likelihood = model.vae.decoder.likelihood
+    if not isinstance(likelihood, Laplace):
+        return
+    noise = stream(run.seed, "evaluate/scale", 0, run.device)
+    with torch.no_grad():
+        means = []
+        for items in torch.from_numpy(task.splits.train[:LATENTS]).split(WATCHED):
+            x = task.dataset.prepare(items.to(run.device), noise)
+            posterior = model.vae.encoder(x)
+            z = posterior.sample(noise.normal(*posterior.mean.shape))
+            means.append((x - model.vae.decoder(z)).abs().mean(1))
+        likelihood.freeze(torch.cat(means).mean())

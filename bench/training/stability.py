@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import torch
 
-from bench.priors.density import Density
-from bench.priors.grbm import GRBM
-from bench.streams import Stream
+from bench.estimators.partition import log_partition
+from bench.priors.density import Density, Figure
+from bench.protocol import Ais, Noise, Run, Task
+from bench.streams import Stream, stream
+from bench.training.model import WATCHED, Model, latents
 from bench.vae.autoencoder import Posterior
 
+QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Burda et al. (2016) call it active
 
 
 @torch.no_grad()
-def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, float]:
+def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, Figure]:
     """Return the state of prior and posterior on some items.
 
     The Stein residuals E_q[grad E] and E_q[z' grad E]/d - 1 are both 0 when the prior is the aggregate posterior; they
@@ -26,21 +29,17 @@ def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, 
     """
     energy, gradient = prior.energy(z), prior.gradient(z)
     spread = posterior.mean.var(0)
-    figures = {
-        "energy_posterior": energy.mean(),
-        "energy_abs_max": energy.abs().max(),
-        "energy_gradient_max": gradient.norm(dim=-1).max(),
-        "stein_mean": gradient.mean(0).norm() / z.shape[-1] ** 0.5,
-        "stein_scale": (z * gradient).sum(-1).mean() / z.shape[-1] - 1,
-        "active_units": (spread > ACTIVE).sum(),
-        "posterior_log_std_min": posterior.log_std.min(),
-        "posterior_log_std_max": posterior.log_std.max(),
-        **prior.diagnostics(),
+    return {
+        "energy_posterior": Figure(energy.mean()),
+        "energy_abs_max": Figure(energy.abs().max(), max),
+        "energy_gradient_max": Figure(gradient.norm(dim=-1).max(), max),
+        "stein_mean": Figure(gradient.mean(0).norm() / z.shape[-1] ** 0.5),
+        "stein_scale": Figure((z * gradient).sum(-1).mean() / z.shape[-1] - 1),
+        "active_units": Figure((spread > ACTIVE).sum()),
+        "posterior_log_std_min": Figure(posterior.log_std.min(), min),
+        "posterior_log_std_max": Figure(posterior.log_std.max(), max),
+        **prior.figures(z),
     }
-    if isinstance(prior, GRBM):
-        on = torch.sigmoid(prior.hidden(z)).mean(0)
-        figures |= {"hidden_saturated": (on > 0.99).sum(), "hidden_dead": (on < 0.01).sum()}
-    return {name: float(value) for name, value in figures.items()}
 
 
 @torch.no_grad()
@@ -48,3 +47,17 @@ def energy_gap(prior: Density, energy_posterior: float, noise: Stream, n: int = 
     """Return E_p[E] by `n` of the prior's own samples, and E_q[E] - E_p[E]: 0 when the prior has caught up."""
     energy = float(prior.energy(prior.sample(n, noise)).mean())
     return {"energy_prior": energy, "energy_gap": energy_posterior - energy}
+
+
+def watch(task: Task, run: Run, model: Model) -> dict[str, Figure]:
+    """Return figures of the end of an epoch, always of the same training items with the same noise."""
+
+    def noise_for(name: str) -> Noise:
+        return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)
+
+    with torch.no_grad():
+        posterior, z = latents(model, task, WATCHED, noise_for("latents"))
+        figures = measure(model.prior, posterior, z)
+        if not model.prior.normalised and model.prior.step_cost < 1:  # else log Z costs more than an epoch
+            figures["log_z"] = Figure(log_partition(model.prior, z, QUICK, noise_for).value)
+    return figures

@@ -1,50 +1,79 @@
-"""The verbs for plugins: what there is, a start for one's own, and whether it keeps its promises."""
+"""The verbs for plugins and tables: what there is, a start for one's own, its promises, and what records say."""
 
 from __future__ import annotations
 
 import json
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 import click
 
+from bench import contracts
+from bench import report as tables
+from bench.grid import embedded
+from bench.plugins import Description, Kind, PluginError
 from bench.protocol import UserError
+from bench.sweep.status import load
 from bench.verbs import options
-
-if TYPE_CHECKING:
-    from bench.plugins import Kind
+from bench.verbs.requests import Request
 
 
 @click.command("list")
-@click.option("--verbose", is_flag=True, help="Show every hyper-parameter and option.")
+@options.flag("--verbose", help="Show every hyper-parameter and option.")
 @options.json
-@options.plugins
-@options.debug
-def list_(verbose: bool, as_json: bool, plugins: tuple[Path, ...]) -> None:
+@options.request
+def list_(request: Request, verbose: bool, as_json: bool) -> None:
     """List strategies, data sets and grids."""
-    from bench.verbs import listing
+    strategies, datasets = (list(request.registry.describe(kind)) for kind in ("strategy", "dataset"))
+    if as_json:
+        plain = [[asdict(plugin) | {"file": str(plugin.file)} for plugin in kind] for kind in (strategies, datasets)]
+        click.echo(json.dumps({"strategies": plain[0], "datasets": plain[1], "grids": embedded()}, indent=1))
+        return
+    width = max((len(plugin.name) for plugin in (*strategies, *datasets)), default=0)
+    lines = ["strategies", *_described(strategies, width, verbose)]
+    lines += ["", "data sets", *_described(datasets, width, verbose)]
+    lines += ["", "grids", *(f"  {name}" for name in embedded())]
+    click.echo("\n".join(lines))
 
-    found = listing.find(options.registry_of(plugins))
-    click.echo(json.dumps(listing.plain(found), indent=1) if as_json else listing.text(found, verbose=verbose))
+
+def _described(descriptions: Iterable[Description], width: int, verbose: bool) -> Iterator[str]:
+    """Give a line a plugin; where `verbose`, its file and fields below."""
+    for plugin in descriptions:
+        origin = "" if plugin.origin == "built-in" else f"  [{plugin.origin}]"
+        words = f"does not load: {plugin.error}" if plugin.error else plugin.summary
+        yield f"  {plugin.name:{width}}  {words}{origin}"
+        if verbose:
+            yield f"      file: {plugin.file}"
+            for option in plugin.fields:
+                default = "required" if option.required else f"default {json.dumps(option.default)}"
+                tuned = f"tuned over {_searched(option.search)}" if option.search else ""
+                yield f"      {option.key}: {', '.join(filter(None, (option.type, option.bounds, default, tuned)))}"
+                if option.description:
+                    yield f"          {option.description}"
+
+
+def _searched(search: dict[str, Any]) -> str:
+    if search.get("choices"):
+        return ", ".join(json.dumps(choice) for choice in search["choices"])
+    return f"{search['low']} .. {search['high']}{' (logarithmic)' if search.get('log') else ''}"
 
 
 @click.command()
 @click.argument("name", required=False)
 @options.data
-@options.plugins
-@options.debug
-def data(name: str | None, data_dir: Path | None, plugins: tuple[Path, ...]) -> None:
+@options.request
+def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
-    from bench.sweep.data import load
-
-    registry, folder = options.registry_of(plugins), options.data_folder(data_dir)
+    registry = request.registry
     names = [registry.find("dataset", name).name] if name else registry.names("dataset")
-    click.echo(f"data folder: {folder}")
+    click.echo(f"data folder: {request.data}")
     errors = []
-    for each in names:
+    for dataset in names:
         try:
-            facts = load(registry, each, {}, folder)
+            facts = load(registry, dataset, {}, request.data)
         except UserError as error:
             if name:
                 raise
@@ -52,24 +81,19 @@ def data(name: str | None, data_dir: Path | None, plugins: tuple[Path, ...]) -> 
             continue
         sizes = ", ".join(f"{size:,} {split}" for split, size in facts.sizes.items() if size)
         shape = "x".join(map(str, facts.shape))
-        click.echo(f"{each}: {sizes} of {shape}, version {facts.version}, SHA-256 {facts.sha256}")
+        click.echo(f"{dataset}: {sizes} of {shape}, version {facts.version}, SHA-256 {facts.sha256}")
     for sentence in errors:
-        click.echo(f"error: {sentence}", err=True)
+        options.say(f"error: {sentence}")
     raise click.exceptions.Exit(2 if errors else 0)
 
 
 @click.command()
 @click.argument("kind", type=click.Choice(["strategy", "dataset"]))
 @click.argument("name")
-@click.option("--plugins", default=".", metavar="DIR", type=click.Path(path_type=Path), help="Where (default: here).")
-@options.debug
+@options.folder("--plugins", default=".", help="Where (default: here).")
 def new(kind: Kind, name: str, plugins: Path) -> None:
     """Write a working example of a plugin, DIR/strategies/NAME.py or DIR/datasets/NAME.py, to start from."""
-    import shlex
-
-    from bench.contracts import write
-
-    file = write(kind, name, plugins)
+    file = contracts.write(kind, name, plugins)
     click.echo(f"wrote {file}; to check it, and to see it in the list:")
     click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
     click.echo(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}")
@@ -77,35 +101,38 @@ def new(kind: Kind, name: str, plugins: Path) -> None:
 
 @click.command()
 @click.argument("name_or_file", metavar="NAME|FILE")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a default: energy.hidden=8.")
+@click.option("--set", "changes", multiple=True, metavar="KEY=VALUE", help="Change a default: energy.hidden=8.")
 @options.json
 @options.data
-@options.plugins
-@options.debug
-def check(
-    name_or_file: str, settings: tuple[str, ...], as_json: bool, data_dir: Path | None, plugins: tuple[Path, ...]
-) -> None:
+@options.request
+def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: bool) -> None:
     """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
-    from bench import contracts
-    from bench.plugins import PluginError
-
-    told: list[contracts.Verdict] = []
-
-    def tell(verdict: contracts.Verdict) -> None:
-        told.append(verdict)
+    values = contracts.values(changes)
+    try:
+        plugin = contracts.find(request.registry, name_or_file)
+    except PluginError as error:
+        head, verdicts = "", iter([contracts.Verdict("loads", "fail", str(error))])
+    else:
+        kind = "strategy" if plugin.kind == "strategy" else "data set"
+        head = f"{plugin.name}, a {kind} in {plugin.file}\n"
+        verdicts = contracts.check(plugin, values, data=request.data)
+    if not as_json:
+        click.echo(head, nl=False)
+    rows = []
+    for verdict in verdicts:
+        rows.append(asdict(verdict))
         if not as_json:
             click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
-
-    given = contracts.values(settings)
-    try:
-        plugin = contracts.find(options.registry_of(plugins), name_or_file)
-    except PluginError as error:
-        tell(contracts.Verdict("loads", "fail", str(error)))
-    else:
-        if not as_json:
-            click.echo(f"{plugin.name}, a {'strategy' if plugin.kind == 'strategy' else 'data set'} in {plugin.file}")
-        for verdict in contracts.check(plugin, given, data=options.data_folder(data_dir)):
-            tell(verdict)
     if as_json:
-        click.echo(json.dumps([asdict(verdict) for verdict in told], indent=1))
-    raise click.exceptions.Exit(1 if any(verdict.status == "fail" for verdict in told) else 0)
+        click.echo(json.dumps(rows, indent=1))
+    raise click.exceptions.Exit(1 if any(row["status"] == "fail" for row in rows) else 0)
+
+
+@click.command()
+@click.option("--grid", "name", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
+@options.folder("--store", "stores", multiple=True, help="A run store.")
+@options.folder("--out", help="Where the tables' files go.")
+@options.request
+def report(request: Request, name: str | None, stores: Sequence[Path], out: Path | None) -> None:
+    """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
+    click.echo(tables.report(name, stores, out, request.registry))

@@ -1,321 +1,291 @@
-"""The verbs that carry out cells: here, or in SLURM jobs."""
+"""The verbs about the cells of a grid: carrying them out, here or in SLURM jobs, and saying where they stand."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Sequence
+import json
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import click
 
+from bench import profile
+from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.verbs import endings, options
-
-if TYPE_CHECKING:
-    from bench.plugins import Registry
-    from bench.profile import Slurm
-    from bench.sweep.pool import Tally
-    from bench.sweep.records import Job
-    from bench.sweep.slurm.submission import Submission
-    from bench.sweep.status import Survey
-
-RETRIES = 2  # of a lost cell on this machine
+from bench.report import report
+from bench.sweep import record, status
+from bench.sweep.slurm import commands, launches, submitted
+from bench.sweep.store import Store
+from bench.verbs import options
+from bench.verbs.options import Values, flag, say
+from bench.verbs.requests import Plan, Request, cells
 
 
 @click.command()
-@options.grid
+@options.cells
+@options.data
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
-@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs; `bench collect` comes back to them.")
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one a core or GPU).")
-@click.option("--dry-run", is_flag=True, help="Say what would run, or print SLURM's scripts, and run nothing.")
-@click.option("--stale", is_flag=True, help="Also run cells again that earlier code of bench recorded.")
-@click.option("--retry-failed", is_flag=True, help="Also run cells again that failed (all but diverged ones).")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="At most, a cell.")
+@flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
+@flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
+@flag("--stale", help="Also run cells again that earlier code of bench recorded.")
+@flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
+@options.limits
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
 @options.slurm
-@options.store
-@options.data
-@options.plugins
-@options.debug
 def run(
-    grid: str,
-    settings: tuple[str, ...],
-    strategies: tuple[str, ...],
-    seeds: str | None,
+    request: Request,
     on: str,
     detach: bool,
-    jobs: int | None,
     dry_run: bool,
     stale: bool,
     retry_failed: bool,
-    timeout: float | None,
-    device: str | None,
-    store: Path | None,
-    data_dir: Path | None,
-    plugins: tuple[Path, ...],
-    **given: Any,
+    limits: Values,
+    wanted: Values,
 ) -> None:
     """Carry out the cells of a grid that have no final record, and print the table.
 
     Interrupted at any moment, it loses nothing that is finished: the same command goes on.
     """
-    from bench import profile
-
-    wanted = options.slurm_given(given)
     if on == "local":
-        foreign = [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
-        if detach or foreign:
-            option = "detach" if detach else foreign[0].replace("_", "-")
-            raise UserError(f"--{option} is said of SLURM jobs; add --on slurm")
-    elif jobs:
+        foreign = ["detach"] * detach + [name for name in wanted if name not in ("memory", "retries", "per_gpu")]
+        if foreign:
+            raise UserError(f"--{foreign[0].replace('_', '-')} is said of SLURM jobs; add --on slurm")
+    elif limits.pop("jobs"):
         raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
-    registry = options.registry_of(plugins)
-    found = options.survey_of(grid, registry, settings, strategies, seeds, store)
-    todo = found.jobs(stale=stale, retry=retry_failed)
-    kept = {"timeout": timeout, "device": device}
+    survey = request.survey()
+    plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
-        asked = profile.slurm(found.grid.source.get("slurm", {}), wanted)
-        _submit(found, todo, registry, data_dir, asked, kept, dry_run=dry_run)
-        if not (detach or dry_run):
-            _await(found, grid, registry)
-        return
-    if dry_run:
-        _print_plan(found, todo)
-        return
-    tally = _locally(found, todo, registry, data_dir, jobs, device or "cpu", timeout, wanted)
-    _end(found, grid, registry, tally)
+        _submit(plan, profile.slurm(survey.grid.source.get("slurm", {}), wanted), limits, detach, dry_run)
+    else:
+        _carry_out(plan, dry_run, **limits, **wanted)
 
 
 @click.command()
-@options.grid
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Worker processes (default: one a core or GPU).")
-@click.option("--dry-run", is_flag=True, help="Say what would be scored, and score nothing.")
-@click.option("--timeout", type=click.FloatRange(min=0, min_open=True), metavar="MINUTES", help="At most, a cell.")
-@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
-@options.store
+@options.cells
 @options.data
-@options.plugins
-@options.debug
-def score(
-    grid: str,
-    settings: tuple[str, ...],
-    strategies: tuple[str, ...],
-    seeds: str | None,
-    jobs: int | None,
-    dry_run: bool,
-    timeout: float | None,
-    device: str,
-    store: Path | None,
-    data_dir: Path | None,
-    plugins: tuple[Path, ...],
-) -> None:
+@flag("--dry-run", help="Say what would be scored, and score nothing.")
+@options.limits
+@click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
+def score(request: Request, dry_run: bool, limits: Values) -> None:
     """Score trained cells again, with other evaluation settings or scoring code, and train nothing.
 
     Such as: bench score --set evaluate.importance_samples=5000
     """
-    registry = options.registry_of(plugins)
-    found = options.survey_of(grid, registry, settings, strategies, seeds, store)
-    todo = found.rescored()
-    if dry_run:
-        _print_plan(found, todo)
-        return
-    left = len(found.jobs(stale=True)) - len(todo)
-    if left:
-        sentence = f"{options.cells(left)} left out, which this code has not trained to the end"
-        click.echo(f"{sentence}: `{options.about('run')}` does", err=True)
-    tally = _locally(found, todo, registry, data_dir, jobs, device, timeout, {})
-    _end(found, grid, registry, tally)
+    survey = request.survey()
+    plan = Plan(request, survey, survey.rescored())
+    left = len(survey.jobs(stale=True)) - len(plan.todo)
+    if left and not dry_run:
+        why = "left out, which this code has not trained to the end"
+        say(f"{cells(left)} {why}: `{options.about('run')}` does")
+    _carry_out(plan, dry_run, **limits)
 
 
 @click.command()
-@options.grid
-@click.option("--detach", is_flag=True, help="Return once SLURM has the jobs.")
-@click.option("--dry-run", is_flag=True, help="Print SLURM's scripts, and submit nothing.")
-@options.slurm
-@options.store
+@options.cells
 @options.data
-@options.plugins
-@options.debug
-def retry(
-    grid: str,
-    settings: tuple[str, ...],
-    strategies: tuple[str, ...],
-    seeds: str | None,
-    detach: bool,
-    dry_run: bool,
-    store: Path | None,
-    data_dir: Path | None,
-    plugins: tuple[Path, ...],
-    **given: Any,
-) -> None:
+@flag("--detach", help="Return once SLURM has the jobs.")
+@flag("--dry-run", help="Print SLURM's scripts, and submit nothing.")
+@options.slurm
+def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None:
     """Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones), as they were submitted.
 
     Options change what the jobs ask for: more --memory, more --time.
     """
-    from bench import profile
-    from bench.sweep.slurm import launches
-
-    registry = options.registry_of(plugins)
-    found = options.survey_of(grid, registry, settings, strategies, seeds, store)
-    earlier = launches.read(found.store)
+    survey = request.survey() if dry_run else request.settle()
+    earlier = launches.read(survey.store)
     if not earlier:
-        raise UserError(
-            f"nothing was submitted to SLURM from {found.store.folder}; `bench run --retry-failed` runs failed cells "
-            "again on this machine"
-        )
-    if not dry_run:
-        found = endings.settled(found, registry)
-    todo = found.jobs(retry=True)
-    last = earlier[-1]
-    asked = profile.slurm(last.slurm, options.slurm_given(given))
-    _submit(found, todo, registry, data_dir, asked, last.options, dry_run=dry_run)
-    if not (detach or dry_run):
-        _await(found, grid, registry)
+        why = f"nothing was submitted to SLURM from {survey.store.folder}"
+        raise UserError(f"{why}; `bench run --retry-failed` runs failed cells again on this machine")
+    plan = Plan(request, survey, survey.jobs(retry=True))
+    _submit(plan, profile.slurm(earlier[-1].slurm, wanted), earlier[-1].options, detach, dry_run)
 
 
-# ---------------------------------------------------------------- here
+@click.command("status")
+@options.cells
+@flag("--why", help="Explain every cell in one line.")
+@options.json
+def status_(request: Request, why: bool, as_json: bool) -> None:
+    """Say where the cells of a grid stand."""
+    survey = request.survey()
+    if as_json:
+        click.echo(json.dumps(status.as_json(survey), indent=1))
+        return
+    click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
+    click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
+    if survey.store.grid() not in (None, survey.grid.source):
+        click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
+    for sentence in _advice(survey):
+        click.echo(sentence)
 
 
-def _end(found: Survey, grid: str, registry: Registry, tally: Tally | None) -> NoReturn:
-    """Say how to go on where the sweep was stopped, else print the table; exit."""
-    if tally:
-        found = options.survey_in(found.grid, found.store, registry)
-    if tally and tally.signal is not None:
-        from bench.sweep.status import summary
-
-        verb = sys.argv[1]
-        click.echo(f"stopped; {summary(found.counts())}; to go on: {options.command(verb)}", err=True)
-        raise click.exceptions.Exit(128 + tally.signal)
-    endings.conclude(found, grid, registry)
+@click.command()
+@options.cells
+@flag("--wait", help="Wait until no cell waits or runs any more.")
+def collect(request: Request, wait: bool) -> None:
+    """Come back to cells that were submitted to SLURM: record those that were lost, and print the table."""
+    if wait:
+        _watch(request)
+    _conclude(request, request.settle())
 
 
-def _locally(
-    found: Survey,
-    todo: Sequence[Job],
-    registry: Registry,
-    data_dir: Path | None,
-    jobs: int | None,
-    device: str,
-    timeout: float | None,
-    wanted: dict[str, Any],
-) -> Tally | None:
-    """Carry out cells in processes of this machine; None where there was nothing to do."""
-    from bench.sweep import data, progress
-    from bench.sweep.pool import Limits, Pool, SweepError
-    from bench.sweep.records import provenance
-    from bench.sweep.store import StoreError
-    from bench.sweep.worker import Setup
+@click.command()
+@click.argument("ids", metavar="[CELL]...", nargs=-1)
+@options.cells
+def cancel(request: Request, ids: Sequence[str]) -> None:
+    """Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.
 
+    A CELL is an id as `bench status --why` shows it, or its beginning.
+    """
+    survey = request.survey()
+    planned = [standing.cell.id for standing in survey.standings]
+    number = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned)
+    if not number:
+        click.echo("none of these cells waits or runs in a SLURM job")
+        return
+    say(f"{cells(number)} cancelled; running ones take some seconds to end")
+    _watch(request)
+    request.settle()
+
+
+@click.command()
+@click.argument("cell")
+@options.number("--attempt", help="Of this attempt (default: the last).")
+@options.grid
+@options.store
+def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
+    """Print the output of an attempt at CELL, an id or its beginning, and of the SLURM job that it ran in.
+
+    Ids stand in `bench status --why`.
+    """
+    files = list(_logs(Request(store=store).runs(Path(grid).stem), cell, attempt))
+    for file in files:
+        click.echo(f"==> {file} <==")
+        if file.exists():
+            click.echo(file.read_bytes(), nl=False)
+    if not any(file.exists() for file in files):
+        click.echo("nothing yet: the cell has not begun")
+
+
+def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
+    """Give the files that an attempt at a cell, the last where it is None, and its SLURM job print into.
+
+    Raises:
+        UserError: there is no such cell or attempt.
+    """
+    launched = launches.read(store)
+    attempted = (path.name for path in store.folder.glob("cells/*/"))
+    ids = sorted({*attempted, *(id for launch in launched for id in launch.keys)})
+    if not ids:
+        raise UserError(f"there are no cells in {store.folder}")
+    cell = _whole(beginning, ids)
+    history = {past.number: past for past in store.history(cell)}
+    if attempt and attempt not in history:
+        raise UserError(f"cell {cell} has had {len(history)} attempts; there is no attempt {attempt}")
+    chosen = history[attempt or max(history)] if history else None
+    if chosen:
+        yield store.log(cell, chosen.number)
+    for launch in launched:
+        if launch.sweep == chosen.sweep if chosen else cell in launch.keys:
+            job = chosen.job if chosen else launch.jobs().get(cell, "")
+            if job:
+                yield launches.output(store, launch, job)
+
+
+def _whole(beginning: str, ids: Sequence[str]) -> str:
+    """Return the one id that begins like this.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    matches = [cell for cell in ids if cell.startswith(beginning)]
+    if len(matches) > 1:
+        raise UserError(f'"{beginning}" begins the ids of {len(matches)} cells; give more of it')
+    if not matches:
+        raise UserError(f'there is no cell "{beginning}"{nearest(beginning, ids) or "; see `bench status --why`"}')
+    return matches[0]
+
+
+# ---------------------------------------------------------------- how verbs end
+
+
+def _watch(request: Request) -> None:
+    """Wait for submitted cells; whoever has waited enough is told how to come back."""
     try:
-        if not todo:
-            found.store.write_grid(found.grid.source)
-            return None
-        devices = options.devices(device)
-        per_gpu = wanted.get("per_gpu", 1)
-        most = options.cores() if device == "cpu" else len(devices) * per_gpu
-        if jobs and jobs > most and device != "cpu":
-            raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(devices)}; raise --per-gpu")
-        folder = options.data_folder(data_dir)
-        found.store.check_writable()
-        todo = data.verified(todo, registry, folder)
-        found.store.write_grid(found.grid.source)
-        setup = Setup(found.grid.name, found.store.folder, registry, folder, device, provenance(device))
-        number = min(jobs or most, len(todo))
-        click.echo(f"{options.cells(len(todo))} of {len(found.standings)} to run, {number} at a time", err=True)
-        memory = int(wanted["memory"] * 1e9) if "memory" in wanted else None
-        limits = Limits(timeout and 60 * timeout, memory, wanted.get("retries", RETRIES))
-        with progress.screen(
-            len(todo),
-            lambda job: found.name(job.cell),
-            lambda job: str(found.store.log(job.cell.id, job.attempt)),
-        ) as screen:
-            return Pool(setup, number, screen, limits, devices=devices).run(todo)
-    except (StoreError, SweepError) as error:
-        raise click.exceptions.Exit(options.told(str(error), 1)) from error
+        request.watch()
+    except KeyboardInterrupt:
+        say(f"left to SLURM; to wait for them again: {options.about('collect', '--wait')}")
+        raise click.exceptions.Exit(130) from None
 
 
-def _print_plan(found: Survey, todo: Sequence[Job]) -> None:
-    wanted = {job.cell.id for job in todo}
-    for standing in found.standings:
-        word = "run" if standing.cell.id in wanted else standing.state
-        click.echo(f"{word:8}  {found.name(standing.cell)}  ({standing.why})")
-    click.echo(f"{options.cells(len(todo))} of {len(found.standings)} would run; store: {found.store.folder}")
+def _conclude(request: Request, survey: status.Survey) -> NoReturn:
+    """Print the table, how many cells there are of each kind, and what to do about them; exit."""
+    counts = survey.counts()
+    click.echo(report(request.grid, [survey.store.folder], None, request.registry))
+    say(status.summary(counts))
+    for sentence in _advice(survey):
+        say(sentence)
+    raise click.exceptions.Exit(1 if any(counts[state] for state in (*record.FAILED, "missing", "lost")) else 0)
 
 
-# ---------------------------------------------------------------- in SLURM jobs
+def _advice(survey: status.Survey) -> list[str]:
+    """Return how to go on, one sentence each; what was submitted to SLURM goes there again."""
+    again = click.get_current_context().info_name == "run"
+    run = options.command("run", without=("--retry-failed", "--stale")) if again else options.about("run")
+    retry = options.about("retry") if launches.read(survey.store) else f"{run} --retry-failed"
+    return status.advice(survey.counts(), retry, f"{run} --stale", options.about("collect", "--wait"))
 
 
-def _submit(
-    found: Survey,
-    todo: Sequence[Job],
-    registry: Registry,
-    data_dir: Path | None,
-    asked: Slurm,
-    kept: dict[str, Any],
-    *,
-    dry_run: bool,
-) -> None:
-    """Submit cells, or print the scripts.
+def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
+    """Carry out cells here and print the table, or how to go on where that was stopped; or say what would run."""
+    survey = plan.survey
+    if dry_run:
+        chosen = {job.cell.id for job in plan.todo}
+        for standing in survey.standings:
+            word = "run" if standing.cell.id in chosen else standing.state
+            click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
+        click.echo(f"{plan} would run; store: {survey.store.folder}")
+        return
+    tally = plan.carry_out(**limits)
+    if plan.todo:
+        survey = plan.request.survey()
+    if tally.signal is not None:
+        again = options.command(str(click.get_current_context().info_name))
+        say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")
+        raise click.exceptions.Exit(128 + tally.signal)
+    _conclude(plan.request, survey)
+
+
+def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:
+    """Submit cells and, unless they are to be left to SLURM, wait for them and print the table; or print the scripts.
 
     Args:
-        found: where all cells stand.
-        todo: the cells.
-        registry: where plugins are found.
-        data_dir: the folder of data sets, or None for the default one.
+        plan: the cells.
         asked: what a job asks for.
         kept: `device` and `timeout` of the command, which a retry takes over.
+        detach: leave them to SLURM.
         dry_run: print the scripts alone.
     """
-    from bench.sweep import data
-    from bench.sweep.records import provenance
-    from bench.sweep.slurm import commands as slurm
-    from bench.sweep.slurm.submission import Submission
-    from bench.sweep.store import StoreError
-    from bench.sweep.worker import Setup
-
-    device = kept["device"] or ("cuda" if asked.gpus else "cpu")
-    timeout = kept["timeout"] and 60 * kept["timeout"]
-    folder = options.data_folder(data_dir)
-    # jobs run elsewhere: what they are told is absolute
-    store = found.store.folder.absolute()
-    setup = Setup(found.grid.name, store, registry, folder, device, provenance(device))
     if dry_run:
-        _print_scripts(Submission(found, todo, setup, asked, timeout, kept))
+        _print_scripts(plan.submission(asked, kept))
         return
+    if launch := plan.submit(asked, kept):
+        number = sum(len(array.cells) for array in launch.arrays)
+        jobs = "1 job" if number == 1 else f"{number} jobs"
+        say(f"{plan} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
+    else:
+        say("there is no cell to submit")
+    say(f"to see how they are: {options.about('status')}")
+    if not detach:
+        _watch(plan.request)
+        _conclude(plan.request, plan.request.settle())
+
+
+def _print_scripts(batch: launches.Submission) -> None:
     try:
-        found.store.check_writable()
-        if todo:
-            todo = data.verified(todo, registry, folder)
-        found.store.write_grid(found.grid.source)
-        if todo:
-            launch = Submission(found, todo, setup, asked, timeout, kept).submit()
-            ids = ", ".join(array.job for array in launch.arrays)
-            number = sum(len(array.cells) for array in launch.arrays)
-            jobs = "1 job" if number == 1 else f"{number} jobs"
-            click.echo(f"{options.cells(len(todo))} of {len(found.standings)} submitted in {jobs}: {ids}", err=True)
-        else:
-            click.echo("there is no cell to submit", err=True)
-    except (StoreError, slurm.Unreachable) as error:
-        raise click.exceptions.Exit(options.told(str(error), 1)) from error
-    click.echo(f"to see how they are: {options.about('status')}", err=True)
-
-
-def _await(found: Survey, grid: str, registry: Registry) -> NoReturn:
-    """Wait until submitted cells have ended, and print the table."""
-    endings.watch(found, registry)
-    found = endings.settled(options.survey_in(found.grid, found.store, registry), registry)
-    endings.conclude(found, grid, registry)
-
-
-def _print_scripts(submission: Submission) -> None:
-    from bench.sweep.slurm import commands as slurm
-
-    try:
-        most = slurm.most_tasks()
-    except slurm.Unreachable:
+        most = commands.most_tasks()
+    except commands.Unreachable:
         most = 1000  # SLURM's own default, where the site's cannot be asked
-    scripts = submission.scripts(most)
-    for number, (script, array) in enumerate(zip(scripts, submission.arrays(most), strict=True), 1):
-        cells = options.cells(sum(len(chunk.jobs) for chunk in array))
-        click.echo(f"# ---- script {number} of {len(scripts)}: jobs: {len(array)}, {cells}\n{script}")
+    scripts = batch.scripts(most)
+    for number, (script, array) in enumerate(zip(scripts, batch.arrays(most), strict=True), 1):
+        size = cells(sum(len(chunk.jobs) for chunk in array))
+        click.echo(f"# ---- script {number} of {len(scripts)}: jobs: {len(array)}, {size}\n{script}")

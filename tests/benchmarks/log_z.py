@@ -14,10 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies import GRBM
+from bench.energies.densities import annealing
 from bench.estimators import ais, partition
-from bench.estimators.whitened import Whitened
 from bench.objectives import exact as exact_score_matching
-from bench.priors import GRBM
 from bench.protocol import Ais
 from bench.streams import stream
 from tests.oracles.grbms import EIGHT_OF_64_16, FOUR_OF_16, blocks
@@ -59,7 +59,7 @@ def trained(visible: int, hidden: int, steps: int = 400) -> tuple[GRBM, Tensor]:
 
 def test_log_z_of_a_trained_64_x_64_model_to_a_twentieth_of_a_nat_in_ten_seconds() -> None:
     grbm, z = trained(64, 64)
-    found: list[partition.LogZ] = []
+    found: list[ais.LogZ] = []
     seconds = least(lambda: found.append(partition.anneal(grbm, z, Ais(), noises(len(found)))), times=3)
     for each in found:
         print(f"width {each.width:.3f}, rounds {each.arrays['ais_rounds'].tolist()}, unreliable: {each.unreliable!r}")
@@ -70,17 +70,17 @@ def test_log_z_of_a_trained_64_x_64_model_to_a_twentieth_of_a_nat_in_ten_seconds
 
 
 def test_a_base_with_a_full_covariance_costs_at_most_1_3_of_a_diagonal_one() -> None:
-    model = Whitened.of(blocks(FOUR_OF_16, seed=0, scale=0.3).grbm)
+    model = blocks(FOUR_OF_16, seed=0, scale=0.3).grbm.whitened()
     variance = 1 + stream(0, "variance").uniform(64).double()
     mean = torch.zeros(64).double()
 
     def diagonal() -> None:
-        base = ais.Base(torch.eye(64).double(), 1 / variance, mean, model.coupling, model.offset, model.log_scale)
+        base = annealing.Base(torch.eye(64).double(), mean, 1 / variance, model.coupling, model.offset, model.log_scale)
         ais.forward(base, 300, CHAINS, stream(0, "forward"))
 
     def full() -> None:
         axes = torch.linalg.qr(stream(0, "axes").normal(64, 64).double()).Q
-        base = ais.Base.of(model, mean, axes @ torch.diag(variance) @ axes.T)
+        base = annealing.Base.of(model, mean, axes @ torch.diag(variance) @ axes.T)
         ais.forward(base, 300, CHAINS, stream(0, "forward"))
 
     pairs = [(least(full, 1), least(diagonal, 1)) for _ in range(7)]
@@ -91,7 +91,7 @@ def test_a_base_with_a_full_covariance_costs_at_most_1_3_of_a_diagonal_one() -> 
 
 @pytest.mark.parametrize("shapes", [FOUR_OF_16, EIGHT_OF_64_16])
 def test_a_temperature_costs_a_few_times_its_two_matrix_products(shapes: list[tuple[int, int]]) -> None:
-    base = ais.Base.uniform_hidden(Whitened.of(blocks(shapes, seed=0, scale=0.1).grbm))
+    base = annealing.Base.uniform_hidden(blocks(shapes, seed=0, scale=0.1).grbm.whitened())
     base = replace(base, coupling=base.coupling.contiguous())
     u = stream(0, "u").normal(CHAINS, base.coupling.shape[0]).double()
     h = torch.ones(CHAINS, base.coupling.shape[1]).double()

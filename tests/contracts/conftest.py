@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
 import torch
 
 from bench.contracts import Verdict, datasets, strategies
-from bench.contracts.processes import apart
+from bench.contracts.attempts import apart
 from bench.contracts.verdicts import judge
 from bench.plugins import Kind, Registry
 
@@ -24,7 +25,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import numpy as np
 import torch
 from pydantic import ConfigDict, Field, field_validator
-from bench import objectives, priors
+from bench import energies, objectives, priors
 from bench.protocol import Search, Settings
 from bench.strategy import Energy, EnergyStrategy, Strategy
 ALL = {group: frozenset({"bound"}) for group in ("encoder", "decoder", "prior")}
@@ -33,6 +34,7 @@ APART = {"encoder": frozenset({"bound"}), "decoder": frozenset({"bound"}), "prio
     "dataset": """
 from __future__ import annotations
 from pathlib import Path
+from types import ModuleType
 from typing import Any, ClassVar
 import numpy as np
 import torch
@@ -44,6 +46,9 @@ POINTS = DRAW.normal(size=(100, 3)).astype(np.float32)
 IMAGES = DRAW.integers(256, size=(100, 2, 2)).astype(np.uint8)
 """,
 }
+
+
+SUITES: dict[Kind, ModuleType] = {"strategy": strategies, "dataset": datasets}
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -68,14 +73,10 @@ def verdict(tmp_path: Path, _server: None) -> Callable[..., Verdict]:
         plugin.load()
         folder = tmp_path / "work"
         folder.mkdir()
-        if kind == "strategy":
-            (chosen,) = [each for each in strategies.CONTRACTS if each.name == contract]
-            subject = strategies.Subject(plugin, values, folder, limit)
-            (found,) = judge([replace(chosen, needs=())], subject, plugin.file)
-        else:
-            (wanted,) = [each for each in datasets.CONTRACTS if each.name == contract]
-            data = datasets.Subject(plugin, values, folder, folder)
-            (found,) = judge([replace(wanted, needs=())], data, plugin.file)
-        return found
+        suite = SUITES[kind]
+        (chosen,) = [candidate for candidate in suite.CONTRACTS if candidate.name == contract]
+        subject = suite.Subject(plugin, values, folder, folder, limit)
+        (outcome,) = judge([replace(chosen, needs=())], subject)
+        return outcome
 
     return judged

@@ -331,7 +331,7 @@ def test_a_strategy_stops_when_it_is_asked_to(verdict: Judge) -> None:
 
 
 REMEMBERS = """
-class _Prior(priors.GRBM):
+class _Prior(energies.GRBM):
     def __init__(self, d, hidden):
         super().__init__(d, hidden)
         self.last = torch.zeros(d)  # neither a parameter nor a buffer: no checkpoint keeps it

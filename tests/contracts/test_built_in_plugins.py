@@ -59,7 +59,7 @@ def test_a_data_set_keeps_its_contracts(name: str, tmp_path: Path) -> None:
     folder = Path(os.environ.get("BENCH_DATA", tmp_path))
     dataset: Any = Registry().find("dataset", name).load()()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("bench.data._download", _none)
+        patch.setattr("bench.data.downloads._download", _none)
         patch.setattr("pathlib.Path.touch", _none)  # the lock of a download, in a folder that may be read-only
         try:
             dataset.load(folder)

@@ -104,7 +104,7 @@ def test_settings_make_tables() -> None:
     ("settings", "sentence"),
     [
         (["lr"], "--set lr: write KEY=VALUE, such as energy.hidden=8"),
-        (["energy=1", "energy.hidden=8"], "--set energy.hidden=8: energy is 1, not a table"),
+        (["energy=1", "energy.hidden=8"], "--set energy.hidden=8: energy is 1, not a table; set it whole"),
         (["lr=a b"], "--set lr=a b: a b is not a TOML value; text with other signs needs quotes"),
     ],
 )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -81,6 +82,7 @@ def test_writing_an_example_imports_no_torch(tmp_path: Path) -> None:
 
 def test_the_command_line_alone_imports_the_suite() -> None:
     files = [file for folder in ("bench", "strategies", "datasets") for file in (ROOT / folder).rglob("*.py")]
-    importing = {file.relative_to(ROOT).as_posix() for file in files if "bench.contracts" in file.read_text()}
+    suite = re.compile(r"bench\.contracts|from bench import .*\bcontracts\b")
+    importing = {file.relative_to(ROOT).as_posix() for file in files if suite.search(file.read_text())}
     outside = {name for name in importing if not name.startswith("bench/contracts/")}
     assert outside == {"bench/verbs/plugins.py"}

@@ -15,7 +15,7 @@ from scipy import stats
 from torch import Tensor
 
 from bench.data.points import MOST_LATENTS, legendre
-from bench.estimators.exact import MAX_DIMENSION
+from bench.estimators.quadrature import MAX_DIMENSION
 from bench.plugins import Registry, build
 from bench.protocol import Networks, Splits, UserError
 

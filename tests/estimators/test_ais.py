@@ -9,18 +9,20 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.estimators import ais, exact, modes, partition
-from bench.estimators.whitened import Whitened
-from bench.priors import GRBM, Density
+from bench.energies import GRBM
+from bench.energies.densities import annealing, whitened
+from bench.estimators import ais, partition
+from bench.estimators.subject import Meter
+from bench.priors import Density
 from bench.protocol import Ais, Noise, UserError
 from bench.streams import stream
 from tests.oracles.grbms import coupled, islands
 from tests.oracles.verdicts import contains, noises
 
 
-def bases(grbm: GRBM, z: Tensor) -> dict[str, ais.Base]:
-    model = Whitened.of(grbm)
-    return {"posterior": ais.Base.from_samples(model, z), "uniform": ais.Base.uniform_hidden(model)}
+def bases(grbm: GRBM, z: Tensor) -> dict[str, annealing.Base]:
+    model = grbm.whitened()
+    return {"posterior": annealing.Base.from_samples(model, z), "uniform": annealing.Base.uniform_hidden(model)}
 
 
 def mean_ratio(log_weights: Tensor, log_z: float) -> tuple[float, float]:
@@ -40,19 +42,19 @@ def standard_errors_from(expected: float, found: tuple[float, float]) -> float:
 @pytest.mark.parametrize("temperatures", [1, 2, 10])
 def test_forward_weights_are_unbiased_for_z_however_few_the_temperatures(name: str, temperatures: int) -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
-    base = bases(grbm, exact.sample(grbm, 500, stream(0, "latents")))[name]
+    base = bases(grbm, whitened.sample(grbm.whitened(), 500, stream(0, "latents")))[name]
     log_weights, _ = ais.forward(base, temperatures, 20_000, stream(0, "forward"))
-    assert standard_errors_from(1, mean_ratio(log_weights, exact.enumerate_log_z(grbm))) < 3
+    assert standard_errors_from(1, mean_ratio(log_weights, whitened.log_z(grbm.whitened()))) < 3
 
 
 @pytest.mark.parametrize("name", ["posterior", "uniform"])
 @pytest.mark.parametrize("temperatures", [2, 10])
 def test_reverse_weights_from_exact_starts_are_unbiased_for_one_over_z(name: str, temperatures: int) -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
-    base = bases(grbm, exact.sample(grbm, 500, stream(0, "latents")))[name]
-    y = Whitened.of(grbm).whiten(exact.sample(grbm, 20_000, stream(0, "starts")))
+    base = bases(grbm, whitened.sample(grbm.whitened(), 500, stream(0, "latents")))[name]
+    y = grbm.whitened().whiten(whitened.sample(grbm.whitened(), 20_000, stream(0, "starts")))
     log_weights = ais.reverse(base, temperatures, y, stream(0, "reverse"))
-    assert standard_errors_from(1, mean_ratio(log_weights, -exact.enumerate_log_z(grbm))) < 3
+    assert standard_errors_from(1, mean_ratio(log_weights, -whitened.log_z(grbm.whitened()))) < 3
 
 
 @pytest.mark.parametrize("hidden", [1, 64, 3000])
@@ -61,12 +63,12 @@ def test_the_gain_of_softplus_is_that_of_its_terms_however_large_and_many(hidden
     logits = stream(0, "logits").normal(7, hidden).double() * 10.0 ** torch.arange(-3, 4).double()[:, None]
     zero = torch.zeros(()).double()  # torch has softplus(x) = x from 20 on, which is off by 2e-9
     expected = (torch.logaddexp(zero, new * logits) - torch.logaddexp(zero, old * logits)).sum(-1)
-    torch.testing.assert_close(ais.softplus_gain(logits, old, new), expected, rtol=1e-11, atol=1e-11)
+    torch.testing.assert_close(annealing.softplus_gain(logits, old, new), expected, rtol=1e-11, atol=1e-11)
 
 
 def test_chains_end_in_the_model() -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
-    truth = Whitened.of(grbm).whiten(exact.sample(grbm, 20_000, stream(0, "truth")))
+    truth = grbm.whitened().whiten(whitened.sample(grbm.whitened(), 20_000, stream(0, "truth")))
     _, y = ais.forward(bases(grbm, torch.randn(500, 6))["uniform"], 200, 20_000, stream(0, "forward"))
     spread = (y.std(0) ** 2 / len(y) + truth.std(0) ** 2 / len(truth)).sqrt()
     assert ((y.mean(0) - truth.mean(0)).abs() < 4 * spread).all()
@@ -77,16 +79,16 @@ def test_a_gaussian_model_is_its_own_base_and_every_weight_is_z() -> None:
     grbm.weight.data.zero_()
     grbm.log_var.data = torch.linspace(-1, 1, 5)
     log_weights, _ = ais.forward(bases(grbm, torch.randn(9, 5))["uniform"], 7, 50, stream(0, "forward"))
-    assert log_weights == pytest.approx(exact.enumerate_log_z(grbm), abs=1e-10)
+    assert log_weights == pytest.approx(whitened.log_z(grbm.whitened()), abs=1e-10)
 
 
 def test_the_uniform_base_has_the_moments_of_the_model_under_uniform_hidden_units() -> None:
     grbm = coupled(3, 4, seed=2, scale=1.0)
-    model = Whitened.of(grbm)
-    h = exact.states(torch.arange(16), 4)
+    model = grbm.whitened()
+    h = whitened.states(torch.arange(16), 4)
     z = model.colour(model.draw_visible(h.repeat(5000, 1), stream(0, "given h")))
-    base = ais.Base.uniform_hidden(model)
-    drawn = model.colour(base.draw(80_000, stream(0, "base")) @ base.rotation.T)
+    base = annealing.Base.uniform_hidden(model)
+    drawn = model.colour(base.ends(base.begin(80_000, stream(0, "base"))))
     for one, other in ((drawn, z), (drawn.square(), z.square()), (drawn * drawn.roll(1, 1), z * z.roll(1, 1))):
         spread = ((one.var(0) + other.var(0)) / len(z)).sqrt()
         assert ((one.mean(0) - other.mean(0)).abs() < 4 * spread).all()
@@ -97,7 +99,7 @@ def test_degenerate_samples_still_make_a_base(samples: str) -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
     z = torch.zeros(9, 6) if samples == "equal" else torch.randn(3, 6, generator=torch.Generator().manual_seed(0))
     log_weights, _ = ais.forward(bases(grbm, z)["posterior"], 100, 2000, stream(0, "forward"))
-    assert standard_errors_from(1, mean_ratio(log_weights, exact.enumerate_log_z(grbm))) < 3
+    assert standard_errors_from(1, mean_ratio(log_weights, whitened.log_z(grbm.whitened()))) < 3
 
 
 # ---------------------------------------------------------------- the floor
@@ -106,23 +108,25 @@ def test_degenerate_samples_still_make_a_base(samples: str) -> None:
 @pytest.mark.parametrize("seed", range(5))
 def test_the_floor_is_never_above_log_z(seed: int) -> None:
     grbm = coupled(20, 14, seed, scale=(0.1, 0.5, 1.0)[seed % 3])
-    assert modes.floor(Whitened.of(grbm), stream(seed, "modes")) <= exact.enumerate_log_z(grbm) + 1e-9
+    assert annealing.floor(grbm.whitened(), stream(seed, "modes")) <= whitened.log_z(grbm.whitened()) + 1e-9
 
 
 def test_the_floor_is_log_z_where_every_hidden_state_is_visited() -> None:
     grbm = coupled(6, 4, seed=1, scale=0.4)
-    assert modes.floor(Whitened.of(grbm), stream(0, "modes")) == pytest.approx(exact.enumerate_log_z(grbm), abs=1e-9)
+    assert annealing.floor(grbm.whitened(), stream(0, "modes")) == pytest.approx(
+        whitened.log_z(grbm.whitened()), abs=1e-9
+    )
 
 
 def test_the_floor_counts_islands_between_which_gibbs_does_not_move() -> None:
     grbm = islands(16, 8, distance=30.0, share=0.75)
-    log_z = exact.enumerate_log_z(grbm)
-    assert log_z - 0.01 < modes.floor(Whitened.of(grbm), stream(0, "modes")) <= log_z + 1e-9
+    log_z = whitened.log_z(grbm.whitened())
+    assert log_z - 0.01 < annealing.floor(grbm.whitened(), stream(0, "modes")) <= log_z + 1e-9
 
 
 def test_the_climb_ends_where_no_single_flip_gains() -> None:
-    model = Whitened.of(coupled(20, 10, seed=3, scale=1.0))
-    peaks = modes.ascend(model, modes.starts(model, stream(0, "modes")))
+    model = coupled(20, 10, seed=3, scale=1.0).whitened()
+    peaks = annealing.ascend(model, annealing.starts(model, stream(0, "modes")))
     flipped = (peaks[:, None] - torch.eye(10).double()).abs().flatten(0, 1)
     assert (model.log_mass(flipped).reshape(-1, 10) <= model.log_mass(peaks)[:, None] + 1e-6).all()
 
@@ -131,20 +135,23 @@ def test_the_climb_ends_where_no_single_flip_gains() -> None:
 
 
 def estimate(name: str, value: float, stderr: float = 0.01, ess: float = 190) -> partition.Estimate:
-    return partition.Estimate(name, value, stderr, ess, 200)
+    direction, base = name.split("_")
+    return partition.Estimate(base, direction == "reverse", value, stderr, ess, 200)
 
 
-def combined(*changed: partition.Estimate, floor: float = 0.0) -> partition.LogZ:
+def combined(*changed: partition.Estimate, floor: float = 0.0) -> ais.LogZ:
     """Return the combination of four estimates of 10, some of them changed."""
     names = ("forward_posterior", "forward_uniform", "reverse_posterior", "reverse_uniform")
     estimates = {name: estimate(name, 10.0) for name in names} | {each.name: each for each in changed}
-    return partition.combine(list(estimates.values()), partition.Estimate("pooled", 10.0, 0.007, 380, 400), floor, {})
+    return partition.combine(
+        list(estimates.values()), partition.Estimate("pooled", False, 10.0, 0.007, 380, 400), floor, {}
+    )
 
 
 def test_an_estimate_is_the_log_mean_weight_with_the_delta_method_s_error() -> None:
     log_weights = torch.tensor([0.3, 1.2, -0.4, 0.9, 0.1], dtype=torch.float64) + 500
     weights = np.exp(log_weights.numpy() - 500)
-    found = partition.Estimate.of("forward", log_weights)
+    found = partition.Estimate.of("uniform", log_weights)
     assert found.value == pytest.approx(500 + math.log(weights.mean()), abs=1e-12)
     assert found.stderr == pytest.approx(weights.std(ddof=1) / weights.mean() / 5**0.5, rel=1e-9)
     assert found.ess == pytest.approx(weights.sum() ** 2 / (weights**2).sum())
@@ -193,7 +200,7 @@ def test_a_floor_within_the_error_only_cuts_the_interval() -> None:
 
 def test_more_repeats_pool_into_one_estimate() -> None:
     grbm = coupled(64, 16, seed=1, scale=0.2)
-    latents = exact.sample(grbm, 500, stream(0, "latents"))
+    latents = whitened.sample(grbm.whitened(), 500, stream(0, "latents"))
     result = partition.anneal(grbm, latents, Ais(temperatures=20, chains=50, repeats=3), noises(0))
     assert result.n == 300
     assert result.arrays["ais_forward_uniform"].shape == (3, 50)
@@ -205,7 +212,7 @@ def test_more_repeats_pool_into_one_estimate() -> None:
 
 def test_the_same_streams_give_the_same_interval() -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
-    latents = exact.sample(grbm, 500, stream(0, "latents"))
+    latents = whitened.sample(grbm.whitened(), 500, stream(0, "latents"))
     settings = Ais(temperatures=20, chains=50)
     first, second, other = (partition.anneal(grbm, latents, settings, noises(seed)) for seed in (0, 0, 1))
     assert (first.value, first.lower, first.upper) == (second.value, second.lower, second.upper)
@@ -215,16 +222,16 @@ def test_the_same_streams_give_the_same_interval() -> None:
 def test_progress_counts_every_step_of_every_chain() -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
     settings = Ais(temperatures=7, chains=11, repeats=2)
-    steps: list[int] = []
-    partition.anneal(grbm, torch.randn(50, 6), settings, noises(0), steps.append)
-    assert sum(steps) == partition.chain_steps(settings)
+    meter = Meter()
+    partition.anneal(grbm, torch.randn(50, 6), settings, noises(0), meter)
+    assert meter.done == pytest.approx(grbm.step_cost * partition.chain_steps(settings))
 
 
 def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
     grbm = islands(16, 8, distance=10.0, share=0.75)
-    z = exact.sample(grbm, 5000, stream(0, "latents"))
+    z = whitened.sample(grbm.whitened(), 5000, stream(0, "latents"))
     latents = z[z[:, 0] < 5]  # the posterior covers one island
-    truth = exact.enumerate_log_z(grbm)
+    truth = whitened.log_z(grbm.whitened())
     result = partition.anneal(grbm, latents, Ais(temperatures=1000, chains=200), noises(0))
     posterior, uniform = result.arrays["ais_estimates"][:2, 0]
     assert posterior < truth - 1  # ln .25 = -1.39, with nothing in this base's own weights to show for it
@@ -237,8 +244,10 @@ def test_mass_that_the_latents_never_touch_is_found_all_the_same() -> None:
 
 
 def test_a_small_grbm_is_enumerated_and_a_large_one_annealed() -> None:
-    assert partition.route(GRBM(64, 20), 64) == "exact-enumeration"
-    assert partition.route(GRBM(64, 21), 64) == "ais"
+    for hidden, estimator in ((20, "exact-enumeration"), (21, "ais")):
+        grbm = GRBM(64, hidden).requires_grad_(False)
+        result = partition.log_partition(grbm, torch.randn(50, 64), Ais(temperatures=2, chains=2), noises(0))
+        assert result.estimator == estimator
 
 
 def test_a_large_grbm_in_two_dimensions_is_integrated() -> None:
@@ -254,7 +263,7 @@ def test_a_large_grbm_in_two_dimensions_is_integrated() -> None:
 def test_enumeration_has_no_interval() -> None:
     grbm = coupled(6, 5, seed=1, scale=0.4)
     result = partition.log_partition(grbm, torch.randn(50, 6), Ais(), noises(0))
-    assert result.lower == result.value == result.upper == exact.enumerate_log_z(grbm)
+    assert result.lower == result.value == result.upper == whitened.log_z(grbm.whitened())
     assert (result.estimator, result.stderr) == ("exact-enumeration", 0)
 
 

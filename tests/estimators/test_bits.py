@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ from torch.distributions import AffineTransform, SigmoidTransform, TransformedDi
 from bench import estimators
 from bench.data import Binarised
 from bench.data.dequantised import Dequantised
-from bench.estimators.bits import bits, pictures, score_bits, score_density
-from bench.priors import GRBM, StandardNormal
+from bench.energies import GRBM
+from bench.estimators.bits import bits, exact_bits, pictures, score_bits
+from bench.estimators.subject import Subject
+from bench.priors import StandardNormal
 from bench.protocol import Ais, AisNll, Evaluation, Noise, Scores, Splits
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Laplace
@@ -126,8 +129,9 @@ def test_the_score_of_an_image_is_its_density_in_pixel_space() -> None:
     """The importance-weighted score of images of one pixel, against the slope of the model's distribution function."""
     x = images(12, 1)
     settings = Evaluation(vlb_samples=10, importance_samples=20_000, ais_nll=AisNll(images=0, simulated=0))
-    scores = estimators.score(one_pixel(), StandardNormal(1), x, torch.zeros(10, 1), settings, noise_for)
-    found = score_bits(Grey(), x, scores)
+    found = estimators.score(
+        Subject(one_pixel(), StandardNormal(1), x, torch.zeros(10, 1), settings, noise_for, Grey())
+    )
     v, h = 256 * Grey().brightness(x.double())[:, 0].numpy(), 1e-3
     exact = [-math.log2((share_below(at + h) - share_below(at - h)) / (2 * h)) for at in v]
     nll = by_name(found)["nll_bits"]
@@ -153,22 +157,22 @@ def laplace_vae(pixels: int, latent: int) -> VAE:
 
 
 @pytest.fixture(scope="module")
-def scored() -> tuple[Tensor, Scores, Scores]:
-    """Images, their scores in nats under a prior whose log Z is an interval, and the same in bits."""
+def scored() -> Subject:
+    """Images, their scores under a prior whose log Z is an interval, in nats and in bits, and what was scored."""
     x, vae = images(40, 6), laplace_vae(6, 5)
     torch.manual_seed(1)
     prior = GRBM(5, 24)
     first = AisNll(images=25, simulated=0, temperatures=10)
     settings = Evaluation(vlb_samples=4, importance_samples=30, ais=Ais(temperatures=20, chains=20), ais_nll=first)
     with torch.no_grad():
-        scores = estimators.score(vae, prior, x, stream(0, "z").normal(200, 5), settings, noise_for)
-    return x, scores, score_bits(Grey(), x, scores)
+        subject = Subject(vae, prior, x, stream(0, "z").normal(200, 5), settings, noise_for, Grey())
+        return subject.plus(estimators.score(subject))
 
 
 @pytest.mark.parametrize(("name", "n"), [("vlb", 40), ("nll", 40), ("nll_ais", 25)])
-def test_every_part_of_an_error_becomes_bits(scored: tuple[Tensor, Scores, Scores], name: str, n: int) -> None:
-    x, scores, found = scored
-    nats, own = by_name(scores)[name], by_name(found)[f"{name}_bits"]
+def test_every_part_of_an_error_becomes_bits(scored: Subject, name: str, n: int) -> None:
+    x, scores = scored.test, scored.scores
+    nats, own = by_name(scores)[name], by_name(scores)[f"{name}_bits"]
     scale = 1 / (6 * math.log(2))
     each = (scores.arrays[name].astype(float) - Grey().log_jacobian(x[:n]).numpy()) * scale
     assert (own.metric.unit, own.metric.better, own.n) == ("bits/dim", "lower", n)
@@ -180,12 +184,12 @@ def test_every_part_of_an_error_becomes_bits(scored: tuple[Tensor, Scores, Score
     assert own.sys_lower - own.value == pytest.approx((nats.sys_lower - nats.value) * scale, abs=1e-9)
     assert own.sys_upper - own.value == pytest.approx((nats.sys_upper - nats.value) * scale, abs=1e-9)
     assert (own.estimator, own.unreliable) == (nats.estimator, nats.unreliable)
-    np.testing.assert_allclose(found.arrays[f"{name}_bits"], each, rtol=1e-6)
+    np.testing.assert_allclose(scores.arrays[f"{name}_bits"], each, rtol=1e-6)
 
 
 def test_a_known_density_has_no_error_but_that_of_the_images() -> None:
     x = images(30, 3)
-    found = by_name(score_density(Grey(), x, torch.zeros(30)))
+    found = by_name(exact_bits(Grey(), x, torch.zeros(30)))
     assert found.keys() == {"vlb_bits", "nll_bits"}
     for score in found.values():
         assert score.stderr_mc == 0
@@ -203,9 +207,8 @@ class Binary(Binarised):
         raise NotImplementedError
 
 
-def test_other_data_have_no_bits(scored: tuple[Tensor, Scores, Scores]) -> None:
-    x, scores, _ = scored
-    assert score_bits(Binary(), x, scores) == Scores([])
+def test_other_data_have_no_bits(scored: Subject) -> None:
+    assert score_bits(replace(scored, dataset=Binary())) == Scores([])
 
 
 def test_pictures_are_of_the_stored_shape_and_bright() -> None:

@@ -12,7 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from bench.estimators import bounds
+from bench.estimators.subject import Subject
 from bench.priors import StandardNormal
+from bench.protocol import Evaluation
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -81,12 +83,17 @@ def mean_bound(model: Linear, x: Tensor) -> float:
     return float((reconstruction + divergence).mean())
 
 
+def subject(model: Linear, x: Tensor, samples: int, seed: int = 0) -> Subject:
+    settings = Evaluation(vlb_samples=samples, importance_samples=samples)
+    return Subject(model.vae, model.prior, x, torch.zeros(0, 3), settings, lambda name: stream(seed, name))
+
+
 def variational(model: Linear, x: Tensor, samples: int, seed: int = 0) -> bounds.Bound:
-    return bounds.variational(model.vae, model.prior, x, samples, stream(seed, "vlb"))
+    return bounds.variational(subject(model, x, samples, seed))
 
 
 def importance(model: Linear, x: Tensor, samples: int, seed: int = 0) -> bounds.Weighted:
-    return bounds.importance(model.vae, model.prior, x, samples, stream(seed, "importance"))
+    return bounds.importance(subject(model, x, samples, seed))
 
 
 # ---------------------------------------------------------------- with the exact posterior
@@ -237,16 +244,16 @@ def test_images_and_samples_are_taken_in_chunks(samples: int, monkeypatch: pytes
 
     monkeypatch.setattr(model.vae, "log_likelihood", watched)
     monkeypatch.setattr(bounds, "ELEMENTS", 256 * 12)  # twelve samples at a time
-    counted: list[int] = []
-    weighted = bounds.importance(model.vae, model.prior, x, samples, stream(0, "importance"), counted.append)
+    scored = subject(model, x, samples)
+    weighted = bounds.importance(scored)
     assert max(math.prod(shape[:-1]) for shape in shapes) == 12
-    assert sum(math.prod(shape[:-1]) for shape in shapes) == sum(counted) == 11 * samples
+    assert sum(math.prod(shape[:-1]) for shape in shapes) == scored.meter.done == 11 * samples
     assert weighted.nll.values == pytest.approx(-model.log_p(x).numpy(), abs=1e-9)  # each image with its own samples
     assert weighted.ess == pytest.approx(samples)
 
 
 def test_no_gradient_is_kept() -> None:
     model = Linear.of(shift=0.3)
-    for likelihood, ratio in bounds._log_weights(model.vae, model.prior, model.images(5), 3, stream(0, "x"), None):
+    for likelihood, ratio in bounds._log_weights(subject(model, model.images(5), 3), 3, stream(0, "x")):
         assert not likelihood.requires_grad
         assert not ratio.requires_grad

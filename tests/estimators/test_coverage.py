@@ -14,7 +14,7 @@ import pytest
 from torch import Tensor
 
 from bench.estimators import partition
-from bench.estimators.partition import LogZ
+from bench.estimators.ais import LogZ
 from bench.protocol import Ais
 from bench.streams import stream
 from tests.oracles.grbms import EIGHT_OF_64_16, FOUR_OF_16, Oracle, blocks, coupled, enumerated, fitted, islands

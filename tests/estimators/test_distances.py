@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.estimators.distances import classifier_accuracy, sliced_wasserstein
+from bench.estimators.density import classifier_accuracy, sliced_wasserstein
 
 
 def normal(n: int, seed: int, shift: float = 0.0) -> np.ndarray:

@@ -3,34 +3,32 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 import pytest
 import torch
 from torch import Tensor
 
-from bench.estimators import effort, partition
-from bench.estimators.scoring import Meter
-from bench.priors import GRBM
+from bench.energies import GRBM
+from bench.estimators import ais, partition
+from bench.estimators.ais import LogZ
+from bench.estimators.subject import Meter
 from bench.protocol import Ais, Noise
 from bench.streams import stream
 
 MOST = Ais(temperatures=10_000, chains=500, repeats=5)
 
 
-@dataclass(frozen=True)
-class Found:
-    width: float
-    unreliable: str = ""
+def outcome(width: float, unreliable: str = "") -> LogZ:
+    return LogZ(0.0, 0.0, width, 0.0, 1, "ais", unreliable)
 
 
 def total(settings: Ais) -> int:
     return settings.temperatures * settings.chains * settings.repeats
 
 
-def rounds(*found: Found, maximum: Ais = MOST) -> list[Ais]:
+def rounds(*found: LogZ, maximum: Ais = MOST) -> list[Ais]:
     """Return the effort of every round that comes to `found`, the last of them over and over."""
-    return [each for each, _ in effort.adapted(maximum, lambda n, _: found[min(n, len(found) - 1)])]
+    return [each for each, _ in ais.adapted(maximum, lambda n, _: found[min(n, len(found) - 1)])]
 
 
 def shape(settings: Ais) -> tuple[int, int, int]:
@@ -38,51 +36,51 @@ def shape(settings: Ais) -> tuple[int, int, int]:
 
 
 def test_the_first_round_is_small_and_a_second_confirms_it() -> None:
-    first, second = rounds(Found(0.02))
+    first, second = rounds(outcome(0.02))
     assert shape(first) == shape(second) == (1000, 200, 1)
 
 
 def test_the_second_round_has_the_effort_that_the_width_of_the_first_calls_for() -> None:
-    first, second = rounds(Found(0.10), Found(0.04))
+    first, second = rounds(outcome(0.10), outcome(0.04))
     assert total(second) / total(first) == pytest.approx(1.5 * 2**2)
 
 
 def test_a_width_just_narrow_enough_is_not_left_to_luck() -> None:
-    first, second = rounds(Found(0.049), Found(0.04))
+    first, second = rounds(outcome(0.049), outcome(0.04))
     assert total(second) / total(first) == pytest.approx(1.5 * 0.98**2, rel=1e-3)
 
 
 def test_a_round_that_was_not_foreseen_is_never_the_last() -> None:
     # the narrow second round follows an unreliable one: nothing but its own weights say that it may be used
-    efforts = rounds(Found(0.2, "bases disagree"), Found(0.02), Found(0.02))
+    efforts = rounds(outcome(0.2, "bases disagree"), outcome(0.02), outcome(0.02))
     assert [total(each) // total(efforts[0]) for each in efforts] == [1, 4, 4]
 
 
 def test_a_foreseen_round_that_is_too_wide_or_unreliable_is_a_pilot() -> None:
-    assert [total(each) for each in rounds(Found(0.02), Found(0.051), Found(0.04))] == [200_000, 200_000, 312_200]
-    efforts = rounds(Found(0.02), Found(0.02, "a small effective sample size"), Found(0.02), Found(0.02))
+    assert [total(each) for each in rounds(outcome(0.02), outcome(0.051), outcome(0.04))] == [200_000, 200_000, 312_200]
+    efforts = rounds(outcome(0.02), outcome(0.02, "a small effective sample size"), outcome(0.02), outcome(0.02))
     assert [total(each) for each in efforts] == [200_000, 200_000, 800_000, 800_000]
 
 
 def test_what_stays_unreliable_ends_at_the_maximum() -> None:
-    efforts = rounds(Found(0.01, "below the floor"))
+    efforts = rounds(outcome(0.01, "below the floor"))
     assert [shape(each) for each in efforts] == [(1000, 200, 1), (4000, 200, 1), (10_000, 320, 1), shape(MOST)]
 
 
 @pytest.mark.parametrize("width", [1.0, math.inf])
 def test_no_round_exceeds_the_maximum(width: float) -> None:
-    efforts = rounds(Found(width))
+    efforts = rounds(outcome(width))
     assert efforts[-1] == MOST
     assert len(efforts) == 2
 
 
 @pytest.mark.parametrize("maximum", [Ais(temperatures=2000, chains=200), Ais(temperatures=20, chains=50, repeats=2)])
 def test_a_maximum_of_no_more_than_two_pilots_is_all_there_is(maximum: Ais) -> None:
-    assert rounds(Found(9.0, "whatever"), maximum=maximum) == [maximum]
+    assert rounds(outcome(9.0, "whatever"), maximum=maximum) == [maximum]
 
 
 def test_growth_is_in_temperatures_then_chains_then_repeats() -> None:
-    assert [shape(effort.grown(effort.first(MOST), factor, MOST)) for factor in (1, 5, 20, 50)] == [
+    assert [shape(ais.grown(ais.first(MOST), factor, MOST)) for factor in (1, 5, 20, 50)] == [
         (1000, 200, 1),
         (5000, 200, 1),
         (10_000, 400, 1),
@@ -91,7 +89,7 @@ def test_growth_is_in_temperatures_then_chains_then_repeats() -> None:
 
 
 def test_half_the_maximum_or_more_is_the_maximum() -> None:
-    assert effort.grown(effort.first(MOST), 62.5, MOST) == MOST
+    assert ais.grown(ais.first(MOST), 62.5, MOST) == MOST
 
 
 # ---------------------------------------------------------------- with annealing
@@ -109,7 +107,7 @@ def latents() -> Tensor:
     return stream(0, "latents").normal(200, 3)
 
 
-def anneal(settings: Ais, seed: int = 0) -> partition.LogZ:
+def anneal(settings: Ais, seed: int = 0) -> LogZ:
     return partition.anneal(grbm(), latents(), settings, lambda name: stream(seed, name))
 
 
@@ -156,7 +154,7 @@ def test_progress_ends_at_its_total_however_many_rounds_there_are() -> None:
         told.append((done, total))
 
     meter = Meter(progress, 1000)
-    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), meter.advance, meter.expect)
+    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), meter)
     meter.advance(1000)
     done, totals = zip(*told, strict=True)
     assert list(done) == sorted(done)
@@ -166,8 +164,14 @@ def test_progress_ends_at_its_total_however_many_rounds_there_are() -> None:
 
 
 def test_what_is_expected_is_what_is_done() -> None:
-    expected: list[int] = []
-    done: list[int] = []
-    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), done.append, expected.append)
+    expected: list[float] = []
+
+    class Watched(Meter):
+        def expect(self, count: float) -> None:
+            super().expect(count)
+            expected.append(count)
+
+    meter = Watched()
+    partition.anneal(grbm(), latents(), WIDE, lambda name: stream(0, name), meter)
     assert len(expected) >= 2
-    assert sum(expected) == sum(done)
+    assert sum(expected) == pytest.approx(meter.done)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,9 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
+from bench.energies import GRBM, Neural
 from bench.estimators import bounds, evidence
-from bench.priors import GRBM, Neural, StandardNormal
-from bench.protocol import AisNll, Noise
+from bench.estimators.subject import Subject
+from bench.priors import Density, StandardNormal
+from bench.protocol import AisNll, Evaluation, Noise
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -74,14 +77,24 @@ def noise_for(name: str) -> Noise:
     return stream(3, name)
 
 
+def subject(
+    model: Linear,
+    settings: AisNll,
+    x: Tensor | None = None,
+    noise_for: Callable[[str], Noise] = noise_for,
+    prior: Density | None = None,
+) -> Subject:
+    evaluation = Evaluation(importance_samples=1000, ais_nll=settings)
+    test = torch.zeros(0, DATA) if x is None else x
+    return Subject(model.vae, prior or model.prior, test, torch.zeros(0, 3), evaluation, noise_for)
+
+
 def annealed(model: Linear, x: Tensor, temperatures: int, chains: int = 4) -> evidence.Annealed:
-    settings = AisNll(temperatures=temperatures, chains=chains)
-    return evidence.annealed(model.vae, model.prior, x, settings, noise_for)
+    return evidence.annealed(subject(model, AisNll(images=len(x), temperatures=temperatures, chains=chains), x))
 
 
 def bracket(model: Linear, temperatures: int, images: int = 100) -> evidence.Bracket:
-    settings = AisNll(simulated=images, temperatures=temperatures)
-    return evidence.bidirectional(model.vae, model.prior, settings, noise_for)
+    return evidence.bidirectional(subject(model, AisNll(simulated=images, temperatures=temperatures)))
 
 
 POOR = (1.0, 0.2)  # off by a standard deviation, and less than half as wide
@@ -126,7 +139,7 @@ def test_importance_weighting_falls_short_where_annealing_does_not() -> None:
     model = Linear.of(*POOR)
     x = model.images(200)
     truth = model.nll(x).mean()
-    weighted = bounds.importance(model.vae, model.prior, x, 1000, noise_for("importance"))
+    weighted = bounds.importance(subject(model, AisNll(), x))
     curve = weighted.curve.mean(1)
     assert (np.diff(curve) < 0).all()
     # with the standard error over images of the difference, which is more than that of the draws
@@ -208,8 +221,9 @@ def test_few_temperatures_make_both_ends_doubtful() -> None:
     [(StandardNormal(3), True), (GRBM(3, 20), True), (GRBM(3, 21), False), (Neural(3, 4, True), False)],
 )
 def test_the_ends_say_whether_latents_are_exact_draws(prior: StandardNormal | GRBM | Neural, exact: bool) -> None:
-    model = Linear.of().vae.float()
-    found = evidence.bidirectional(model, prior, AisNll(simulated=2, temperatures=2), noise_for)
+    model = Linear.of()
+    model.vae.float()
+    found = evidence.bidirectional(subject(model, AisNll(simulated=2, temperatures=2), prior=prior))
     assert found.exact == exact
     assert np.isfinite(found.upper.log_weights).all()
     assert np.isfinite(found.lower.log_weights).all()
@@ -242,11 +256,19 @@ def test_images_in_chunks_keep_their_own_chains(monkeypatch: pytest.MonkeyPatch)
 def test_every_step_of_a_chain_is_counted() -> None:
     model = Linear.of()
     settings = AisNll(images=6, simulated=5, temperatures=7, chains=3)
-    counted: list[int] = []
-    evidence.annealed(model.vae, model.prior, model.images(6), settings, noise_for, counted.append)
-    assert sum(counted) == evidence.chain_steps(settings.model_copy(update={"simulated": 0}), 6) == 6 * 7 * 3
-    evidence.bidirectional(model.vae, model.prior, settings, noise_for, counted.append)
-    assert sum(counted) == evidence.chain_steps(settings, 6) == evidence.chain_steps(settings, 1000)
+    scored = subject(model, settings, model.images(6))
+    evidence.annealed(scored)
+    assert (
+        scored.meter.done / evidence.STEP_COST
+        == evidence.chain_steps(settings.model_copy(update={"simulated": 0}), 6)
+        == 6 * 7 * 3
+    )
+    evidence.bidirectional(scored)
+    assert (
+        scored.meter.done / evidence.STEP_COST
+        == evidence.chain_steps(settings, 6)
+        == evidence.chain_steps(settings, 1000)
+    )
     assert evidence.chain_steps(settings, 2) == (2 + 2 * 5) * 7 * 3
 
 
@@ -259,8 +281,8 @@ def test_step_sizes_come_from_a_stream_of_their_own() -> None:
         return stream(0, name)
 
     settings = AisNll(simulated=5, temperatures=3)
-    evidence.annealed(model.vae, model.prior, model.images(6), settings, watched)
+    evidence.annealed(subject(model, settings, model.images(6), watched))
     assert sorted(asked) == ["ais-nll/forward", "ais-nll/pilot"]
     asked.clear()
-    evidence.bidirectional(model.vae, model.prior, settings, watched)
+    evidence.bidirectional(subject(model, settings, noise_for=watched))
     assert sorted(asked) == ["bdmc/forward", "bdmc/images", "bdmc/latents", "bdmc/pilot", "bdmc/reverse"]

@@ -11,10 +11,11 @@ from scipy import stats
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from bench.estimators import exact
+from bench.energies import GRBM, Neural
+from bench.energies.densities import whitened
+from bench.estimators import quadrature
 from bench.estimators.marginal import Marginal
-from bench.estimators.whitened import Whitened
-from bench.priors import GRBM, Density, Flow, FullGaussian, Neural, StandardNormal, VampPrior
+from bench.priors import Density, Flow, FullGaussian, StandardNormal, VampPrior
 from bench.streams import stream
 from bench.vae import VAE, Bernoulli, Decoder, Encoder, Gaussian
 from bench.vae.networks import DenseNet
@@ -66,8 +67,8 @@ def noise_covariance(vae: VAE) -> Tensor:
 def mixture(vae: VAE, prior: GRBM, x: Tensor) -> Tensor:
     """Return log p(x) under a linear decoder and a GRBM: given h, x is Gaussian."""
     (layer,) = (module for module in vae.decoder.modules() if isinstance(module, nn.Linear))
-    states = exact.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
-    log_mass = torch.log_softmax(exact.log_masses(Whitened.of(prior)), 0)
+    states = whitened.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
+    log_mass = torch.log_softmax(whitened.log_masses(prior.whitened()), 0)
     A = layer.weight.double()
     covariance = A @ torch.diag(prior.var.double()) @ A.T + noise_covariance(vae)
     means = (prior.mu + states @ prior.weight.double().T) @ A.T + layer.bias
@@ -105,7 +106,7 @@ def test_a_linear_gaussian_vae_has_its_closed_form(latent: int) -> None:
 @pytest.mark.parametrize("latent", [1, 2])
 def test_a_linear_vae_with_a_grbm_prior_is_a_mixture(latent: int) -> None:
     vae, prior, x = linear_vae(latent), grbm(latent), points()
-    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x)
+    marginal = Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), x)
     assert marginal.settled
     agree(marginal, x, mixture(vae, prior, x))
 
@@ -132,7 +133,7 @@ def test_the_model_s_density_integrates_to_one(which: int) -> None:
     vae = curved_vae()
     prior = priors(vae)[which]
     anchors = near(prior)
-    log_z = 0.0 if prior.normalised else exact.quadrature(prior.double().energy, anchors.double())[0]
+    log_z = 0.0 if prior.normalised else quadrature.log_z(prior.double().energy, anchors.double())[0]
     prior.float()
     with torch.no_grad():
         means = vae.decoder.mean(torch.cat([anchors, 1.5 * anchors]))
@@ -147,13 +148,13 @@ def test_the_model_s_density_integrates_to_one(which: int) -> None:
 
 def test_scoring_leaves_the_model_as_it_was() -> None:
     vae, prior = curved_vae(), grbm(2)
-    Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20))
+    Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), points(20))
     assert {p.dtype for p in [*vae.parameters(), *prior.parameters()]} == {torch.float32}
 
 
 def test_draws_follow_the_density() -> None:
     vae, prior, n = curved_vae(), grbm(2), 20_000
-    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20))
+    marginal = Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), points(20))
     x = marginal.sample(n, stream(0, "draws")).double().numpy()
     low, high = np.quantile(x, 0.02, axis=0), np.quantile(x, 0.98, axis=0)
     edges = np.linspace(low, high, 9)
@@ -175,10 +176,10 @@ def test_draws_follow_the_density() -> None:
 def test_a_likelihood_however_narrow_is_integrated(latent: int, std: float) -> None:
     """No common grid is fine enough then, and every item has its own."""
     vae, prior = linear_vae(latent, std), grbm(latent)
-    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20))
+    marginal = Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), points(20))
     # in one latent dimension the model is a line with a little noise: take items from it
     x = marginal.sample(200, stream(4, "items"))
-    agree(Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x), x, mixture(vae, prior, x))
+    agree(Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), x), x, mixture(vae, prior, x))
 
 
 class Fold(nn.Module):
@@ -207,19 +208,19 @@ def test_every_z_that_an_item_may_come_from_counts() -> None:
 @pytest.mark.parametrize("cells", [2**20, 2**14])
 def test_a_latent_that_the_decoder_ignores_costs_no_accuracy(cells: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Every item has a whole strip of cells; if those of all are too many together, each is refined alone."""
-    monkeypatch.setattr("bench.estimators.refinement.CELLS", cells)
+    monkeypatch.setattr("bench.estimators.marginal.CELLS", cells)
     monkeypatch.setattr("bench.estimators.marginal.MOST", {2: 257})
     vae, prior = linear_vae(2, std=0.01), grbm(2)
     layer = vae.decoder.net
     assert isinstance(layer, nn.Linear)
     layer.weight.data[:, 1] = 0
-    x = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), points(20)).sample(30, stream(4, "items"))
-    agree(Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x), x, mixture(vae, prior, x))
+    x = Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), points(20)).sample(30, stream(4, "items"))
+    agree(Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), x), x, mixture(vae, prior, x))
 
 
 @pytest.mark.parametrize("limit", ["CELLS", "NODES"])
 def test_a_refinement_that_is_given_up_is_seen(limit: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(f"bench.estimators.refinement.{limit}", 0)
+    monkeypatch.setattr(f"bench.estimators.marginal.{limit}", 0)
     vae, prior = linear_vae(2, std=1e-4), StandardNormal(2)
     _, changes = Marginal(vae, prior, 0.0, near(prior), points(20)).log_prob(points(20))
     assert bool((changes == math.inf).all())
@@ -244,7 +245,7 @@ def test_items_far_from_the_model_are_reached(distance: float) -> None:
     vae, prior = linear_vae(2, std=0.05), grbm(2)
     angle = torch.linspace(0, 6, 50)
     x = distance * torch.stack([angle.cos(), angle.sin()], 1)
-    marginal = Marginal(vae, prior, exact.enumerate_log_z(prior), near(prior), x)
+    marginal = Marginal(vae, prior, whitened.log_z(prior.whitened()), near(prior), x)
     agree(marginal, x, mixture(vae, prior, x), error=1e-3)  # by how much the last refinement may have changed it
 
 

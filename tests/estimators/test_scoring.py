@@ -15,9 +15,11 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from bench import estimators
-from bench.estimators import exact, scoring
-from bench.estimators.whitened import Whitened
-from bench.priors import GRBM, Density, StandardNormal
+from bench.energies import GRBM
+from bench.energies.densities import whitened
+from bench.estimators import evidence
+from bench.estimators.subject import Meter, Subject
+from bench.priors import Density, StandardNormal
 from bench.protocol import Ais, AisNll, Evaluation, Noise, Score, Scores, UserError
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
@@ -53,8 +55,8 @@ def linear_vae(latent: int = LATENT) -> VAE:
 def log_p(vae: VAE, prior: GRBM, x: Tensor) -> Tensor:
     """Return log p(x) exactly: given h, x is Gaussian, and h has 2^H states."""
     (layer,) = (module for module in vae.decoder.modules() if isinstance(module, nn.Linear))
-    states = exact.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
-    log_mass = torch.log_softmax(exact.log_masses(Whitened.of(prior)), 0)
+    states = whitened.states(torch.arange(2 ** len(prior.bias)), len(prior.bias))
+    log_mass = torch.log_softmax(whitened.log_masses(prior.whitened()), 0)
     A = layer.weight
     covariance = A @ torch.diag(prior.var) @ A.T + NOISE**2 * torch.eye(DATA).double()
     means = (prior.mu + states @ prior.weight.T) @ A.T + layer.bias
@@ -74,7 +76,7 @@ def noise_for(name: str) -> Noise:
 def score(prior: Density, x: Tensor, settings: Evaluation, progress: Callable[..., None] | None = None) -> Scores:
     latent = prior.latent if isinstance(prior, StandardNormal) else LATENT
     latents = stream(0, "latents").normal(500, latent)
-    return estimators.score(linear_vae(latent), prior, x, latents, settings, noise_for, progress)
+    return estimators.score(Subject(linear_vae(latent), prior, x, latents, settings, noise_for), progress)
 
 
 def by_name(scores: Scores) -> dict[str, Score]:
@@ -203,7 +205,7 @@ def test_annealed_scores_agree_with_the_exact_likelihood() -> None:
     bias = nll.n * nll.stderr_mc**2 / 2  # half the estimates' variance
     assert nll.value == pytest.approx(truth + bias, abs=3 * nll.stderr_mc)
     assert nll.stderr_mc < 0.05
-    z = exact.sample(prior, 20, noise_for("bdmc/latents"))
+    z = whitened.sample(prior.whitened(), 20, noise_for("bdmc/latents"))
     simulated = vae.sample(z, noise_for("bdmc/images")).detach()
     lower, upper = (scores.arrays[name].astype(np.float64) for name in ("bdmc_lower", "bdmc_upper"))
     for room in (upper + log_p(vae, prior, simulated).numpy(), -log_p(vae, prior, simulated).numpy() - lower):
@@ -216,8 +218,8 @@ def test_annealed_scores_say_how_they_were_had() -> None:
     x = images(linear_vae(), 50)
     for prior, draws in ((grbm(6), "bidirectional"), (grbm(24), "bidirectional-long-run")):
         found = {each.metric: each for each in score(prior, x, BOTH_WAYS).scores}
-        ours = {scoring.NLL_AIS: ("ais", 30, "lower")}
-        ours |= dict.fromkeys((scoring.BDMC_GAP, scoring.BDMC_LOWER, scoring.BDMC_UPPER), (draws, 20, "neither"))
+        ours = {evidence.NLL_AIS: ("ais", 30, "lower")}
+        ours |= dict.fromkeys((evidence.BDMC_GAP, evidence.BDMC_LOWER, evidence.BDMC_UPPER), (draws, 20, "neither"))
         for metric, (estimator, n, better) in ours.items():
             assert (found[metric].estimator, found[metric].n, metric.better) == (estimator, n, better)
             assert metric.unit == "nats"
@@ -296,19 +298,6 @@ def test_only_the_first_so_many_images_are_scored() -> None:
     assert score(grbm(6), x, settings).scores == score(grbm(6), x[:20], QUICK).scores
 
 
-def test_latents_are_asked_for_only_where_log_z_is_wanted() -> None:
-    def latents() -> Tensor:
-        asked.append(True)
-        return stream(0, "latents").normal(500, LATENT)
-
-    x = images(linear_vae(), 50)
-    for prior, times in ((StandardNormal(LATENT), 0), (grbm(24), 1)):
-        asked: list[bool] = []
-        scores = estimators.score(linear_vae(), prior, x, latents, ANNEALED, noise_for)
-        assert len(asked) == times
-        assert scores.scores == score(prior, x, ANNEALED).scores
-
-
 @pytest.mark.parametrize("hidden", [6, 24])
 def test_progress_rises_to_its_total(hidden: int) -> None:
     calls: list[tuple[str, int, int]] = []
@@ -368,7 +357,7 @@ def test_any_differentiable_energy_is_scored_in_more_dimensions() -> None:
 
 def test_any_energy_is_scored_in_two_dimensions() -> None:
     x = images(linear_vae(), 50)
-    found = by_name(estimators.score(linear_vae(2), Quartic(), x, torch.randn(50, 2), QUICK, noise_for))
+    found = by_name(estimators.score(Subject(linear_vae(2), Quartic(), x, torch.randn(50, 2), QUICK, noise_for)))
     assert found["log_z"].estimator == "quadrature"
     assert found["log_z"].value == pytest.approx(2 * math.log(2 * math.gamma(1.25)), abs=1e-8)
 
@@ -382,7 +371,7 @@ def test_a_score_that_is_not_finite_is_an_error_and_not_a_number() -> None:
 
 def test_progress_is_told_at_most_a_hundred_times() -> None:
     calls: list[int] = []
-    meter = scoring.Meter(lambda stage, done, total: calls.append(done), 100_000)
+    meter = Meter(lambda stage, done, total: calls.append(done), 100_000)
     for _ in range(100_000):
         meter.advance(1)
     assert len(calls) == 101

@@ -10,9 +10,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies import GRBM
 from bench.objectives import adversary_bound, classification, contrast, denoising
 from bench.plugins import Registry
-from bench.priors import GRBM, StandardNormal
+from bench.priors import StandardNormal
 from bench.protocol import Evaluation, Networks, Task
 from bench.streams import seed_globals, stream
 

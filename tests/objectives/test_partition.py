@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import torch
 
+from bench.energies import GRBM
 from bench.objectives import importance_bound, importance_likelihood, log_mean_exp
-from bench.priors import GRBM
 from bench.streams import stream
 from bench.vae import Posterior
 

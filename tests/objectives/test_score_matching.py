@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies import GRBM
 from bench.objectives import exact, sliced, sliced_variance_reduced
-from bench.priors import GRBM
 from bench.streams import stream
 
 Objective = Callable[[GRBM, Tensor, Tensor], Tensor]

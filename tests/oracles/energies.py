@@ -7,7 +7,8 @@ import math
 import torch
 from torch import Tensor
 
-from bench.priors import GRBM, Density
+from bench.energies import GRBM
+from bench.priors import Density
 from bench.protocol import Noise
 
 

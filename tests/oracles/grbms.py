@@ -15,10 +15,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from bench.estimators import exact
-from bench.estimators.whitened import Whitened
+from bench.energies import GRBM
+from bench.energies.densities import whitened
+from bench.energies.densities.whitened import Whitened
 from bench.objectives import exact as exact_score_matching
-from bench.priors import GRBM
 from bench.protocol import Noise
 from bench.streams import stream
 
@@ -33,7 +33,7 @@ class Oracle:
         grbm: the model.
         log_z: exact.
         units: the hidden units of each block, which are independent of those of other blocks.
-        shares: probabilities of the hidden states of each block, `(2^H_k,)`, in the order of `exact.states`.
+        shares: probabilities of the hidden states of each block, `(2^H_k,)`, in the order of `whitened.states`.
         far: units that are on in modes far away from the rest.
     """
 
@@ -51,12 +51,12 @@ class Oracle:
             # float32 uniforms have 24 bits, too few for 2^16 states of very unequal probability
             uniform = noise.uniform(n).double() + noise.uniform(n).double() * 2.0**-24
             index = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=len(shares) - 1)
-            h[:, units] = exact.states(index, len(units))
+            h[:, units] = whitened.states(index, len(units))
         return h
 
     def given(self, h: Tensor, noise: Noise) -> Tensor:
         """Return z | h, `(n, d)`, for h `(n, H)`."""
-        model = Whitened.of(self.grbm)
+        model = self.grbm.whitened()
         return model.colour(model.draw_visible(h, noise))
 
     def sample(self, n: int, noise: Noise) -> Tensor:
@@ -72,7 +72,7 @@ class Oracle:
 
 def enumerated(grbm: GRBM, far: tuple[int, ...] = ()) -> Oracle:
     """Return what is known of a GRBM of at most 20 hidden units."""
-    log_masses = exact.log_masses(Whitened.of(grbm))
+    log_masses = whitened.log_masses(grbm.whitened())
     log_z = float(torch.logsumexp(log_masses, 0))
     return Oracle(grbm, log_z, (torch.arange(len(grbm.bias)),), (torch.softmax(log_masses, 0),), far)
 
@@ -143,7 +143,7 @@ def blocks(
         Whitened(A, c, torch.zeros(len(A)).double(), torch.ones(len(A)).double())
         for A, c in zip(couplings, offsets, strict=True)
     ]
-    log_masses = [exact.log_masses(part) for part in parts]
+    log_masses = [whitened.log_masses(part) for part in parts]
 
     rotation = torch.linalg.qr(normal(visible, visible)).Q
     place = torch.randperm(hidden, generator=generator)  # where the blocks' units stand among all
@@ -184,7 +184,7 @@ def fitted(objective: str, steps: int = 400) -> tuple[Oracle, Tensor]:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         grbm = GRBM(64, 16)
-    h = exact.states(torch.arange(2**16), 16).float()
+    h = whitened.states(torch.arange(2**16), 16).float()
     optimiser = torch.optim.Adam(grbm.parameters(), lr=1e-2)
     for _ in range(steps):
         batch = z[noise.integers(5000, 256)]

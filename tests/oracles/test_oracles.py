@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.distributions import MultivariateNormal
 
-from bench.estimators import exact
-from bench.estimators.whitened import Whitened
+from bench.energies.densities import whitened
+from bench.estimators import quadrature
 from bench.streams import stream
 from tests.oracles import autoencoders, energies, grbms, verdicts
 
@@ -31,12 +31,14 @@ def assert_same_moments(one: Tensor, other: Tensor) -> None:
 @pytest.mark.parametrize("scale", [0.3, 1.2])
 def test_the_log_z_of_blocks_is_that_of_all_hidden_states_together(scale: float, far: int) -> None:
     oracle = grbms.blocks(SMALL, seed=1, scale=scale, far=far)
-    assert oracle.log_z == pytest.approx(exact.enumerate_log_z(oracle.grbm), abs=1e-9)
+    assert oracle.log_z == pytest.approx(whitened.log_z(oracle.grbm.whitened()), abs=1e-9)
 
 
 def test_blocks_are_drawn_from_the_model() -> None:
     oracle = grbms.blocks(SMALL, seed=1, scale=1.0)
-    assert_same_moments(oracle.sample(40_000, stream(0, "a")), exact.sample(oracle.grbm, 40_000, stream(0, "b")))
+    assert_same_moments(
+        oracle.sample(40_000, stream(0, "a")), whitened.sample(oracle.grbm.whitened(), 40_000, stream(0, "b"))
+    )
 
 
 def test_the_coupling_of_blocks_is_dense() -> None:
@@ -50,7 +52,7 @@ def test_blocks_of_full_size_are_too_large_to_enumerate(shapes: list[tuple[int, 
     assert tuple(oracle.grbm.weight.shape) == size
     assert math.isfinite(oracle.log_z)
     # log Z >= log of the mass of any hidden states: of those that were drawn, which are many
-    model = Whitened.of(oracle.grbm)
+    model = oracle.grbm.whitened()
     drawn = torch.unique(oracle.hidden(2000, stream(0, "h")).bool(), dim=0).double()
     assert float(torch.logsumexp(model.log_mass(drawn), 0)) <= oracle.log_z + 1e-9
 
@@ -62,7 +64,7 @@ def test_a_far_mode_has_its_share_and_the_latents_miss_it() -> None:
     assert float(share) == pytest.approx(0.75, abs=4 * (0.75 * 0.25 / 20_000) ** 0.5)
     weight = oracle.grbm.weight[:, unit] / oracle.grbm.var.sqrt()
     assert float(weight.norm()) == pytest.approx(10.0)
-    model = Whitened.of(oracle.grbm)
+    model = oracle.grbm.whitened()
     along = model.whiten(oracle.latents(2000, stream(0, "q"))) @ weight / 10
     assert along.abs().max() < 5  # halfway there
 
@@ -82,8 +84,10 @@ def test_islands_have_their_share_and_lie_where_they_should() -> None:
 
 def test_an_enumerated_oracle_draws_what_enumeration_does() -> None:
     oracle = grbms.enumerated(grbms.coupled(3, 6, seed=2, scale=1.0))
-    assert oracle.log_z == exact.enumerate_log_z(oracle.grbm)
-    assert_same_moments(oracle.sample(40_000, stream(0, "a")), exact.sample(oracle.grbm, 40_000, stream(0, "b")))
+    assert oracle.log_z == whitened.log_z(oracle.grbm.whitened())
+    assert_same_moments(
+        oracle.sample(40_000, stream(0, "a")), whitened.sample(oracle.grbm.whitened(), 40_000, stream(0, "b"))
+    )
 
 
 # ---------------------------------------------------------------- exact starts
@@ -104,7 +108,7 @@ def test_reverse_chains_with_exact_starts_bound_log_z_from_above(far: int) -> No
 def test_the_log_z_of_a_mixture_of_normal_distributions_is_its_masses() -> None:
     mixture = energies.Mixture(torch.tensor([[0.0, 0.0], [6.0, 1.0], [-3.0, 2.0]]), 0.7, torch.tensor([0.3, 1.2, -0.5]))
     z = mixture.sample(1000, stream(0, "z"))
-    assert mixture.log_z == pytest.approx(exact.quadrature(mixture.energy, z)[0], abs=1e-9)
+    assert mixture.log_z == pytest.approx(quadrature.log_z(mixture.energy, z)[0], abs=1e-9)
     assert float((z[:, 0] > 3).double().mean()) == pytest.approx(
         math.exp(1.2 - mixture.log_z), abs=4 * (0.25 / 1000) ** 0.5
     )
@@ -112,7 +116,7 @@ def test_the_log_z_of_a_mixture_of_normal_distributions_is_its_masses() -> None:
 
 @pytest.mark.parametrize("oracle", [energies.Normal(2), energies.Cone(2, 1.5)])
 def test_the_log_z_of_an_energy_is_its_integral(oracle: energies.Normal | energies.Cone) -> None:
-    value, error = exact.quadrature(oracle.energy, stream(0, "near").normal(100, 2).double())
+    value, error = quadrature.log_z(oracle.energy, stream(0, "near").normal(100, 2).double())
     assert oracle.log_z == pytest.approx(value, abs=1e-9 + error)
 
 

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from bench.energies import GRBM
+from bench.energies.densities import annealing
 from bench.estimators import ais
-from bench.estimators.partition import Estimate, LogZ
-from bench.estimators.whitened import Whitened
-from bench.priors import GRBM
+from bench.estimators.ais import LogZ
+from bench.estimators.partition import Estimate
 from bench.protocol import Noise
 from bench.streams import stream
 
@@ -71,10 +72,10 @@ def upper_estimates(
         temperatures: steps of a chain.
         noise_for: name of a stream -> its noise.
     """
-    model = Whitened.of(grbm)
-    bases = {"posterior": ais.Base.from_samples(model, latents), "uniform": ais.Base.uniform_hidden(model)}
+    model = grbm.whitened()
+    bases = {"posterior": annealing.Base.from_samples(model, latents), "uniform": annealing.Base.uniform_hidden(model)}
     y = model.whiten(draws)
     return {
-        name: Estimate.of(f"exact_{name}", ais.reverse(base, temperatures, y, noise_for(f"exact/{name}")), -1)
+        name: Estimate.of(name, ais.reverse(base, temperatures, y, noise_for(f"exact/{name}")), backward=True)
         for name, base in bases.items()
     }

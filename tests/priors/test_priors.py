@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.priors import GRBM, Density, StandardNormal, VampPrior
+from bench.energies import GRBM
+from bench.priors import Density, StandardNormal, VampPrior
 from bench.streams import stream
 from bench.vae import Encoder, Posterior, mlp
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,13 @@ import pytest
 from bench import grid as grids
 from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
+from bench.report import published, sources
+from bench.report.rows import Row
+from bench.report.tables import Table, build
+from bench.sweep.attempts import Job
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.records import Job, draft, score_row
+from bench.sweep.record import Point
+from bench.sweep.record import Score as ScoreRow
 from bench.sweep.store import Store, key
 
 VLB, NLL = Metric("vlb", "nats"), Metric("nll", "nats")
@@ -102,9 +108,9 @@ class Synthetic:
             )
             if half:
                 scores += (Score(LOG_Z, 58.0, 2500, "ais", 0.01, 0.0, 58 - half, 58 + half, unreliable),)
-        record = draft(self.grid.name, job, CIRCUMSTANCES) | {
+        content: dict[str, Any] = {
             "status": "ok",
-            "scores": [score_row(score) for score in scores or ()],
+            "scores": [ScoreRow.of(score) for score in scores or ()],
             "evaluation": evaluation.model_dump(mode="json"),
             "resources": {
                 "fit_seconds": 10.0,
@@ -116,8 +122,20 @@ class Synthetic:
             "finished": f"2026-01-01T00:00:{self._clock:02}+00:00",
             **fields,
         }
-        assert self.store.finish(job, record, curves, arrays)
+        record = job.record(self.grid.name, CIRCUMSTANCES, content.pop("status"), **content)
+        points = [Point.model_validate(point) for point in curves]
+        assert self.store.finish(job, record, points, arrays)
         return self.store.record_path(cell.id, job.key)
+
+    def table(self, dataset: str = "mnist") -> Table:
+        """Return the table of a data set of this store, whose records are `here` and whose cells `bench run` makes."""
+        source = sources.of_grid(self.grid.name, [self.folder], self.registry)
+        source = replace(source, words="here", command="`bench run` makes them")
+        return build(dataset, source, published.read(), alone=len({cell.dataset for cell in self.grid.cells}) == 1)
+
+    def row(self, label: str, dataset: str = "mnist") -> Row:
+        """Return a row of that table."""
+        return next(row for row in self.table(dataset).rows if row.label == label)
 
 
 @pytest.fixture

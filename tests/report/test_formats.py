@@ -12,10 +12,9 @@ import pytest
 from markdown_it import MarkdownIt
 from markdown_it.token import Token
 
-from bench.report import formats, published, sources, terminal
-from bench.report.cells import outcomes, select
+from bench.report import formats, terminal
 from bench.report.layout import figure, layout
-from bench.report.tables import Table, build
+from bench.report.tables import Table
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -31,24 +30,14 @@ def table(mnist: Synthetic) -> Table:
         mnist.put("sliced-score-matching", seed, value - 2 - seed / 10, half=0.1)
     mnist.put("vampprior[components=16]", 1, 95.5, code={"fit": "0" * 64})
     mnist.put("vampprior[components=16]", 2, status="error", reason=NASTY)
-    source = sources.of_grid("mnist", [], mnist.registry)
-    found, notes = select(outcomes(source.frame), source.plan, source.evaluation)
-    return build(
-        "mnist",
-        found,
-        source.plan,
-        published.read(),
-        source="here",
-        command="`bench run --grid mnist` makes them",
-        notes=notes,
-    )
+    return mnist.table()
 
 
 # ---------------------------------------------------------------- Markdown
 
 
 def test_markdown_holds_the_whole_table(table: Table) -> None:
-    tokens = MarkdownIt("commonmark").enable("table").parse(formats.markdown([table]))
+    tokens = MarkdownIt("commonmark").enable("table").parse(formats.markdown([layout(table)]))
     rows: list[list[str]] = []
     for index, token in enumerate(tokens):
         if token.type == "tr_open":
@@ -64,10 +53,13 @@ def test_markdown_holds_the_whole_table(table: Table) -> None:
 
 
 def test_markdown_notes_are_a_list_of_text(table: Table) -> None:
-    tokens = MarkdownIt("commonmark").enable("table").parse(formats.markdown([table]))
+    tokens = MarkdownIt("commonmark").enable("table").parse(formats.markdown([layout(table)]))
     start = next(index for index, token in enumerate(tokens) if token.type == "bullet_list_open")
     items = [_words(token.children or []) for token in tokens[start:] if token.type == "inline"]
-    notes = [f"({letter}) {note}" for letter, note in layout(table).footnotes] + [*table.notes, "Records: here."]
+    notes = [f"({letter}) {note}" for letter, note in layout(table).footnotes] + [
+        *layout(table).notes,
+        "Records: here.",
+    ]
     assert items == [note.replace("`", "") for note in notes]
     assert not [token for token in tokens if token.type in ("html_block", "blockquote_open", "link_open")]
 
@@ -82,7 +74,7 @@ def _words(children: Sequence[Token]) -> str:
 
 
 def test_latex_is_balanced(table: Table) -> None:
-    text = formats.latex([table, table])
+    text = formats.latex([layout(table), layout(table)])
     stack = []
     for kind, name in re.findall(r"\\(begin|end)\{([a-z]+)\}", text):
         if kind == "begin":
@@ -100,7 +92,7 @@ def test_latex_is_balanced(table: Table) -> None:
 
 
 def test_latex_rows_have_as_many_columns_as_the_head(table: Table) -> None:
-    text = formats.latex([table])
+    text = formats.latex([layout(table)])
     columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
     assert columns is not None
     body = text[columns.end() : text.index(r"\end{tabular}")]
@@ -111,7 +103,7 @@ def test_latex_rows_have_as_many_columns_as_the_head(table: Table) -> None:
 
 
 def test_latex_has_no_bare_special_characters(table: Table) -> None:
-    body = formats.latex([table]).split("\n", 1)[1]  # after the comment
+    body = formats.latex([layout(table)]).split("\n", 1)[1]  # after the comment
     body = body.replace("$-$", "").replace(r"$\pm$", "").replace(r" \\", "")
     body = re.sub(r"\{[lr]+\}", "", body)
     rows = re.sub(r"(?<!\\) & | &  ", " ", body)
@@ -120,7 +112,7 @@ def test_latex_has_no_bare_special_characters(table: Table) -> None:
     for character in "^~|<>":
         assert character not in rows
     # a bracket straight after a line break would be read as the argument of that break
-    assert re.search(r"\\\\\s*\[", formats.latex([table])) is None
+    assert re.search(r"\\\\\s*\[", formats.latex([layout(table)])) is None
 
 
 def test_latex_escapes_what_users_write() -> None:
@@ -192,7 +184,7 @@ def test_csv_counts_failed_and_missing_seeds(table: Table) -> None:
 
 @pytest.mark.parametrize("width", [80, 100, 120, 160, 250])
 def test_the_terminal_table_fits_and_breaks_no_figure(table: Table, width: int) -> None:
-    text = terminal.text([table], width=width)
+    text = terminal.text([layout(table)], width=width)
     lines = text.splitlines()
     notes = [line for line in lines if line.startswith(" missing: ")]  # holds a command that is to be copied
     assert max(len(line) for line in lines if line not in notes) <= width
@@ -206,14 +198,14 @@ def test_the_terminal_table_fits_and_breaks_no_figure(table: Table, width: int) 
 
 
 def test_a_wide_terminal_has_one_line_a_row(table: Table) -> None:
-    lines = terminal.text([table], width=250).splitlines()
+    lines = terminal.text([layout(table)], width=250).splitlines()
     line = next(line for line in lines if line.startswith(" sliced-score-matching"))
     assert "93.90 [91.56, 96.24]" in line
     assert "-2.10* [-2.45, -1.75]" in line
 
 
 def test_without_a_terminal_there_are_no_control_characters(table: Table) -> None:
-    assert "\x1b" not in terminal.text([table])
+    assert "\x1b" not in terminal.text([layout(table)])
 
 
 def test_on_a_terminal_what_counts_is_bold(table: Table, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -223,9 +215,9 @@ def test_on_a_terminal_what_counts_is_bold(table: Table, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sys.stdout", Screen())
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert "\x1b[1m-2.10*" in terminal.text([table], width=200)
+    assert "\x1b[1m-2.10*" in terminal.text([layout(table)], width=200)
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not re.search(r"\x1b\[(3[0-9]|4[0-9])", terminal.text([table], width=200))
+    assert not re.search(r"\x1b\[(3[0-9]|4[0-9])", terminal.text([layout(table)], width=200))
 
 
 @pytest.mark.parametrize(

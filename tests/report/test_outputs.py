@@ -13,7 +13,8 @@ import pytest
 
 from bench.protocol import UserError
 from bench.report import report
-from bench.report.collect import collect, curves, read_parquet, write_parquet
+from bench.report.cells import read_parquet, write_parquet
+from bench.report.sources import collect, curves
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

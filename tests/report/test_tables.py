@@ -9,29 +9,14 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.protocol import Metric, Score
-from bench.report import published, sources
-from bench.report.cells import outcomes, select
 from bench.report.layout import layout
-from bench.report.rows import Row
-from bench.report.tables import Table, build
+from bench.report.tables import Table
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
 STALE = "stale, the code of bench has changed since; `bench run --stale` runs it again"
 ONE_SEED = "one seed: the interval is that of the test images and of log Z, and holds no other training"
-
-
-def table(store: Synthetic, dataset: str = "mnist") -> Table:
-    source = sources.of_grid(store.grid.name, [store.folder], store.registry)
-    found, notes = select(outcomes(source.frame), source.plan, source.evaluation)
-    return build(
-        dataset, found, source.plan, published.read(), source="here", command="`bench run` makes them", notes=notes
-    )
-
-
-def row(store: Synthetic, label: str) -> Row:
-    return next(row for row in table(store).rows if row.label == label)
 
 
 def three(store: Synthetic, label: str, values: Sequence[float], half: float = 0.0) -> None:
@@ -54,7 +39,7 @@ def test_every_cell_of_the_table(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 96.0, 97.0])
     three(mnist, "sliced-score-matching", [93.0, 94.5, 94.5], half=0.1)
     mnist.put("vampprior[components=16]", 1, 95.5)
-    made = table(mnist)
+    made = mnist.table()
     headings = [heading.text for heading in layout(made).headings]
     assert headings == [
         "strategy",
@@ -109,7 +94,7 @@ def test_every_cell_of_the_table(mnist: Synthetic) -> None:
 )
 def test_the_verdict_on_a_published_number(mnist: Synthetic, values: list[float], verdict: str) -> None:
     three(mnist, "normal", values)
-    beside = row(mnist, "normal").comparison
+    beside = mnist.row("normal").comparison
     assert beside is not None
     assert beside.verdict == verdict
     assert beside.difference == pytest.approx(values[1] - 96.03)
@@ -121,7 +106,7 @@ def test_differences_are_paired_within_the_same_conditions(mnist: Synthetic) -> 
         for epochs, worse in ((3, 10.0), (100, 0.0)):
             swept.put(f"normal[train.epochs={epochs}]", seed, 95.0 + worse + seed)
             swept.put(f"vampprior[components=16,train.epochs={epochs}]", seed, 94.0 + worse + seed)
-    found = {each.label: each for each in table(swept).rows}
+    found = {each.label: each for each in swept.table().rows}
     for epochs in (3, 100):
         difference = found[f"vampprior[components=16,train.epochs={epochs}]"].paired["vlb"]
         assert difference.mean == pytest.approx(-1.0)
@@ -131,7 +116,7 @@ def test_differences_are_paired_within_the_same_conditions(mnist: Synthetic) -> 
 def test_a_worse_strategy_is_never_bold(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 96.0, 97.0])
     three(mnist, "vampprior[components=16]", [96.0, 97.1, 98.0])
-    found = row(mnist, "vampprior[components=16]")
+    found = mnist.row("vampprior[components=16]")
     assert found.paired["vlb"].excludes_zero
     assert found.better == frozenset()
 
@@ -139,14 +124,14 @@ def test_a_worse_strategy_is_never_bold(mnist: Synthetic) -> None:
 def test_an_interval_of_log_z_that_reaches_zero_is_not_bold(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 96.0, 97.0])
     three(mnist, "sliced-score-matching", [94.0, 95.0, 96.0], half=1.0)
-    assert row(mnist, "sliced-score-matching").paired["vlb"].upper == pytest.approx(0.0)
-    assert row(mnist, "sliced-score-matching").better == frozenset()
+    assert mnist.row("sliced-score-matching").paired["vlb"].upper == pytest.approx(0.0)
+    assert mnist.row("sliced-score-matching").better == frozenset()
 
 
 def test_one_seed_is_never_bold(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("vampprior[components=16]", 0, 80.0)
-    found = row(mnist, "vampprior[components=16]")
+    found = mnist.row("vampprior[components=16]")
     assert found.paired["vlb"].excludes_zero
     assert found.better == frozenset()
     assert found.marks == (ONE_SEED,)
@@ -162,16 +147,16 @@ def test_a_doubt_on_either_side_is_not_bold(mnist: Synthetic, label: str, blemis
         mnist.put(each, 0, value)
         mnist.put(each, 1, value + 0.1)
         mnist.put(each, 2, value, **(blemish if each == label else {}))  # type: ignore[arg-type]
-    assert row(mnist, "vampprior[components=16]").better == frozenset()
+    assert mnist.row("vampprior[components=16]").better == frozenset()
 
 
 def test_survivors_of_failures_are_not_bold(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.1, 95.0])
     mnist.put("vampprior[components=16]", 0, 80.0)
     mnist.put("vampprior[components=16]", 1, 80.0)
-    assert row(mnist, "vampprior[components=16]").better == {"vlb", "nll"}
+    assert mnist.row("vampprior[components=16]").better == {"vlb", "nll"}
     mnist.put("vampprior[components=16]", 2, status="diverged")
-    assert row(mnist, "vampprior[components=16]").better == frozenset()
+    assert mnist.row("vampprior[components=16]").better == frozenset()
 
 
 @pytest.mark.parametrize("label", ["normal", "vampprior[components=16]"])
@@ -180,9 +165,9 @@ def test_a_score_that_is_not_finite_on_either_side_is_not_bold(mnist: Synthetic,
     for each, value in sides.items():
         for seed in range(2):
             mnist.put(each, seed, value)
-    assert row(mnist, "vampprior[components=16]").better == {"vlb", "nll"}
+    assert mnist.row("vampprior[components=16]").better == {"vlb", "nll"}
     mnist.put(label, 2, float("nan"))
-    assert row(mnist, "vampprior[components=16]").better == frozenset()
+    assert mnist.row("vampprior[components=16]").better == frozenset()
 
 
 # ---------------------------------------------------------------- footnotes and notes
@@ -192,55 +177,53 @@ def test_failures_are_counted_and_explained(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, status="diverged", last_step=312, reason="the loss is not finite at step 312")
     mnist.put("normal", 2, status="timeout", reason="longer than 60 minutes")
-    found = row(mnist, "normal")
+    found = mnist.row("normal")
     assert (found.finished, found.failed, found.missing) == ((0,), {"diverged": 1, "timeout": 1}, ())
     assert found.marks == (
         "seed 1: diverged at step 312 (the loss is not finite)",
         "seed 2: timeout (longer than 60 minutes)",
         ONE_SEED,
     )
-    assert shown(table(mnist))["normal"][0] == "1/3 1 diverged, 1 timeout"
+    assert shown(mnist.table())["normal"][0] == "1/3 1 diverged, 1 timeout"
 
 
 def test_what_was_skipped_says_why(mnist: Synthetic) -> None:
     for seed in range(3):
         mnist.put("vampprior[components=500]", seed, status="skipped", reason="too few training items")
-    assert row(mnist, "vampprior[components=500]").marks == ("seeds 0, 1, 2: skipped (too few training items)",)
+    assert mnist.row("vampprior[components=500]").marks == ("seeds 0, 1, 2: skipped (too few training items)",)
 
 
 def test_unreliable_scores_are_marked(mnist: Synthetic) -> None:
     mnist.put("sliced-score-matching", 0, 93.0)
     mnist.put("sliced-score-matching", 1, 93.0, half=0.1, unreliable="two bases differ")
-    assert row(mnist, "sliced-score-matching").marks == (
-        "seed 1: VLB, NLL, log Z unreliable (log Z: two bases differ)",
-    )
+    assert mnist.row("sliced-score-matching").marks == ("seed 1: VLB, NLL, log Z unreliable (log Z: two bases differ)",)
 
 
 def test_an_unreliable_score_is_neither_better_than_a_published_one_nor_inside(mnist: Synthetic) -> None:
     three(mnist, "sliced-score-matching", [60.0, 60.1])  # published: 91.89
-    beside = row(mnist, "sliced-score-matching").comparison
+    beside = mnist.row("sliced-score-matching").comparison
     assert beside is not None
     assert beside.verdict == "outside, better"
-    assert "in doubt" not in table(mnist).caption
+    assert "in doubt" not in mnist.table().caption
     mnist.put("sliced-score-matching", 2, 60.0, half=0.1, unreliable="two bases differ")
-    beside = row(mnist, "sliced-score-matching").comparison
+    beside = mnist.row("sliced-score-matching").comparison
     assert beside is not None
     assert beside.verdict == "in doubt"
-    assert "in doubt: a record of ours is unreliable" in table(mnist).caption
+    assert "in doubt: a record of ours is unreliable" in mnist.table().caption
 
 
 def test_stale_records_are_marked(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.0])
     mnist.put("vampprior[components=16]", 0, 95.0, code={"evaluate": "0" * 64})
     mnist.put("vampprior[components=16]", 2, 95.0, code={"fit": "0" * 64})
-    assert row(mnist, "normal").marks == ()
-    assert row(mnist, "vampprior[components=16]").marks[0] == f"seeds 0, 2: {STALE}"
+    assert mnist.row("normal").marks == ()
+    assert mnist.row("vampprior[components=16]").marks[0] == f"seeds 0, 2: {STALE}"
 
 
 def test_records_of_a_changed_plugin_are_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, code={"plugin": "0" * 64, "fit": "0" * 64})
     mnist.put("normal", 1, 95.0)
-    assert row(mnist, "normal").marks == (
+    assert mnist.row("normal").marks == (
         "seed 0: the strategy's or data set's file has changed since; `bench run` runs it again",
     )
 
@@ -248,7 +231,7 @@ def test_records_of_a_changed_plugin_are_marked(mnist: Synthetic) -> None:
 def test_a_value_that_is_not_finite_is_left_out_and_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, float("inf"))
-    found = row(mnist, "normal")
+    found = mnist.row("normal")
     assert (found.scores["vlb"].mean, found.scores["vlb"].n) == (95.0, 1)
     assert found.marks == ("seed 1: VLB, NLL not a finite number, left out of the mean", ONE_SEED)
 
@@ -256,7 +239,7 @@ def test_a_value_that_is_not_finite_is_left_out_and_marked(mnist: Synthetic) -> 
 def test_a_metric_that_was_not_scored_is_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, scores=[Score(Metric("vlb", "nats"), 96.0, 100, "monte-carlo", 0.0, 0.4, 96.0, 96.0)])
-    assert row(mnist, "normal").marks == ("seed 1: NLL not scored", ONE_SEED)
+    assert mnist.row("normal").marks == ("seed 1: NLL not scored", ONE_SEED)
 
 
 def bits(value: float, annealed: float | None = None) -> list[Score]:
@@ -273,7 +256,7 @@ def bits(value: float, annealed: float | None = None) -> list[Score]:
 def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synthetic) -> None:
     colour.put("uniform-pixels", 0, scores=bits(8.0))
     colour.put("normal", 0, scores=bits(6.7, 6.5))
-    made = table(colour, "cifar10-subset")
+    made = colour.table("cifar10-subset")
     marks = {row.label: row.marks for row in made.rows}
     assert marks["uniform-pixels"] == (ONE_SEED,)
     assert "The likelihood of uniform-pixels is exact, whatever these settings." in made.caption
@@ -283,7 +266,7 @@ def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synth
 def test_a_footnote_is_about_what_the_table_shows(colour: Synthetic) -> None:
     nats = [replace(score, metric=Metric(score.metric.name[:3], "nats")) for score in bits(6.7, 6.5)[:2]]
     colour.put("normal", 0, scores=[*nats, *bits(6.7, 6.5)])
-    made = table(colour, "cifar10-subset")
+    made = colour.table("cifar10-subset")
     marks = {row.label: row.marks for row in made.rows}
     assert marks["normal"][0] == "seed 0: VLB, NLL, AIS-NLL unreliable (too few chains)"
     assert "is exact" not in made.caption
@@ -292,7 +275,7 @@ def test_a_footnote_is_about_what_the_table_shows(colour: Synthetic) -> None:
 def test_a_difference_over_fewer_seeds_than_the_mean_is_marked(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.1])
     three(mnist, "vampprior[components=16]", [94.0, 94.1, 94.2])
-    assert row(mnist, "vampprior[components=16]").marks == (
+    assert mnist.row("vampprior[components=16]").marks == (
         "VLB: the difference is over the 2 of 3 seeds that both have",
         "NLL: the difference is over the 2 of 3 seeds that both have",
     )
@@ -302,7 +285,7 @@ def test_missing_cells_are_named_with_the_command(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.1, 95.2])
     three(mnist, "sliced-score-matching", [94.0, 94.1, 94.2])
     mnist.put("vampprior[components=16]", 1, 94.0)
-    assert table(mnist).notes == (
+    assert layout(mnist.table()).notes == (
         "missing: vampprior[components=16] seeds 0, 2; vampprior[components=500] seeds 0, 1, 2 (5 of 12 cells);"
         " `bench run` makes them",
     )
@@ -313,7 +296,7 @@ def test_only_the_latest_version_of_a_metric_counts(mnist: Synthetic) -> None:
     mnist.put(
         "normal", 1, scores=[Score(Metric("vlb", "nats", version=2), 96.0, 9, "monte-carlo", 0.0, 0.4, 96.0, 96.0)]
     )
-    made = table(mnist)
+    made = mnist.table()
     assert (made.rows[0].scores["vlb"].mean, made.rows[0].scores["vlb"].n) == (96.0, 1)
     assert "left out: vlb of normal seed 0, which is version 1 of that metric instead of 2" in made.notes
 
@@ -322,7 +305,7 @@ def test_rows_of_the_same_label_are_told_apart(mnist: Synthetic) -> None:
     wide = type(mnist)(mnist.folder, settings=["strategy.sliced-score-matching.energy.hidden=128"], seeds=1)
     wide.put("sliced-score-matching", 0, 93.0)
     mnist.put("sliced-score-matching", 0, 94.0)
-    labels = [row.label for row in table(wide).rows]
+    labels = [row.label for row in wide.table().rows]
     assert "sliced-score-matching (energy.hidden=128)" in labels
     assert "sliced-score-matching (energy.hidden=64)" in labels
 
@@ -330,15 +313,15 @@ def test_rows_of_the_same_label_are_told_apart(mnist: Synthetic) -> None:
 def test_a_row_with_other_hyper_parameters_has_no_published_number(mnist: Synthetic) -> None:
     other = type(mnist)(mnist.folder, settings=["strategy.sliced-score-matching.energy.hidden=128"])
     other.put("sliced-score-matching", 0, 93.0)
-    made = table(other)
+    made = other.table()
     assert next(row for row in made.rows if row.label == "sliced-score-matching").number is None
     assert "VAE, GRBM prior, SSM" in [number.model for number in made.others]
 
 
 def test_a_unit_other_than_the_published_one_is_not_compared(mnist: Synthetic) -> None:
     mnist.put("normal", 0, scores=[Score(Metric("vlb", "bits/dim"), 6.1, 9, "monte-carlo", 0.0, 0.1, 6.1, 6.1)])
-    assert row(mnist, "normal").number is not None
-    assert row(mnist, "normal").comparison is None
+    assert mnist.row("normal").number is not None
+    assert mnist.row("normal").comparison is None
 
 
 # ---------------------------------------------------------------- other grids, and the caption
@@ -349,7 +332,7 @@ def test_a_grid_that_is_not_in_table_2_has_no_published_columns(mnist: Synthetic
     for seed in (0, 1):
         digits.put("normal", seed, 20.0 + seed)
         digits.put("sliced-score-matching[variant=exact]", seed, 19.0 + seed)
-    made = table(digits, "digits")
+    made = digits.table("digits")
     assert made.title == "8x8 digits"
     assert [heading.text for heading in layout(made).headings] == [
         "strategy",
@@ -367,23 +350,23 @@ def test_metrics_without_a_heading_of_their_own_are_shown_where_there_is_no_boun
     distance = Metric("distance", "pixels", "lower")
     for seed in (0, 1):
         mnist.put("normal", seed, scores=[Score(distance, 2.0 + seed, 9, "exact", 0.0, 0.1, 2.0 + seed, 2.0 + seed)])
-    assert [heading.text for heading in layout(table(mnist)).headings] == ["strategy", "seeds", "distance, pixels"]
+    assert [heading.text for heading in layout(mnist.table()).headings] == ["strategy", "seeds", "distance, pixels"]
 
 
 def test_annealed_likelihoods_have_columns_of_their_own_where_they_are_there(mnist: Synthetic) -> None:
     three(mnist, "sliced-score-matching", [95.0, 95.1, 95.2])
-    before = [heading.text for heading in layout(table(mnist)).headings]
+    before = [heading.text for heading in layout(mnist.table()).headings]
     annealed = Metric("nll_ais", "nats")
     for label, value in (("normal", 86.0), ("vampprior[components=16]", 85.0)):
         for seed in range(3):
             values = (("vlb", 95.0 + seed), ("nll", 89.0 + seed), ("nll_ais", value + seed))
             scores = [Score(Metric(name, "nats"), each, 200, "ais", 0.0, 0.1, each, each) for name, each in values]
             mnist.put(label, seed, scores=scores)
-    made = table(mnist)
+    made = mnist.table()
     headings = [heading.text for heading in layout(made).headings]
     assert headings[-2:] == ["AIS-NLL, nats", "AIS-NLL vs normal"]
     assert not any("AIS" in heading for heading in before)
-    assert row(mnist, "vampprior[components=16]").paired[annealed.name].mean == pytest.approx(-1)
+    assert mnist.row("vampprior[components=16]").paired[annealed.name].mean == pytest.approx(-1)
     assert "negative log-likelihood by annealing (AIS-NLL, of the first 200 items) in nats" in made.caption
     last = layout(made).cut(3)[-1]
     assert [heading.text for heading in last.headings] == ["strategy", *headings[-2:]]
@@ -392,7 +375,7 @@ def test_annealed_likelihoods_have_columns_of_their_own_where_they_are_there(mni
 def test_the_caption_says_how_figures_came_about(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 95.1, 95.2])
     three(mnist, "sliced-score-matching", [94.0, 94.1, 94.2], half=0.1)
-    caption = table(mnist).caption
+    caption = mnist.table().caption
     for part in (
         "importance-weighted negative log-likelihood (NLL, S = 1000) in nats, lower is better",
         "95 % Student's t interval over seeds",
@@ -409,4 +392,4 @@ def test_the_caption_holds_nothing_that_rows_differ_in(mnist: Synthetic) -> None
     swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"], seeds=1)
     swept.put("normal[train.epochs=3]", 0, 95.0)
     swept.put("normal[train.epochs=100]", 0, 95.0)
-    assert "Trained for batches of 64, 64 latent dimensions" in table(swept).caption
+    assert "Trained for batches of 64, 64 latent dimensions" in swept.table().caption

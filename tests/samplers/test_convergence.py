@@ -8,7 +8,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.priors import GRBM, StandardNormal
+from bench.energies import GRBM
+from bench.priors import StandardNormal
 from bench.samplers import effective_size, split_r_hat
 from bench.samplers.convergence import R_HAT_MOST
 from bench.strategy import Sampler

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from bench.priors import GRBM, StandardNormal
+from bench.energies import GRBM
+from bench.priors import StandardNormal
 from bench.samplers import gibbs, gibbs_langevin, langevin
 from bench.streams import Stream, stream
 

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from bench.contracts.task import small
+from bench.energies import GRBM, Neural
 from bench.plugins import Registry
-from bench.priors import GRBM, Neural, StandardNormal
+from bench.priors import StandardNormal
 from bench.protocol import Metric, Networks, Run, Score
 from bench.strategy import Energy
 from bench.streams import stream

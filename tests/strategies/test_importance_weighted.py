@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bench.energies import GRBM
 from bench.objectives import importance_likelihood, log_mean_exp, negative_bound
 from bench.plugins import Registry
-from bench.priors import GRBM
 from bench.protocol import Networks
 from bench.streams import Stream, stream
 from bench.training import Batch, Model

@@ -10,7 +10,7 @@ import pytest
 
 from bench import grid
 from bench.plugins import Registry
-from bench.sweep.records import provenance
+from bench.sweep.record import provenance
 from bench.sweep.status import Survey, survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

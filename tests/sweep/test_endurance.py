@@ -18,11 +18,11 @@ import pytest
 from bench.protocol import UserError
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
-from bench.sweep.records import draft
+from bench.sweep.record import provenance
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
-from bench.verbs import options
+from bench.verbs import requests
 from tests.walks import walked
 
 Look = Callable[..., Survey]
@@ -30,18 +30,16 @@ Look = Callable[..., Survey]
 
 def lines(cells: int = 9) -> Lines:
     """Return a screen that prints."""
-    return Lines(cells, lambda job: str(job.cell.hyper["how"]), lambda job: "", sys.stdout)
+    return Lines(cells, lambda job: str(job.cell.hyper["how"]), lambda job: "")
 
 
 def ends(store: Store) -> dict[str, list[str]]:
     """Return how the attempts at each cell ended, by what it was told to do."""
-    return {
-        record["hyper"]["how"]: [attempt.how for attempt in store.history(record["cell"])] for record in store.records()
-    }
+    return {record.hyper["how"]: [attempt.how for attempt in store.history(record.cell)] for record in store.records()}
 
 
 def statuses(store: Store) -> dict[str, str]:
-    return {record["hyper"]["how"]: record["status"] for record in store.records()}
+    return {record.hyper["how"]: record.status for record in store.records()}
 
 
 # ---------------------------------------------------------------- lost cells
@@ -58,7 +56,7 @@ def test_a_lost_cell_goes_on_as_often_as_is_allowed(
         "raise": ["error"],
     }
     assert len(tally.endings) == 4
-    printed = capsys.readouterr().out
+    printed = capsys.readouterr().err
     assert "lost     flaky in attempt 1: the process was killed by SIGKILL; it will go on\n" in printed
     assert "crashed  killed" in printed
 
@@ -73,8 +71,8 @@ def test_a_sweep_counts_its_own_losses_alone(look: Look, setup: Setup, store: St
     Pool(setup, 1, lines(), Limits(retries=1), sweep="one").run([job])
     record = store.record(job.cell.id, job.key)
     assert record is not None
-    assert record["status"] == "crashed"
-    assert record["reason"] == "lost with its process; interrupted 2 times in this sweep, and no retry is left"
+    assert record.status == "crashed"
+    assert record.reason == "lost with its process; interrupted 2 times in this sweep, and no retry is left"
     Pool(setup, 1, lines(), Limits(retries=1), sweep="three").run(look("ok").jobs(retry=True))
     assert [attempt.how for attempt in store.history(job.cell.id)] == ["lost", "lost", "lost", "crashed", "ok"]
 
@@ -85,7 +83,7 @@ def test_a_sweep_counts_its_own_losses_alone(look: Look, setup: Setup, store: St
 def test_a_worker_that_holds_too_much_memory_is_killed(look: Look, setup: Setup, store: Store) -> None:
     Pool(setup, 2, lines(), Limits(memory=400_000_000)).run(look("eat", "ok").jobs())
     assert statuses(store) == {"eat": "out-of-memory", "ok": "ok"}
-    reason = next(record["reason"] for record in store.records() if record["status"] == "out-of-memory")
+    reason = next(record.reason for record in store.records() if record.status == "out-of-memory")
     assert reason.startswith("its process held 0.")
     assert reason.endswith(" GB, and 0.40 GB are allowed")
 
@@ -104,17 +102,17 @@ def test_a_cell_that_prints_without_end_fills_no_disk_and_delays_no_other(
 def test_devices_are_shared_in_turn(look: Look, setup: Setup, store: Store) -> None:
     jobs = look("long", seeds=4, seconds=3).jobs()
     Pool(setup, 4, lines(), devices=["cuda:0", "cuda:1"]).run(jobs)
-    assert sorted(record["device"] for record in store.records()) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
+    assert sorted(str(record.device) for record in store.records()) == ["cuda:0", "cuda:0", "cuda:1", "cuda:1"]
 
 
 def test_a_device_that_is_not_there_is_a_mistake() -> None:
-    assert options.devices("cpu") == ["cpu"]
+    assert requests.devices("cpu") == ["cpu"]
     with pytest.raises(UserError, match=r"^--device gpu is unknown; allowed: cpu, cuda, cuda:N, mps$"):
-        options.devices("gpu")
+        requests.devices("gpu")
     with pytest.raises(
         UserError, match=r"^--device cuda:99 is not there: torch sees \d+ cuda devices? on this machine$"
     ):
-        options.devices("cuda:99")
+        requests.devices("cuda:99")
 
 
 # ---------------------------------------------------------------- disks
@@ -150,17 +148,15 @@ def test_a_full_disk_ends_the_sweep_with_a_sentence_and_loses_nothing(
     (folder / "ballast").write_bytes(b"x" * 700_000)
     with pytest.raises(SweepError, match=r"^the run store .* cannot be written \(No space left on device: "):
         Pool(setup, 2, lines()).run(jobs)
-    before = {record["cell"]: record for record in store.records()}
-    assert store.scan()[1] == []  # no half a record
+    before = {record.cell: record for record in store.records()}
+    assert len(store.records()) == len([*store.scan()])  # no half a record
     assert 0 < len(before) < 40
     (folder / "ballast").unlink()
     disk("-o", "remount,size=20m")
     Pool(setup, 2, lines()).run(look("walk", seeds=40, seconds=0.05, lines=1).jobs(retry=True))
-    after = {record["cell"]: record for record in store.records()}
-    assert {record["seed"]: record["scores"][0]["value"] for record in after.values()} == {
-        n: walked(n) for n in range(40)
-    }
-    assert all(after[cell] == record for cell, record in before.items() if record["status"] == "ok")
+    after = {record.cell: record for record in store.records()}
+    assert {record.seed: record.scores[0].value for record in after.values()} == {n: walked(n) for n in range(40)}
+    assert all(after[cell] == record for cell, record in before.items() if record.status == "ok")
 
 
 @pytest.mark.skipif(sys.platform != "linux" or os.geteuid() != 0, reason="only root mounts file systems, on Linux")
@@ -243,11 +239,11 @@ def test_two_hundred_cells_survive_forty_kills_and_that_of_their_parent(
     assert sweep.returncode == 0, said
     look()
     records = store.records()
-    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(200)}
+    assert {record.seed: record.scores[0].value for record in records} == {n: walked(n) for n in range(200)}
     assert len(records) == len(seen) == 200
     assert all(Path(file).read_bytes() == content for file, content in seen.items())
-    lost = sum(attempt.how == "lost" for record in records for attempt in store.history(record["cell"]))
-    print(f"{lost} attempts were lost, {max(record['attempt'] for record in records)} at most of one cell")
+    lost = sum(attempt.how == "lost" for record in records for attempt in store.history(record.cell))
+    print(f"{lost} attempts were lost, {max(record.attempt for record in records)} at most of one cell")
     assert lost > 20
 
 
@@ -292,7 +288,7 @@ def test_ten_thousand_cells_are_looked_at_in_two_seconds(
     for job in look("ok", seeds=10_000).jobs():
         attempt = store.begin(job.cell, "sweep")
         assert attempt is not None
-        store.finish(job, draft("fakes", job, {}) | {"status": "ok", "finished": "2026-01-01T00:00:00+00:00"})
+        store.finish(job, job.record("fakes", provenance("cpu"), "ok"))
         store.end(job.cell.id, attempt, "ok")
     taken, said = seconds(bench, "status")
     print(f"10,000 cells: {taken:.2f} s")

@@ -18,7 +18,7 @@ from bench.sweep.fingerprints import Fingerprints, fingerprints
 # a bench in miniature; the paths are those of modules
 PACKAGE = (
     *("__init__", "protocol", "streams", "files", "grid", "plugins/registry", "sweep/store", "report/tables"),
-    *("strategy/general", "data/base", "priors/__init__", "priors/grbm", "vae/__init__", "samplers/chains"),
+    *("strategy/general", "data/base", "priors/__init__", "energies/densities/grbm", "vae/__init__", "samplers/chains"),
     *("training/loop", "objectives/bound", "estimators/ais"),
 )
 STRATEGY = '''
@@ -81,7 +81,7 @@ def test_fingerprints_are_sha256_and_the_same_every_time(prints: Prints) -> None
         ("strategy/general", {"fit", "evaluate"}),
         ("data/base", {"fit", "evaluate"}),
         ("priors/__init__", {"fit", "evaluate"}),
-        ("priors/grbm", {"fit", "evaluate"}),
+        ("energies/densities/grbm", {"fit", "evaluate"}),
         ("vae/__init__", {"fit", "evaluate"}),
         ("samplers/chains", {"fit", "evaluate"}),
         ("training/loop", {"fit"}),
@@ -136,7 +136,7 @@ def test_a_docstring_that_was_the_whole_body_may_go_but_other_texts_count(home: 
 
 def test_a_module_that_is_new_or_moves_counts(home: Path, prints: Prints) -> None:
     before = prints()
-    shutil.move(home / "bench" / "priors" / "grbm.py", home / "bench" / "priors" / "machine.py")
+    shutil.move(home / "bench/energies/densities/grbm.py", home / "bench/energies/densities/machine.py")
     moved = prints()
     assert changed(before, moved) == {"fit", "evaluate"}
     (home / "bench" / "estimators" / "deep").mkdir()
@@ -192,10 +192,10 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
         "data/base": both,
         "strategy/general": both,
         "vae/networks": both,
-        "priors/grbm": both,
+        "energies/densities/grbm": both,
         "training/loop": {"fit"},
         "streams": {"fit", "evaluate"},
-        "objectives/score_matching": {"fit"},
+        "objectives/losses": {"fit"},
         "estimators/ais": {"evaluate"},
         "grid": set(),
         "sweep/store": set(),

@@ -15,10 +15,9 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.sweep.deaths import death, kills
-from bench.sweep.logs import Log
-from bench.sweep.pool import Limits, Pool, SweepError, Tally
-from bench.sweep.records import Ending, Job
+from bench.sweep.attempts import Job
+from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
+from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Figures, Setup
@@ -26,14 +25,13 @@ from bench.sweep.worker import Figures, Setup
 Look = Callable[..., Survey]
 
 
-class Told:
+class Told(Screen):
     """A screen that remembers, and does something when a cell tells how far it is."""
 
     def __init__(self, advanced: Callable[[int], None] = lambda slot: None) -> None:
         self.notes: list[str] = []
         self.figures: list[Figures] = []
         self.begun: list[Job] = []
-        self.lost: list[str] = []
         self.advanced = advanced
 
     def begin(self, slot: int, job: Job) -> None:
@@ -43,17 +41,8 @@ class Told:
         self.figures.append(figures)
         self.advanced(slot)
 
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        pass
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        self.lost.append(reason)
-
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
-
-    def tick(self) -> None:
-        pass
 
 
 def statuses(tally: Tally) -> dict[str, str]:
@@ -82,14 +71,14 @@ def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look
     assert len(tally.endings) == 2 * len(expected)
     assert statuses(tally) == expected
     records = store.records()
-    assert sorted((record["hyper"]["how"], record["status"]) for record in records) == sorted(2 * [*expected.items()])
-    reasons = {record["hyper"]["how"]: record["reason"] for record in records}
+    assert sorted((record.hyper["how"], record.status) for record in records) == sorted(2 * [*expected.items()])
+    reasons = {record.hyper["how"]: record.reason for record in records}
     assert reasons["killed"] == "the process was killed by SIGKILL"
     assert reasons["segfault"] == "the process was killed by SIGSEGV"
     assert reasons["exit"] == "the process ended with exit code 7"
-    crashed = next(record for record in records if record["status"] == "crashed")
-    fine = next(record for record in records if record["status"] == "ok")
-    assert crashed.keys() == fine.keys()
+    crashed = next(record for record in records if record.status == "crashed")
+    fine = next(record for record in records if record.status == "ok")
+    assert vars(crashed).keys() == vars(fine).keys()
     assert not children()
 
 
@@ -98,8 +87,8 @@ def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, s
     tally = Pool(setup, 1, Told(), Limits(timeout=1.5)).run(look("hang", "deaf", "ok").jobs())
     assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
     assert time.monotonic() - start < 20
-    record = next(record for record in store.records() if record["status"] == "timeout")
-    assert record["reason"] == "longer than 0.025 minutes"
+    record = next(record for record in store.records() if record.status == "timeout")
+    assert record.reason == "longer than 0.025 minutes"
 
 
 def test_output_goes_to_the_attempts_own_log(look: Look, setup: Setup, store: Store) -> None:
@@ -140,7 +129,7 @@ def test_a_failed_cell_runs_again_only_when_asked_and_loses_nothing(look: Look, 
     job = again[0]
     record = store.record(job.cell.id, job.key)
     assert record is not None
-    assert (record["status"], record["attempt"]) == ("ok", 2)
+    assert (record.status, record.attempt) == ("ok", 2)
     assert store.record_path(job.cell.id, job.key).with_suffix(".attempt-1.json").exists()
     assert store.log(job.cell.id, 2).exists()
 
@@ -151,7 +140,7 @@ def test_a_corrupt_record_is_set_aside_and_its_cell_runs_again(look: Look, setup
     path = store.record_path(job.cell.id, job.key)
     path.write_text(path.read_text()[:100])
     assert statuses(Pool(setup, 1, Told()).run(look("ok").jobs())) == {"ok": "ok"}
-    assert [record["attempt"] for record in store.records()] == [2]
+    assert [record.attempt for record in store.records()] == [2]
     assert path.with_suffix(".corrupt").exists()
 
 
@@ -180,9 +169,9 @@ def test_a_signal_stops_after_a_checkpoint_and_the_cell_goes_on_later(
     assert not children()
 
     Pool(setup, 1, Told()).run(look("long", "ok", seconds=1.5).jobs())
-    record = next(record for record in store.records() if record["hyper"]["how"] == "long")
-    assert record["stability"]["resumed_at"] > 0
-    assert record["attempt"] == 2
+    record = next(record for record in store.records() if record.hyper["how"] == "long")
+    assert record.stability["resumed_at"] > 0
+    assert record.attempt == 2
 
 
 def test_a_second_signal_kills_and_records_nothing(look: Look, setup: Setup, store: Store) -> None:
@@ -296,13 +285,13 @@ def test_workers_that_never_start_are_given_up(look: Look, setup: Setup, tmp_pat
         Pool(broken, 1, Told()).run(look("ok").jobs())
 
 
-# ---------------------------------------------------------------- deaths
+# ---------------------------------------------------------------- how processes end
 
 
-def test_deaths_in_words() -> None:
-    assert death(-signal.SIGSEGV) == "the process was killed by SIGSEGV"
-    assert death(-99) == "the process was killed by signal 99"
-    assert death(3) == "the process ended with exit code 3"
+def test_how_processes_end_in_words() -> None:
+    assert ending(-signal.SIGSEGV) == "the process was killed by SIGSEGV"
+    assert ending(-99) == "the process was killed by signal 99"
+    assert ending(3) == "the process ended with exit code 3"
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux counts out-of-memory kills")

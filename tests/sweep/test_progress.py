@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 import pty
 import subprocess
@@ -12,8 +11,8 @@ from dataclasses import replace
 
 import pytest
 
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.progress import Lines, Pace, duration
-from bench.sweep.records import Ending, Job
 from bench.sweep.status import Survey
 from bench.sweep.worker import Figures
 
@@ -63,15 +62,14 @@ def test_durations_in_words(seconds: float, words: str) -> None:
     assert duration(seconds) == words
 
 
-def test_plain_lines_say_how_each_cell_ended(job: Job) -> None:
-    stream = io.StringIO()
-    with Lines(2, lambda job: "points actor seed 0", lambda job: f"log-{job.attempt}.txt", stream) as lines:
+def test_plain_lines_say_how_each_cell_ended(job: Job, capsys: pytest.CaptureFixture[str]) -> None:
+    with Lines(2, lambda job: "points actor seed 0", lambda job: f"log-{job.attempt}.txt") as lines:
         lines.begin(0, job)
         lines.advance(0, half())
         lines.tick()
         lines.end(0, job, Ending("ok", seconds=1.25))
         lines.end(0, job, Ending("crashed", "the process was killed by SIGKILL", 200.0))
-    assert stream.getvalue().splitlines() == [
+    assert capsys.readouterr().err.splitlines() == [
         "[1/2] ok       points actor seed 0 (1.2 s)",
         "[2/2] crashed  points actor seed 0 (3 min): the process was killed by SIGKILL; its output: log-1.txt",
     ]
@@ -82,7 +80,7 @@ def test_a_terminal_shows_bars_and_respects_no_color(colour: bool) -> None:
     code = """
 from types import SimpleNamespace
 from bench.sweep.progress import screen
-from bench.sweep.records import Ending
+from bench.sweep.attempts import Ending
 from bench.sweep.worker import Figures
 job = SimpleNamespace(attempt=1)
 with screen(2, lambda job: "points actor[how=ok] seed 0", lambda job: "log") as shown:

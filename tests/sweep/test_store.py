@@ -18,15 +18,16 @@ import pytest
 
 from bench.protocol import Evaluation
 from bench.sweep import attempts
-from bench.sweep.records import Job, draft
+from bench.sweep.attempts import Job
+from bench.sweep.record import CorruptRecord, Point, Record, provenance
 from bench.sweep.status import Survey
-from bench.sweep.store import CorruptRecord, Standing, Store, StoreError
+from bench.sweep.store import Standing, Store, StoreError
 
 Look = Callable[..., Survey]
 
 
-def finished(job: Job, status: str = "ok", date: str = "2026-01-01T00:00:00+00:00") -> dict[str, Any]:
-    return draft("fakes", job, {}) | {"status": status, "finished": date}
+def finished(job: Job, status: str = "ok", reason: str = "") -> Record:
+    return job.record("fakes", provenance("cpu"), status, reason, finished="2026-01-01T00:00:00+00:00")
 
 
 def job_of(look: Look, **changes: Any) -> Job:
@@ -54,7 +55,7 @@ def test_looking_at_a_store_makes_nothing(look: Look, store: Store) -> None:
 
 def test_a_recorded_cell_is_finished_and_says_how(look: Look, store: Store) -> None:
     job = job_of(look, attempt=2)
-    assert store.finish(job, finished(job, "diverged") | {"reason": "not finite at step 3"})
+    assert store.finish(job, finished(job, "diverged", "not finite at step 3"))
     found = standing(look)
     assert found.state == "finished"
     assert found.why == "diverged (not finite at step 3) in attempt 2, 2026-01-01T00:00:00+00:00"
@@ -260,7 +261,7 @@ sys.stdin.read()"""
         ('{"schema": 1, "cell": "', "it is not whole JSON"),
         ("[]", "it has no `schema` 1"),
         ('{"schema": 2}', "it has no `schema` 1"),
-        ('{"schema": 1, "cell": "other"}', "its `cell` or `status` is wrong, or a field is missing"),
+        ('{"schema": 1, "cell": "other"}', "`grid`: field required"),
     ],
 )
 def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, content: str, reason: str) -> None:
@@ -271,7 +272,8 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
     found = standing(look)
     assert (found.state, found.corrupt) == ("missing", path)
     assert found.why.startswith(f"corrupt record {path.name}: {reason}")
-    assert store.scan() == ([], [path])
+    assert [(file, str(why).startswith(reason)) for file, why in store.scan()] == [(path, True)]
+    assert store.records() == []
     with pytest.raises(CorruptRecord, match=reason.partition(":")[0]):
         store.record(job.cell.id, job.key)
 
@@ -283,6 +285,41 @@ def test_a_corrupt_record_is_named_and_set_aside(look: Look, store: Store, conte
     store.vacate(job)
     assert path.with_suffix(".corrupt").read_text() == content
     assert path.with_suffix(".2.corrupt").read_text() == "again"
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"cell": "000000000000"}, r"its `cell` is wrong: it is that of another folder"),
+        ({"status": "fine"}, r"`status`: input should be 'ok', 'skipped', "),
+        ({"dataset": 5}, r"`dataset`: input should be an object"),
+        ({"seed": "0"}, r"`seed`: input should be a valid integer"),
+        ({"attempt": None}, r"`attempt`: input should be a valid integer"),
+        ({"fingerprints": {"plugin": "0", "fit": "0"}}, r"`fingerprints\.evaluate`: field required"),
+        ({"stability": {"\x1b[31m": "much"}}, r"`stability\.\?\[31m`: input should be a valid number"),
+        ({"what": 1}, r"`what`: extra inputs are not permitted"),
+    ],
+)
+def test_what_no_writer_writes_no_reader_takes(
+    look: Look, store: Store, change: dict[str, object], reason: str
+) -> None:
+    job = job_of(look)
+    assert store.finish(job, finished(job))
+    path = store.record_path(job.cell.id, job.key)
+    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    with pytest.raises(CorruptRecord, match=f"^{reason}"):
+        store.record(job.cell.id, job.key)
+
+
+def test_a_record_without_any_one_of_its_fields_is_none(look: Look, store: Store) -> None:
+    job = job_of(look)
+    assert store.finish(job, finished(job))
+    path = store.record_path(job.cell.id, job.key)
+    whole = json.loads(path.read_text())
+    for lacking in whole:
+        path.write_text(json.dumps({name: value for name, value in whole.items() if name != lacking}))
+        with pytest.raises(CorruptRecord, match=rf"^(`{lacking}`: field required|it has no `schema` 1)$"):
+            store.record(job.cell.id, job.key)
 
 
 def test_only_the_record_that_is_to_be_replaced_makes_place(look: Look, store: Store) -> None:
@@ -304,14 +341,14 @@ def test_only_the_record_that_is_to_be_replaced_makes_place(look: Look, store: S
 
 def test_the_first_final_record_stays(look: Look, store: Store) -> None:
     job = job_of(look)
-    curve = [{"epoch": 0, "step": 1, "metric": "bound", "value": 2.0}]
-    assert store.finish(job, finished(job), curve, {"samples": np.eye(2)})
+    curve = {"epoch": 0, "step": 1, "metric": "bound", "value": 2.0}
+    assert store.finish(job, finished(job), [Point.model_validate(curve)], {"samples": np.eye(2)})
     assert not store.finish(job, finished(job, "error"), [], {"samples": np.ones(3)})
     record = store.record(job.cell.id, job.key)
     assert record is not None
-    assert record["status"] == "ok"
+    assert record.status == "ok"
     path = store.record_path(job.cell.id, job.key)
-    assert json.loads(path.with_name(f"curves-{job.key}.json").read_text()) == curve
+    assert json.loads(path.with_name(f"curves-{job.key}.json").read_text()) == [curve]
     with np.load(path.with_name(f"arrays-{job.key}.npz")) as arrays:
         np.testing.assert_array_equal(arrays["samples"], np.eye(2))
 

@@ -7,17 +7,19 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
 from bench.profile import Slurm
+from bench.protocol import UserError
+from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
-from bench.sweep.records import Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, submitted
 from bench.sweep.slurm.chunk import Chunk
-from bench.sweep.slurm.launches import Array, Launch
+from bench.sweep.slurm.launches import Array, Launch, Submission
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
@@ -60,7 +62,7 @@ def attempt(store: Store, job: Job, how: str, sweep: str = "20260101-000000-aaaa
 
 
 def states(look: Look, *how: str) -> list[tuple[str, str]]:
-    return [(each.state, each.why) for each in submitted.overlaid(look(*how)).standings]
+    return [(standing.state, standing.why) for standing in submitted.overlaid(look(*how)).standings]
 
 
 def test_what_was_not_submitted_is_not_asked_about(look: Look, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -136,13 +138,13 @@ def test_a_job_that_is_gone_leaves_its_cell_a_record(
     if how:
         attempt(store, job, how)
     answers({}, {"7": state} if state else {})
-    found = submitted.overlaid(look("ok"))
-    assert submitted.settle(found, {"device": "cpu"}) == 1
-    assert submitted.settle(found, {"device": "cpu"}) == 0
+    survey = submitted.overlaid(look("ok"))
+    assert submitted.settle(survey, {"device": "cpu"}) == 1
+    assert submitted.settle(survey, {"device": "cpu"}) == 0
     record = store.record(job.cell.id, job.key)
     assert record is not None
-    assert (record["status"], record["attempt"]) == (status, 1)
-    assert record["reason"]
+    assert (record.status, record.attempt) == (status, 1)
+    assert record.reason
     assert states(look, "ok")[0][0] == "finished"
 
 
@@ -160,7 +162,7 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     assert submitted.settle(submitted.overlaid(look("ok", "long")), {}) == 1
     record = store.record(jobs[0].cell.id, jobs[0].key)
     assert record is not None
-    assert (record["status"], record["reason"]) == ("cancelled", "by `bench cancel`")
+    assert (record.status, record.reason) == ("cancelled", "by `bench cancel`")
 
     again = submitted.overlaid(look("ok", "long")).jobs(retry=True)
     assert [job.replaces for job in again] == [1]
@@ -181,12 +183,40 @@ def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup:
     chunk = Chunk(setup, jobs, {}, "one", Slurm(retries=2), None)
     pool = Pool(setup, 1, Lines(1, lambda job: "", lambda job: ""), sweep="one")
     assert [job.cell.id for job in chunk._left(pool)] == [jobs[2].cell.id]
-    told = {record["hyper"]["how"]: (record["status"], record["reason"]) for record in store.records()}
+    told = {record.hyper["how"]: (record.status, record.reason) for record in store.records()}
     rest = "; interrupted 3 times in this sweep, and no retry is left"
     assert told == {
         "ok": ("timeout", f"cut off by the job's time limit{rest}"),
         "long": ("cancelled", f"preempted{rest}"),
     }
+
+
+def test_what_slurm_took_before_it_refused_the_rest_is_kept(
+    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Refusing:
+        def __init__(self, number: int) -> None:
+            self.number = number
+
+        def submit_array(self, array: list[Chunk]) -> list[SimpleNamespace]:
+            if self.number == taken:
+                raise RuntimeError("Command failed:\nsbatch: error: too many jobs\n  of yours")
+            return [SimpleNamespace(job_id=f"{self.number}_{task}") for task in range(len(array))]
+
+    survey = look("ok", "long", "walk")
+    ids = [standing.cell.id for standing in survey.standings]
+    monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
+    monkeypatch.setattr(Submission, "_executor", lambda self, number, after: Refusing(number))
+    taken = 0
+    with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
+        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    assert launches.read(store) == []
+    taken = 1
+    with pytest.raises(UserError, match=r"jobs \(after 1 of 2 arrays\): too many jobs of yours$"):
+        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    (launch,) = launches.read(store)
+    assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
+    assert [*launch.keys] == ids[:2]
 
 
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,20 +11,21 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.sweep.records import Ending
+from bench.sweep.attempts import Ending
+from bench.sweep.record import Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import INTERVAL, Changed, Figures, Setup, Unwritable, Worker
+from bench.sweep.worker import INTERVAL, Figures, Halt, Setup, Worker
 
 Look = Callable[..., Survey]
-CarryOut = Callable[..., tuple[Ending, dict[str, Any]]]
+CarryOut = Callable[..., tuple[Ending, Record]]
 
 
 @pytest.fixture
 def carry_out(look: Look, setup: Setup, store: Store) -> CarryOut:
     """Carry out one cell in this process and return its ending and its record."""
 
-    def carry_out(how: str, **hyper: Any) -> tuple[Ending, dict[str, Any]]:
+    def carry_out(how: str, **hyper: Any) -> tuple[Ending, Record]:
         job = look(how, **hyper).jobs()[0]
         ending = Worker(setup).carry_out(job)
         assert isinstance(ending, Ending)
@@ -38,8 +39,14 @@ def carry_out(look: Look, setup: Setup, store: Store) -> CarryOut:
 def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     carry_out: CarryOut, store: Store, look: Look
 ) -> None:
-    ending, record = carry_out("ok")
-    cell = look("ok").standings[0].cell
+    ending, _ = carry_out("ok")
+    standing = look("ok").standings[0]
+    cell = standing.cell
+    record = json.loads(store.record_path(cell.id, standing.key).read_bytes())
+    assert " ".join(record) == (
+        "schema grid cell dataset strategy label hyper seed networks budget evaluation status reason last_step attempt "
+        "scores stability resources device torch python platform git fingerprints started finished"
+    )
     assert ending.status == record["status"] == "ok"
     assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
     assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
@@ -107,14 +114,14 @@ def test_whatever_goes_wrong_is_recorded_in_one_line(
 ) -> None:
     ending, record = carry_out(how)
     assert (ending.status, ending.reason) == (status, reason)
-    assert (record["status"], record["reason"], record["last_step"]) == (status, reason, last_step)
-    assert record["scores"] == []
-    assert record["resources"]["overhead_seconds"] >= 0
+    assert (record.status, record.reason, record.last_step) == (status, reason, last_step)
+    assert record.scores == []
+    assert record.resources["overhead_seconds"] >= 0
 
 
 def test_a_diverged_cell_is_data(carry_out: CarryOut, store: Store, look: Look) -> None:
     _, record = carry_out("diverge")
-    assert record["stability"] == {"gradient_max_prior": 1e9}
+    assert record.stability == {"gradient_max_prior": 1e9}
     found = look("diverge").standings[0]
     curves = store.record_path(found.cell.id, found.key).with_name(f"curves-{found.key}.json")
     assert json.loads(curves.read_text()) == [{"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}]
@@ -127,8 +134,8 @@ def test_a_traceback_goes_to_the_log(carry_out: CarryOut, capsys: pytest.Capture
 
 def test_a_score_that_is_no_number_is_unreliable(carry_out: CarryOut) -> None:
     _, record = carry_out("nan")
-    assert record["status"] == "ok"
-    assert record["scores"][0]["unreliable"] == "not a finite number"
+    assert record.status == "ok"
+    assert record.scores[0].unreliable == "not a finite number"
 
 
 def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup, store: Store) -> None:
@@ -138,7 +145,7 @@ def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup,
         worker.carry_out(job)
         record = store.record(job.cell.id, job.key)
         assert record
-        values.append(record["scores"][0]["value"])
+        values.append(record.scores[0].value)
     assert values == [3.0, 2.0]
 
 
@@ -151,7 +158,7 @@ def test_a_stopped_cell_leaves_no_record_and_goes_on_from_its_checkpoint(
     assert (ending.status, ending.reason) == ("stopped", "at step 11")  # type: ignore[union-attr]
     assert store.records() == []
     assert isinstance(Worker(setup).carry_out(job), Ending)
-    assert store.records()[0]["stability"] == {"resumed_at": 11.0}
+    assert store.records()[0].stability == {"resumed_at": 11.0}
 
 
 def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, store: Store) -> None:
@@ -161,7 +168,7 @@ def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, sto
     folder.mkdir(parents=True)
     (folder / "step").write_text("50")
     Worker(setup).carry_out(job)
-    assert store.records()[0]["stability"] == {"resumed_at": 0.0}
+    assert store.records()[0].stability == {"resumed_at": 0.0}
 
 
 def test_progress_is_told_seldom(look: Look, setup: Setup) -> None:
@@ -176,7 +183,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
     job = look("ok").jobs()[0]
     job = replace(job, fingerprints=replace(job.fingerprints, plugin="0" * 64))
     answer = Worker(setup).carry_out(job)
-    assert isinstance(answer, Changed)
+    assert isinstance(answer, Halt)
     assert answer.sentence == (
         "the code of strategy 'actor' or data set 'points' changed while the sweep was running; "
         "run the same command again"
@@ -186,7 +193,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
 
 def test_a_record_that_cannot_be_written_is_told(look: Look, setup: Setup) -> None:
     answer = Worker(setup).carry_out(look("no-store").jobs()[0])
-    assert isinstance(answer, Unwritable)
+    assert isinstance(answer, Halt)
     assert answer.sentence.startswith(f"the run store {setup.store} cannot be written (File exists: ")
 
 

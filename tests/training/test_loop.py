@@ -20,7 +20,7 @@ from bench.plugins import Registry
 from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
 from bench.strategy import Energy
 from bench.training import guarded
-from bench.training.checkpoints import NAME
+from bench.training.loop import CHECKPOINT
 
 STRATEGIES = [
     ("normal", {}),
@@ -178,7 +178,7 @@ def test_asked_to_stop_it_saves_and_says_so(strategy: Callable[..., Any], task: 
     whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
     with pytest.raises(Stopped, match="stopped at step 1 of 46"):
         strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: True))
-    assert (tmp_path / "cut" / NAME).exists()
+    assert (tmp_path / "cut" / CHECKPOINT).exists()
     assert_same_bits(strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut")), whole)
 
 

@@ -6,19 +6,20 @@ then save a checkpoint, the job puts itself back into the queue, and goes on whe
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import sys
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.profile import Slurm
 from bench.sweep import attempts
-from bench.sweep.attempts import given_up, interruptions
+from bench.sweep.attempts import Job, given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
-from bench.sweep.records import Job, draft, now, provenance
+from bench.sweep.record import provenance
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import StoreError
 from bench.sweep.worker import Setup
@@ -26,11 +27,6 @@ from bench.sweep.worker import Setup
 PARENT = 0.2e9  # bytes of a job that its parent process needs
 LINGER = 120  # seconds for which a job that was told to end waits for its end
 EARLY = 65  # seconds by which SLURM may send the signal too early
-
-
-def notice(minutes: int) -> int:
-    """Return how many seconds before its time limit a job is told."""
-    return round(min(90, max(10, 6 * minutes)))
 
 
 @dataclass(frozen=True)
@@ -56,32 +52,26 @@ class Chunk:
     def __call__(self) -> None:
         """Carry out the cells that have no final record."""
         started = time.monotonic()
-        settings, seconds = self.settings, 60 * self.settings.time
-        slots = settings.gpus * settings.per_gpu or settings.cpus
-        slots = min(slots, len(self.jobs))
+        settings, warned = self.settings, slurm.notice(self.settings.time)
+        slots = min(settings.gpus * settings.per_gpu or settings.cpus, len(self.jobs))
         memory = None
         if settings.memory:
             memory = int(max(settings.memory * 1e9 - PARENT, settings.memory * 5e8) / slots)
-        warned = notice(settings.time)
 
         def how() -> str:
-            return "timeout" if time.monotonic() - started > seconds - warned - EARLY else "preempted"
-
-        def stopped() -> str:
-            return "stopped"
+            return "timeout" if time.monotonic() - started > 60 * settings.time - warned - EARLY else "preempted"
 
         limits = Limits(self.timeout, memory, settings.retries, patience=0.6 * warned)
-        stops: dict[int, Callable[[], str]] = {signal.SIGUSR2: how, signal.SIGTERM: stopped, signal.SIGINT: stopped}
         devices = [f"cuda:{number}" for number in range(settings.gpus)] if self.setup.device == "cuda" else []
         screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
         setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
-        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops=stops)
+        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
             tally = pool.run(self.jobs)
             if tally.signal == signal.SIGUSR2 and self._left(pool):
                 _requeue()
         except (SweepError, StoreError, slurm.Unreachable) as error:
-            print(f"error: {error}", file=sys.stderr)
+            screen.note(f"error: {error}")
             sys.exit(1)
         if tally.signal == signal.SIGTERM:
             _linger()
@@ -101,16 +91,13 @@ class Chunk:
             if pool.store.taken(job):
                 continue
             history = pool.store.history(job.cell.id)
-            lost = interruptions(history, self.sweep)
-            if len(lost) <= self.settings.retries:
+            interrupted = interruptions(history, self.sweep)
+            if len(interrupted) <= self.settings.retries:
                 left.append(job)
                 continue
-            status, reason = given_up(lost)
             last = replace(job, attempt=history[-1].number)
-            record = draft(self.setup.grid, last, self.setup.circumstances)
-            record |= {"status": status, "reason": reason, "finished": now()}
             pool.store.vacate(last)
-            pool.store.finish(last, record)
+            pool.store.finish(last, last.record(self.setup.grid, self.setup.circumstances, *given_up(interrupted)))
         return left
 
 
@@ -133,10 +120,6 @@ def _requeue() -> None:
 def _linger() -> None:
     """Wait a while for SLURM to end this job: a preempted one goes back into the queue only while it still runs."""
     deadline = time.monotonic() + LINGER
-    while time.monotonic() < deadline:
-        try:
-            if slurm.state(attempts.job()) != "RUNNING":
-                return  # it was cancelled
-        except slurm.Unreachable:
-            return
-        time.sleep(2)
+    with contextlib.suppress(slurm.Unreachable):
+        while time.monotonic() < deadline and slurm.state(attempts.job()) == "RUNNING":  # else it was cancelled
+            time.sleep(2)

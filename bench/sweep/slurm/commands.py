@@ -15,19 +15,14 @@ class Unreachable(Exception):
     """SLURM does not answer; one sentence."""
 
 
-def queue(name: str = "") -> dict[str, str]:
+def queue() -> dict[str, str]:
     """Return the state of every job of ours that waits or runs, by id (`12`, or `12_3` within an array).
-
-    Args:
-        name: only jobs with this name.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
-    names = [f"--name={name}"] if name else []
-    lines = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", *names, "--format=%i|%T|%j")
-    rows = (line.split("|", 2) for line in lines.splitlines())
-    return {row[0]: row[1] for row in rows if len(row) == 3}
+    lines = _ask("squeue", "--noheader", "--array", f"--user={getpass.getuser()}", "--format=%i|%T")
+    return {job: state for job, _, state in (line.partition("|") for line in lines.splitlines()) if state}
 
 
 def state(job: str) -> str:
@@ -54,7 +49,7 @@ def ends(jobs: Iterable[str]) -> dict[str, str]:
 
 def _remembered(array: str) -> dict[str, str]:
     """Return the states that the controller remembers, which it does for some minutes, of the jobs of an array."""
-    found = {}
+    states = {}
     try:
         lines = _ask("scontrol", "--oneliner", "show", "job", array)
     except Unreachable:
@@ -63,8 +58,8 @@ def _remembered(array: str) -> dict[str, str]:
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
         task = words.get("ArrayTaskId", "")
         job = f"{words.get('ArrayJobId', '')}_{task}" if task else words.get("JobId", "")
-        found[job] = words.get("JobState", "")
-    return found
+        states[job] = words.get("JobState", "")
+    return states
 
 
 def requeue(job: str) -> None:
@@ -93,8 +88,13 @@ def most_tasks() -> int:
     Raises:
         Unreachable: SLURM does not answer.
     """
-    found = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-    return max(1, int(found[1])) if found else 1000
+    size = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
+    return max(1, int(size[1])) if size else 1000
+
+
+def notice(minutes: int) -> int:
+    """Return how many seconds before its time limit a job is told."""
+    return round(min(90, max(10, 6 * minutes)))
 
 
 def _ask(*command: str) -> str:

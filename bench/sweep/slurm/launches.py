@@ -1,4 +1,4 @@
-"""Launches: what was submitted to SLURM from a run store, kept in the store for later commands and other shells.
+"""Launches: submitting cells to SLURM, through submitit, and what the store keeps of it for later commands and shells.
 
 runs/mnist/launches/<sweep>/launch.json   which job carries out which cells
 runs/mnist/launches/<sweep>/<n>/          array n: its script, what it was handed, and its jobs' own output
@@ -6,14 +6,30 @@ runs/mnist/launches/<sweep>/<n>/          array n: its script, what it was hande
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field
+import contextlib
+import io
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+from pydantic import TypeAdapter
 
 from bench.files import replacing
+from bench.profile import Slurm
+from bench.protocol import UserError
+from bench.sweep.attempts import Job, identify
+from bench.sweep.record import now, one_line
+from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import Store, StoreError
+
+if TYPE_CHECKING:
+    from submitit import SlurmExecutor
+
+    from bench.sweep.slurm.chunk import Chunk
+    from bench.sweep.status import Survey
+    from bench.sweep.worker import Setup
 
 
 @dataclass(frozen=True)
@@ -53,19 +69,17 @@ class Launch:
     submitted: str
     slurm: dict[str, Any]
     options: dict[str, Any]
-    keys: dict[str, str]
-    replaces: dict[str, int]
+    keys: dict[str, str] = field(default_factory=dict)
+    replaces: dict[str, int] = field(default_factory=dict)
     arrays: list[Array] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
-
-    @property
-    def name(self) -> str:
-        """The name of its jobs."""
-        return f"bench-{self.sweep}"
 
     def jobs(self) -> dict[str, str]:
         """Return every cell's job."""
         return {cell: job for array in self.arrays for job, cells in array.jobs() for cell in cells}
+
+
+LAUNCH = TypeAdapter(Launch)
 
 
 def folder(store: Store, sweep: str) -> Path:
@@ -87,15 +101,137 @@ def write(store: Store, launch: Launch) -> None:
     """
     try:
         with replacing(folder(store, launch.sweep) / "launch.json") as file:
-            file.write(json.dumps(asdict(launch)).encode())
+            file.write(LAUNCH.dump_json(launch))
     except OSError as error:
         raise StoreError(f"the run store {store.folder} cannot be written ({error.strerror})") from error
 
 
 def read(store: Store) -> list[Launch]:
     """Return the launches of a store, the earliest first."""
-    found = []
-    for path in sorted(store.folder.glob("launches/*/launch.json")):
-        content = json.loads(path.read_bytes())
-        found.append(Launch(**{**content, "arrays": [Array(**array) for array in content["arrays"]]}))
-    return found
+    return [LAUNCH.validate_json(path.read_bytes()) for path in sorted(store.folder.glob("launches/*/launch.json"))]
+
+
+class Submission:
+    """Cells on their way to SLURM.
+
+    Args:
+        survey: that they come from.
+        jobs: the cells.
+        setup: what they share.
+        settings: what a job asks for.
+        timeout: seconds an attempt at a cell may take, or None.
+        options: of the command, kept for a retry.
+    """
+
+    def __init__(
+        self,
+        survey: Survey,
+        jobs: Sequence[Job],
+        setup: Setup,
+        settings: Slurm,
+        timeout: float | None,
+        options: dict[str, Any],
+    ) -> None:
+        from bench.sweep.slurm.chunk import Chunk
+
+        self.store, self.settings = survey.store, settings
+        self.launch = Launch(identify(), now(), settings.model_dump(mode="json"), options)
+        setup = replace(setup, submitted=True)
+        self.chunks = []
+        for start in range(0, len(jobs), settings.cells_per_job):
+            part = tuple(jobs[start : start + settings.cells_per_job])
+            names = {job.cell.id: survey.name(job.cell) for job in part}
+            self.chunks.append(Chunk(setup, part, names, self.launch.sweep, settings, timeout))
+
+    def arrays(self, most: int) -> list[list[Chunk]]:
+        """Return the jobs of every array, none of more than `most`."""
+        return [self.chunks[start : start + most] for start in range(0, len(self.chunks), most)]
+
+    def scripts(self, most: int) -> list[str]:
+        """Return the script of every array; nothing is written."""
+        texts = []
+        for number, array in enumerate(self.arrays(most)):
+            executor = self._executor(number, after="ARRAY-BEFORE" if number else "")
+            if len(array) > 1:
+                executor.parameters["map_count"] = len(array)
+            texts.append(executor._make_submission_file_text(executor._submitit_command_str, ""))
+        return texts
+
+    def submit(self) -> Launch:
+        """Submit everything and keep what was submitted in the store.
+
+        Raises:
+            UserError: SLURM refuses. What it took before is kept, and goes on.
+            StoreError: the store cannot be written.
+            Unreachable: SLURM does not answer.
+        """
+        launch, arrays = self.launch, self.arrays(slurm.most_tasks())
+        write(self.store, launch)
+        for number, array in enumerate(arrays):
+            executor = self._executor(number, after=launch.arrays[-1].job if launch.arrays else "")
+            try:
+                with contextlib.redirect_stderr(io.StringIO()):  # sbatch's own words are in the exception as well
+                    jobs = executor.submit_array(array)
+            except Exception as error:  # submitit raises its own kinds, without a common base
+                if not launch.arrays:
+                    shutil.rmtree(folder(self.store, launch.sweep), ignore_errors=True)
+                # all that submitit gives is a sentence; sbatch's own words are its end
+                words = one_line(str(error).rpartition("sbatch: error:")[2] or str(error))
+                rest = f" (after {number} of {len(arrays)} arrays)" if number else ""
+                raise UserError(f"SLURM does not take the jobs{rest}: {words}") from error
+            cells = [job for chunk in array for job in chunk.jobs]
+            launch.keys |= {job.cell.id: job.key for job in cells}
+            launch.replaces |= {job.cell.id: job.replaces for job in cells if job.replaces is not None}
+            ids = [[job.cell.id for job in chunk.jobs] for chunk in array]
+            launch.arrays.append(Array(jobs[0].job_id.partition("_")[0], ids))
+            write(self.store, launch)
+        return launch
+
+    def _executor(self, number: int, after: str) -> SlurmExecutor:
+        """Return what submits array `number`; `after` is the job that must be over before, where jobs are counted."""
+        from submitit import SlurmExecutor
+
+        class Executor(SlurmExecutor):
+            @classmethod
+            def affinity(cls) -> int:
+                return 2  # `--dry-run` needs no SLURM
+
+        settings, sweep = self.settings, self.launch.sweep
+        executor = Executor(folder(self.store, sweep).absolute() / str(number), max_num_timeout=settings.retries)
+        parameters = settings.model_dump(include={"partition", "account", "constraint", "time", "setup"}) | {
+            "job_name": f"bench-{sweep}",
+            "gpus_per_node": settings.gpus or None,
+            "cpus_per_task": settings.cpus,
+            "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
+            "signal_delay_s": slurm.notice(settings.time),
+            "array_parallelism": settings.parallel or len(self.chunks),
+            "dependency": f"afterany:{after}" if after and settings.parallel else None,
+            "teardown": self._after(),
+            "stderr_to_stdout": True,
+            "srun_args": [f"--cpus-per-task={settings.cpus}"],
+            "additional_parameters": {"requeue": True},
+        }
+        executor.update_parameters(**{name: value for name, value in parameters.items() if value not in (None, [])})
+        return executor
+
+    def _after(self) -> list[str]:
+        """Return the lines of shell after the job: one that was killed from outside goes back into the queue."""
+        most = self.settings.retries * self.settings.cells_per_job
+        return [
+            "code=$?",
+            # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
+            "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
+            "job=${job:-$SLURM_JOB_ID}",
+            # KILL, or USR2 before there was anybody to take it
+            '[ "$code" = 137 ] || [ "$code" = 140 ] || exit $code',
+            f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then',
+            "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
+            "        if state=$(squeue --noheader --jobs=$job --format=%T); then",
+            '            [ "$state" = RUNNING ] || break',
+            "            scontrol requeue $job && break",
+            "        fi",
+            "        sleep $wait",
+            "    done",
+            "fi",
+            "exit $code",
+        ]

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from bench.sweep.records import Job, draft, now
+from bench.sweep.attempts import Attempt, Job
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
@@ -26,61 +26,57 @@ ENDS = {
     "PREEMPTED": ("cancelled", "its job was preempted and not put back into the queue"),
     "CANCELLED": ("cancelled", "its job was cancelled"),
 }
+#: how its last attempt ended -> the same, where SLURM does not know
+INTERRUPTED = {
+    "timeout": ENDS["TIMEOUT"],
+    "preempted": ENDS["PREEMPTED"],
+    "stopped": ("cancelled", "its job was told to end"),
+}
+LIVE = ("pending", "preempted", "running")
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "COMPLETING")
 
 
-def overlaid(found: Survey) -> Survey:
+def overlaid(survey: Survey) -> Survey:
     """Return the survey with what is known of cells that were submitted to SLURM and have no record yet.
 
     Raises:
         Unreachable: there are such cells, and SLURM does not answer.
     """
-    known: dict[str, Launch] = {}
-    jobs = {}
-    for launch in launches.read(found.store):
-        jobs[launch.sweep] = launch.jobs()
-        known |= dict.fromkeys(jobs[launch.sweep], launch)  # the latest counts
-    open_ = [standing for standing in found.standings if _open(standing, known.get(standing.cell.id))]
-    if not open_:
-        return found
+    launched: dict[str, tuple[Launch, str]] = {}  # with the cell's job; the latest launch counts
+    for launch in launches.read(survey.store):
+        launched |= {cell: (launch, job) for cell, job in launch.jobs().items()}
+    waited = [standing for standing in survey.standings if _open(standing, launched)]
+    if not waited:
+        return survey
     queue = slurm.queue()
-    judged = {}
-    for standing in open_:
-        launch = known[standing.cell.id]
-        job = jobs[launch.sweep][standing.cell.id]
-        judged[standing.cell.id] = _judged(found, standing, job, launch, queue.get(job, ""))
-    lost = [standing for standing in judged.values() if standing.state == "lost"]
-    ended = slurm.ends(standing.job for standing in lost)
-    for standing in lost:
-        status, reason = _loss(found, standing, ended.get(standing.job, ""), known[standing.cell.id])
-        why = f"job {standing.job} is gone without a record; `bench collect` records it as {status}: {reason}"
-        judged[standing.cell.id] = replace(standing, why=why, loss=(status, reason))
-    return replace(found, standings=tuple(judged.get(each.cell.id, each) for each in found.standings))
+    ends = slurm.ends({launched[standing.cell.id][1] for standing in waited} - queue.keys())
+    judged = {old.cell.id: _judged(survey, old, *launched[old.cell.id], queue, ends) for old in waited}
+    return replace(survey, standings=tuple(judged.get(old.cell.id, old) for old in survey.standings))
 
 
-def settle(found: Survey, circumstances: Mapping[str, object]) -> int:
+def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
     """Write the records of lost cells and return how many.
 
     Raises:
         StoreError: the store cannot be written.
     """
     written = 0
-    lost = [standing for standing in found.standings if standing.state == "lost"]
-    replaced = {cell: attempt for launch in launches.read(found.store) for cell, attempt in launch.replaces.items()}
-    for standing in lost:
-        cell = standing.cell
-        job = Job(cell, standing.key, found.code[cell.strategy, cell.dataset], {})
-        job = replace(job, attempt=max(1, found.store.attempts(cell.id)), replaces=replaced.get(cell.id))
-        if found.store.taken(job):
+    replaced = {cell: attempt for launch in launches.read(survey.store) for cell, attempt in launch.replaces.items()}
+    for standing in survey.standings:
+        if standing.state != "lost":
+            continue
+        cell, store = standing.cell, survey.store
+        job = Job(cell, standing.key, survey.code[cell.strategy, cell.dataset], {})
+        job = replace(job, attempt=max(1, store.attempts(cell.id)), replaces=replaced.get(cell.id))
+        if store.taken(job):
             continue  # it came after all
         status, reason = standing.loss
-        record = draft(found.grid.name, job, circumstances)
-        found.store.vacate(job)
-        written += found.store.finish(job, record | {"status": status, "reason": reason, "finished": now()})
+        store.vacate(job)
+        written += store.finish(job, job.record(survey.grid.name, circumstances, status, reason))
     return written
 
 
-def cancel(found: Survey, cells: Iterable[str]) -> int:
+def cancel(survey: Survey, cells: Iterable[str]) -> int:
     """Cancel the jobs of cells that wait or run, and return how many cells that ends.
 
     A job is cancelled whole: with it go the other cells that it was to carry out.
@@ -90,63 +86,66 @@ def cancel(found: Survey, cells: Iterable[str]) -> int:
         StoreError: the store cannot be written.
     """
     wanted = set(cells)
-    live = [each for each in found.standings if each.job and each.state in ("pending", "preempted", "running")]
-    jobs = sorted({each.job for each in live if each.cell.id in wanted})
+    live = {standing.cell.id: standing.job for standing in survey.standings if standing.job and standing.state in LIVE}
+    jobs = {job for cell, job in live.items() if cell in wanted}
     if not jobs:
         return 0
-    ended = {each.cell.id for each in live if each.job in jobs}
-    for launch in launches.read(found.store):
+    ended = {cell for cell, job in live.items() if job in jobs}
+    for launch in launches.read(survey.store):
         if ours := ended & launch.keys.keys():
             launch.cancelled = sorted({*launch.cancelled, *ours})
-            launches.write(found.store, launch)
-    slurm.cancel(jobs)
+            launches.write(survey.store, launch)
+    slurm.cancel(sorted(jobs))
     return len(ended)
 
 
-def _open(standing: Standing, launch: Launch | None) -> bool:
+def _open(standing: Standing, launched: Mapping[str, tuple[Launch, str]]) -> bool:
     """Tell whether SLURM is to be asked about a cell: it was submitted with the code of now, and has no record yet."""
+    launch, _ = launched.get(standing.cell.id, (None, ""))
     if launch is None or launch.keys[standing.cell.id] != standing.key:
         return False
     if standing.state == "finished":
-        return standing.record is not None and standing.record["attempt"] == launch.replaces.get(standing.cell.id)
+        return standing.record is not None and standing.record.attempt == launch.replaces.get(standing.cell.id)
     return standing.state in ("missing", "running")
 
 
-def _judged(found: Survey, standing: Standing, job: str, launch: Launch, state: str) -> Standing:
-    """Return where a cell stands whose job is in this state; an empty one is that of a job that is gone."""
-    standing = replace(standing, state="lost", record=None, job=job)
-    history = [each for each in found.store.history(standing.cell.id) if each.sweep == launch.sweep]
+def _judged(
+    survey: Survey, standing: Standing, launch: Launch, job: str, queue: Mapping[str, str], ends: Mapping[str, str]
+) -> Standing:
+    """Return where a cell stands, by the states of jobs in the queue and the ends of those that are gone."""
+    cell, state = standing.cell.id, queue.get(job, "")
+    history = [attempt for attempt in survey.store.history(cell) if attempt.sweep == launch.sweep]
     last = history[-1] if history else None
-    if last and found.store.alive(standing.cell.id, last.number):
+    standing = replace(standing, state="pending", record=None, job=job)
+    if last and survey.store.alive(cell, last.number):
         return replace(standing, state="running", why=f"attempt {last.number} is running in job {job}")
     if not state:
-        return standing
+        status, reason = loss = _loss(last, ends.get(job, ""), cancelled=cell in launch.cancelled)
+        why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
+        return replace(standing, state="lost", why=why, loss=loss)
+    waits = state in WAITING
+    if last is None:
+        return replace(standing, why=f"job {job} waits" if waits else f"job {job} is at other cells, or begins")
     # a job that was told to end, and waits again, had to give place to another
-    if state in WAITING and last and last.how in ("preempted", "stopped"):
+    if waits and last.how in ("preempted", "stopped"):
         why = f"attempt {last.number} was preempted; job {job} waits to go on"
         return replace(standing, state="preempted", why=why)
-    if last is None:
-        why = f"job {job} waits" if state in WAITING else f"job {job} is at other cells, or begins"
-    else:
-        how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
-        why = f"attempt {last.number} {how}; job {job} {'waits to go on' if state in WAITING else 'goes on'}"
-    return replace(standing, state="pending", why=why)
+    how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
+    return replace(standing, why=f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}")
 
 
-def _loss(found: Survey, standing: Standing, state: str, launch: Launch) -> tuple[str, str]:
-    """Return status and reason of a cell whose job ended in this state without leaving a record."""
-    history = [each for each in found.store.history(standing.cell.id) if each.sweep == launch.sweep]
-    last = history[-1] if history else None
-    if standing.cell.id in launch.cancelled:
+def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]:
+    """Return status and reason of a cell whose job is gone without leaving a record.
+
+    Args:
+        last: the last attempt of the job's launch at the cell.
+        end: how the job ended in SLURM's word, or empty.
+        cancelled: by `bench cancel`.
+    """
+    if cancelled:
         return "cancelled", "by `bench cancel`"
-    if state in ENDS:
-        return ENDS[state]
-    if last and last.how == "timeout":
-        return ENDS["TIMEOUT"]
-    if last and last.how == "preempted":
-        return ENDS["PREEMPTED"]
-    if last and last.how == "stopped":
-        return "cancelled", "its job was told to end"
-    if last is None and not state:
+    if end in ENDS:
+        return ENDS[end]
+    if last is None and not end:
         return "node-lost", "SLURM knows nothing of its job"
-    return "crashed", "its job ended without a word"
+    return INTERRUPTED.get(last.how if last else "", ("crashed", "its job ended without a word"))

@@ -13,7 +13,9 @@ import pytest
 
 from bench.files import replacing
 from bench.protocol import UserError
-from bench.report.collect import CURVES, RECORDS, collect, curves, kind, read_parquet, write_parquet
+from bench.report.cells import CURVES, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
+from bench.report.published import results_folder
+from bench.report.sources import collect, curves
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -155,6 +157,23 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
     assert kind(tmp_path / "a.parquet") == ""
 
 
+@pytest.mark.parametrize("name", ["mnist", "toy", "cifar10-subset"])
+def test_committed_records_are_read_whole(name: str) -> None:
+    frame = read_parquet(results_folder() / f"{name}.parquet")
+    rows = [
+        {"key": o.key, "stale": o.stale, "plugin_changed": o.plugin_changed, **row}
+        for o in outcomes(frame)
+        for row in o.rows()
+    ]
+    pd.testing.assert_frame_equal(framed(rows), frame)
+
+
+def test_a_table_that_holds_no_records_is_refused(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    with pytest.raises(UserError, match=r"^these are no records: `status`: input should be 'ok', 'skipped', "):
+        outcomes(collect([mnist.folder]).assign(status="fine"))
+
+
 # ---------------------------------------------------------------- mistakes
 
 
@@ -193,9 +212,18 @@ def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -
         collect([mnist.folder])
 
 
-def test_corrupt_curves_are_named(mnist: Synthetic) -> None:
-    path = mnist.put("normal", 0, 95.0, curves=[{"epoch": 1}])
-    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: 'step'$"):
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ('[{"epoch": 1}]', "`0.step`: field required"),
+        ("{}", "input should be a valid array"),
+        ("[", "it is not whole JSON"),
+    ],
+)
+def test_corrupt_curves_are_named(mnist: Synthetic, content: str, reason: str) -> None:
+    path = mnist.put("normal", 0, 95.0)
+    path.with_name(path.name.replace("record", "curves")).write_text(content)
+    with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: {reason}"):
         curves([mnist.folder])
 
 

@@ -8,25 +8,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from bench.report import published, sources
-from bench.report.cells import outcomes, select
-from bench.report.tables import build
-
 if TYPE_CHECKING:
-    from bench.report.statistics import Interval
     from tests.report.conftest import Synthetic
 
 HARDNESS = np.random.default_rng(0).normal(95, 25, 1000)  # of each image: the same for every model
 GAIN = np.random.default_rng(1).normal(2, 0.5, 1000)
-
-
-def difference(store: Synthetic, label: str) -> Interval:
-    source = sources.of_grid(store.grid.name, [store.folder], store.registry)
-    found, _ = select(outcomes(source.frame), source.plan, source.evaluation)
-    made = build(
-        "mnist", found, source.plan, published.read(), source="here", command="`bench run`", stores=source.stores
-    )
-    return next(row for row in made.rows if row.label == label).paired["vlb"]
 
 
 def test_one_seed_is_compared_image_by_image(mnist: Synthetic) -> None:
@@ -34,11 +20,11 @@ def test_one_seed_is_compared_image_by_image(mnist: Synthetic) -> None:
     better = HARDNESS - GAIN
     mnist.put("normal", 0, float(HARDNESS.mean()), arrays={"vlb": HARDNESS.astype(np.float32)})
     mnist.put("sliced-score-matching", 0, float(better.mean()), arrays={"vlb": better.astype(np.float32)})
-    found = difference(mnist, "sliced-score-matching")
+    difference = mnist.row("sliced-score-matching").paired["vlb"]
     half = 1.95996 * GAIN.std(ddof=1) / math.sqrt(1000)
-    assert found.basis == "images"
-    assert found.mean == pytest.approx(-GAIN.mean())
-    assert (found.upper - found.lower) / 2 == pytest.approx(half, rel=1e-3)
+    assert difference.basis == "images"
+    assert difference.mean == pytest.approx(-GAIN.mean())
+    assert (difference.upper - difference.lower) / 2 == pytest.approx(half, rel=1e-3)
 
 
 @pytest.mark.parametrize("arrays", [None, {"nll": HARDNESS}, {"vlb": HARDNESS[:10]}])
@@ -47,5 +33,5 @@ def test_without_the_scores_of_the_same_images_both_errors_are_added(
 ) -> None:
     mnist.put("normal", 0, 95.0, arrays={"vlb": HARDNESS})
     mnist.put("sliced-score-matching", 0, 93.0, arrays=arrays)
-    found = difference(mnist, "sliced-score-matching")
-    assert found.upper - found.lower > 20 * GAIN.std() / math.sqrt(1000)
+    difference = mnist.row("sliced-score-matching").paired["vlb"]
+    assert difference.upper - difference.lower > 20 * GAIN.std() / math.sqrt(1000)

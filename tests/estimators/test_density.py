@@ -11,10 +11,10 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from bench import estimators
-from bench.estimators import known
+from bench.estimators import density
+from bench.estimators.subject import Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Metric, Noise, Score, Scores
+from bench.protocol import Evaluation, Metric, Noise, Score, Scores
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -62,30 +62,34 @@ def scored(
     prior = prior or StandardNormal(latent)
     source = dataset if isinstance(dataset, Plane) else Plane(torch.eye(2))
     with torch.no_grad():
-        return estimators.score_known(
+        subject = Subject(
             vae,
             prior,
-            dataset,
             source.draw(n, 0),
-            source.draw(n, 1),
             stream(0, "latents").normal(1000, latent),
-            scores,
-            lambda n: {"prior": prior.sample(n, noise_for("draws")), "shifted": torch.full((n, latent), 9.0)},
+            Evaluation(),
             noise_for,
+            dataset,
+            source.draw(n, 1),
+            lambda n: {"prior": prior.sample(n, noise_for("draws")), "shifted": torch.full((n, latent), 9.0)},
+            scores=Scores(scores),
         )
+        own = density.score_density(subject)
+        subject.plus(own)
+        return own
 
 
 def by_name(scores: Scores) -> dict[str, Score]:
     return {each.metric.name: each for each in scores.scores}
 
 
-FINE = known.PIXELS
+FINE = density.PIXELS
 
 
 @pytest.fixture(autouse=True)
 def _coarse_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
     """Most of the time would go into them."""
-    monkeypatch.setattr(known, "PIXELS", 10)
+    monkeypatch.setattr(density, "PIXELS", 10)
 
 
 WEIGHT = torch.tensor([[1.0, 0.4], [-0.3, 0.8]])
@@ -162,7 +166,7 @@ def test_items_out_of_reach_make_the_score_unreliable() -> None:
 
 
 def test_items_that_are_given_up_make_the_score_unreliable(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.estimators.refinement.CELLS", 0)
+    monkeypatch.setattr("bench.estimators.marginal.CELLS", 0)
     vae = linear_vae(WEIGHT[:, :1])
     assert isinstance(vae.decoder.likelihood, Gaussian)
     vae.decoder.likelihood.log_std.data.fill_(math.log(1e-4))
@@ -179,24 +183,24 @@ def test_every_items_score_is_kept(metric: str) -> None:
 
 
 def test_pictures_show_samples_and_densities(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(known, "PIXELS", FINE)
+    monkeypatch.setattr(density, "PIXELS", FINE)
     arrays = scored(TRUE, linear_vae(WEIGHT)).arrays
     assert arrays["window"] == 4.0
-    side = 2 * 4.0 / known.PIXELS
+    side = 2 * 4.0 / density.PIXELS
     for name in ("density_data", "density_model"):
-        assert arrays[name].shape == (known.PIXELS, known.PIXELS)
+        assert arrays[name].shape == (density.PIXELS, density.PIXELS)
         # of N(0, TRUE), 1.3 wide, 3 standard deviations fit in the window
         assert np.exp(arrays[name]).sum() * side**2 == pytest.approx(1, abs=0.01)
     corner = torch.tensor([[-4 + side / 2, 4 - side / 2]])
     assert arrays["density_data"][0, -1] == pytest.approx(TRUE.log_density(corner).item(), rel=1e-5)
     for name in ("points_data", "points_model", "points_sampler"):
-        assert arrays[name].shape == (known.SHOWN, 2)
+        assert arrays[name].shape == (density.SHOWN, 2)
         assert arrays[name].dtype == np.float32
     covariance = np.cov(arrays["points_model"].T)
-    np.testing.assert_allclose(covariance, TRUE.normal.covariance_matrix, atol=4 * 1.4 * 1.5 / known.SHOWN**0.5)
+    np.testing.assert_allclose(covariance, TRUE.normal.covariance_matrix, atol=4 * 1.4 * 1.5 / density.SHOWN**0.5)
     # the last sampler's z are all (9, 9), so that the noise is all that varies
     mean = WEIGHT @ torch.tensor([9.0, 9.0])
-    np.testing.assert_allclose(arrays["points_sampler"].mean(0), mean, atol=4 * NOISE / known.SHOWN**0.5)
+    np.testing.assert_allclose(arrays["points_sampler"].mean(0), mean, atol=4 * NOISE / density.SHOWN**0.5)
 
 
 def test_the_same_noise_gives_the_same_scores() -> None:

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.priors.density import Density
+from bench.energies.densities import annealing, whitened
+from bench.priors.density import Annealing, Figure, Restricted
 from bench.protocol import Noise
-from bench.samplers.blocks import gibbs
+from bench.samplers.chains import gibbs
 
 LOG_VAR_BOUND = 6.0
 SAMPLE_STEPS = 1000
 
 
-class GRBM(Density):
+class GRBM(Restricted):
     """E(z) = 1/2 ||(z - mu)/sigma||^2 - sum softplus(W' z/sigma^2 + b): paper Eq. 12, hidden units summed out.
 
     It is a mixture of 2^H Gaussians N(mu + W h, diag sigma^2). Write L = diag(sigma^-2) and g = sigmoid(W'Lz + b).
@@ -31,7 +34,7 @@ class GRBM(Density):
         mu: `(d,)`; bias: b `(H,)`; log_var: log sigma^2 `(d,)`, clamped to +-6 in use.
     """
 
-    normalised = False
+    step_cost = 0.05  # of a Gibbs sweep
 
     def __init__(self, visible: int, hidden: int) -> None:
         super().__init__()
@@ -81,20 +84,60 @@ class GRBM(Density):
         """Return E[z|h] = mu + Wh, `(n, d)`, for h `(n, H)`."""
         return self.mu + h @ self.weight.T
 
-    def draw_visible(self, h: Tensor, noise: Noise) -> Tensor:
-        """Return z ~ N(mu + Wh, diag sigma^2), `(n, d)`, for h `(n, H)`."""
-        centre = self.centre(h)
-        return centre + self.var.sqrt() * noise.normal(*centre.shape)
-
     @torch.no_grad()
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return draws `(n, d)`: block Gibbs from uniform hidden units, `SAMPLE_STEPS` sweeps."""
         z = self.draw_visible((noise.uniform(n, len(self.bias)) < 0.5).to(self.bias.dtype), noise)
         return gibbs(self, z, SAMPLE_STEPS, noise)
 
+    # ------------------------------------------------------------ what scoring and training ask of it
+
+    @property
+    def step_unit(self) -> float:
+        """The smallest sigma^2."""
+        return float(self.var.detach().min())
+
     @torch.no_grad()
-    def diagnostics(self) -> dict[str, Tensor]:
-        """Return sigma's extremes and the spectral norm of LW."""
-        sigma = self.var.sqrt()
+    def figures(self, z: Tensor) -> dict[str, Figure]:
+        """Return sigma's extremes, the spectral norm of LW, and how many hidden units are always on or always off."""
+        sigma, on = self.var.sqrt(), torch.sigmoid(self.hidden(z)).mean(0)
         norm = torch.linalg.matrix_norm(self.weight / self.var[:, None], ord=2)
-        return {"sigma_min": sigma.min(), "sigma_max": sigma.max(), "coupling_norm": norm}
+        return {
+            "sigma_min": Figure(sigma.min(), min),
+            "sigma_max": Figure(sigma.max(), max),
+            "coupling_norm": Figure(norm),
+            "hidden_saturated": Figure((on > 0.99).sum()),
+            "hidden_dead": Figure((on < 0.01).sum()),
+        }
+
+    @torch.no_grad()
+    def whitened(self) -> whitened.Whitened:
+        """Return the same model in whitened coordinates.
+
+        Raises:
+            ArithmeticError: a parameter is not finite.
+        """
+        weight, mu, bias, var = (part.detach().double() for part in (self.weight, self.mu, self.bias, self.var))
+        if not all(bool(part.isfinite().all()) for part in (weight, mu, bias, var)):
+            raise ArithmeticError("log Z cannot be estimated: the GRBM has parameters that are not finite")
+        sigma = var.sqrt()
+        return whitened.Whitened(weight / sigma[:, None], bias + weight.T @ (mu / var), mu, sigma)
+
+    def exact_log_z(self) -> float | None:
+        """Return log Z by enumeration, or None where there are too many hidden units."""
+        return whitened.log_z(self.whitened()) if len(self.bias) <= whitened.MAX_HIDDEN else None
+
+    def exact_sample(self, n: int, noise: Noise) -> Tensor | None:
+        """Return draws by enumeration, or None where there are too many hidden units."""
+        if len(self.bias) > whitened.MAX_HIDDEN:
+            return None
+        return whitened.sample(self.whitened(), n, noise).to(self.bias.dtype)
+
+    def annealing(self, latents: Tensor, noise_for: Callable[[str], Noise]) -> Annealing:
+        """Return paths of Gibbs sweeps from the latents' moments and from its own under uniform hidden units."""
+        model = self.whitened()
+        bases = {
+            "posterior": annealing.Base.from_samples(model, latents.to(model.mu.device)),
+            "uniform": annealing.Base.uniform_hidden(model),
+        }
+        return Annealing(bases, annealing.floor(model, noise_for("log-z/modes")))

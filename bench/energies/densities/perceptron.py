@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bench.priors.density import Density
 from bench.protocol import Noise
-from bench.samplers.gradients import langevin
+from bench.samplers.chains import langevin
 from bench.vae.networks import mlp
 
 SAMPLE_STEPS = 1000
@@ -31,23 +31,20 @@ class Neural(Density):
         tilted: whether N(0, I) is tilted.
     """
 
-    normalised = False
-
     def __init__(self, latent: int, hidden: int, tilted: bool) -> None:
         super().__init__()
         self.latent, self.tilted = latent, tilted
         self.net = mlp(latent, [hidden, hidden], 1, "silu")
 
-    def tilt(self, z: Tensor) -> Tensor:
-        """Return f(z), `(...)`, for z `(..., d)`."""
-        value: Tensor = self.net(z).squeeze(-1)
-        return value
-
     def energy(self, z: Tensor) -> Tensor:
         """Return E(z), `(...)`, for z `(..., d)`."""
-        if not self.tilted:
-            return self.tilt(z)
-        return self.tilt(z) + 0.5 * z.square().sum(-1) + 0.5 * self.latent * math.log(2 * math.pi)
+        f: Tensor = self.net(z).squeeze(-1)
+        return f + 0.5 * z.square().sum(-1) + 0.5 * self.latent * math.log(2 * math.pi) if self.tilted else f
+
+    def tilt(self, z: Tensor) -> Tensor:
+        """Return E(z) + log N(z; 0, I), `(...)`, for z `(..., d)`: f(z) itself where it tilts N(0, I)."""
+        f: Tensor = self.net(z).squeeze(-1) if self.tilted else super().tilt(z)
+        return f
 
     @torch.no_grad()
     def sample(self, n: int, noise: Noise) -> Tensor:

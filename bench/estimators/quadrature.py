@@ -1,8 +1,4 @@
-"""log Z without sampling: by enumeration of a GRBM's hidden units, or by quadrature of any energy where d <= 2.
-
-Both are exact to rounding (enumeration) or to a reported error (quadrature), and what every other estimate is checked
-against.
-"""
+"""log Z by quadrature of any energy where d <= 2, to a reported error."""
 
 from __future__ import annotations
 
@@ -12,13 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from bench.estimators.whitened import Whitened
-from bench.priors.grbm import GRBM
-from bench.protocol import Noise
-
-MAX_HIDDEN = 20
 MAX_DIMENSION = 2
-_BLOCK = 2**14
 
 _TOLERANCE = 1e-10  # quadrature stops once halving the spacing changes log Z by less
 _FALL = 45.0  # nats by which the density must have fallen at the edge of the box: e^-45 = 3e-20
@@ -26,52 +16,7 @@ _POINTS = {1: (257, 262145), 2: (129, 2049)}  # points an axis, at first and at 
 
 
 @torch.no_grad()
-def log_masses(model: Whitened) -> Tensor:
-    """Return log of the unnormalised p(h), `(2^H,)`, in the order of `states`."""
-    H, device = model.hidden, model.mu.device
-    starts = range(0, 2**H, _BLOCK)
-    blocks = (states(torch.arange(start, min(start + _BLOCK, 2**H), device=device), H) for start in starts)
-    return torch.cat([model.log_mass(block) for block in blocks])
-
-
-def states(index: Tensor, hidden: int) -> Tensor:
-    """Return the hidden states `(n, H)`, zeros and ones, that `index` `(n,)` of 0 .. 2^H - 1 counts in binary."""
-    return ((index[:, None] >> torch.arange(hidden, device=index.device)) & 1).double()
-
-
-def enumerate_log_z(grbm: GRBM) -> float:
-    """Return log Z = logsumexp_h log p~(h), over all 2^H hidden states, exact to rounding.
-
-    Raises:
-        ValueError: H > 20.
-    """
-    _check(grbm)
-    return float(torch.logsumexp(log_masses(Whitened.of(grbm)), 0))
-
-
-@torch.no_grad()
-def sample(grbm: GRBM, n: int, noise: Noise) -> Tensor:
-    """Return independent exact draws z `(n, d)`, float64: h by its enumerated probability, then z|h.
-
-    Raises:
-        ValueError: H > 20.
-    """
-    _check(grbm)
-    model = Whitened.of(grbm)
-    cumulative = torch.softmax(log_masses(model), 0).cumsum(0)
-    # float32 uniforms have 24 bits, too few for 2^20 states; the second adds 24 more
-    uniform = noise.uniform(n).double() + noise.uniform(n).double() * 2.0**-24
-    index = torch.searchsorted(cumulative, uniform * cumulative[-1], right=True).clamp(max=len(cumulative) - 1)
-    return model.colour(model.draw_visible(states(index, model.hidden), noise))
-
-
-def _check(grbm: GRBM) -> None:
-    if len(grbm.bias) > MAX_HIDDEN:
-        raise ValueError(f"a GRBM with {len(grbm.bias)} hidden units cannot be enumerated; at most {MAX_HIDDEN} can")
-
-
-@torch.no_grad()
-def quadrature(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[float, float]:
+def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[float, float]:
     """Return log of the integral of exp(-E) over R^d, d <= 2, and its error: by how much refining still changes it.
 
     The trapezoidal rule, whose error falls exponentially with the spacing for a smooth density that has died out at
@@ -108,8 +53,8 @@ def support(energy: Callable[[Tensor], Tensor], anchors: Tensor, fall: float = _
     """Return the centre and half the sides of a box, `(d,)` each, at whose edges exp(-E) has died out; d <= 2.
 
     Args:
-        energy: as in `quadrature`.
-        anchors: as in `quadrature`; the box is at least twice as wide as they are.
+        energy: as in `log_z`.
+        anchors: as in `log_z`; the box is at least twice as wide as they are.
         fall: nats by which the density must have fallen.
 
     Raises:

@@ -1,0 +1,1 @@
+"""The densities themselves, and all that is special to each."""

@@ -1,0 +1,258 @@
+"""What is asked for: cells of a grid, in a run store, and all that can be done about them.
+
+Nothing here prints, or knows the command line: what happens meanwhile is said through `Request.say`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from bench import profile
+from bench.grid import Grid, load
+from bench.plugins import Registry
+from bench.protocol import UserError
+from bench.sweep import pool, progress, record, status, worker
+from bench.sweep.attempts import Job
+from bench.sweep.slurm import commands, launches, submitted
+from bench.sweep.slurm.launches import Submission
+from bench.sweep.store import Store
+
+LIVE = ("pending", "preempted", "running")
+PAUSE = 2.0  # seconds between two looks at least
+
+
+@dataclass(frozen=True)
+class Request:
+    """Cells of a grid, and where their records, their data and plugins lie.
+
+    Attributes:
+        grid: an embedded NAME, or a `.toml` FILE.
+        settings: changes to the grid, `KEY=VALUE`.
+        strategies: NAMEs or FILEs of those that are wanted; all when empty.
+        seeds: a count or a list, in place of the grid's.
+        store: the run store's folder; None for the default one.
+        data_dir: the folder of data sets; None for the default one.
+        plugins: further folders of plugins.
+        say: takes what happens meanwhile, a sentence at a time.
+    """
+
+    grid: str = "digits"
+    settings: Sequence[str] = ()
+    strategies: Sequence[str] = ()
+    seeds: int | Sequence[int] | None = None
+    store: Path | None = None
+    data_dir: Path | None = None
+    plugins: Sequence[Path] = ()
+    say: Callable[[str], None] = print
+
+    @cached_property
+    def registry(self) -> Registry:
+        """The plugins that can be found."""
+        return Registry(self.plugins)
+
+    @cached_property
+    def data(self) -> Path:
+        """The folder of data sets; the default one is made.
+
+        Raises:
+            UserError: it cannot be made.
+        """
+        if folder := self.data_dir or profile.read().get("data"):
+            return Path(folder).expanduser().absolute()
+        from platformdirs import user_cache_path
+
+        folder = user_cache_path("priorbench") / "data"
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            why = f"the data folder {folder} cannot be made ({error.strerror})"
+            raise UserError(f"{why}; name another with --data-dir") from error
+        return folder
+
+    def runs(self, name: str) -> Store:
+        """Return the run store, where the grid has this name."""
+        return Store(self.store or profile.stores() / name)
+
+    # ---------------------------------------------------------------- where cells stand
+
+    def survey(self) -> status.Survey:
+        """Find where the cells stand, those that were submitted to SLURM included as far as it answers.
+
+        Raises:
+            UserError: the grid is wrong, or what is wanted of it.
+        """
+        survey = self._on_disk()
+        try:
+            return submitted.overlaid(survey)
+        except commands.Unreachable as error:
+            self.say(f"{error}; cells that were submitted are shown as their files alone say")
+            return survey
+
+    def watch(self) -> None:
+        """Wait until no cell waits or runs any more, and say how they stand whenever that changes."""
+        before = ""
+        while True:
+            start, counts = time.monotonic(), None
+            try:
+                counts = submitted.overlaid(self._on_disk()).counts()
+                now = status.summary(counts)
+            except commands.Unreachable as error:  # it may be restarted: jobs outlive that
+                now = f"{error}; waiting for it"
+            if now != before:
+                self.say(now)
+                before = now
+            if counts is not None and not any(counts[state] for state in LIVE):
+                return
+            time.sleep(max(PAUSE, 5 * (time.monotonic() - start)))  # a look at many cells is work, too
+
+    def settle(self) -> status.Survey:
+        """Write the records of cells whose jobs are gone without one; return how all stand then.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        survey = self.survey()
+        number = submitted.settle(survey, record.provenance("unknown"))
+        if not number:
+            return survey
+        self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
+        return self.survey()
+
+    def _on_disk(self) -> status.Survey:
+        return status.survey(self._cells, self.runs(self._cells.name), self.registry)
+
+    @cached_property
+    def _cells(self) -> Grid:
+        return load(self.grid, self.registry, settings=self.settings, strategies=self.strategies, seeds=self.seeds)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Cells that are to be carried out.
+
+    Attributes:
+        request: what was asked for.
+        survey: where all its cells stand.
+        todo: the cells.
+    """
+
+    request: Request
+    survey: status.Survey
+    todo: Sequence[Job]
+
+    def __str__(self) -> str:
+        """Return `2 cells of 9`."""
+        return f"{cells(len(self.todo))} of {len(self.survey.standings)}"
+
+    def carry_out(
+        self,
+        device: str | None = None,
+        jobs: int | None = None,
+        timeout: float | None = None,
+        memory: float | None = None,
+        retries: int = 2,
+        per_gpu: int = 1,
+    ) -> pool.Tally:
+        """Carry them out in processes of this machine.
+
+        Args:
+            device: cpu (where it is None), cuda, cuda:N or mps.
+            jobs: processes; one a core or GPU where it is None.
+            timeout: minutes that an attempt may take.
+            memory: gigabytes that a process may hold.
+            retries: how often a cell that was lost goes on.
+            per_gpu: cells that share a GPU.
+
+        Raises:
+            UserError: the device is not there, there are more processes than it takes, or data cannot be had.
+            StoreError: the store cannot be written.
+            SweepError: the sweep cannot go on.
+        """
+        survey, device = self.survey, device or "cpu"
+        if not self.todo:
+            survey.store.write_grid(survey.grid.source)
+            return pool.Tally()
+        there = devices(device)
+        most = cores() if device == "cpu" else len(there) * per_gpu
+        if jobs and jobs > most and device != "cpu":
+            raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(there)}; raise --per-gpu")
+        todo = self._ready()
+        setup = self._setup(survey.store.folder, device)
+        number = min(jobs or most, len(todo))
+        self.request.say(f"{self} to run, {number} at a time")
+        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+        name, log = survey.name, survey.store.log
+        with progress.screen(
+            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
+        ) as screen:
+            return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
+
+    def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
+        """Return them as they would be submitted to SLURM; nothing is written.
+
+        Args:
+            asked: what a job asks for.
+            options: `device` and `timeout` (minutes that an attempt may take), or None; a retry takes them over.
+        """
+        # jobs run elsewhere: what they are told is absolute
+        folder, timeout = self.survey.store.folder.absolute(), options["timeout"]
+        setup = self._setup(folder, options["device"] or ("cuda" if asked.gpus else "cpu"))
+        return Submission(self.survey, self.todo, setup, asked, timeout and 60 * timeout, dict(options))
+
+    def submit(self, asked: profile.Slurm, options: Mapping[str, Any]) -> launches.Launch | None:
+        """Submit them to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
+
+        Raises:
+            UserError: SLURM refuses, or data cannot be had.
+            StoreError: the store cannot be written.
+            Unreachable: SLURM does not answer.
+        """
+        ready = replace(self, todo=self._ready())
+        return ready.submission(asked, options).submit() if ready.todo else None
+
+    def _ready(self) -> list[Job]:
+        """Return the cells with what their data sets are, once all is there that they need."""
+        self.survey.store.check_writable()
+        ready = status.verified(self.todo, self.request.registry, self.request.data)
+        self.survey.store.write_grid(self.survey.grid.source)
+        return ready
+
+    def _setup(self, folder: Path, device: str) -> worker.Setup:
+        facts = record.provenance(device)
+        return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
+
+
+def devices(device: str) -> list[str]:
+    """Return the devices that a name stands for: `cuda` for every GPU. torch is asked about one that may not be there.
+
+    Raises:
+        UserError: the device is unknown or not there.
+    """
+    if device == "cpu":
+        return [device]
+    kind, _, index = device.partition(":")
+    if kind not in ("cuda", "mps") or (index and not (index.isdigit() and kind == "cuda")):
+        raise UserError(f"--device {device} is unknown; allowed: cpu, cuda, cuda:N, mps")
+    import torch
+
+    there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
+    if int(index or 0) >= there:
+        has = f"{there} {kind} {'device' if there == 1 else 'devices'}"
+        raise UserError(f"--device {device} is not there: torch sees {has} on this machine")
+    return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def cells(number: int) -> str:
+    """Return `1 cell` or `5 cells`."""
+    return "1 cell" if number == 1 else f"{number} cells"
