@@ -13,7 +13,6 @@ from bench.data import Dataset, binarise, split
 from bench.protocol import DataError, Noise, Splits
 
 if TYPE_CHECKING:
-    import numpy as np
     from torch import Tensor
 
 WHITE = 255  # of an image whose brightness is a probability
@@ -46,7 +45,9 @@ class Arrays(Dataset):
         try:
             content = path.read_bytes()
         except OSError as error:
-            raise DataError(f"the arrays {path} cannot be read ({error.strerror}); give them to `bench.run` again") from error
+            raise DataError(
+                f"the arrays {path} cannot be read ({error.strerror}); give them to `bench.run` again"
+            ) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(f"{path} is cut short or altered; delete it, and give the arrays to `bench.run` again")
         with np.load(io.BytesIO(content), allow_pickle=False) as arrays:

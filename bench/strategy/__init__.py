@@ -4,8 +4,11 @@ A strategy that brings a new prior extends `Strategy` and overrides `prior`; one
 energy extends `EnergyStrategy` and overrides `objective`. None imports torch until it is used.
 """
 
+from bench import callable_module
 from bench.strategy.energy import EnergyStrategy, Sampler
 from bench.strategy.general import Strategy
 from bench.strategy.pixels import PixelDensity
 
 __all__ = ["EnergyStrategy", "PixelDensity", "Sampler", "Strategy"]
+
+callable_module(__name__)

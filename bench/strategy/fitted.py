@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.protocol import Noise, UserError
+from bench.protocol import Evaluation, Noise, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,18 +41,19 @@ class Fitted:
         model: the networks and the prior, in evaluation mode.
         dataset: prepares items.
         stored: an array of the data set as it is stored; its item's shape and type count.
-        log_z: log Z of the prior as far as it is known; 0 of one that is normalised.
+        log_z: log Z of the prior as far as it was scored; what the prior itself says of it goes before.
 
     Attributes:
         vae: encoder and decoder, torch modules.
         prior: the density over z, a torch module.
-        log_z: as above.
+        log_z: log Z of the prior; None where it is not known.
     """
 
     def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, log_z: float | None) -> None:
         self.vae: VAE = model.vae
         self.prior: Density = model.prior
-        self.log_z = 0.0 if self.prior.normalised else log_z
+        exact = self.prior.exact_log_z()
+        self.log_z = log_z if exact is None else exact
         self._dataset, self._type = dataset, stored.dtype
         self._shape: Sequence[int] = stored.shape[1:]
         self._device = next(model.vae.parameters()).device
@@ -74,7 +76,8 @@ class Fitted:
         import torch
 
         with torch.inference_mode():
-            return _like(z, self._shown(self.vae.decoder.mean(self._tensor(z))))
+            pictures: Array = _like(z, self._shown(self.vae.decoder.mean(self._tensor(z))))
+        return pictures
 
     def reconstruct(self, x: Array) -> Array:
         """Return E[x|z] at the mean of q(z|x), in the shape of an item."""
@@ -103,6 +106,7 @@ class Fitted:
         """
         import torch
 
+        from bench.estimators import Subject
         from bench.estimators.bounds import importance
 
         if self.log_z is None:
@@ -110,8 +114,11 @@ class Fitted:
         prepared = self._prepared(x)
         if self._dataset.likelihood == "bernoulli" and not bool(((prepared == 0) | (prepared == 1)).all()):
             raise UserError("a Bernoulli likelihood is one of zeros and ones, and x has other values")
-        weighted = importance(self.vae, self.prior, prepared, samples, self._noise(seed, "importance"))
-        return _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
+        evaluation = Evaluation(importance_samples=samples)
+        subject = Subject(self.vae, self.prior, prepared, prepared[:0], evaluation, partial(self._noise, seed))
+        weighted = importance(subject)
+        log_prob: Array = _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
+        return log_prob
 
     # ---------------------------------------------------------------- arrays
 

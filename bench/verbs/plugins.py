@@ -16,9 +16,9 @@ from bench import report as tables
 from bench.grid import embedded
 from bench.plugins import Description, Kind, PluginError
 from bench.protocol import UserError
+from bench.sweep.requests import Request
 from bench.sweep.status import load
 from bench.verbs import options
-from bench.verbs.requests import Request
 
 
 @click.command("list")
