@@ -574,7 +574,7 @@ def dataset(name: str, /, *, plugins: Sequence[str | Path] = (), **options: Any)
     registry = Registry([Path(folder) for folder in plugins])
     plugin = registry.find("dataset", name)
     cls = cast(Any, plugin.load())
-    if not cls.kept_in_store or "train" not in options:
+    if not cls.kept_in_store or "sha256" in options:
         return cast(Dataset, build(plugin, options, "bench.dataset", registry.component))
     likelihood = options.get("likelihood", "bernoulli")
     train, test = (_array(options, part, likelihood) for part in ("train", "test"))
