@@ -27,7 +27,7 @@ from bench.sweep.columns import DTYPES, canonical, columns
 from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, differences, explained, flat, normal
 
 if TYPE_CHECKING:
-    from bench import grid as grids
+    import bench.grid as grids
 
 #: version of the columns below; written into every Parquet file. Files of schema 1, which lack some, are read as well
 SCHEMA = 2

@@ -153,10 +153,18 @@ class Row:
             if difference is None:
                 continue
             self.paired[name] = difference
-            ahead = {"lower": difference.mean < 0, "higher": difference.mean > 0}.get(metric.better, False)
-            sure = difference.basis == "seeds" and difference.excludes_zero
-            if ahead and sure and not self.doubtful(name) and not baseline.doubtful(name):
+            if self.verdict(metric, baseline) == "better":
                 self.better.add(name)
+
+    def verdict(self, metric: Metric, baseline: Row) -> str:
+        """Return `better` or `worse` than the baseline where that is sure, else `open`; empty where unpaired."""
+        difference = self.paired.get(metric.name)
+        if difference is None:
+            return ""
+        sure = difference.basis == "seeds" and difference.excludes_zero and metric.better != "neither"
+        if not sure or self.doubtful(metric.name) or baseline.doubtful(metric.name):
+            return "open"
+        return "better" if (difference.mean < 0) == (metric.better == "lower") else "worse"
 
     def compare(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
         """Set the published number beside the row, if one is of the same model."""

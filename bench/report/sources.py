@@ -16,7 +16,7 @@ import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from bench import grid as grids
+import bench.grid as grids
 from bench import profile
 from bench.plugins import Kind, Registry
 from bench.protocol import UserError
@@ -111,6 +111,23 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         words = f"the committed records in {results_folder()}"
         return Source(words, committed, embedded if current else Plan(), None, command, tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
+
+
+def of_places(stores: Sequence[Path], parquet: Sequence[Path], registry: Registry) -> Source:
+    """Return the records of stores and Parquet files, whatever grids they are of.
+
+    Raises:
+        UserError: a Parquet file cannot be read, or holds no records.
+    """
+    notes: list[str] = []
+    name = stores[0].name if stores else ""
+    plan = _plan_of_stores(stores, name, registry, notes)
+    code = _code(registry, plan)
+    tables = [read_parquet(path) for path in parquet if kind(path) != "curves"]
+    frames = [collect(stores, code, notes), *(marked(table, code) for table in tables)]
+    frame = pd.concat([part for part in frames if len(part)] or frames[:1], ignore_index=True)
+    places = ", ".join(map(str, (*stores, *parquet)))
+    return Source(places, frame, plan, plan.evaluation, "", tuple(notes), tuple(stores))
 
 
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:

@@ -117,6 +117,12 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
+def measured(rows: Sequence[Row]) -> tuple[tuple[Metric, ...], tuple[Metric, ...]]:
+    """Return the metrics of the records of rows, headline first, and those of them that a printed table shows."""
+    metrics, _ = _metrics(rows, None)
+    return metrics, _with_columns(metrics)
+
+
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:
     """Return the metrics of the records, headline first, and notes on scores of all but the latest version of one.
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.priors import Density
+    from bench.strategy.fitted import Fitted
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
@@ -144,6 +145,20 @@ class Strategy(Settings):
 
         return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
 
+    def restored(self, state: State, task: Task, run: Run) -> Model:
+        """Return the modules of a fitted state on the run's device, in evaluation mode."""
+        model = self.model(task, run)
+        for group, module in model.groups.items():
+            module.load_state_dict(state["modules"][group])
+            module.eval()
+        return model
+
+    def fitted(self, state: State, task: Task, run: Run, log_z: float | None) -> Fitted:
+        """Return a fitted state as its user handles it; `log_z` is what is known of log Z, if the prior has one."""
+        from bench.strategy.fitted import Fitted
+
+        return Fitted(self.restored(state, task, run), task.dataset, task.splits.train, log_z)
+
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
 
@@ -164,10 +179,7 @@ class Strategy(Settings):
             return stream(task.evaluation.seed, f"evaluate/{run.seed}/{name}", 0, run.device)
 
         with guarded(run.device), torch.no_grad():
-            model = self.model(task, run)
-            for group, module in model.groups.items():
-                module.load_state_dict(state["modules"][group])
-                module.eval()
+            model = self.restored(state, task, run)
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
             _, z = latents(model, task, LATENTS, noise_for("latents"))

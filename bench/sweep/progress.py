@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: bars with time left on a terminal, plain lines elsewhere."""
+"""What a sweep shows while it runs: bars with time left on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Screen
@@ -212,7 +212,44 @@ class Bars(Display):
         self._bars.update(table)
 
 
-def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Lines | Bars:
-    """Return what suits the standard error stream: bars on a terminal, else lines."""
+class Notebook(Display):
+    """Below the notebook's cell: what ended, and a bar for each running cell, in one output that changes in place."""
+
+    def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
+        super().__init__(cells, name, log)
+        self._notes: list[str] = []
+        self._shown = ""
+        self._output: Any = None
+
+    def __exit__(self, *_: object) -> None:
+        """Leave the lines."""
+        self.tick()
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence."""
+        self._notes.append(sentence)
+        self.tick()
+
+    def tick(self) -> None:
+        """Show what changed."""
+        from IPython.display import display
+
+        bars = [(f"{self.pace.ended} of {self.pace.cells} cells", self._left, self.pace.done / self.pace.cells)]
+        bars += [(name, words, share) for name, words, share in self._running.values()]
+        running = [f"{'█' * round(20 * share):░<20} {name} {words}".rstrip() for name, words, share in bars]
+        text = "\n".join([*self._notes, *running])
+        if text == self._shown:
+            return
+        self._shown = text
+        if self._output is None:
+            self._output = display({"text/plain": text}, raw=True, display_id=True)
+        else:
+            self._output.update({"text/plain": text}, raw=True)
+
+
+def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Display:
+    """Return what suits: an output of the notebook, bars on a terminal, else lines on the standard error stream."""
+    if "ipykernel.zmqshell" in sys.modules:
+        return Notebook(cells, name, log)
     bars = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return Bars(cells, name, log) if bars else Lines(cells, name, log)

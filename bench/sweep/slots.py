@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
@@ -105,9 +106,12 @@ class Slot:
         # tracker is started first, because starting it lifts the mask.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        # a spawned process runs the program's main module again, which would carry out a script or a notebook twice
+        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
             self.process.start()
         finally:
+            sys.modules["__main__"] = main
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
         printed.close()

@@ -6,6 +6,7 @@ runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`benc
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
+runs/mnist/data/                        arrays of the user's own, by their SHA-256
 runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
 """
 
@@ -26,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.files import creating, replacing, set_aside, sha256
-from bench.protocol import Evaluation
+from bench.protocol import Dataset, Evaluation
 from bench.sweep import attempts, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
@@ -92,6 +93,10 @@ class Store:
     def cell(self, cell_id: str) -> Path:
         """Return the folder of a cell."""
         return Path(self._cells, cell_id)
+
+    def data(self, dataset: Dataset, folder: Path) -> Path:
+        """Return where a data set's files lie: in the store, or in `folder`, that of data sets."""
+        return self.folder / "data" if dataset.kept_in_store else folder
 
     def record_path(self, cell_id: str, key: str) -> Path:
         """Return where the final record lies, or will."""

@@ -14,7 +14,7 @@ import click
 
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.verbs.requests import Request
+from bench.sweep.requests import Request
 
 Verb = Callable[..., Any]
 Values = dict[str, Any]

@@ -14,11 +14,11 @@ import click
 from bench import contracts
 from bench import report as tables
 from bench.grid import embedded
-from bench.plugins import KINDS, Description, Kind, PluginError
+from bench.plugins import KINDS, Description, Kind, PluginError, Registry
 from bench.protocol import UserError
+from bench.sweep.requests import Request
 from bench.sweep.status import load
 from bench.verbs import options
-from bench.verbs.requests import Request
 
 
 @click.command("list")
@@ -72,7 +72,7 @@ def _searched(search: dict[str, Any]) -> str:
 def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
     registry = request.registry
-    names = [registry.find("dataset", name).name] if name else registry.names("dataset")
+    names = [name] if name else [one for one in registry.names("dataset") if not _in_store(registry, one)]
     click.echo(f"data folder: {request.data}")
     errors = []
     for dataset in names:
@@ -89,6 +89,14 @@ def data(request: Request, name: str | None) -> None:
     for sentence in errors:
         options.say(f"error: {sentence}")
     raise click.exceptions.Exit(2 if errors else 0)
+
+
+def _in_store(registry: Registry, name: str) -> bool:
+    """Return whether a data set lies in run stores, so that the data folder has nothing of it."""
+    try:
+        return bool(getattr(registry.find("dataset", name).load(), "kept_in_store", False))
+    except UserError:
+        return False  # what is wrong with it is said when it is loaded
 
 
 @click.command()

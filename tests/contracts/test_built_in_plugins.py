@@ -18,6 +18,7 @@ from bench.strategy.pixels import PixelDensity
 SMALL = {"energy.hidden": 4, "hidden": [8], "critic_hidden": [8], "components": 4, "samples": 8}
 BUILT_IN = [name for name in Registry().names("strategy") if Registry().find("strategy", name).origin == "built-in"]
 DATA = [name for name in Registry().names("dataset") if Registry().find("dataset", name).origin == "built-in"]
+DATA = [name for name in DATA if not Registry().find("dataset", name).load().kept_in_store]  # type: ignore[attr-defined]
 
 
 # what a density of pixels, which has no prior, has no part in

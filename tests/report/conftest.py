@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import grid as grids
+import bench.grid as grids
 from bench.plugins import Plugin, Registry
 from bench.protocol import Evaluation, Metric, Score
 from bench.report import published, sources

@@ -93,7 +93,7 @@ def test_a_grid_file_has_the_store_of_its_name(mnist: Synthetic) -> None:
     import bench.grid
 
     file = Path("mine.toml")
-    embedded = Path(bench.grid.__file__).parent / "grids" / "mnist.toml"
+    embedded = Path(bench.__file__).parent / "grids" / "mnist.toml"
     file.write_text(embedded.read_text().replace("Table 2, MNIST", "Mine"))
     mine = type(mnist)(Path("runs/mine"), "mine.toml")
     mine.put("normal", 0, 95.5)

@@ -240,7 +240,7 @@ if __name__ == "__main__":
         "strategy": [{{"name": "actor", "how": [{how!r}], "seconds": {seconds}}}],
     }}
     runs = store.Store(Path({str(setup.store)!r}))
-    found = status.survey(grid.expand(source, registry, name="fakes", where="x"), runs, registry)
+    found = status.survey(grids.expand(source, registry, name="fakes", where="x"), runs, registry)
     setup = worker.Setup("fakes", runs.folder, registry, Path("."), "cpu", {{}})
     screen = progress.Lines(len(found.standings), lambda job: job.cell.id, lambda job: "")
     pool.Pool(setup, 2, screen).run(found.jobs())

@@ -8,23 +8,30 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench import profile
-from bench.grid import Grid, load
+from bench.grid import Grid, load, option
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.sweep import pool, progress, record, status, worker
+from bench.sweep import pool, record, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
 from bench.sweep.store import Store
 
+Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], AbstractContextManager[pool.Screen]]
+
 LIVE = ("pending", "preempted", "running")
 PAUSE = 2.0  # seconds between two looks at least
+
+
+def _silent(sentence: str) -> None:
+    """Say it to nobody."""
 
 
 @dataclass(frozen=True)
@@ -32,24 +39,28 @@ class Request:
     """Cells of a grid, and where their records, their data and plugins lie.
 
     Attributes:
-        grid: an embedded NAME, or a `.toml` FILE.
-        settings: changes to the grid, `KEY=VALUE`.
+        grid: an embedded NAME, a `.toml` FILE, or the tables of one.
+        settings: changes to the grid, `KEY=VALUE` texts, or values by their keys.
         strategies: NAMEs or FILEs of those that are wanted; all when empty.
         seeds: a count or a list, in place of the grid's.
         store: the run store's folder; None for the default one.
         data_dir: the folder of data sets; None for the default one.
         plugins: further folders of plugins.
+        datasets: `[[dataset]]` tables in place of the grid's.
         say: takes what happens meanwhile, a sentence at a time.
+        spelled: how an error names an argument.
     """
 
-    grid: str = "digits"
-    settings: Sequence[str] = ()
+    grid: str | Mapping[str, Any] = "digits"
+    settings: Sequence[str] | Mapping[str, Any] = ()
     strategies: Sequence[str] = ()
     seeds: int | Sequence[int] | None = None
     store: Path | None = None
     data_dir: Path | None = None
     plugins: Sequence[Path] = ()
-    say: Callable[[str], None] = print
+    datasets: Sequence[Mapping[str, Any]] = ()
+    say: Callable[[str], None] = _silent
+    spelled: Callable[[str], str] = option
 
     @cached_property
     def registry(self) -> Registry:
@@ -72,7 +83,7 @@ class Request:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = f"the data folder {folder} cannot be made ({error.strerror})"
-            raise UserError(f"{why}; name another with --data-dir") from error
+            raise UserError(f"{why}; name another with {self.spelled('data_dir')}") from error
         return folder
 
     def runs(self, name: str) -> Store:
@@ -129,7 +140,15 @@ class Request:
 
     @cached_property
     def _cells(self) -> Grid:
-        return load(self.grid, self.registry, settings=self.settings, strategies=self.strategies, seeds=self.seeds)
+        return load(
+            self.grid,
+            self.registry,
+            settings=self.settings,
+            strategies=self.strategies,
+            seeds=self.seeds,
+            datasets=self.datasets,
+            spelled=self.spelled,
+        )
 
 
 @dataclass(frozen=True)
@@ -152,6 +171,7 @@ class Plan:
 
     def carry_out(
         self,
+        screen: Display,
         device: str | None = None,
         jobs: int | None = None,
         timeout: float | None = None,
@@ -162,6 +182,7 @@ class Plan:
         """Carry them out in processes of this machine.
 
         Args:
+            screen: number of cells, what calls one, where its log lies -> what shows how far they are.
             device: cpu (where it is None), cuda, cuda:N or mps.
             jobs: processes; one a core or GPU where it is None.
             timeout: minutes that an attempt may take.
@@ -178,20 +199,20 @@ class Plan:
         if not self.todo:
             survey.store.write_grid(survey.grid.source)
             return pool.Tally()
-        there = devices(device)
+        there = devices(device, self.request.spelled)
         most = cores() if device == "cpu" else len(there) * per_gpu
         if jobs and jobs > most and device != "cpu":
-            raise UserError(f"--jobs {jobs} are more than {per_gpu} on each of {', '.join(there)}; raise --per-gpu")
+            spelled = self.request.spelled
+            wrong = f"{spelled('jobs')} {jobs} are more than {per_gpu} on each of {', '.join(there)}"
+            raise UserError(f"{wrong}; raise {spelled('per_gpu')}")
         todo = self._ready()
         setup = self._setup(survey.store.folder, device)
         number = min(jobs or most, len(todo))
         self.request.say(f"{self} to run, {number} at a time")
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
-        with progress.screen(
-            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
-        ) as screen:
-            return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
+        with screen(len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))) as display:
+            return pool.Pool(setup, number, display, limits, devices=there).run(todo)
 
     def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
         """Return them as they would be submitted to SLURM; nothing is written.
@@ -219,7 +240,7 @@ class Plan:
     def _ready(self) -> list[Job]:
         """Return the cells with what their data sets are, once all is there that they need."""
         self.survey.store.check_writable()
-        ready = status.verified(self.todo, self.request.registry, self.request.data)
+        ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store)
         self.survey.store.write_grid(self.survey.grid.source)
         return ready
 
@@ -228,7 +249,7 @@ class Plan:
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 
-def devices(device: str) -> list[str]:
+def devices(device: str, spelled: Callable[[str], str] = option) -> list[str]:
     """Return the devices that a name stands for: `cuda` for every GPU. torch is asked about one that may not be there.
 
     Raises:
@@ -238,13 +259,13 @@ def devices(device: str) -> list[str]:
         return [device]
     kind, _, index = device.partition(":")
     if kind not in ("cuda", "mps") or (index and not (index.isdigit() and kind == "cuda")):
-        raise UserError(f"--device {device} is unknown; allowed: cpu, cuda, cuda:N, mps")
+        raise UserError(f"{spelled('device')} {device} is unknown; allowed: cpu, cuda, cuda:N, mps")
     import torch
 
     there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(index or 0) >= there:
         has = f"{there} {kind} {'device' if there == 1 else 'devices'}"
-        raise UserError(f"--device {device} is not there: torch sees {has} on this machine")
+        raise UserError(f"{spelled('device')} {device} is not there: torch sees {has} on this machine")
     return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
 
 

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
 
 from bench.protocol import UserError
-from bench.verbs.requests import Plan, Request
+from bench.sweep.pool import Screen
+from bench.sweep.requests import Plan, Request
 from tests.test_cli import FAKES, GRID
+
+
+def silent(*_: object) -> contextlib.AbstractContextManager[Screen]:
+    return contextlib.nullcontext(Screen())
 
 
 def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -25,7 +31,7 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs())
     assert str(plan) == "2 cells of 2"
-    tally = plan.carry_out(jobs=1)
+    tally = plan.carry_out(silent, jobs=1)
     assert [ending.status for _, ending in tally.endings] == ["ok", "skipped"]
     assert said == ["2 cells of 2 to run, 1 at a time"]
     assert request.settle().counts() == {"ok": 1, "skipped": 1}
@@ -34,7 +40,7 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
     assert capsys.readouterr().out == ""
 
     survey = request.survey()
-    assert Plan(request, survey, survey.jobs()).carry_out().endings == []
+    assert Plan(request, survey, survey.jobs()).carry_out(silent).endings == []
 
 
 def test_a_mistake_in_a_request_is_one_sentence(tmp_path: Path) -> None:
