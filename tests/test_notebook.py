@@ -13,6 +13,11 @@ from nbclient import NotebookClient
 ROOT = Path(__file__).resolve().parents[1]
 
 
+def shown() -> Any:
+    """Return the notebook as it lies in the examples."""
+    return nbformat.read(ROOT / "examples" / "digits.ipynb", as_version=4)  # type: ignore[no-untyped-call]
+
+
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
     """The notebook with what each cell showed, and the folder it ran in."""
@@ -23,7 +28,7 @@ def executed(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, Path]:
         patch.setenv("IPYTHONDIR", str(folder / "ipython"))
         patch.setenv("MPLBACKEND", "module://matplotlib_inline.backend_inline")
         patch.delenv("BENCH_STORE", raising=False)
-        notebook = nbformat.read(ROOT / "examples" / "digits.ipynb", as_version=4)
+        notebook = shown()
         client = NotebookClient(notebook, timeout=300, kernel_name="python3")
         client.execute(cwd=str(folder), env=os.environ.copy())
     return notebook, folder
@@ -58,5 +63,5 @@ def test_worker_processes_leave_the_notebook_alone(executed: tuple[Any, Path]) -
 
 
 def test_it_is_kept_without_outputs() -> None:
-    notebook = nbformat.read(ROOT / "examples" / "digits.ipynb", as_version=4)
+    notebook = shown()
     assert all(not cell.outputs and cell.execution_count is None for cell in notebook.cells if cell.cell_type == "code")

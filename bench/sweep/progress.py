@@ -242,7 +242,7 @@ class Notebook(Display):
             return
         self._shown = text
         if self._output is None:
-            self._output = display({"text/plain": text}, raw=True, display_id=True)
+            self._output = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
         else:
             self._output.update({"text/plain": text}, raw=True)
 
