@@ -184,8 +184,12 @@ def results(*places: str | Path, plugins: Sequence[str | Path] = (), data_dir: s
             raise UserError(f"there is no run store {folder}")
         if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
-    registry = Registry([Path(folder) for folder in plugins])
-    return Results(registry, stores, [path for path in paths if path not in stores], data_dir=_data(data_dir))
+    parquet = [path for path in paths if path not in stores]
+    for path in parquet:
+        if not path.is_file():
+            raise UserError(f"there is no Parquet file {path}")
+    registry = Registry([Path(folder) for folder in plugins]).closed()
+    return Results(registry, stores, parquet, data_dir=_data(data_dir))
 
 
 class Results:
@@ -421,7 +425,9 @@ class Cell:
             validated(Evaluation, record.evaluation, where, "evaluate"),
         )
         log_z = next((score.value for score in record.scores if score.metric == "log_z"), None)
-        with tempfile.TemporaryDirectory() as folder:
+        from bench.streams import undisturbed
+
+        with tempfile.TemporaryDirectory() as folder, undisturbed():
             return _fitted(ours, cast(Any, store.state(record)), task, Run(record.seed, "cpu", Path(folder)), log_z)
 
     def _plugins(self, registry: Registry) -> list[Plugin]:
@@ -502,6 +508,8 @@ class Trainer:
         Raises:
             UserError: the strategy cannot do this task, or left the finite numbers; why, in one sentence.
         """
+        from bench.streams import undisturbed
+
         where = "train"
         request = Request(data_dir=_data(data_dir), spelled=_spelled)
         splits = _splits(dataset, request)
@@ -521,12 +529,13 @@ class Trainer:
             run = Run(seed, device, Path(folder))
             run = replace(run, progress=progress) if progress else run
             try:
-                state = self.strategy.fit(task, run)
-                scores: Scores = self.strategy.evaluate(state, task, run)
+                with undisturbed():
+                    state = self.strategy.fit(task, run)
+                    scores: Scores = self.strategy.evaluate(state, task, run)
+                    log_z = next((score.value for score in scores.scores if score.metric.name == "log_z"), None)
+                    model = _fitted(self.strategy, state, task, run, log_z)
             except (Diverged, OutOfMemory) as error:
                 raise UserError(f"strategy {self.strategy.name!r} on data set {dataset.name!r}: {error}") from error
-            log_z = next((score.value for score in scores.scores if score.metric.name == "log_z"), None)
-            model = _fitted(self.strategy, state, task, run, log_z)
         rows = [
             {**vars(score), "metric": score.metric.name, "unit": score.metric.unit, "stderr": score.stderr}
             for score in scores.scores
@@ -574,7 +583,7 @@ def dataset(name: str, /, *, plugins: Sequence[str | Path] = (), **options: Any)
     registry = Registry([Path(folder) for folder in plugins])
     plugin = registry.find("dataset", name)
     cls = cast(Any, plugin.load())
-    if not cls.kept_in_store or "sha256" in options:
+    if not _in_store(cls) or "sha256" in options:
         return cast(Dataset, build(plugin, options, "bench.dataset", registry.component))
     likelihood = options.get("likelihood", "bernoulli")
     train, test = (_array(options, part, likelihood) for part in ("train", "test"))
@@ -624,6 +633,11 @@ def _packed(arrays: Mapping[str, np.ndarray]) -> bytes:
     return packed.getvalue()
 
 
+def _in_store(one: Any) -> bool:
+    """Return whether a data set, or its class, says that its file lies in the run store."""
+    return bool(getattr(one, "kept_in_store", False))
+
+
 def _content(one: Any) -> bytes:
     try:
         return _OWN[one.sha256]
@@ -635,7 +649,7 @@ def _content(one: Any) -> bytes:
 
 def _keep(one: Dataset, store: Store) -> None:
     """Put the user's own arrays into a store, under their digest."""
-    if one.kept_in_store:
+    if _in_store(one):
         path = store.folder / "data" / f"{cast(Any, one).sha256}.npz"
         if not path.exists():
             with files.replacing(path) as file:
@@ -643,7 +657,7 @@ def _keep(one: Dataset, store: Store) -> None:
 
 
 def _splits(one: Dataset, request: Request) -> Splits:
-    if not one.kept_in_store:
+    if not _in_store(one):
         return one.load(request.data)
     with tempfile.TemporaryDirectory() as folder:
         Path(folder, f"{cast(Any, one).sha256}.npz").write_bytes(_content(one))

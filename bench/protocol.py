@@ -268,7 +268,6 @@ class Dataset(Protocol):
     version: ClassVar[str]
     likelihood: ClassVar[Likelihood]
     unit: ClassVar[Unit]
-    kept_in_store: ClassVar[bool]
 
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""

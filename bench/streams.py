@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -58,6 +60,18 @@ def stream(seed: int, name: str, step: int = 0, device: torch.device | str = "cp
     strategy, so that two strategies with one seed share initial networks, data order and noise: paired comparisons.
     """
     return Stream(seed, name, device).at(step)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Leave the global generators as they are when the block begins: they may be a user's."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002
 
 
 def seed_globals(seed: int, name: str, step: int = 0) -> None:

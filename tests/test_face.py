@@ -5,6 +5,7 @@ from __future__ import annotations
 import doctest
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import replace
@@ -65,10 +66,8 @@ def test_importing_bench_imports_nothing_large() -> None:
 
 @pytest.mark.parametrize("before", ["bench.grid", "bench.strategy", "bench.face", "bench.verbs"])
 def test_a_module_of_the_same_name_does_not_hide_a_function(before: str) -> None:
-    code = f"import {before}; import bench; from bench.grid import load; "
-    code += (
-        "print(len(bench.grid('digits', seeds=1, strategies=['normal']).cells), bench.strategy('normal').strategy.name)"
-    )
+    code = f"import {before}; import bench; from bench.grid import load; cells = bench.grid('digits', seeds=3).cells; "
+    code += "print({cell.seed for cell in cells}, bench.strategy('normal').strategy.name)"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     assert done.stdout == "{0, 1, 2} normal\n"
 
@@ -284,10 +283,78 @@ def test_log_prob_is_the_integral_over_z() -> None:
     assert (np.abs(many.mean(axis=0) - exact) < 5 * error + 1e-4).all()  # 1e-4: float32 sums over 64 pixels
 
 
-def test_training_one_model_says_why_it_cannot() -> None:
-    networks = {"encoder": {"kind": "densenet"}, "decoder": {"kind": "densenet"}}
-    with pytest.raises(UserError, match="strategy 'normal' on data set 'checkerboard': "):
-        bench.strategy("normal").train(bench.dataset("checkerboard"), latent=2, networks=networks)
+@pytest.mark.parametrize(
+    ("name", "values", "message"),
+    [
+        ("gaussian-pixels", {}, "'gaussian-pixels' on data set 'digits': it is a density of dequantised pixels"),
+        ("normal", {"epochs": 0}, "train.epochs = 0 is not allowed"),
+        ("normal", {"latent": 0}, "networks.latent = 0 is not allowed"),
+        ("normal", {"networks": {"encoder": {"kind": "resnett"}}}, 'did you mean "resnet"'),
+        ("normal", {"evaluate": {"image": 3}}, 'did you mean "images"'),
+    ],
+)
+def test_training_one_model_says_why_it_cannot(name: str, values: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        bench.strategy(name).train(bench.dataset("digits"), **values)
+
+
+def test_one_training_is_that_of_a_cell(swept: tuple[face.Results, Path, Kept]) -> None:
+    cell = swept[0].cell("vampprior", seed=1)
+    networks = {side: {"hidden": [128, 128]} for side in ("encoder", "decoder")}
+    trainer = bench.strategy("vampprior", **cell.record.hyper)
+    torch.manual_seed(7)
+    wanted = torch.rand(3)
+    torch.manual_seed(7)
+    _, scores, arrays = trainer.train(
+        bench.dataset("digits"), epochs=1, latent=16, seed=1, batch_size=64, networks=networks, evaluate=LOW
+    )
+    assert torch.equal(torch.rand(3), wanted)  # the user's own generators are left alone
+    assert scores["value"].to_dict() == cell.scores["value"].to_dict()
+    assert set(arrays) == set(cell.arrays)
+
+
+@pytest.mark.parametrize(
+    ("ask", "message"),
+    [
+        (lambda model: model.encode(np.zeros((2, 7, 7), np.uint8)), r"x is \(2, 7, 7\) uint8; it must be \(N, 8, 8\)"),
+        (lambda model: model.encode("x"), "x is"),
+        (lambda model: model.decode(np.zeros((2, 3))), r"z is \(2, 3\) float64; it must be \(N, 16\) floats"),
+        (lambda model: model.sample(0), "n is 0; it must be a whole number, at least 1"),
+        (lambda model: model.log_prob(np.full((2, 64), 0.5)), "zeros and ones"),
+        (lambda model: model.log_prob(np.zeros((2, 64)), samples=0), "samples is 0"),
+    ],
+)
+def test_wrong_arrays_are_refused(ask: Any, message: str, swept: tuple[face.Results, Path, Kept]) -> None:
+    model = swept[0].cell("normal").model()
+    with pytest.raises(UserError, match=message):
+        ask(model)
+
+
+def test_a_model_that_is_gone_or_damaged_is_refused(swept: tuple[face.Results, Path, Kept], tmp_path: Path) -> None:
+    shutil.copytree(swept[1], tmp_path / "copy")
+    cell = bench.results(tmp_path / "copy").cell("normal")
+    (file,) = (tmp_path / "copy" / "cells" / cell.record.cell).rglob("*.pt")
+    file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError):
+        cell.model()
+    for left in file.parent.glob("*.pt*"):
+        left.unlink()
+    with pytest.raises(UserError):
+        cell.model()
+
+
+def test_reading_a_store_executes_none_of_its_plugin_files(tmp_path: Path) -> None:
+    file, marker = tmp_path / "mine.py", tmp_path / "executed"
+    text = (ROOT / "strategies" / "normal.py").read_text()
+    file.write_text(text)
+    plan: dict[str, Any] = {"seeds": 1, "jobs": 1, "progress": False, "set": QUICK}
+    bench.run("digits", strategies=[str(file)], store=tmp_path / "store", **plan)
+    file.write_text(f"{text}\nopen({str(marker)!r}, 'w').close()\n")
+    read = bench.results(tmp_path / "store")
+    assert list(read.table()["strategy"]) == ["mine"]
+    with pytest.raises(UserError, match="mine"):
+        read.cell("mine").model()
+    assert not marker.exists()
 
 
 # ---------------------------------------------------------------- worker processes

@@ -41,6 +41,7 @@ class Fitted:
         model: the networks and the prior, in evaluation mode.
         dataset: prepares items.
         stored: an array of the data set as it is stored; its item's shape and type count.
+        latent: d, the dimension of z.
         log_z: log Z of the prior as far as it was scored; what the prior itself says of it goes before.
 
     Attributes:
@@ -49,12 +50,13 @@ class Fitted:
         log_z: log Z of the prior; None where it is not known.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, log_z: float | None) -> None:
+    def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, latent: int, log_z: float | None) -> None:
         self.vae: VAE = model.vae
         self.prior: Density = model.prior
         exact = self.prior.exact_log_z()
         self.log_z = log_z if exact is None else exact
         self._dataset, self._type = dataset, stored.dtype
+        self._latent = latent
         self._shape: Sequence[int] = stored.shape[1:]
         self._device = next(model.vae.parameters()).device
 
@@ -75,8 +77,12 @@ class Fitted:
         """Return E[x|z] as pictures or points, `(N, ...)` in the shape of an item, for z `(N, d)`."""
         import torch
 
+        latents = _tensor(z, "z")
+        if latents.ndim != 2 or latents.shape[1] != self._latent:
+            raise UserError(f"z is {_described(latents)}; it must be (N, {self._latent}) floats")
         with torch.inference_mode():
-            pictures: Array = _like(z, self._shown(self.vae.decoder.mean(self._tensor(z))))
+            latents = latents.to(self._device, torch.float32)
+            pictures: Array = _like(z, self._shown(self.vae.decoder.mean(latents)))
         return pictures
 
     def reconstruct(self, x: Array) -> Array:
@@ -87,6 +93,7 @@ class Fitted:
         """Return draws z `(n, d)` of the prior."""
         import torch
 
+        _counted("n", n)
         with torch.no_grad():
             return _array(self.prior.sample(n, self._noise(seed, "prior")))
 
@@ -94,6 +101,7 @@ class Fitted:
         """Return draws x ~ p(x|z), z ~ p(z), in the shape of an item; `decode` shows the mean of p(x|z) instead."""
         import torch
 
+        _counted("n", n)
         with torch.no_grad():
             z = self.prior.sample(n, self._noise(seed, "prior"))
             return _array(self._shown(self.vae.sample(z, self._noise(seed, "items"))))
@@ -109,6 +117,7 @@ class Fitted:
         from bench.estimators import Subject
         from bench.estimators.bounds import importance
 
+        _counted("samples", samples)
         if self.log_z is None:
             raise UserError("log p(x) needs log Z of the prior, which was not scored")
         prepared = self._prepared(x)
@@ -127,26 +136,21 @@ class Fitted:
 
         return stream(seed, f"fitted/{name}", 0, self._device)
 
-    def _tensor(self, x: Any) -> Tensor:
-        import torch
-
-        tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
-        return tensor.to(self._device, torch.float32)
-
     def _prepared(self, x: Any) -> Tensor:
         """Return items `(N, D)` as the likelihood scores them."""
         import numpy as np
         import torch
 
-        tensor = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x))
+        tensor = _tensor(x, "x")
         stored = torch.from_numpy(np.empty(0, self._type)).dtype
         if tuple(tensor.shape[1:]) == tuple(self._shape) and tensor.dtype == stored:
             return self._dataset.fixed(tensor).to(self._device)
         if tensor.ndim == 2 and tensor.shape[1] == math.prod(self._shape) and tensor.is_floating_point():
             return tensor.to(self._device, torch.float32)
         wanted = f"(N, {', '.join(map(str, self._shape))}) {np.dtype(self._type).name}, as the data set stores items"
-        found = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-        raise UserError(f"x is {found}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared")
+        raise UserError(
+            f"x is {_described(tensor)}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared"
+        )
 
     def _shown(self, x: Tensor) -> Tensor:
         """Return prepared items `(n, D)` as pictures by brightness, or as points, in the shape of an item."""
@@ -155,6 +159,26 @@ class Fitted:
         from bench.estimators import pictures
 
         return torch.from_numpy(pictures(self._dataset, x, self._shape))
+
+
+def _counted(name: str, n: int) -> None:
+    if not isinstance(n, int) or n < 1:
+        raise UserError(f"{name} is {n!r}; it must be a whole number, at least 1")
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    """Return an array of the user's as a tensor."""
+    import numpy as np
+    import torch
+
+    try:
+        return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x))
+    except TypeError:
+        raise UserError(f"{name} is a {type(x).__name__}; it must be an array or tensor of numbers") from None
+
+
+def _described(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
 
 
 def _array(x: Tensor) -> np.ndarray:

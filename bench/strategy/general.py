@@ -157,7 +157,7 @@ class Strategy(Settings):
         """Return a fitted state as its user handles it; `log_z` is what is known of log Z, if the prior has one."""
         from bench.strategy.fitted import Fitted
 
-        return Fitted(self.restored(state, task, run), task.dataset, task.splits.train, log_z)
+        return Fitted(self.restored(state, task, run), task.dataset, task.splits.train, task.networks.latent, log_z)
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.

@@ -196,6 +196,8 @@ class Plan:
             SweepError: the sweep cannot go on.
         """
         survey, device = self.survey, device or "cpu"
+        if jobs is not None and jobs < 1:
+            raise UserError(f"{self.request.spelled('jobs')} {jobs} is not allowed; it must be an integer, at least 1")
         if not self.todo:
             survey.store.write_grid(survey.grid.source)
             return pool.Tally()

@@ -96,7 +96,7 @@ class Store:
 
     def data(self, dataset: Dataset, folder: Path) -> Path:
         """Return where a data set's files lie: in the store, or in `folder`, that of data sets."""
-        return self.folder / "data" if dataset.kept_in_store else folder
+        return self.folder / "data" if getattr(dataset, "kept_in_store", False) else folder
 
     def record_path(self, cell_id: str, key: str) -> Path:
         """Return where the final record lies, or will."""

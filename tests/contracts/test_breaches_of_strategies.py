@@ -180,7 +180,7 @@ def energy_strategy(objective: str, more: str = "", reach: str = "APART") -> str
     return f"""
 class Broken(EnergyStrategy):
     reach: ClassVar = {reach}
-    energy: Energy = Field(Energy(hidden=3), description="e")
+    energy: Energy = Field(Grbm(hidden=3), description="e")
 
     def objective(self, model, z, posterior, noise):
 {textwrap.indent(textwrap.dedent(objective), "        ")}
