@@ -26,8 +26,9 @@ import numpy as np
 import torch
 from pydantic import ConfigDict, Field, field_validator
 from bench import energies, objectives, priors
-from bench.protocol import Search, Settings
-from bench.strategy import Energy, EnergyStrategy, Strategy
+from bench.energies.grbm import Grbm
+from bench.protocol import Energy, Search, Settings
+from bench.strategy import EnergyStrategy, Strategy
 ALL = {group: frozenset({"bound"}) for group in ("encoder", "decoder", "prior")}
 APART = {"encoder": frozenset({"bound"}), "decoder": frozenset({"bound"}), "prior": frozenset({"own"})}
 """,
