@@ -1,12 +1,23 @@
-"""bench: a benchmark of ways to train the prior of a variational autoencoder."""
+"""bench: a benchmark of ways to train the prior of a variational autoencoder.
+
+From Python it is five functions, imported on first use: `run` carries out a grid's cells, `results` reads what cells
+left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for.
+"""
 
 from __future__ import annotations
 
 import ast
 import importlib
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from bench.face import dataset, grid, results, run, strategy
+
+__all__ = ["__version__", "dataset", "grid", "lazy_members", "results", "run", "strategy"]
 
 __version__ = "0.1.0"
 
@@ -32,3 +43,23 @@ def lazy_members(package: str, file: str) -> Callable[[str], Any]:
         return getattr(importlib.import_module(home), name)
 
     return attribute
+
+
+class _Callable(ModuleType):
+    """A module that is a function of the face as well: `bench.grid("digits")`, and `from bench.grid import load`."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        return getattr(importlib.import_module("bench.face"), self.__name__.rpartition(".")[2])(*args, **kwargs)
+
+
+def callable_module(name: str) -> None:
+    """Let a module be called like the face's function of the same name; said by the module itself."""
+    sys.modules[name].__class__ = _Callable
+
+
+_face = lazy_members(__name__, __file__)
+
+
+def __getattr__(name: str) -> Any:
+    # importing a module of bench makes it an attribute: these two are function and module in one
+    return importlib.import_module(f"{__name__}.{name}") if name in ("grid", "strategy") else _face(name)

@@ -1,4 +1,4 @@
-"""Turns a grid, a TOML file of data sets x strategies x hyper-parameters x seeds, into cells with ids.
+"""Turns a grid, a TOML file or its tables, of data sets x strategies x hyper-parameters x seeds, into cells with ids.
 
 A list where a single value may stand is swept. A field that is a list itself is swept by a list of lists.
 """
@@ -10,14 +10,15 @@ import hashlib
 import itertools
 import json
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
+from bench import callable_module
 from bench.plugins import Kind, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
-from bench.plugins.shapes import Shape, listed, nearest, shown
+from bench.plugins.shapes import Shape, Spelling, listed, nearest, shown, typed
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 
@@ -25,6 +26,8 @@ __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`
+
+callable_module(__name__)
 
 _EMBEDDED = Path(__file__).with_name("grids")
 _KEYS = ("title", "seeds", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
@@ -111,40 +114,53 @@ def embedded() -> list[str]:
 
 
 def load(
-    grid: str,
+    grid: str | Mapping[str, Any],
     registry: Registry,
     *,
-    settings: Sequence[str] = (),
+    settings: Sequence[str] | Mapping[str, Any] = (),
     strategies: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
+    datasets: Sequence[Mapping[str, Any]] = (),
+    spelling: Spelling = typed,
 ) -> Grid:
-    """Read a grid, apply what the command line changes, and expand it.
+    """Read a grid, apply what is to be changed, and expand it.
 
     Args:
-        grid: an embedded NAME or a path to a `.toml` file.
+        grid: an embedded NAME, a path to a `.toml` file, or the tables of one.
         registry: where plugins are found.
-        settings: `--set` values, `train.epochs=3` or `strategy.vampprior.components=32`.
+        settings: `--set` values, `train.epochs=3` or `strategy.vampprior.components=32`; or values by such keys.
         strategies: run only these NAMEs or FILEs; one that the grid does not hold runs with its defaults.
         seeds: a count or a list, in place of the grid's.
+        datasets: `[[dataset]]` tables in place of the grid's.
+        spelling: how errors name these arguments.
 
     Raises:
         UserError: what is wrong, in which file or `--set`, at which key, and what is allowed.
     """
-    file, where = _locate(grid)
-    try:
-        source = read_toml(file, f"the grid file {where}", where)
-    except FileNotFoundError:
-        raise UserError(f"the grid file {where} does not exist") from None
+    if isinstance(grid, str):
+        file, where = _locate(grid)
+        try:
+            source = read_toml(file, f"the grid file {where}", where)
+        except FileNotFoundError:
+            raise UserError(f"the grid file {where} does not exist") from None
+    else:
+        file, where, source = Path.cwd() / "grid", "the grid", copy.deepcopy(dict(grid))
+    changed: dict[str, str] = {}
+    if datasets:
+        source["dataset"] = [dict(table) for table in datasets]
+        changed["dataset"] = spelling("datasets")
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             if is_file(entry["name"]):  # beside the grid, wherever bench is started
                 entry["name"] = str((file.parent / Path(entry["name"]).expanduser()).resolve())
     if strategies:
-        source["strategy"] = _chosen(source["strategy"], strategies, registry)
-    changed = {_apply(source, text): f"--set {text}" for text in settings}
+        source["strategy"] = _chosen(source["strategy"], strategies, registry, spelling)
+    for keys, value, writer in _assignments(settings, spelling):
+        _apply(source, keys, value, writer)
+        changed[".".join(keys)] = writer
     if seeds is not None:
         source["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
-        changed["seeds"] = "--seeds"
+        changed["seeds"] = spelling("seeds")
 
     def blame(key: str) -> str:
         for path in reversed(changed):
@@ -181,8 +197,10 @@ def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str
     return entries
 
 
-def _chosen(entries: Sequence[dict[str, Any]], strategies: Sequence[str], registry: Registry) -> list[dict[str, Any]]:
-    """Return the tables of the strategies that `--strategy` names, and a bare table for those the grid lacks."""
+def _chosen(
+    entries: Sequence[dict[str, Any]], strategies: Sequence[str], registry: Registry, spelling: Spelling
+) -> list[dict[str, Any]]:
+    """Return the tables of the strategies that are wanted, and a bare table for those the grid lacks."""
     held = {plain_name(entry["name"]) for entry in entries}
     wanted: dict[str, str] = {}
     for text in strategies:
@@ -192,32 +210,41 @@ def _chosen(entries: Sequence[dict[str, Any]], strategies: Sequence[str], regist
         try:
             plugin = registry.find("strategy", text)
         except UserError as error:
-            raise UserError(f"--strategy {text}: {error}") from error
+            raise UserError(f"{spelling('strategies', text)}: {error}") from error
         wanted[plugin.name] = str(plugin.file) if is_file(text) else text
     kept = [entry for entry in entries if plain_name(entry["name"]) in wanted]
     return kept + [{"name": text} for name, text in wanted.items() if name not in held]
 
 
-def _apply(source: dict[str, Any], text: str) -> str:
-    """Apply one `--set KEY=VALUE` to a grid and return its KEY."""
-    keys, value = assignment(text, "train.epochs=3")
-    path = ".".join(keys)
+def _assignments(
+    settings: Sequence[str] | Mapping[str, Any], spelling: Spelling
+) -> Iterator[tuple[list[str], Any, str]]:
+    """Give the parts of the dotted KEY, the value, and what an error calls it, of every change to a grid."""
+    if isinstance(settings, Mapping):
+        for key, value in settings.items():
+            yield key.split("."), value, spelling("set", {key: value})
+    else:
+        for text in settings:
+            yield *assignment(text, "train.epochs=3"), f"--set {text}"
+
+
+def _apply(source: dict[str, Any], keys: Sequence[str], value: Any, writer: str) -> None:
+    """Put a value under a dotted key of a grid."""
     if keys[0] not in _KEYS:
         hint = nearest(keys[0], _KEYS) or ";"
-        raise UserError(f'--set {text}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
+        raise UserError(f'{writer}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
     targets = [source]
     if keys[0] in ("dataset", "strategy"):
         if len(keys) < 3 or keys[2] == "name":
-            raise UserError(f"--set {text}: write {keys[0]}.NAME.KEY=VALUE, with a KEY other than name")
+            raise UserError(f"{writer}: write {keys[0]}.NAME.KEY=VALUE, with a KEY other than name")
         names = list(dict.fromkeys(plain_name(entry["name"]) for entry in source[keys[0]]))
         if keys[1] not in names:
             hint = nearest(keys[1], names) or ";"
-            raise UserError(f'--set {text}: the grid has no {keys[0]} "{keys[1]}"{hint} it has {listed(names)}')
+            raise UserError(f'{writer}: the grid has no {keys[0]} "{keys[1]}"{hint} it has {listed(names)}')
         targets = [entry for entry in source[keys[0]] if plain_name(entry["name"]) == keys[1]]
         keys = keys[2:]
     for table in targets:
-        assign(table, keys, copy.deepcopy(value), f"--set {text}")
-    return path
+        assign(table, keys, copy.deepcopy(value), writer)
 
 
 # ---------------------------------------------------------------- expanding
