@@ -16,9 +16,9 @@ from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
 from bench import callable_module
-from bench.plugins import Kind, Registry, build, is_file, plain_name
+from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
-from bench.plugins.shapes import Shape, Spelling, listed, nearest, shown, typed
+from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 
@@ -44,10 +44,12 @@ class Cell:
         strategy: what `Registry.find` takes, like `dataset`.
         hyper: the strategy's hyper-parameters, defaults filled in, plain (JSON) values.
         seed: seed of training.
-        networks, budget: what is trained, for how long.
+        networks: what is trained, plain (JSON) values; `Registry.networks` makes them what they stand for.
+        budget: for how long.
         evaluation: how it is scored; no part of the id.
         label: the strategy's name and what differs between its cells: `vampprior[components=500]`. Within a grid,
             data set and label together tell all cells apart but for the seed.
+        plugins: what it uses: its strategy, its data set, networks and energies.
     """
 
     id: str
@@ -56,10 +58,11 @@ class Cell:
     strategy: str
     hyper: dict[str, Any]
     seed: int
-    networks: Networks
+    networks: dict[str, Any]
     budget: Budget
     evaluation: Evaluation
     label: str
+    plugins: tuple[Plugin, ...] = ()
 
     @property
     def request(self) -> dict[str, Any]:
@@ -70,7 +73,7 @@ class Cell:
             "strategy": plain_name(self.strategy),
             "hyper": self.hyper,
             "seed": self.seed,
-            "networks": _plain(self.networks),
+            "networks": self.networks,
             "budget": _plain(self.budget),
         }
 
@@ -151,8 +154,9 @@ def load(
         changed["dataset"] = spelling("datasets")
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
-            if is_file(entry["name"]):  # beside the grid, wherever bench is started
-                entry["name"] = str((file.parent / Path(entry["name"]).expanduser()).resolve())
+            entry["name"] = _beside(file, entry["name"])
+    for tables in (source.get("networks"), source["strategy"]):
+        _place_kinds(file, tables)
     if strategies:
         source["strategy"] = _chosen(source["strategy"], strategies, registry, spelling)
     for keys, value, writer in _assignments(settings, spelling):
@@ -179,6 +183,23 @@ def _locate(grid: str) -> tuple[Path, str]:
         hint = nearest(grid, embedded()) or ";"
         raise UserError(f'unknown grid "{grid}"{hint} allowed: {listed(embedded())}, or a path to a .toml file')
     return _EMBEDDED / f"{grid}.toml", f"grids/{grid}.toml"
+
+
+def _beside(grid: Path, name: Any) -> Any:
+    """Return a FILE that a grid names as one beside that grid, wherever bench is started; a NAME as it is."""
+    return str((grid.parent / Path(name).expanduser()).resolve()) if isinstance(name, str) and is_file(name) else name
+
+
+def _place_kinds(grid: Path, tables: Any) -> None:
+    """Do the same for the FILEs that `kind` names in tables, however deep."""
+    for table in tables if isinstance(tables, list) else [tables]:
+        for key, value in table.items() if isinstance(table, dict) else ():
+            if key == "kind":
+                table[key] = (
+                    [_beside(grid, kind) for kind in value] if isinstance(value, list) else _beside(grid, value)
+                )
+            else:
+                _place_kinds(grid, value)
 
 
 def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str, Any]]:
@@ -270,7 +291,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     if not isinstance(title, str):
         raise UserError(f"{blame('title')}: title = {shown(title)} is not allowed; it must be text")
     seeds = _seeds(source.get("seeds", 1), blame)
-    evaluations = combinations(source.get("evaluate", {}), Shape.of(Evaluation), "evaluate", blame)
+    evaluations = combinations(source.get("evaluate", {}), Evaluation, "evaluate", blame)
     if len(evaluations) > 1:
         keys = listed(f"evaluate.{key}" for key in _differences([flat(values) for values in evaluations]))
         raise UserError(f"{blame('evaluate')}: {keys} cannot be swept; one way of scoring holds for a whole grid")
@@ -278,8 +299,8 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     validated(Slurm, source.get("slurm", {}), blame, "slurm")
     axes = (
         _requests("dataset", source, registry, blame),
-        _tables(Networks, source, "networks", blame),
-        _tables(Budget, source, "train", blame),
+        _tables(Networks, source, "networks", registry, blame),
+        _tables(Budget, source, "train", registry, blame),
         _requests("strategy", source, registry, blame),
     )
     for dataset, network in itertools.product(*axes[:2]):
@@ -287,17 +308,20 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
             raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
     cells = []
     for (dataset, network, budget, strategy), seed in itertools.product(itertools.product(*axes), seeds):
+        hyper, networks = _plain(strategy.settings), _plain(network.settings)
+        plugins = (registry.find("strategy", strategy.name), registry.find("dataset", dataset.name))
         cell = Cell(
             id="",
             dataset=dataset.name,
             options=_plain(dataset.settings),
             strategy=strategy.name,
-            hyper=_plain(strategy.settings),
+            hyper=hyper,
             seed=seed,
-            networks=network.settings,
+            networks=networks,
             budget=budget.settings,
             evaluation=evaluation,
             label=_label(strategy, network, budget, dataset),
+            plugins=(*plugins, *registry.parts(plugins[0], hyper, networks)),
         )
         cells.append(replace(cell, id=identify(cell.request)))
     return Grid(name, title, tuple(cells), copy.deepcopy(dict(source)))
@@ -330,10 +354,13 @@ class _Point(Generic[SettingsT]):
     differs: dict[str, Any] = field(default_factory=dict)
 
 
-def _tables(model: type[SettingsT], source: Mapping[str, Any], key: str, blame: Blame) -> list[_Point[SettingsT]]:
+def _tables(
+    model: type[SettingsT], source: Mapping[str, Any], key: str, registry: Registry, blame: Blame
+) -> list[_Point[SettingsT]]:
     """Return the points of `[networks]` or `[train]`."""
-    tables = combinations(source.get(key, {}), Shape.of(model), key, blame)
-    return _distinct([_Point("", values, validated(model, values, blame, key)) for values in tables], key, blame)
+    tables = combinations(source.get(key, {}), model, key, blame, registry.component)
+    points = [_Point("", values, validated(model, values, blame, key, registry.component)) for values in tables]
+    return _distinct(points, key, blame)
 
 
 def _requests(kind: Kind, source: Mapping[str, Any], registry: Registry, blame: Blame) -> list[_Point[Settings]]:
@@ -346,8 +373,8 @@ def _requests(kind: Kind, source: Mapping[str, Any], registry: Registry, blame: 
         except UserError as error:
             raise UserError(f"{blame('')}: name in [[{kind}]]: {error}") from error
         table = {key: value for key, value in entry.items() if key != "name"}
-        for values in combinations(table, Shape.of(model), f"{kind}.{plugin.name}", blame):
-            points.append(_Point(entry["name"], values, build(plugin, values, blame)))
+        for values in combinations(table, model, f"{kind}.{plugin.name}", blame, registry.component):
+            points.append(_Point(entry["name"], values, build(plugin, values, blame, registry.component)))
     return _distinct(points, kind, blame)
 
 

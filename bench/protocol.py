@@ -7,16 +7,20 @@ hands it over with a `Run`; it never looks inside a state. Nothing here imports 
 
 from __future__ import annotations
 
+import json
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
 
 if TYPE_CHECKING:
     import numpy as np
-    from torch import Tensor
+    from torch import Tensor, nn
+
+    from bench.priors import Density
 
 
 # ---------------------------------------------------------------- settings: what a grid may say
@@ -38,47 +42,92 @@ class Search:
     choices: Sequence[Any] | None = None
 
 
-Width = Annotated[int, Field(ge=1, le=65536)]
+class Component(Settings):
+    """A part of a model that a plugin brings: a settings class that a grid names by `kind`, its own fields beside that.
+
+    Where a settings model has a field of one of the base classes below, a table there is validated by the class that
+    its `kind` names. Validation finds that class by its context, which is `plugins.Registry.component`.
+
+    Attributes:
+        plugin: the kind of plugin that brings it.
+        name: set by the registry; `kind` in a table.
+        usual: the kind of a table that names none.
+    """
+
+    plugin: ClassVar[str] = ""
+    name: ClassVar[str] = ""
+    usual: ClassVar[str] = ""
+
+    @model_validator(mode="wrap")
+    @classmethod
+    def _by_kind(cls, value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+        if not isinstance(value, Mapping):
+            return handler(value)
+        fields = {key: field for key, field in value.items() if key != "kind"}
+        kind = value.get("kind", cls.name or cls.usual)
+        if kind == cls.name:
+            return handler(fields)
+        if info.context is None:
+            raise ValueError(f"the kind {kind!r} is a plugin's, and there is nothing to find plugins with")
+        # as JSON, like the whole: only so are TOML's arrays tuples and its text paths
+        return info.context(cls, kind).model_validate_json(json.dumps(fields, default=str), context=info.context)
+
+    @model_serializer(mode="plain")
+    def _with_kind(self) -> dict[str, Any]:
+        return {"kind": self.name, **{field: getattr(self, field) for field in type(self).model_fields}}
 
 
-class Network(Settings):
-    """One network: its kind, hidden layers and activation."""
+class Network(Component):
+    """How an encoder or decoder is built."""
 
-    kind: Literal["mlp", "densenet", "conv"] = Field(
-        "mlp",
-        description="layers in a chain; each fed by all before it, weight-normalised; or 4x4 convolutions of stride 2",
-    )
-    hidden: list[Width] = Field(
-        [256, 256], description="width of each hidden layer; of a densenet, its growth; of convolutions, channels"
-    )
-    activation: Literal["elu", "relu", "silu", "tanh"] = Field("elu", description="after each hidden layer")
+    plugin: ClassVar[str] = "network"
+    usual: ClassVar[str] = "mlp"
+
+    @abstractmethod
+    def encoder(self, shape: Sequence[int], outputs: int) -> nn.Module:
+        """Return a module from items of `shape`, flat `(..., D)`, to `(..., outputs)`."""
+
+    @abstractmethod
+    def decoder(self, inputs: int, shape: Sequence[int]) -> nn.Module:
+        """Return a module from `(..., inputs)` to items of `shape`, flat `(..., D)`."""
+
+    def refuses(self, shape: Sequence[int]) -> str | None:
+        """Return why this network cannot do items of `shape`, as the end of "networks.encoder.kind = ...", or None."""
+        return None
+
+
+HIDDEN = "hidden units"  # h that make z normal: block Gibbs samples it
+TILT = "tilt of N(0, I)"  # it is N(0, I) times exp(-f(z)) with an f of slow growth, so that it has an integral
+
+
+class Energy(Component):
+    """How an energy-based prior is built.
+
+    Attributes:
+        offers: what the density has that some strategies or samplers need: `HIDDEN` units for block Gibbs, a `TILT`.
+    """
+
+    plugin: ClassVar[str] = "energy"
+    usual: ClassVar[str] = "grbm"
+    offers: ClassVar[frozenset[str]] = frozenset()
+
+    @abstractmethod
+    def build(self, latent: int) -> Density:
+        """Return a fresh density over z `(..., latent)`, on the CPU; torch's global generator is seeded."""
 
 
 class Networks(Settings):
     """The `[networks]` table: encoder, decoder and the dimension of z."""
 
-    encoder: Network = Field(Network(), description="x -> mean and log-variance of q(z|x)")
-    decoder: Network = Field(Network(), description="z -> parameters of p(x|z)")
+    encoder: Network = Field(description="x -> mean and log-variance of q(z|x)")
+    decoder: Network = Field(description="z -> parameters of p(x|z)")
     latent: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="dimension d of z")
 
     def refuses(self, shape: Sequence[int]) -> str | None:
-        """Return why these networks cannot do items of `shape`, in words, or None.
-
-        Convolutions halve an image's sides at each layer: `(H, W)` or `(planes, H, W)`.
-        """
+        """Return why these networks cannot do items of `shape`, in words, or None."""
         for part, network in (("encoder", self.encoder), ("decoder", self.decoder)):
-            if network.kind != "conv":
-                continue
-            wanted = f"networks.{part}.kind = 'conv'"
-            if not network.hidden:
-                return f"{wanted} needs the channels of one or more layers in networks.{part}.hidden, which is empty"
-            layers = len(network.hidden)
-            multiple = 2**layers
-            if len(shape) not in (2, 3) or any(side % multiple for side in shape[-2:]):
-                return (
-                    f"{wanted} with {layers} layer{'s' * (layers > 1)} needs images whose sides are multiples of "
-                    f"{multiple}, and an item here is {'x'.join(map(str, shape))}; 'mlp' and 'densenet' take any"
-                )
+            if reason := network.refuses(shape):
+                return f"networks.{part}.kind = {network.name!r} {reason}"
         return None
 
 
@@ -202,6 +251,7 @@ class Dataset(Protocol):
     version: ClassVar[str]
     likelihood: ClassVar[Likelihood]
     unit: ClassVar[Unit]
+    kept_in_store: ClassVar[bool]
 
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import random
+from collections.abc import Iterator
 
 import numpy as np
 import torch
@@ -66,3 +68,15 @@ def seed_globals(seed: int, name: str, step: int = 0) -> None:
     torch.manual_seed(value)
     np.random.seed(value)  # noqa: NPY002 - libraries that still draw from it are the point
     random.seed(value)
+
+
+@contextlib.contextmanager
+def undisturbed() -> Iterator[None]:
+    """Give the global generators back as they were when the block began: they may be a user's."""
+    python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
+    with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
+        try:
+            yield
+        finally:
+            random.setstate(python)
+            np.random.set_state(arrays)  # noqa: NPY002

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from bench import objectives, priors
-from bench.protocol import Metric, Noise, Run, Score, State, Task
-from bench.strategy import Energy, EnergyStrategy
+from bench.energies.mlp import Mlp
+from bench.protocol import TILT, Energy, Metric, Noise, Run, Score, State, Task
+from bench.strategy import EnergyStrategy
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -30,9 +31,9 @@ class NoiseContrastive(EnergyStrategy):
 
     reach: ClassVar = {"prior": frozenset({"classification"})}
 
-    energies: ClassVar = frozenset({"mlp"})
+    needs: ClassVar = frozenset({TILT})
 
-    energy: Energy = Field(Energy(kind="mlp", hidden=200), description="the classifier; its tilt is -log r")
+    energy: Energy = Field(Mlp(hidden=200), description="the classifier; its tilt is -log r")
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the first stage's loss: the bound under N(0, I)."""

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from bench import objectives
-from bench.protocol import Noise
-from bench.strategy import Energy, EnergyStrategy, Sampler
+from bench.energies.mlp import Mlp
+from bench.protocol import TILT, Energy, Noise
+from bench.strategy import EnergyStrategy, Sampler
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -26,9 +27,9 @@ class Tilted(EnergyStrategy):
 
     reach: ClassVar = {"prior": frozenset({"contrast"})}
 
-    energies: ClassVar = frozenset({"mlp"})
+    needs: ClassVar = frozenset({TILT})
 
-    energy: Energy = Field(Energy(kind="mlp", hidden=200), description="the energy-based prior")
+    energy: Energy = Field(Mlp(hidden=200), description="the energy-based prior")
     negatives: Sampler = Field(
         Sampler(kind="langevin", steps=60, step_size=0.08), description="the chains of a training step, from N(0, I)"
     )

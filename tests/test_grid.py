@@ -127,8 +127,8 @@ def test_a_grid_is_a_product_with_defaults_filled_in(registry: Registry, tmp_pat
         "variant": "sliced",
         "energy": {"kind": "grbm", "hidden": 32, "widths": [8]},
     }
-    assert (last.networks.latent, last.budget.epochs, last.evaluation.importance_samples) == (4, 3, 10)
-    assert last.networks.encoder.hidden == [256, 256]
+    assert (last.networks["latent"], last.budget.epochs, last.evaluation.importance_samples) == (4, 3, 10)
+    assert last.networks["encoder"]["hidden"] == [256, 256]
 
 
 def test_only_data_set_and_strategy_are_needed(cells: Load) -> None:
@@ -290,7 +290,7 @@ def test_set_reaches_any_key_and_reads_toml_with_bare_words_as_text(cells: Load)
     assert last('strategy.fancy-one.variant="exact"').hyper["variant"] == "exact"
     assert last("strategy.fancy-one.energy.hidden=16").hyper["energy"] == {"kind": "grbm", "hidden": 16, "widths": [8]}
     assert last("dataset.dots.validation=5").options == {"validation": 5}
-    assert last("networks.encoder={hidden=[3], activation='relu'}").networks.encoder.hidden == [3]
+    assert last("networks.encoder={hidden=[3], activation='relu'}").networks["encoder"]["hidden"] == [3]
     assert last("train.epochs=1", "train.epochs=2").budget.epochs == 2
     assert last("seeds=[7]").seed == 7
     assert [cell.label for cell in cells(settings=["strategy.fancy-one.energy.hidden=[1, 2]"], seeds=1)] == [
@@ -505,9 +505,9 @@ def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:
             assert (hyper[name]["energy"], hyper[name]["lr"]) == ({"kind": "grbm", "hidden": 128}, 2e-4)
         cell = grid.cells[0]
         assert (cell.budget.epochs, cell.budget.batch_size, cell.budget.optimiser.lr) == (100, 1024, 1e-3)
-        assert (cell.networks.latent, cell.networks.refuses((3, 32, 32))) == (512, None)
-        assert cell.networks.encoder.hidden == [32, 64, 128, 256]
-        assert cell.networks.decoder.hidden == [256, 128, 64, 32]
+        assert (cell.networks["latent"], registry.networks(cell.networks, "").refuses((3, 32, 32))) == (512, None)
+        assert cell.networks["encoder"]["hidden"] == [32, 64, 128, 256]
+        assert cell.networks["decoder"]["hidden"] == [256, 128, 64, 32]
     # what the two differ in: the data, the effort of scoring, and their titles
     assert [cell.budget for cell in whole.cells] == [cell.budget for cell in subset.cells]
     assert [cell.networks for cell in whole.cells] == [cell.networks for cell in subset.cells]
@@ -526,9 +526,9 @@ def test_the_toy_grid_holds_the_paper_s_table_1_and_more() -> None:
     ]  # fmt: skip
     assert len(toy.cells) == 7 * len(columns) * 5
     for cell in toy.cells:
-        assert cell.networks.latent == 2
-        for network in (cell.networks.encoder, cell.networks.decoder):
-            assert (network.kind, network.hidden) == ("densenet", [16, 16, 16, 16])
+        assert cell.networks["latent"] == 2
+        for network in (cell.networks["encoder"], cell.networks["decoder"]):
+            assert (network["kind"], network["hidden"]) == ("densenet", [16, 16, 16, 16])
         energy = cell.hyper.get("energy", {})
         # so few hidden units are enumerated
         assert energy.get("kind") != "grbm" or (energy["hidden"], cell.hyper["lr"]) == (16, 2e-4)

@@ -129,8 +129,15 @@ def test_the_wheel_holds_what_it_needs_and_claims_no_name_but_bench(wheel: Path)
         "bench/contracts/templates/dataset.py",
         "bench/_builtin/results/published.json",
         *(f"bench/_builtin/{kind}/{file.name}" for kind in BUILT_IN for file in (ROOT / kind).glob("*.py")),
+        *(f"bench/_builtin/results/{file.name}" for file in (ROOT / "results").glob("*.parquet")),
+        *(
+            f"bench/{kind}/{file.name}"
+            for kind in ("networks", "energies")
+            for file in (ROOT / "bench" / kind).glob("*.py")
+        ),
     }
     assert expected <= names
+    assert not [name for name in names if name.endswith((".png", ".pdf"))], "pictures stay in the repository"
 
 
 # ---------------------------------------------------------------- pinned versions

@@ -154,7 +154,9 @@ def test_a_file_must_be_python(tmp_path: Path) -> None:
 def test_a_plugin_folder_must_be_one(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=f"^the plugin folder {tmp_path}/none does not exist$"):
         Registry([tmp_path / "none"])
-    with pytest.raises(UserError, match=f"^the plugin folder {tmp_path} holds neither strategies/ nor datasets/$"):
+    with pytest.raises(
+        UserError, match=f"^the plugin folder {tmp_path} holds none of strategies/, datasets/, networks/, energies/$"
+    ):
         Registry([tmp_path])
 
 

@@ -9,7 +9,7 @@ import pytest
 from bench import grid, profile
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.verbs.requests import Request
+from bench.sweep.requests import Request
 
 
 @pytest.fixture

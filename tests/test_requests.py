@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bench.protocol import UserError
-from bench.verbs.requests import Plan, Request
+from bench.sweep.requests import Plan, Request
 from tests.test_cli import FAKES, GRID
 
 

@@ -8,7 +8,6 @@ import pytest
 from pydantic import Field
 
 from bench.plugins.settings import combinations, flat, options, validated
-from bench.plugins.shapes import Shape
 from bench.protocol import Search, Settings, UserError
 
 
@@ -110,7 +109,7 @@ def test_a_function_says_who_wrote_a_key() -> None:
 
 def test_tables_of_several_kinds_are_swept_inside() -> None:
     values = {"either": [{"kind": "small", "size": [1, 2]}, {"kind": "large", "sizes": [[1], [2, 3]]}], "pair": [4, 5]}
-    found = combinations(values, Shape.of(Many), "many", str)
+    found = combinations(values, Many, "many", str)
     assert [table["either"] for table in found] == [
         {"kind": "small", "size": 1},
         {"kind": "small", "size": 2},

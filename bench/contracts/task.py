@@ -14,13 +14,14 @@ import torch
 
 from bench.data import Binarised, split
 from bench.data.dequantised import Dequantised
+from bench.networks.mlp import Mlp
 from bench.plugins.settings import validated
-from bench.protocol import Budget, Checkpoint, Dataset, Evaluation, Network, Networks, Splits, Strategy, Task
+from bench.protocol import Budget, Checkpoint, Dataset, Evaluation, Networks, Splits, Strategy, Task
 
 LATENT = 2  # quadrature is exact there
 BATCH = 64
 ITEMS = 400  # six steps an epoch, and sixteen items too many
-NETWORKS = Networks(encoder=Network(hidden=[8]), decoder=Network(hidden=[8]), latent=LATENT)
+NETWORKS = Networks(encoder=Mlp(hidden=[8]), decoder=Mlp(hidden=[8]), latent=LATENT)
 
 
 class Striped:

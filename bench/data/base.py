@@ -33,12 +33,14 @@ class Dataset(Settings):
         version: changed whenever the stored arrays, or what `prepare` makes of them, change.
         likelihood: the decoder's p(x|z).
         unit: the unit in which its likelihoods are published.
+        kept_in_store: its arrays are those of a run store, in a folder there, and `load` gets that folder.
     """
 
     name: ClassVar[str]
     version: ClassVar[str]
     likelihood: ClassVar[Likelihood]
     unit: ClassVar[Unit]
+    kept_in_store: ClassVar[bool] = False
 
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from bench.networks import perceptron
 from bench.priors.density import Density
-from bench.vae.networks import mlp
 
 MOMENTUM = 0.01
 
@@ -27,7 +27,7 @@ class Critic(nn.Module):
 
     def __init__(self, latent: int, hidden: list[int]) -> None:
         super().__init__()
-        self.net = mlp(latent, hidden, latent, "silu")
+        self.net = perceptron(latent, hidden, latent, "silu")
         self.register_buffer("mean", torch.zeros(latent))
         self.register_buffer("var", torch.ones(latent))
 

@@ -1,13 +1,15 @@
-"""Finds, describes and lazily loads the strategies and data sets that plugin files define.
+"""Finds, describes and lazily loads what plugin files define: strategies, data sets, networks and energies.
 
-Plugins come from three places: the built-in folders, the entry-point groups `bench.strategies` and `bench.datasets`,
-and the folders given with `--plugins`. The working directory is never searched. A file that does not load is a
-described error, never a crash.
+Plugins come from three places: the built-in folders, the entry-point groups `bench.strategies`, `bench.datasets`,
+`bench.networks` and `bench.energies`, and the folders given with `--plugins`. The working directory is never searched.
+A file that does not load is a described error, never a crash.
 """
 
 from __future__ import annotations
 
 import contextlib
+import copy
+import functools
 import hashlib
 import importlib
 import importlib.metadata
@@ -24,16 +26,16 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 from platformdirs import user_cache_dir
 
 from bench import files
-from bench.plugins.settings import Option, options, validated
+from bench.plugins.settings import Components, Option, component_fields, options, validated
 from bench.plugins.shapes import listed, nearest
-from bench.protocol import Settings, UserError
+from bench.protocol import Component, Networks, Settings, UserError
 
-Kind = Literal["strategy", "dataset"]
+Kind = Literal["strategy", "dataset", "network", "energy"]
 
 
 @dataclass(frozen=True)
@@ -56,6 +58,8 @@ class Traits:
 KINDS: Mapping[Kind, Traits] = {
     "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
     "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset"),
+    "network": Traits("network", "networks", ("encoder", "decoder"), "bench.protocol.Network"),
+    "energy": Traits("energy", "energies", ("build",), "bench.protocol.Energy"),
 }
 
 
@@ -86,7 +90,7 @@ class Plugin:
     """A plugin that was found, not necessarily loaded. It can be pickled.
 
     Attributes:
-        kind: `strategy` or `dataset`.
+        kind: `strategy`, `dataset`, `network` or `energy`.
         name: the file's stem with `-` for `_`, or the entry point's name.
         origin: `built-in`, `entry point PACKAGE`, or the folder it lies in.
         file: its source file.
@@ -201,7 +205,12 @@ def reason(error: BaseException, file: Path) -> str:
     return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"
 
 
-def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str], str]) -> Settings:
+def build(
+    plugin: Plugin,
+    values: Mapping[str, Any],
+    where: str | Callable[[str], str],
+    components: Components | None = None,
+) -> Settings:
     """Return the plugin's class with `values` for its fields.
 
     Args:
@@ -209,6 +218,7 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
         values: plain (TOML or JSON) values; fields left out take their defaults.
         where: what the error starts with, such as the grid's file or `cell 0123456789ab`; or a function that says who
             wrote a dotted key.
+        components: finds networks and energies (`Registry.component`); by default those that are installed.
 
     Raises:
         PluginError: the plugin does not load.
@@ -216,12 +226,17 @@ def build(plugin: Plugin, values: Mapping[str, Any], where: str | Callable[[str]
     """
     cls, prefix = plugin.load(), f"{plugin.kind}.{plugin.name}"
     try:
-        return validated(cls, values, where, prefix)
+        return validated(cls, values, where, prefix, components or _installed().component)
     except UserError:
         raise
     except Exception as error:  # whatever a plugin's own validators raise
         writer = where(prefix) if callable(where) else where
         raise PluginError(f"{writer}: {prefix}: {plugin.file} fails: {reason(error, plugin.file)}") from error
+
+
+@functools.cache
+def _installed() -> Registry:
+    return Registry()
 
 
 # ---------------------------------------------------------------- descriptions
@@ -288,20 +303,22 @@ class Registry:
         """Look for plugins, executing none.
 
         Args:
-            folders: further folders, each with `strategies/*.py` or `datasets/*.py` or both.
+            folders: further folders, each with one or more of `strategies/*.py`, `datasets/*.py`, `networks/*.py` and
+                `energies/*.py`.
 
         Raises:
-            UserError: a folder does not exist or holds neither.
+            UserError: a folder does not exist or holds none of these.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
+        self._closed = False
         for kind in KINDS:
-            for plugin in (*_in_folder(kind, _built_in(), "built-in"), *_entry_points(kind)):
+            for plugin in (*_built_in(kind), *_entry_points(kind)):
                 self._add(plugin)
         for folder in folders:
             home = Path(folder).expanduser().resolve()
             homes = [traits.folder for traits in KINDS.values()]
             if not any((home / name).is_dir() for name in homes):
-                wrong = f"holds neither {'/ nor '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
+                wrong = f"holds none of {'/, '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
                 raise UserError(f"the plugin folder {folder} {wrong}")
             for kind in KINDS:
                 for plugin in _in_folder(kind, home, str(folder)):
@@ -311,6 +328,12 @@ class Registry:
         claims = self._plugins.setdefault((plugin.kind, plugin.name), [])
         if plugin.file not in (claim.file for claim in claims):
             claims.append(plugin)
+
+    def closed(self) -> Registry:
+        """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed."""
+        other = copy.copy(self)
+        other._plugins, other._closed = {key: list(claims) for key, claims in self._plugins.items()}, True
+        return other
 
     def names(self, kind: Kind) -> list[str]:
         """Return the names of all plugins of `kind`, sorted."""
@@ -331,6 +354,9 @@ class Registry:
                 raise UserError(f"the {word} file {name_or_file} does not exist")
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
+            claims = self._plugins.get((kind, name), [])
+            if self._closed and file not in (claim.file for claim in claims):
+                raise UserError(f"the {word} file {name_or_file} is named by a run store alone; name it in `plugins`")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
@@ -339,6 +365,40 @@ class Registry:
         if problem := _conflict(claims):
             raise UserError(problem)
         return claims[0]
+
+    def component(self, base: type[Component], name_or_file: str) -> type[Component]:
+        """Return the class of the network or energy with this NAME, or in this FILE.
+
+        Raises:
+            UserError: there is none, or it does not load or is of another kind.
+        """
+        plugin = self.find(cast(Kind, base.plugin), name_or_file)
+        cls = plugin.load()
+        if not issubclass(cls, base):
+            raise PluginError(f"{plugin.file}: {cls.__name__} does not extend {plugin.traits.base}")
+        return cls
+
+    def networks(self, values: Mapping[str, Any], where: str) -> Networks:
+        """Return the `[networks]` table that plain values stand for; `where` is what an error starts with.
+
+        Raises:
+            UserError: the values are not allowed.
+        """
+        return validated(Networks, values, where, "networks", self.component)
+
+    def parts(self, strategy: Plugin, hyper: Mapping[str, Any], networks: Mapping[str, Any]) -> list[Plugin]:
+        """Return the networks and energies that a cell with these plain settings uses.
+
+        Raises:
+            UserError: one of them is not to be found, or the strategy does not load.
+        """
+        tables = ((strategy.load(), hyper), (Networks, networks))
+        return [
+            self.find(cast(Kind, base.plugin), values[field]["kind"])
+            for model, values in tables
+            for field, base in component_fields(model).items()
+            if field in values
+        ]
 
     def describe(self, kind: Kind) -> list[Description]:
         """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`."""
@@ -365,12 +425,17 @@ def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
             yield Plugin(kind, plain_name(file), origin, file.resolve())
 
 
-def _built_in() -> Path:
-    """Return where the plugins lie that come with bench: in the package when installed, else beside it in the clone."""
+def _built_in(kind: Kind) -> Iterator[Plugin]:
+    """Give the plugins that come with bench: within the package when installed, some beside it in the clone."""
     package = Path(__file__).resolve().parents[1]
     installed, clone = package / "_builtin", package.parent
+    if kind in ("network", "energy"):  # bench's own bases have them as defaults, so they are modules like others
+        for plugin in _in_folder(kind, package, "built-in"):
+            yield replace(plugin, target=f"bench.{plugin.traits.folder}.{plugin.file.stem}")
+        return
     # without its project file the clone would be a site-packages folder
-    return clone if not installed.is_dir() and (clone / "pyproject.toml").is_file() else installed
+    home = clone if not installed.is_dir() and (clone / "pyproject.toml").is_file() else installed
+    yield from _in_folder(kind, home, "built-in")
 
 
 def _entry_points(kind: Kind) -> Iterator[Plugin]:

@@ -18,9 +18,12 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
 from bench.plugins.shapes import Shape, listed, nearest, shown
-from bench.protocol import Search, Settings, UserError
+from bench.protocol import Component, Search, Settings, UserError
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
+
+#: (base class, NAME or FILE) -> the class of a component of that kind: `Registry.component`
+Components = Callable[[type[Component], str], type[Component]]
 
 # ---------------------------------------------------------------- the fields of a model
 
@@ -61,6 +64,11 @@ def _options(model: type[BaseModel], prefix: str, defaults: Mapping[str, Any]) -
         own = None if field.is_required() else to_jsonable_python(field.get_default(call_default_factory=True))
         default = defaults.get(key, own)
         nested = _table(field.annotation)
+        if nested is not None and issubclass(nested, Component):
+            kind = default["kind"] if isinstance(default, Mapping) else nested.usual
+            words = f"{field.description or ''}; a kind of {nested.plugin}, with fields of its own".removeprefix("; ")
+            yield Option(f"{prefix}{key}.kind", "text", kind, required, "", words, None)
+            nested = type(field.default) if isinstance(field.default, nested) else nested
         if nested is not None:
             yield from _options(nested, f"{prefix}{key}.", default if isinstance(default, Mapping) else {})
             continue
@@ -85,7 +93,11 @@ def _table(annotation: Any) -> type[BaseModel] | None:
 
 
 def validated(
-    model: type[SettingsT], values: Mapping[str, Any], where: str | Callable[[str], str], prefix: str
+    model: type[SettingsT],
+    values: Mapping[str, Any],
+    where: str | Callable[[str], str],
+    prefix: str,
+    components: Components | None = None,
 ) -> SettingsT:
     """Return an instance of `model`.
 
@@ -94,32 +106,78 @@ def validated(
         values: plain (TOML or JSON) values. A nested table changes the field's default, key by key.
         where: what the error starts with, such as a file; or a function that says who wrote a dotted key.
         prefix: the dotted key of the whole table, such as `train`.
+        components: finds the classes of components, where the model has any.
 
     Raises:
         UserError: one sentence with `where`, the key, and what is allowed there.
     """
+    writer = where if callable(where) else lambda key: where
     complete = _filled(model, values)
+    shape = shape_of(model, complete, writer, prefix, components)
     try:
         # as JSON, because TOML's types are JSON's: arrays for tuples, text for paths, no Python objects
-        return model.model_validate_json(json.dumps(complete, default=str))
+        return model.model_validate_json(json.dumps(complete, default=str), context=components)
     except ValidationError as error:
         details = error.errors(include_url=False)
         # a misspelt key often comes with a second complaint, that the right one is missing
         first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])
-        key, sentence = _sentence(Shape.of(model), complete, first, prefix)
-        raise UserError(f"{where(key) if callable(where) else where}: {sentence}") from error
+        key, sentence = _sentence(shape, complete, first, prefix)
+        raise UserError(f"{writer(key)}: {sentence}") from error
 
 
 def _filled(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Complete nested tables from the default of their field, which may differ from the defaults of its class."""
     complete = dict(values)
     for key, field in model.model_fields.items():
-        nested, value = _table(field.annotation), complete.get(key)
-        if nested is not None and isinstance(value, Mapping):
-            default = field.get_default(call_default_factory=True)
-            standing = default.model_dump(mode="json", round_trip=True) if isinstance(default, nested) else {}
+        nested = _table(field.annotation)
+        if nested is None:
+            continue
+        component = nested if issubclass(nested, Component) else None
+        value = complete.get(key, {} if component and field.is_required() else None)
+        if not isinstance(value, Mapping):
+            continue
+        default = field.get_default(call_default_factory=True)
+        standing = default.model_dump(mode="json", round_trip=True) if isinstance(default, nested) else {}
+        if component:
+            kind = value.get("kind", standing.get("kind", component.usual))
+            complete[key] = {**(standing if kind == standing.get("kind") else {}), **value, "kind": kind}
+        else:
             complete[key] = _filled(nested, {**standing, **value})
     return complete
+
+
+def component_fields(model: type[BaseModel]) -> dict[str, type[Component]]:
+    """Return the fields of a model that hold components, by name, with the base class of each."""
+    tables = {key: _table(field.annotation) for key, field in model.model_fields.items()}
+    return {key: table for key, table in tables.items() if table is not None and issubclass(table, Component)}
+
+
+def shape_of(
+    model: type[BaseModel],
+    values: Mapping[str, Any],
+    where: Callable[[str], str],
+    prefix: str,
+    components: Components | None,
+) -> Shape:
+    """Return the shape of a model in which every component is of the kind that `values` name.
+
+    Raises:
+        UserError: there is no such kind.
+    """
+    shape = Shape.of(model)
+    for field, base in component_fields(model).items():
+        table = values.get(field)
+        kind = table.get("kind") if isinstance(table, Mapping) else None
+        if kind is None or components is None:
+            continue
+        key = f"{prefix}.{field}.kind"
+        if not isinstance(kind, str):
+            raise UserError(f"{where(key)}: {key} = {shown(kind)} is not allowed; it must be text")
+        try:
+            shape = shape.with_table(field, components(base, kind), "kind")
+        except UserError as error:
+            raise UserError(f"{where(key)}: {key} = {shown(kind)} is not allowed: {error}") from error
+    return shape
 
 
 def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> tuple[str, str]:
@@ -162,27 +220,65 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
 # ---------------------------------------------------------------- sweeps
 
 
-def combinations(values: Any, shape: Shape, key: str, where: Callable[[str], str]) -> list[dict[str, Any]]:
+def combinations(
+    values: Any,
+    model: type[BaseModel],
+    key: str,
+    where: Callable[[str], str],
+    components: Components | None = None,
+) -> list[dict[str, Any]]:
     """Return every table that a table with sweeps stands for, the last key varying fastest.
 
     A list where a single value (or table) may stand is swept; a field that is a list is swept by a list of lists.
 
     Args:
         values: a table, or a list of tables.
-        shape: of the settings model that the tables are for.
+        model: the settings model that the tables are for.
         key: the table's dotted key.
         where: who wrote a dotted key, for errors.
+        components: as in `validated`.
 
     Raises:
         UserError: a sweep over nothing, or something that is no table.
     """
+    points = []
+    for table in _tables(values, key, where):
+        for single in _single_kinds(table, model, key, where):
+            shape = shape_of(model, _filled(model, single), where, key, components)
+            points += _combined([single], shape, key, where)
+    return points
+
+
+def _tables(values: Any, key: str, where: Callable[[str], str]) -> list[dict[str, Any]]:
     tables = values if isinstance(values, list) else [values]
     if not tables:
         raise UserError(f"{where(key)}: {key} = [] sweeps over nothing; it must be a table, or a list of tables")
-    points = []
     for table in tables:
         if not isinstance(table, dict):
             raise UserError(f"{where(key)}: {key} = {shown(table)} is not allowed; it must be a table")
+    return tables
+
+
+def _single_kinds(
+    table: Mapping[str, Any], model: type[BaseModel], key: str, where: Callable[[str], str]
+) -> Iterator[dict[str, Any]]:
+    """Give the tables that a table stands for in which every component has one kind: fields depend on the kind."""
+    choices: dict[str, list[Any]] = {}
+    for field in component_fields(model).keys() & table.keys():
+        value = table[field]
+        choices[field] = []
+        for part in _tables(value, f"{key}.{field}", where) if isinstance(value, list) else [value]:
+            kinds = part.get("kind") if isinstance(part, dict) else None
+            if kinds == []:
+                raise UserError(f"{where(key)}: {key}.{field}.kind = [] sweeps over nothing")
+            choices[field] += [{**part, "kind": kind} for kind in kinds] if isinstance(kinds, list) else [part]
+    for chosen in itertools.product(*choices.values()):
+        yield {**table, **dict(zip(choices, chosen, strict=True))}
+
+
+def _combined(values: Any, shape: Shape, key: str, where: Callable[[str], str]) -> list[dict[str, Any]]:
+    points = []
+    for table in _tables(values, key, where):
         places = {name: shape.fitting(table).at(name) for name in table}
         choices = [_choices(value, places[name], f"{key}.{name}", where) for name, value in table.items()]
         points += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
@@ -198,7 +294,7 @@ def _choices(value: Any, place: Shape | None, key: str, where: Callable[[str], s
         raise UserError(f"{where(key)}: {key} = [] sweeps over nothing; it must be {place.allowed}, or a list of such")
     choices: list[Any] = []
     for single in value if swept else [value]:
-        choices += combinations(single, place, key, where) if isinstance(single, dict) and place.keys else [single]
+        choices += _combined(single, place, key, where) if isinstance(single, dict) and place.keys else [single]
     return choices
 
 

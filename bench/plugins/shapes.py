@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,21 @@ def shown(value: Any) -> str:
     """Return a value as a grid would write it, cut after 60 characters."""
     text = json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+#: how an error names an argument, and the value that it has: as it was typed on the command line, or given in Python
+Spelling = Callable[..., str]
+
+
+def typed(name: str, value: Any = None) -> str:
+    """Return `--jobs`, or `--jobs 3`."""
+    option = {"strategies": "strategy", "datasets": "dataset"}.get(name, name.replace("_", "-"))
+    return f"--{option}" if value is None else f"--{option} {value}"
+
+
+def passed(name: str, value: Any = None) -> str:
+    """Return `jobs`, or `jobs=3`."""
+    return name if value is None else f"{name}={value!r}"
 
 
 #: what stands at a place -> its words, and their article after `it must be`
@@ -94,6 +109,13 @@ class Shape:
         schema = model.model_json_schema()
         definitions = schema.get("$defs", {})
         return cls(tuple(_members([schema], definitions)), definitions)
+
+    def with_table(self, field: str, model: type[BaseModel], *texts: str) -> Shape:
+        """Return the same shape with a table of `model` at a field, which has the further keys `texts`."""
+        schema, (member,) = model.model_json_schema(), self.members
+        table = {**schema, "properties": {**{key: {"type": "string"} for key in texts}, **schema.get("properties", {})}}
+        member = {**member, "properties": {**member["properties"], field: table}}
+        return Shape((member,), {**self.definitions, **schema.get("$defs", {})})
 
     def _under(self, nodes: Iterable[Any]) -> Shape:
         return Shape(tuple(_members(nodes, self.definitions)), self.definitions)

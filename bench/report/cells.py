@@ -38,7 +38,7 @@ from bench.sweep.record import (
 )
 
 if TYPE_CHECKING:
-    from bench import grid as grids
+    import bench.grid as grids
 
 #: version of the columns below; written into every Parquet file and required when one is read
 SCHEMA = 1

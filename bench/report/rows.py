@@ -87,6 +87,7 @@ class Row:
         scores: metric -> mean over seeds.
         paired: metric -> difference to the baseline over common seeds.
         better: metrics on which the row is better than the baseline, 0 outside the interval and nothing in doubt.
+        verdicts: metric -> what the difference says: `better`, `worse`, `undecided`, `one seed`, `in doubt`.
         number: the published number of this model, if there is one.
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
@@ -99,6 +100,7 @@ class Row:
     scores: dict[str, Interval] = field(default_factory=dict)
     paired: dict[str, Interval] = field(default_factory=dict)
     better: set[str] = field(default_factory=set)
+    verdicts: dict[str, str] = field(default_factory=dict)
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
@@ -153,7 +155,11 @@ class Row:
             self.paired[name] = difference
             ahead = {"lower": difference.mean < 0, "higher": difference.mean > 0}.get(metric.better, False)
             sure = difference.basis == "seeds" and difference.excludes_zero
-            if ahead and sure and not self.doubtful(name) and not baseline.doubtful(name):
+            decided = ("better" if ahead else "worse") if sure else "undecided"
+            doubt = self.doubtful(name) or baseline.doubtful(name)
+            single = "one seed" if difference.basis == "images" else decided
+            self.verdicts[name] = "" if metric.better == "neither" else IN_DOUBT if doubt else single
+            if self.verdicts[name] == "better":
                 self.better.add(name)
 
     def compare(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:

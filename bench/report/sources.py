@@ -13,7 +13,7 @@ from typing import Any
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
-from bench import grid as grids
+import bench.grid as grids
 from bench import profile
 from bench.plugins import Kind, Registry
 from bench.protocol import UserError
@@ -23,7 +23,8 @@ from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.record import CorruptRecord, Point, explained
 from bench.sweep.store import Store
 
-Current = Callable[[str, str], Fingerprints | None]
+#: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
+Current = Callable[[str, str, str, str], Fingerprints | None]
 
 _CURVE = TypeAdapter(list[Point])
 
@@ -80,6 +81,34 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     command = _command(grid, elsewhere, plan, registry)
     return Source(_named(folders), frame, plan, plan.evaluation, command, tuple(notes), folders)
+
+
+def of_places(places: Sequence[Path], registry: Registry) -> Source:
+    """Return the records of run stores and Parquet files, and the stores' plans; no plugin but the registry's is run.
+
+    Raises:
+        UserError: a place does not exist or holds no records.
+    """
+    registry = registry.closed()
+    stores = tuple(place for place in places if place.is_dir())
+    notes: list[str] = []
+    for place in set(places) - set(stores):
+        if not place.exists():
+            raise UserError(f"there is no run store or Parquet file {place}")
+    for store in stores:
+        if not (store / "grid.json").exists() and not any(store.glob("cells/*/record-*.json")):
+            raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
+    plan = _plan_of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
+    current = _code(registry, plan)
+    frame = collect(stores, current, notes)
+    tables = [read_parquet(place) for place in places if place not in stores and kind(place) != "curves"]
+    for table in tables:
+        held = set(zip(frame["cell"], frame["key"], strict=True))
+        new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
+        added = marked(table[new], current)
+        frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
+    words = ", ".join(map(str, places))
+    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), stores)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -173,9 +202,17 @@ def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
     """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
     stale: list[bool] = []
     changed: list[bool] = []
-    names = ("strategy", "dataset", "fingerprint_plugin", "fingerprint_fit", "fingerprint_evaluate")
-    for strategy, dataset, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
-        now = current(strategy, dataset) if current else None
+    names = (
+        "strategy",
+        "dataset",
+        "hyper",
+        "networks",
+        "fingerprint_plugin",
+        "fingerprint_fit",
+        "fingerprint_evaluate",
+    )
+    for *cell, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
+        now = current(*cell) if current else None
         stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
         changed.append(now is not None and plugin != now.plugin)
     return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
@@ -244,15 +281,17 @@ def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
 
 
 def _code(registry: Registry, plan: Plan) -> Current:
-    """Return what tells the fingerprints of a strategy's and a data set's code as it is now."""
+    """Return what tells the fingerprints of the code that a cell uses as it is now."""
     files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
     files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
 
     @functools.cache
-    def current(strategy: str, dataset: str) -> Fingerprints | None:
+    def current(strategy: str, dataset: str, hyper: str, networks: str) -> Fingerprints | None:
         names: tuple[tuple[Kind, str], ...] = ("strategy", strategy), ("dataset", dataset)
         try:
-            return fingerprints([registry.find(kind, files.get((kind, name), name)) for kind, name in names])
+            plugins = [registry.find(kind, files.get((kind, name), name)) for kind, name in names]
+            parts = registry.parts(plugins[0], json.loads(hyper), json.loads(networks))
+            return fingerprints([*plugins, *parts])
         except UserError:
             return None  # a plugin that is not here any more: nobody can say whether it changed
 

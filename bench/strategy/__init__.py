@@ -4,8 +4,12 @@ A strategy that brings a new prior extends `Strategy` and overrides `prior`; one
 energy extends `EnergyStrategy` and overrides `objective`. None imports torch until it is used.
 """
 
-from bench.strategy.energy import Energy, EnergyStrategy, Sampler
+from bench import callable_module
+from bench.strategy.energy import EnergyStrategy, Sampler
+from bench.strategy.fitted import Encoded, Fitted
 from bench.strategy.general import Strategy
 from bench.strategy.pixels import PixelDensity
 
-__all__ = ["Energy", "EnergyStrategy", "PixelDensity", "Sampler", "Strategy"]
+__all__ = ["Encoded", "EnergyStrategy", "Fitted", "PixelDensity", "Sampler", "Strategy"]
+
+callable_module(__name__)

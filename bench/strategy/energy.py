@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Settings, Task
+from bench.energies.grbm import Grbm
+from bench.protocol import HIDDEN, Budget, Energy, Metric, Noise, Optimiser, Score, Search, Settings, Task
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -21,17 +22,6 @@ WATCHED_CHAINS, RECORDED = 64, 50  # of the sampler, for its diagnostics: so man
 ACCEPTANCE = Metric("sampler_acceptance", "1", "neither")
 R_HAT = Metric("sampler_r_hat", "1", "neither")
 CHAIN_ESS = Metric("sampler_ess", "1", "neither")
-
-
-class Energy(Settings):
-    """An energy-based prior."""
-
-    kind: Literal["grbm", "mlp", "untilted-mlp"] = Field(
-        "grbm", description="a Gaussian-Bernoulli RBM, N(0, I) tilted by a perceptron, or that perceptron alone"
-    )
-    hidden: Annotated[int, Field(ge=1, le=65536)] = Field(
-        64, description="number H of hidden units, or the width of the perceptron's two hidden layers"
-    )
 
 
 class Sampler(Settings):
@@ -92,12 +82,12 @@ class EnergyStrategy(Strategy):
     A subclass brings `objective` and names its losses in `reach`.
 
     Attributes:
-        energies: the kinds of energy that it can use.
+        needs: what its energy must offer (`protocol.Energy.offers`).
     """
 
-    energies: ClassVar[frozenset[str]] = frozenset({"grbm", "mlp", "untilted-mlp"})
+    needs: ClassVar[frozenset[str]] = frozenset()
 
-    energy: Energy = Field(Energy(), description="the energy-based prior")
+    energy: Energy = Field(Grbm(), description="the energy-based prior")
     lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
         2e-4, gt=0, le=1, description="learning rate of the prior"
     )
@@ -105,30 +95,28 @@ class EnergyStrategy(Strategy):
 
     @model_validator(mode="after")
     def _the_energy_can_be_used(self) -> Self:
-        kind = self.energy.kind
-        if kind not in self.energies:
-            allowed = " or ".join(map(repr, sorted(self.energies)))
-            raise ValueError(f"energy.kind = {kind!r} cannot be used by this strategy; {allowed} is allowed")
+        lacking = sorted(self.needs - self.energy.offers)
+        if lacking:
+            raise ValueError(
+                f"energy.kind = {self.energy.name!r} cannot be used by this strategy, which needs a {lacking[0]}; "
+                "'mlp' has one"
+            )
         return self
 
     @model_validator(mode="after")
     def _chains_run_on_the_energy(self) -> Self:
         for name in type(self).model_fields:
             chain = getattr(self, name)
-            if isinstance(chain, Sampler) and self.energy.kind != "grbm" and chain.kind != "langevin":
+            if isinstance(chain, Sampler) and HIDDEN not in self.energy.offers and chain.kind != "langevin":
                 raise ValueError(
-                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.kind!r} has "
+                    f"{name}.kind = {chain.kind!r} needs hidden units, and energy.kind = {self.energy.name!r} has "
                     "none; 'langevin' is allowed, or energy.kind = 'grbm'"
                 )
         return self
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> Density:
         """Return a fresh energy."""
-        from bench import energies
-
-        if self.energy.kind == "grbm":
-            return energies.GRBM(task.networks.latent, self.energy.hidden)
-        return energies.Neural(task.networks.latent, self.energy.hidden, tilted=self.energy.kind == "mlp")
+        return self.energy.build(task.networks.latent)
 
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from bench.protocol import Noise, UserError
+from bench.protocol import Evaluation, Noise, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -40,18 +40,21 @@ class Fitted:
         model: the networks and the prior, in evaluation mode.
         dataset: prepares items.
         stored: an array of the data set as it is stored; its item's shape and type count.
-        log_z: log Z of the prior as far as it is known; 0 of one that is normalised.
+        latent: the dimension d of z.
+        log_z: log Z of the prior as it was estimated, for a prior that does not know it itself.
 
     Attributes:
         vae: encoder and decoder, torch modules.
         prior: the density over z, a torch module.
-        log_z: as above.
+        log_z: log Z of the prior: 0 of one that is normalised, else exact or as estimated; None where nothing is known.
     """
 
-    def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, log_z: float | None) -> None:
+    def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, latent: int, log_z: float | None) -> None:
         self.vae: VAE = model.vae
         self.prior: Density = model.prior
-        self.log_z = 0.0 if self.prior.normalised else log_z
+        exact = self.prior.exact_log_z()
+        self.log_z = log_z if exact is None else exact
+        self.latent = latent
         self._dataset, self._type = dataset, stored.dtype
         self._shape: Sequence[int] = stored.shape[1:]
         self._device = next(model.vae.parameters()).device
@@ -74,7 +77,7 @@ class Fitted:
         import torch
 
         with torch.inference_mode():
-            return _like(z, self._shown(self.vae.decoder.mean(self._tensor(z))))
+            return _like(z, self._shown(self.vae.decoder.mean(self._codes(z))))
 
     def reconstruct(self, x: Array) -> Array:
         """Return E[x|z] at the mean of q(z|x), in the shape of an item."""
@@ -84,6 +87,7 @@ class Fitted:
         """Return draws z `(n, d)` of the prior."""
         import torch
 
+        _positive("n", n)
         with torch.no_grad():
             return _array(self.prior.sample(n, self._noise(seed, "prior")))
 
@@ -91,6 +95,7 @@ class Fitted:
         """Return draws x ~ p(x|z), z ~ p(z), in the shape of an item; `decode` shows the mean of p(x|z) instead."""
         import torch
 
+        _positive("n", n)
         with torch.no_grad():
             z = self.prior.sample(n, self._noise(seed, "prior"))
             return _array(self._shown(self.vae.sample(z, self._noise(seed, "items"))))
@@ -103,14 +108,19 @@ class Fitted:
         """
         import torch
 
+        from bench.estimators import Subject
         from bench.estimators.bounds import importance
 
+        _positive("samples", samples)
         if self.log_z is None:
             raise UserError("log p(x) needs log Z of the prior, which was not scored")
         prepared = self._prepared(x)
         if self._dataset.likelihood == "bernoulli" and not bool(((prepared == 0) | (prepared == 1)).all()):
             raise UserError("a Bernoulli likelihood is one of zeros and ones, and x has other values")
-        weighted = importance(self.vae, self.prior, prepared, samples, self._noise(seed, "importance"))
+        evaluation = Evaluation(importance_samples=samples)
+        noise = self._noise(seed, "importance")
+        subject = Subject(self.vae, self.prior, prepared, prepared, evaluation, lambda name: noise)
+        weighted = importance(subject)
         return _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
 
     # ---------------------------------------------------------------- arrays
@@ -120,10 +130,12 @@ class Fitted:
 
         return stream(seed, f"fitted/{name}", 0, self._device)
 
-    def _tensor(self, x: Any) -> Tensor:
+    def _codes(self, z: Any) -> Tensor:
         import torch
 
-        tensor = x if isinstance(x, torch.Tensor) else torch.as_tensor(x)
+        tensor = _tensor(z, "z")
+        if tensor.ndim != 2 or tensor.shape[1] != self.latent:
+            raise UserError(f"z is {_kind(tensor)}; it must be (N, {self.latent}) floats")
         return tensor.to(self._device, torch.float32)
 
     def _prepared(self, x: Any) -> Tensor:
@@ -131,15 +143,16 @@ class Fitted:
         import numpy as np
         import torch
 
-        tensor = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x))
+        tensor = _tensor(x, "x")
         stored = torch.from_numpy(np.empty(0, self._type)).dtype
         if tuple(tensor.shape[1:]) == tuple(self._shape) and tensor.dtype == stored:
             return self._dataset.fixed(tensor).to(self._device)
         if tensor.ndim == 2 and tensor.shape[1] == math.prod(self._shape) and tensor.is_floating_point():
             return tensor.to(self._device, torch.float32)
         wanted = f"(N, {', '.join(map(str, self._shape))}) {np.dtype(self._type).name}, as the data set stores items"
-        found = f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-        raise UserError(f"x is {found}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared")
+        raise UserError(
+            f"x is {_kind(tensor)}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared"
+        )
 
     def _shown(self, x: Tensor) -> Tensor:
         """Return prepared items `(n, D)` as pictures by brightness, or as points, in the shape of an item."""
@@ -155,8 +168,32 @@ def _array(x: Tensor) -> np.ndarray:
     return array
 
 
-def _like(given: Any, result: Tensor) -> Any:
-    """Return a tensor where one came in, else a numpy array."""
+def _like(x: Any, result: Tensor) -> Any:
+    """Return a tensor where one came in as x, else a numpy array."""
     import torch
 
-    return result.detach() if isinstance(given, torch.Tensor) else _array(result)
+    return result.detach() if isinstance(x, torch.Tensor) else _array(result)
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    """Return x as a tensor.
+
+    Raises:
+        UserError: it is no array of numbers.
+    """
+    import numpy as np
+    import torch
+
+    try:
+        return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is a {type(x).__name__} that is no array of numbers") from None
+
+
+def _kind(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+
+
+def _positive(name: str, number: Any) -> None:
+    if not isinstance(number, int) or number < 1:
+        raise UserError(f"{name} is {number!r}; it must be a whole number, at least 1")

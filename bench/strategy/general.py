@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.protocol import Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
+from bench.strategy.fitted import Fitted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -140,6 +141,22 @@ class Strategy(Settings):
 
         return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
 
+    def restored(self, state: State, task: Task, run: Run) -> Model:
+        """Return the modules that a state holds, in evaluation mode."""
+        model = self.model(task, run)
+        for group, module in model.groups.items():
+            module.load_state_dict(state["modules"][group])
+            module.eval()
+        return model
+
+    def fitted(self, state: State, task: Task, run: Run, log_z: float | None = None) -> Fitted:
+        """Return the model that a state holds, as its user handles it; `log_z` is what was scored, where it counts."""
+        from bench.streams import undisturbed
+
+        with undisturbed():
+            model = self.restored(state, task, run)
+        return Fitted(model, task.dataset, task.splits.test, task.networks.latent, log_z)
+
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
 
@@ -160,10 +177,7 @@ class Strategy(Settings):
             return stream(task.evaluation.seed, f"evaluate/{run.seed}/{name}", 0, run.device)
 
         with guarded(run.device), torch.no_grad():
-            model = self.model(task, run)
-            for group, module in model.groups.items():
-                module.load_state_dict(state["modules"][group])
-                module.eval()
+            model = self.restored(state, task, run)
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
             _, z = latents(model, task, LATENTS, noise_for("latents"))

@@ -19,7 +19,10 @@ from bench.plugins import Plugin, PluginError
 
 __all__ = ["Fingerprints", "fingerprints"]
 
-_BOTH = ("protocol", "streams", "data", "energies", "priors", "samplers", "strategy", "vae")
+_BOTH = (
+    *("protocol", "streams", "data", "priors", "samplers", "strategy", "vae"),
+    *("networks/__init__", "networks/modules", "energies/__init__", "energies/densities"),
+)
 #: rooms of bench on which the outcome of training depends
 FIT = (*_BOTH, "objectives", "training")
 #: those on which a score depends
@@ -52,11 +55,11 @@ def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fing
         PluginError: a plugin's file cannot be read or parsed.
     """
     own: dict[str, str] = {}
-    for plugin in plugins:
+    for number, plugin in enumerate(plugins):
         for file in _modules(plugin):
             place = "" if file == plugin.file else f"/{file.relative_to(_outermost(plugin.file))}"
             try:
-                own[f"{plugin.kind}{place}"] = _code(file.read_bytes())
+                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes())
             except (OSError, SyntaxError, ValueError) as error:
                 raise PluginError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     package = package or Path(__file__).resolve().parents[1]
@@ -66,7 +69,8 @@ def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fing
 def _modules(plugin: Plugin) -> Iterable[Path]:
     """Return a plugin's own files: that file, or all of the package that an entry point lies in."""
     folder = _outermost(plugin.file)
-    return sorted({plugin.file, *folder.rglob("*.py")}) if plugin.target and folder != plugin.file else [plugin.file]
+    alone = plugin.origin == "built-in" or not plugin.target or folder == plugin.file
+    return [plugin.file] if alone else sorted({plugin.file, *folder.rglob("*.py")})
 
 
 def _outermost(file: Path) -> Path:

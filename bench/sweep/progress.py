@@ -6,7 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Callable
-from typing import Self
+from typing import Any, Self
 
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Screen
@@ -14,6 +14,8 @@ from bench.sweep.worker import Figures
 
 BEAT = 60.0  # seconds between two plain lines about what is running
 FIT_SHARE = 0.8  # of a cell's time, until one has ended
+LINES = 12  # that a notebook shows
+PICTURE = 0.5  # seconds between two of its pictures
 SETTLED = 2.0  # seconds before a time left is worth saying
 
 
@@ -108,13 +110,6 @@ class Display(Screen):
         self._name, self._log = name, log
         self._beat = time.monotonic()
         self._running: dict[int, tuple[str, str, float]] = {}  # name, figures in words and how far it is, by slot
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave nothing but lines."""
 
     def begin(self, slot: int, job: Job) -> None:
         """Show the cell from now on."""
@@ -212,7 +207,53 @@ class Bars(Display):
         self._bars.update(table)
 
 
-def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Lines | Bars:
-    """Return what suits the standard error stream: bars on a terminal, else lines."""
+class Notebook(Display):
+    """What a notebook shows below its cell: the last lines, and how far the running cells are; it updates in place."""
+
+    def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
+        super().__init__(cells, name, log)
+        self._lines: list[str] = []
+        self._output: Any = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        """Show it from now on."""
+        from IPython.display import HTML, display
+
+        self._output = display(HTML(""), display_id=True)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """Leave nothing but lines."""
+        self._running.clear()
+        self._draw()
+
+    def note(self, sentence: str) -> None:
+        """Show a sentence."""
+        self._lines.append(sentence)
+        self._draw()
+
+    def tick(self) -> None:
+        """Now and then show how far the cells are."""
+        if time.monotonic() - self._drawn > PICTURE:
+            self._draw()
+
+    def _draw(self) -> None:
+        from html import escape
+
+        from IPython.display import HTML
+
+        self._drawn = time.monotonic()
+        running = [f"running: {name}: {words}" for name, words, _ in self._running.values()]
+        if running and self._left:
+            running.append(self._left)
+        if self._output is not None:
+            self._output.update(HTML(f"<pre>{escape(chr(10).join([*self._lines[-LINES:], *running]))}</pre>"))
+
+
+def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Display:
+    """Return what suits where this runs: in a notebook its own display, on a terminal bars, else lines."""
+    if "ipykernel" in sys.modules:
+        return Notebook(cells, name, log)
     bars = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return Bars(cells, name, log) if bars else Lines(cells, name, log)

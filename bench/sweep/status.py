@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench.grid import Cell, Grid
-from bench.plugins import Registry, build, plain_name
+from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import DataError, Dataset, UserError
 from bench.sweep.attempts import Job
 from bench.sweep.fingerprints import Fingerprints, fingerprints
@@ -29,14 +29,14 @@ class Survey:
         grid: the grid.
         store: the run store.
         standings: one a cell.
-        code: fingerprints by the cell's strategy and data set.
+        code: fingerprints by the plugins that a cell uses.
         names: plugin NAMEs by what cells call them.
     """
 
     grid: Grid
     store: Store
     standings: tuple[Standing, ...]
-    code: dict[tuple[str, str], Fingerprints]
+    code: dict[tuple[Plugin, ...], Fingerprints]
     names: dict[str, str]
 
     def jobs(self, *, stale: bool = False, retry: bool = False) -> list[Job]:
@@ -50,7 +50,7 @@ class Survey:
             Job(
                 standing.cell,
                 standing.key,
-                self.code[standing.cell.strategy, standing.cell.dataset],
+                self.code[standing.cell.plugins],
                 {},
                 replaces=standing.record.attempt if standing.state == "finished" and standing.record else None,
             )
@@ -77,16 +77,14 @@ def survey(grid: Grid, store: Store, registry: Registry) -> Survey:
     Raises:
         UserError: a plugin is gone.
     """
-    code: dict[tuple[str, str], Fingerprints] = {}
+    code: dict[tuple[Plugin, ...], Fingerprints] = {}
     names: dict[str, str] = {}
     standings = []
     for cell in grid.cells:
-        pair = (cell.strategy, cell.dataset)
-        if pair not in code:  # once a pair: parsing all that it reaches takes longer than looking at 1,000 cells
-            strategy, dataset = registry.find("strategy", cell.strategy), registry.find("dataset", cell.dataset)
-            code[pair] = fingerprints((strategy, dataset))
-            names |= {cell.strategy: strategy.name, cell.dataset: dataset.name}
-        standings.append(store.current(cell, code[pair]))
+        if cell.plugins not in code:  # once for those: to parse all code takes longer than to look at 1,000 cells
+            code[cell.plugins] = fingerprints(cell.plugins)
+            names |= {cell.strategy: plain_name(cell.strategy), cell.dataset: plain_name(cell.dataset)}
+        standings.append(store.current(cell, code[cell.plugins]))
     return Survey(grid, store, tuple(standings), code, names)
 
 
@@ -120,7 +118,7 @@ class Facts:
     shape: tuple[int, ...]
 
 
-def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path) -> Facts:
+def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path, kept: Path | None = None) -> Facts:
     """Load a data set and return what it is; its arrays are not kept.
 
     Args:
@@ -128,14 +126,15 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
         name: a NAME or FILE.
         options: of the data set.
         folder: where its files lie, or go.
+        kept: where a run store keeps those of its own.
 
     Raises:
         UserError: there is no such data set, or it cannot be had.
     """
     plugin = registry.find("dataset", name)
-    dataset = cast(Dataset, build(plugin, options, f"data set {plugin.name!r}"))
+    dataset = cast(Dataset, build(plugin, options, f"data set {plugin.name!r}", registry.component))
     try:
-        splits = dataset.load(folder)
+        splits = dataset.load(kept if kept and getattr(dataset, "kept_in_store", False) else folder)
     except UserError as error:
         raise DataError(f"data set {plugin.name!r}: {error}") from error
     except Exception as error:  # a plugin's own mistake is told like any other reason
@@ -146,8 +145,10 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
     return Facts(dataset.version, splits.sha256, sizes, splits.train.shape[1:])
 
 
-def verified(jobs: Iterable[Job], registry: Registry, folder: Path) -> list[Job]:
+def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path | None = None) -> list[Job]:
     """Load every data set that `jobs` need, once each, and return the jobs with its version and digest.
+
+    Data sets lie in `folder`, or in `kept` if the run store keeps them.
 
     Raises:
         UserError: a data set cannot be had, or a cell's networks cannot do its items.
@@ -158,9 +159,9 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path) -> list[Job]
         name, options = job.cell.dataset, job.cell.options
         data = name, canonical(options)
         if data not in loaded:
-            loaded[data] = load(registry, name, options, folder)
+            loaded[data] = load(registry, name, options, folder, kept)
         facts = loaded[data]
-        if reason := job.cell.networks.refuses(facts.shape):
+        if reason := registry.networks(job.cell.networks, f"cell {job.cell.id}").refuses(facts.shape):
             raise UserError(f"data set {plain_name(name)!r}: {reason}")
         ready.append(replace(job, data={"version": facts.version, "sha256": facts.sha256}))
     return ready

@@ -24,8 +24,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bench.plugins import Registry, build
-from bench.protocol import Dataset, Diverged, Run, Splits, Stopped, Strategy, Task, UserError
+from bench.plugins import Plugin, Registry, build
+from bench.protocol import Dataset, Diverged, Networks, Run, Splits, Stopped, Strategy, Task, UserError
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
 from bench.sweep.record import Point, Score, now, one_line
@@ -104,7 +104,7 @@ class Worker:
     def __init__(self, setup: Setup) -> None:
         self.setup = setup
         self.store = Store(setup.store)
-        self._checked: set[tuple[str, str]] = set()
+        self._checked: set[tuple[Plugin, ...]] = set()
         self._data: tuple[Dataset, Splits] | None = None
 
     def carry_out(
@@ -140,31 +140,32 @@ class Worker:
             return Halt(str(error))
         return replace(ending, resources=resources) if first else Ending("elsewhere")
 
-    def plugins(self, job: Job) -> tuple[Strategy, Dataset]:
-        """Return the cell's strategy and data set, from the code that the sweep was started with."""
+    def plugins(self, job: Job) -> tuple[Strategy, Dataset, Networks]:
+        """Return the cell's strategy, data set and networks, from the code that the sweep was started with."""
         registry, cell = self.setup.registry, job.cell
         strategy, dataset = registry.find("strategy", cell.strategy), registry.find("dataset", cell.dataset)
         where = f"cell {cell.id}"
         built = (
-            cast(Strategy, build(strategy, cell.hyper, where)),
-            cast(Dataset, build(dataset, cell.options, where)),
+            cast(Strategy, build(strategy, cell.hyper, where, registry.component)),
+            cast(Dataset, build(dataset, cell.options, where, registry.component)),
+            registry.networks(cell.networks, where),
         )
-        pair = (cell.strategy, cell.dataset)
-        if pair not in self._checked:
+        if cell.plugins not in self._checked:
             # after the import: a file that changed before it is seen here, one that changes later is not executed
-            if fingerprints((strategy, dataset)) != job.fingerprints:
+            if fingerprints(cell.plugins) != job.fingerprints:
+                parts = f"strategy {strategy.name!r}, data set {dataset.name!r} or of what they use"
                 raise _CodeChanged(
-                    f"the code of strategy {strategy.name!r} or data set {dataset.name!r} changed while the sweep was "
-                    "running; run the same command again"
+                    f"the code of {parts} changed while the sweep was running; run the same command again"
                 )
-            self._checked.add(pair)
+            self._checked.add(cell.plugins)
         return built
 
     def splits(self, dataset: Dataset) -> Splits:
         """Return the data set's splits: the cell's own copies, for a strategy may write into them."""
         if self._data is None or self._data[0] != dataset:
             self._data = None  # before loading: two data sets may not fit
-            self._data = dataset, dataset.load(self.setup.data)
+            kept = getattr(dataset, "kept_in_store", False)
+            self._data = dataset, dataset.load(self.store.data if kept else self.setup.data)
         splits = self._data[1]
         return replace(splits, train=splits.train.copy(), validation=splits.validation.copy(), test=splits.test.copy())
 
@@ -200,14 +201,14 @@ class _Attempt:
 
     def _carry_out(self) -> tuple[str, str]:
         setup, job = self.worker.setup, self.job
-        strategy, dataset = self.worker.plugins(job)
+        strategy, dataset, networks = self.worker.plugins(job)
         if setup.device == "cpu" and "torch" in sys.modules:
             sys.modules["torch"].set_num_threads(1)
         data = self.fields["data"] = {**job.data, "version": dataset.version}
         splits = self.worker.splits(dataset)
         data["sha256"] = splits.sha256
         cell = job.cell
-        task = Task(dataset, splits, cell.networks, cell.budget, cell.evaluation)
+        task = Task(dataset, splits, networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)
         folder = self.worker.store.cell(cell.id) / job.workspace

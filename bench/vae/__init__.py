@@ -7,8 +7,7 @@ from bench import lazy_members
 if TYPE_CHECKING:
     from bench.vae.autoencoder import VAE, Decoder, Encoder, Posterior, decoder, encoder
     from bench.vae.likelihoods import Bernoulli, Gaussian, Laplace
-    from bench.vae.networks import mlp
 
-__all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Laplace", "Posterior", "decoder", "encoder", "mlp"]
+__all__ = ["VAE", "Bernoulli", "Decoder", "Encoder", "Gaussian", "Laplace", "Posterior", "decoder", "encoder"]
 
 __getattr__ = lazy_members(__name__, __file__)

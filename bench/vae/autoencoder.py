@@ -11,7 +11,6 @@ from torch import Tensor, nn
 
 from bench.protocol import Networks, Noise, UserError
 from bench.vae.likelihoods import LIKELIHOODS, Likelihood
-from bench.vae.networks import decoding, encoding
 
 
 @dataclass(frozen=True)
@@ -94,7 +93,7 @@ def encoder(networks: Networks, shape: Sequence[int], std: float | None = None) 
         UserError: the networks cannot do such items.
     """
     _check(networks, shape)
-    return Encoder(encoding(networks.encoder, shape, 2 * networks.latent), std)
+    return Encoder(networks.encoder.encoder(shape, 2 * networks.latent), std)
 
 
 def decoder(networks: Networks, shape: Sequence[int], likelihood: str) -> Decoder:
@@ -104,7 +103,7 @@ def decoder(networks: Networks, shape: Sequence[int], likelihood: str) -> Decode
         UserError: the networks cannot do such items.
     """
     _check(networks, shape)
-    return Decoder(decoding(networks.decoder, networks.latent, shape), LIKELIHOODS[likelihood]())
+    return Decoder(networks.decoder.decoder(networks.latent, shape), LIKELIHOODS[likelihood]())
 
 
 def _check(networks: Networks, shape: Sequence[int]) -> None:

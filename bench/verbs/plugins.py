@@ -14,11 +14,11 @@ import click
 from bench import contracts
 from bench import report as tables
 from bench.grid import embedded
-from bench.plugins import Description, Kind, PluginError
+from bench.plugins import Description, Kind, PluginError, Registry
 from bench.protocol import UserError
+from bench.sweep.requests import Request
 from bench.sweep.status import load
 from bench.verbs import options
-from bench.verbs.requests import Request
 
 
 @click.command("list")
@@ -68,7 +68,7 @@ def _searched(search: dict[str, Any]) -> str:
 def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
     registry = request.registry
-    names = [registry.find("dataset", name).name] if name else registry.names("dataset")
+    names = [registry.find("dataset", name).name] if name else _fetched(registry)
     click.echo(f"data folder: {request.data}")
     errors = []
     for dataset in names:
@@ -85,6 +85,12 @@ def data(request: Request, name: str | None) -> None:
     for sentence in errors:
         options.say(f"error: {sentence}")
     raise click.exceptions.Exit(2 if errors else 0)
+
+
+def _fetched(registry: Registry) -> list[str]:
+    """Return the data sets that can be fetched; those that a run store keeps are its users' own."""
+    described = registry.describe("dataset")
+    return [data.name for data in described if data.error or not any(field.required for field in data.fields)]
 
 
 @click.command()

@@ -14,11 +14,11 @@ from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import record, status
+from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
-from bench.verbs.requests import Plan, Request, cells
 
 
 @click.command()

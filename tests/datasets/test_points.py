@@ -16,6 +16,7 @@ from torch import Tensor
 
 from bench.data.points import MOST_LATENTS, legendre
 from bench.estimators.quadrature import MAX_DIMENSION
+from bench.networks.mlp import Mlp
 from bench.plugins import Registry, build
 from bench.protocol import Networks, Splits, UserError
 
@@ -221,7 +222,7 @@ def test_there_is_nothing_outside_of_a_potential_s_square(name: str) -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_more_latents_than_quadrature_can_do_are_refused(name: str) -> None:
     assert MOST_LATENTS == MAX_DIMENSION
-    assert dataset(name).refuses(Networks(latent=2)) is None
-    assert dataset(name).refuses(Networks(latent=3)) == (
+    assert dataset(name).refuses(Networks(encoder=Mlp(), decoder=Mlp(), latent=2)) is None
+    assert dataset(name).refuses(Networks(encoder=Mlp(), decoder=Mlp(), latent=3)) == (
         "networks.latent = 3 is too large for exact scoring; at most 2 is allowed"
     )

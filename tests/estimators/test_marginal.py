@@ -15,10 +15,10 @@ from bench.energies import GRBM, Neural
 from bench.energies.densities import whitened
 from bench.estimators import quadrature
 from bench.estimators.marginal import Marginal
+from bench.networks import DenseNet
 from bench.priors import Density, Flow, FullGaussian, StandardNormal, VampPrior
 from bench.streams import stream
 from bench.vae import VAE, Bernoulli, Decoder, Encoder, Gaussian
-from bench.vae.networks import DenseNet
 
 NOISE = 0.6
 

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from bench.energies import GRBM
+from bench.networks.mlp import Mlp
 from bench.objectives import adversary_bound, classification, contrast, denoising
 from bench.plugins import Registry
 from bench.priors import StandardNormal
@@ -43,7 +44,9 @@ def follow(prior: GRBM, steps: int) -> list[tuple[float, float]]:
     plugin = strategy(hidden=[32, 32])
     nothing: Any = None
     seed_globals(0, "prior", -1)
-    adversary = plugin.others(Task(nothing, nothing, Networks(latent=4), nothing, Evaluation()))["adversary"]
+    adversary = plugin.others(
+        Task(nothing, nothing, Networks(encoder=Mlp(), decoder=Mlp(), latent=4), nothing, Evaluation())
+    )["adversary"]
     adam = torch.optim.Adam(adversary.parameters(), lr=2e-3, betas=(0.0, 0.9))
     bounds = []
     for step in range(steps + 1):

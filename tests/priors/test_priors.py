@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bench.energies import GRBM
+from bench.networks import perceptron
 from bench.priors import Density, StandardNormal, VampPrior
 from bench.streams import stream
-from bench.vae import Encoder, Posterior, mlp
+from bench.vae import Encoder, Posterior
 
 
 def a_grbm(visible: int, hidden: int, scale: float = 1.0) -> GRBM:
@@ -29,7 +30,7 @@ def a_grbm(visible: int, hidden: int, scale: float = 1.0) -> GRBM:
 
 def a_vampprior(latent: int, components: int, dtype: torch.dtype = torch.float32) -> VampPrior:
     torch.manual_seed(1)
-    encoder = Encoder(mlp(5, [8], 2 * latent, "elu")).to(dtype)
+    encoder = Encoder(perceptron(5, [8], 2 * latent, "elu")).to(dtype)
     return VampPrior(encoder, torch.rand(components, 5, dtype=dtype), (0.0, 1.0))
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench import grid as grids
-from bench.plugins import Registry
+import bench.grid as grids
+from bench.plugins import Plugin, Registry
 from bench.protocol import Evaluation, Metric, Score
 from bench.report import published, sources
 from bench.report.rows import Row
@@ -46,7 +46,7 @@ class Synthetic:
         self.store = Store(folder)
         self.grid = grids.load(grid, self.registry, strategies=strategies, **changes)
         self.store.write_grid(self.grid.source)
-        self._code: dict[tuple[str, str], Fingerprints] = {}
+        self._code: dict[tuple[Plugin, ...], Fingerprints] = {}
         self._clock = 0
 
     def cell(self, label: str, seed: int, dataset: str = "") -> grids.Cell:
@@ -55,11 +55,9 @@ class Synthetic:
 
     def code(self, cell: grids.Cell, **other: str) -> Fingerprints:
         """Return the fingerprints of a cell's code as it is, but for `other`."""
-        pair = (cell.strategy, cell.dataset)
-        if pair not in self._code:
-            found = self.registry.find("strategy", cell.strategy), self.registry.find("dataset", cell.dataset)
-            self._code[pair] = fingerprints(found)
-        return Fingerprints(**{**vars(self._code[pair]), **other})
+        if cell.plugins not in self._code:
+            self._code[cell.plugins] = fingerprints(cell.plugins)
+        return Fingerprints(**{**vars(self._code[cell.plugins]), **other})
 
     def put(
         self,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from bench import grid as grids
+import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report.published import Number, read, results_folder

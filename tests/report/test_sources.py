@@ -76,7 +76,7 @@ def test_records_are_marked_by_the_code_as_it_is_now(mnist: Synthetic) -> None:
     mnist.put("normal", 2, 95.0, code={"evaluate": "0" * 64})
     mnist.put("vampprior[components=16]", 0, 95.0, code={"plugin": "0" * 64})
     now = {cell.strategy: mnist.code(cell) for cell in mnist.grid.cells}
-    frame = collect([mnist.folder], lambda strategy, dataset: now[strategy])
+    frame = collect([mnist.folder], lambda strategy, *_: now[strategy])
     marks = {(row.strategy, row.seed): (row.stale, row.plugin_changed) for row in frame.itertuples()}
     assert marks == {
         ("normal", 0): (False, False),
@@ -88,7 +88,7 @@ def test_records_are_marked_by_the_code_as_it_is_now(mnist: Synthetic) -> None:
 
 def test_records_of_code_that_is_not_here_are_not_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, code={"fit": "0" * 64})
-    assert not collect([mnist.folder], lambda strategy, dataset: None)["stale"].any()
+    assert not collect([mnist.folder], lambda *_: None)["stale"].any()
     assert not collect([mnist.folder])["stale"].any()
 
 

@@ -10,8 +10,9 @@ import pytest
 
 from bench.data import split
 from bench.data.dequantised import Dequantised
+from bench.networks.conv import Conv
 from bench.plugins import Registry
-from bench.protocol import Ais, AisNll, Budget, Evaluation, Network, Networks, Run, Splits, Task
+from bench.protocol import Ais, AisNll, Budget, Evaluation, Networks, Run, Splits, Task
 
 
 class Squares(Dequantised):
@@ -30,8 +31,8 @@ class Squares(Dequantised):
 @pytest.mark.parametrize("name", Registry().names("strategy"))
 def test_every_strategy_trains_and_is_scored(name: str, tmp_path: Path) -> None:
     networks = Networks(
-        encoder=Network(kind="conv", hidden=[4, 8], activation="relu"),
-        decoder=Network(kind="conv", hidden=[8, 4], activation="relu"),
+        encoder=Conv(hidden=[4, 8], activation="relu"),
+        decoder=Conv(hidden=[8, 4], activation="relu"),
         latent=6,
     )
     evaluation = Evaluation(

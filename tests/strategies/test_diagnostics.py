@@ -11,10 +11,12 @@ import torch
 
 from bench.contracts.task import small
 from bench.energies import GRBM, Neural
+from bench.energies import mlp as energy_mlp
+from bench.energies.grbm import Grbm
+from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.priors import StandardNormal
 from bench.protocol import Metric, Networks, Run, Score
-from bench.strategy import Energy
 from bench.streams import stream
 from bench.training import Model
 
@@ -23,8 +25,8 @@ def test_the_critics_discrepancy_is_that_of_its_function() -> None:
     """f(z) = az under p = N(0, I), with z ~ N(0, s^2 I) in d dimensions: d (a - a s^2 - lambda a^2 s^2)."""
     a, s, d, n, penalty = 0.3, 0.7, 3, 10_000, 2.0
     strategy: Any = Registry().find("strategy", "stein").load()
-    plugin = strategy(critic_hidden=[8], penalty=penalty, energy=Energy(hidden=2))
-    task: Any = type("Task", (), {"networks": Networks(latent=d)})
+    plugin = strategy(critic_hidden=[8], penalty=penalty, energy=Grbm(hidden=2))
+    task: Any = type("Task", (), {"networks": Networks(encoder=Mlp(), decoder=Mlp(), latent=d)})
     critic = plugin.others(task)["critic"]
     critic.net = torch.nn.Linear(d, d, bias=False)
     prior = GRBM(d, 2)
@@ -53,7 +55,7 @@ def test_the_adversarys_lag_is_log_z_less_its_bound() -> None:
     d = 3
     strategy: Any = Registry().find("strategy", "adversarial").load()
     plugin = strategy(hidden=[8], transforms=1)
-    task: Any = type("Task", (), {"networks": Networks(latent=d)})
+    task: Any = type("Task", (), {"networks": Networks(encoder=Mlp(), decoder=Mlp(), latent=d)})
     prior = GRBM(d, 2)
     with torch.no_grad():
         prior.weight.zero_()
@@ -88,7 +90,7 @@ def test_the_mean_ratio_is_the_mean_of_the_classifiers_ratio_under_noise() -> No
 @pytest.mark.parametrize("name", ["noise-contrastive", "tilted"])
 def test_an_energy_tells_how_far_it_lags_behind_the_posterior(name: str, tmp_path: Path) -> None:
     strategy: Any = Registry().find("strategy", name).load()
-    plugin = strategy(energy=Energy(kind="mlp", hidden=4))
+    plugin = strategy(energy=energy_mlp.Mlp(hidden=4))
     stability = plugin.fit(small(plugin), Run(0, "cpu", tmp_path))["stability"]
     assert stability["energy_gap"] == stability["energy_posterior"] - stability["energy_prior"]
     assert {"stein_mean", "stein_scale"} <= stability.keys()

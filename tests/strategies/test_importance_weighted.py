@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bench.energies import GRBM
+from bench.networks.mlp import Mlp
 from bench.objectives import importance_likelihood, log_mean_exp, negative_bound
 from bench.plugins import Registry
 from bench.protocol import Networks
@@ -17,7 +18,7 @@ from bench.training import Batch, Model
 from bench.vae import VAE, decoder, encoder
 
 SAMPLES = 7
-NETWORKS = Networks(latent=2)
+NETWORKS = Networks(encoder=Mlp(), decoder=Mlp(), latent=2)
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
 
 

@@ -14,6 +14,7 @@ import scipy.stats
 import torch
 
 from bench.contracts.task import Shades, Stripes
+from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Run, Stopped, Task
 from bench.streams import stream
@@ -26,7 +27,7 @@ def strategy(name: str) -> Any:
 
 
 def task(dataset: Dataset) -> Task:
-    return Task(dataset, dataset.load(Path()), Networks(), Budget(), Evaluation())
+    return Task(dataset, dataset.load(Path()), Networks(encoder=Mlp(), decoder=Mlp()), Budget(), Evaluation())
 
 
 @pytest.fixture

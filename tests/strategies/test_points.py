@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.networks.densenet import Densenet
 from bench.plugins import Registry, build
-from bench.protocol import AisNll, Budget, Diverged, Evaluation, Network, Networks, Run, Scores, Task
+from bench.protocol import AisNll, Budget, Diverged, Evaluation, Networks, Run, Scores, Task
 
-DENSE = Network(kind="densenet", hidden=[8, 8])
+DENSE = Densenet(hidden=[8, 8])
 EXACT = {"nll_exact", "kl_data", "sliced_wasserstein", "sliced_wasserstein_base", "c2st"}
 
 

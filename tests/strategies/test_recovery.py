@@ -17,15 +17,19 @@ import torch
 from torch import Tensor
 
 from bench.energies import GRBM
+from bench.energies import mlp as energy_mlp
 from bench.energies.densities import whitened
+from bench.energies.grbm import Grbm
+from bench.networks import perceptron
+from bench.networks.mlp import Mlp
 from bench.objectives import contrast
 from bench.plugins import Registry
 from bench.priors import Density, VampPrior
 from bench.protocol import Budget, Evaluation, Networks, Splits, Task
-from bench.strategy import Energy, Sampler
+from bench.strategy import Sampler
 from bench.streams import Stream, seed_globals, stream
 from bench.training import Batch, Model
-from bench.vae import VAE, Encoder, Posterior, decoder, mlp
+from bench.vae import VAE, Encoder, Posterior, decoder
 
 S = 0.5
 SIDES = torch.tensor([[1.5, 0.0], [0.0, 1.5], [0.75, 0.75], [-0.6, 0.9]])  # none longer than 3 s
@@ -62,13 +66,13 @@ def divergence(prior: Density, means: Tensor, weights: Tensor) -> float:
 def build(name: str, latent: int = 2, batch: int = BATCH, **hyper: Any) -> tuple[Any, Model]:
     """A strategy and its modules, with networks that play no part."""
     plugin: Any = Registry().find("strategy", name).load()(**hyper)
-    networks = Networks(latent=latent)
+    networks = Networks(encoder=Mlp(), decoder=Mlp(), latent=latent)
     nothing = np.zeros((batch, 1), np.float32)
     splits = Splits(nothing, nothing, nothing, "")
     dataset: Any = None  # never asked: the posterior is given
     task = Task(dataset, splits, networks, Budget(batch_size=batch), Evaluation())
     seed_globals(0, "prior", -1)
-    vae = VAE(Encoder(mlp(1, [], 2 * latent, "elu")), decoder(networks, (1,), "gaussian"))
+    vae = VAE(Encoder(perceptron(1, [], 2 * latent, "elu")), decoder(networks, (1,), "gaussian"))
     return plugin, Model(vae, plugin.prior(task, vae, stream(0, "prior", -1)), plugin.others(task))
 
 
@@ -112,7 +116,7 @@ def train(
 
 
 UNIFORM = torch.full((16,), 1 / 16)
-FOUR = Energy(hidden=4)
+FOUR = Grbm(hidden=4)
 CORNERS = corners(SIDES, CENTRE)
 
 # Four columns of W cannot be orthogonal in the plane, and the bias cannot undo the cross terms (W_i'W_j)/s^2 of
@@ -152,7 +156,7 @@ CASES = [
 @pytest.mark.slow
 def test_a_classifier_recovers_it() -> None:
     """`noise-contrastive`: its tilt of N(0, I) is no GRBM, whose least divergence is no floor here."""
-    plugin, model = build("noise-contrastive", energy=Energy(kind="mlp", hidden=64))
+    plugin, model = build("noise-contrastive", energy=energy_mlp.Mlp(hidden=64))
     adam, batches, noise = torch.optim.Adam(model.prior.parameters()), Stream(0, "posterior"), Stream(0, "prior")
     frozen = SimpleNamespace(encoder=lambda x: Posterior(x, torch.full_like(x, math.log(S))))
     seen = SimpleNamespace(vae=frozen, prior=model.prior)
@@ -169,7 +173,7 @@ def test_a_classifier_recovers_it() -> None:
 @pytest.mark.slow
 def test_short_runs_from_noise_recover_it() -> None:
     """`tilted`, with its sixty steps of Langevin."""
-    perceptron = Energy(kind="mlp", hidden=64)
+    perceptron = energy_mlp.Mlp(hidden=64)
     model = train("tilted", CORNERS, UNIFORM, 600, {"prior": 0.005}, batch=512, energy=perceptron)
     assert divergence(model.prior, CORNERS, UNIFORM) < BOUND
 
@@ -263,7 +267,7 @@ def weight_after(blind: str, monkeypatch: pytest.MonkeyPatch, modes: Tensor, ste
         return prior
 
     monkeypatch.setattr(plugin, "prior", at_the_modes)
-    model = train(name, modes, WEIGHTS, steps, {**rates, "prior": lr}, energy=Energy(hidden=1), **hyper)
+    model = train(name, modes, WEIGHTS, steps, {**rates, "prior": lr}, energy=Grbm(hidden=1), **hyper)
     assert isinstance(model.prior, GRBM)
     with torch.no_grad():
         return float(torch.sigmoid(log_odds(model.prior)))

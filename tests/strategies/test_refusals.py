@@ -15,14 +15,16 @@ SENTENCES = {
         '"exact"'
     ),
     "sliced-score-matching.energy.kind=resnet": (
-        '.energy.kind = "resnet" is not allowed; it must be one of "grbm", "mlp", "untilted-mlp"'
+        '.energy.kind = "resnet" is not allowed: unknown energy "resnet"; known: grbm, mlp, untilted-mlp'
     ),
     "contrastive-divergence.energy.kind=mlp": (
         ": sampler.kind = 'gibbs-langevin' needs hidden units, and energy.kind = 'mlp' has none; 'langevin' is "
         "allowed, or energy.kind = 'grbm'"
     ),
-    "tilted.energy.kind=grbm": ": energy.kind = 'grbm' cannot be used by this strategy; 'mlp' is allowed",
-    "noise-contrastive.energy.kind=grbm": ": energy.kind = 'grbm' cannot be used by this strategy; 'mlp' is allowed",
+    **dict.fromkeys(
+        ("tilted.energy.kind=grbm", "noise-contrastive.energy.kind=grbm"),
+        ": energy.kind = 'grbm' cannot be used by this strategy, which needs a tilt of N(0, I); 'mlp' has one",
+    ),
 }
 
 

@@ -16,13 +16,13 @@ import psutil
 import pytest
 
 from bench.protocol import UserError
+from bench.sweep import requests
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.record import provenance
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
-from bench.verbs import requests
 from tests.walks import walked
 
 Look = Callable[..., Survey]

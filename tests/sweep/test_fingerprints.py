@@ -191,7 +191,7 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
         "protocol": both,
         "data/base": both,
         "strategy/general": both,
-        "vae/networks": both,
+        "networks/modules/dense": both,
         "energies/densities/grbm": both,
         "training/loop": {"fit"},
         "streams": {"fit", "evaluate"},

@@ -51,7 +51,7 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
     assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
     assert (record["strategy"], record["hyper"], record["seed"]) == ("actor", cell.hyper, 0)
-    assert record["networks"] == cell.networks.model_dump(mode="json")
+    assert record["networks"] == cell.networks
     assert record["budget"] == cell.budget.model_dump(mode="json")
     assert record["evaluation"] == cell.evaluation.model_dump(mode="json")
     assert (record["reason"], record["last_step"], record["attempt"]) == ("", 4, 1)
@@ -185,7 +185,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
     answer = Worker(setup).carry_out(job)
     assert isinstance(answer, Halt)
     assert answer.sentence == (
-        "the code of strategy 'actor' or data set 'points' changed while the sweep was running; "
+        "the code of strategy 'actor', data set 'points' or of what they use changed while the sweep was running; "
         "run the same command again"
     )
     assert store.records() == []

@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 import torch
 
+from bench.networks.mlp import Mlp
 from bench.plugins import Registry
-from bench.protocol import Ais, AisNll, Budget, Checkpoint, Evaluation, Network, Networks, Task
+from bench.protocol import Ais, AisNll, Budget, Checkpoint, Evaluation, Networks, Task
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -22,7 +23,7 @@ def _one_thread() -> None:
 def task() -> Task:
     """Two epochs of 23 steps on the digits, saved every 5 steps; scored on 20 images."""
     dataset: Any = Registry().find("dataset", "digits").load()()
-    small = Network(hidden=[16])
+    small = Mlp(hidden=[16])
     return Task(
         dataset,
         dataset.load(Path()),

@@ -16,18 +16,18 @@ import pytest
 import torch
 from torch import Tensor
 
+from bench.energies.grbm import Grbm
 from bench.plugins import Registry
 from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
-from bench.strategy import Energy
 from bench.training import guarded
 from bench.training.loop import CHECKPOINT
 
 STRATEGIES = [
     ("normal", {}),
     ("vampprior", {"components": 3}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3)}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "variance-reduced"}),
-    ("sliced-score-matching", {"energy": Energy(hidden=3), "variant": "exact"}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3)}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3), "variant": "variance-reduced"}),
+    ("sliced-score-matching", {"energy": Grbm(hidden=3), "variant": "exact"}),
 ]
 
 

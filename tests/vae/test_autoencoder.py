@@ -7,22 +7,23 @@ import torch
 from torch.distributions import Independent, Normal
 from torch.nn.functional import binary_cross_entropy_with_logits
 
+from bench.networks.mlp import Mlp
 from bench.objectives import negative_bound
 from bench.priors import StandardNormal
-from bench.protocol import Network, Networks
+from bench.protocol import Networks
 from bench.streams import Stream, stream
 from bench.vae import VAE, Bernoulli, Gaussian, Posterior, decoder, encoder
 
 
 def a_vae(likelihood: str = "bernoulli") -> VAE:
     torch.manual_seed(0)
-    networks = Networks(encoder=Network(hidden=[7]), decoder=Network(hidden=[7]), latent=3)
+    networks = Networks(encoder=Mlp(hidden=[7]), decoder=Mlp(hidden=[7]), latent=3)
     return VAE(encoder(networks, (5,)), decoder(networks, (5,), likelihood))
 
 
 def test_the_networks_of_the_paper_have_its_sizes() -> None:
     """Section 4.2: 784-256-256-128 and 64-256-256-784."""
-    networks = Networks()
+    networks = Networks(encoder=Mlp(), decoder=Mlp())
     shapes = [tuple(p.shape) for p in encoder(networks, (28, 28)).parameters() if p.dim() == 2]
     assert shapes == [(256, 784), (256, 256), (128, 256)]
     shapes = [tuple(p.shape) for p in decoder(networks, (28, 28), "bernoulli").parameters() if p.dim() == 2]

@@ -14,13 +14,13 @@ import torch
 from bench import priors
 from bench.data import split
 from bench.data.dequantised import Dequantised
+from bench.networks.conv import Conv
 from bench.protocol import (
     Ais,
     AisNll,
     Budget,
     Checkpoint,
     Evaluation,
-    Network,
     Networks,
     Noise,
     Run,
@@ -110,7 +110,7 @@ class Plain(Strategy):
 
 
 def task() -> Task:
-    small = Network(kind="conv", hidden=[4], activation="relu")
+    small = Conv(hidden=[4], activation="relu")
     return Task(
         Dots(),
         Dots().load(Path()),

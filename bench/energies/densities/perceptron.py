@@ -7,10 +7,10 @@ import math
 import torch
 from torch import Tensor
 
+from bench.networks import perceptron
 from bench.priors.density import Density
 from bench.protocol import Noise
 from bench.samplers.chains import langevin
-from bench.vae.networks import mlp
 
 SAMPLE_STEPS = 1000
 STEP_SIZE = 0.05
@@ -34,7 +34,7 @@ class Neural(Density):
     def __init__(self, latent: int, hidden: int, tilted: bool) -> None:
         super().__init__()
         self.latent, self.tilted = latent, tilted
-        self.net = mlp(latent, [hidden, hidden], 1, "silu")
+        self.net = perceptron(latent, [hidden, hidden], 1, "silu")
 
     def energy(self, z: Tensor) -> Tensor:
         """Return E(z), `(...)`, for z `(..., d)`."""

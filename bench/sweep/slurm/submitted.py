@@ -66,7 +66,7 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
         if standing.state != "lost":
             continue
         cell, store = standing.cell, survey.store
-        job = Job(cell, standing.key, survey.code[cell.strategy, cell.dataset], {})
+        job = Job(cell, standing.key, survey.code[cell.plugins], {})
         job = replace(job, attempt=max(1, store.attempts(cell.id)), replaces=replaced.get(cell.id))
         if store.taken(job):
             continue  # it came after all

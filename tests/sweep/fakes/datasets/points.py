@@ -17,6 +17,7 @@ class Points(Settings):
     version: ClassVar[str] = "7"
     likelihood: ClassVar[str] = "gaussian"
     unit: ClassVar[str] = "nats"
+    kept_in_store: ClassVar[bool] = False
 
     gone: bool = False
 

@@ -1,0 +1,80 @@
+"""Networks of images: 4x4 convolutions of stride 2, and their mirror image."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+from bench.networks.modules.dense import ACTIVATIONS
+
+
+def image(shape: Sequence[int]) -> tuple[int, int, int]:
+    """Return planes, height and width of `(H, W)` or `(planes, H, W)`."""
+    planes, height, width = (1, *shape) if len(shape) == 2 else shape
+    return planes, height, width
+
+
+class Convolutions(nn.Module):
+    """An image `(..., D)` -> `(..., outputs)`: 4x4 convolutions of stride 2, then a linear layer.
+
+    The encoder of the paper's section 4.3 has the channels 32, 64, 128 and 256.
+
+    Args:
+        shape: of an image, `(H, W)` or `(planes, H, W)`; D is its size.
+        channels: after each convolution, which halves height and width.
+        outputs: number of output features.
+        activation: after each convolution.
+    """
+
+    def __init__(self, shape: Sequence[int], channels: Sequence[int], outputs: int, activation: str) -> None:
+        super().__init__()
+        self.image = image(shape)
+        planes, height, width = self.image
+        layers: list[nn.Module] = []
+        for wider in channels:
+            layers += [nn.Conv2d(planes, wider, kernel_size=4, stride=2, padding=1), ACTIVATIONS[activation]()]
+            planes = wider
+        self.convolutions = nn.Sequential(*layers)
+        shrunk = 2 ** len(channels)
+        self.head = nn.Linear(planes * (height // shrunk) * (width // shrunk), outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the outputs `(..., outputs)` for x `(..., D)`."""
+        features = self.convolutions(x.reshape(-1, *self.image)).flatten(1)
+        outputs: Tensor = self.head(features)
+        return outputs.reshape(*x.shape[:-1], -1)
+
+
+class Transposed(nn.Module):
+    """`(..., inputs)` -> an image `(..., D)`: a linear layer, then 4x4 transposed convolutions of stride 2.
+
+    The decoder of the paper's section 4.3 has the channels 256 (of 2x2 pixels, our choice), 128, 64 and 32 and ends in
+    the image's three planes.
+
+    Args:
+        inputs: number of input features.
+        channels: before each transposed convolution, which doubles height and width.
+        shape: of an image, `(H, W)` or `(planes, H, W)`; D is its size.
+        activation: after each transposed convolution but the last.
+    """
+
+    def __init__(self, inputs: int, channels: Sequence[int], shape: Sequence[int], activation: str) -> None:
+        super().__init__()
+        planes, height, width = image(shape)
+        shrunk = 2 ** len(channels)
+        self.start = (channels[0], height // shrunk, width // shrunk)
+        self.tail = nn.Linear(inputs, math.prod(self.start))
+        layers: list[nn.Module] = []
+        for wider, narrower in zip(channels, [*channels[1:], planes], strict=True):
+            layers += [
+                nn.ConvTranspose2d(wider, narrower, kernel_size=4, stride=2, padding=1),
+                ACTIVATIONS[activation](),
+            ]
+        self.convolutions = nn.Sequential(*layers[:-1])
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return the images `(..., D)` for x `(..., inputs)`."""
+        images: Tensor = self.convolutions(self.tail(x).reshape(-1, *self.start))
+        return images.reshape(*x.shape[:-1], -1)
