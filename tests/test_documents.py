@@ -14,7 +14,8 @@ from typing import cast
 import pytest
 
 import bench
-from bench import cli, contracts, grid
+import bench.grid as grids
+from bench import cli, contracts
 from bench.contracts import datasets, strategies
 from bench.plugins import Kind, Registry
 from bench.profile import Profile, Slurm
@@ -74,7 +75,7 @@ def test_the_toml_that_is_shown_is_valid(tmp_path: Path) -> None:
         for text in blocks(name, "toml"):
             if "[[dataset]]" in text:
                 (tmp_path / "shown.toml").write_text(text)
-                cells.setdefault(name, []).append(len(grid.load(str(tmp_path / "shown.toml"), Registry()).cells))
+                cells.setdefault(name, []).append(len(grids.load(str(tmp_path / "shown.toml"), Registry()).cells))
             else:
                 profiles.append(tomllib.loads(text))
     assert cells == {"docs/use.md": [3 * (1 + 2 * 2)]}

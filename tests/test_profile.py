@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from bench import grid, profile
+import bench.grid as grids
+from bench import profile
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.sweep.requests import Request
@@ -69,9 +70,9 @@ def test_a_profile_that_cannot_be_read_is_one_sentence(written: Path) -> None:
 
 
 def test_a_grid_asks_for_what_its_jobs_need_and_its_cells_stay_the_same() -> None:
-    plain = grid.load("digits", Registry(), seeds=1)
-    asking = grid.load("digits", Registry(), seeds=1, settings=["slurm.memory=4.0", "slurm.gpus=1"])
+    plain = grids.load("digits", Registry(), seeds=1)
+    asking = grids.load("digits", Registry(), seeds=1, settings=["slurm.memory=4.0", "slurm.gpus=1"])
     assert asking.source["slurm"] == {"memory": 4.0, "gpus": 1}
     assert [cell.id for cell in asking.cells] == [cell.id for cell in plain.cells]
     with pytest.raises(UserError, match=r'^--set slurm.gpu=1: unknown key slurm.gpu; did you mean "gpus"\?'):
-        grid.load("digits", Registry(), settings=["slurm.gpu=1"])
+        grids.load("digits", Registry(), settings=["slurm.gpu=1"])

@@ -166,7 +166,7 @@ class Results:
 
     def __repr__(self) -> str:
         """Return the table as text, and the notes."""
-        lines = [self._source.words, self.table().to_string(index=False), *self.notes]
+        lines = [self._source.words, self.table().to_string(index=False, na_rep=""), *self.notes]
         return _clean("\n".join(lines))
 
     def _repr_html_(self) -> str:

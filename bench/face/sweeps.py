@@ -142,7 +142,7 @@ def run(
 
 
 def _grid(grid: Place | Mapping[str, Any]) -> str | dict[str, Any]:
-    return plain(grid) if isinstance(grid, Mapping) else os.fspath(grid)  # type: ignore[no-any-return]
+    return plain(grid) if isinstance(grid, Mapping) else os.fspath(grid)
 
 
 def _names(strategies: Sequence[Place]) -> list[str]:

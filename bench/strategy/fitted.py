@@ -77,7 +77,8 @@ class Fitted:
         import torch
 
         with torch.inference_mode():
-            return _like(z, self._shown(self.vae.decoder.mean(self._codes(z))))
+            shown: Array = _like(z, self._shown(self.vae.decoder.mean(self._codes(z))))
+        return shown
 
     def reconstruct(self, x: Array) -> Array:
         """Return E[x|z] at the mean of q(z|x), in the shape of an item."""
@@ -121,7 +122,8 @@ class Fitted:
         noise = self._noise(seed, "importance")
         subject = Subject(self.vae, self.prior, prepared, prepared, evaluation, lambda name: noise)
         weighted = importance(subject)
-        return _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
+        estimates: Array = _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
+        return estimates
 
     # ---------------------------------------------------------------- arrays
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -218,9 +219,7 @@ class Notebook(Display):
 
     def __enter__(self) -> Self:
         """Show it from now on."""
-        from IPython.display import HTML, display
-
-        self._output = display(HTML(""), display_id=True)
+        self._output = _ipython().display(_ipython().HTML(""), display_id=True)
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -241,14 +240,17 @@ class Notebook(Display):
     def _draw(self) -> None:
         from html import escape
 
-        from IPython.display import HTML
-
         self._drawn = time.monotonic()
         running = [f"running: {name}: {words}" for name, words, _ in self._running.values()]
         if running and self._left:
             running.append(self._left)
         if self._output is not None:
-            self._output.update(HTML(f"<pre>{escape(chr(10).join([*self._lines[-LINES:], *running]))}</pre>"))
+            self._output.update(_ipython().HTML(f"<pre>{escape(chr(10).join([*self._lines[-LINES:], *running]))}</pre>"))
+
+
+def _ipython() -> Any:
+    """Return what shows things in a notebook; it is there where a notebook is."""
+    return importlib.import_module("IPython.display")
 
 
 def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Display:

@@ -220,6 +220,7 @@ def _watch(request: Request) -> None:
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table, how many cells there are of each kind, and what to do about them; exit."""
     counts = survey.counts()
+    assert isinstance(request.grid, str), "the command line names grids"
     click.echo(report(request.grid, [survey.store.folder], None, request.registry))
     say(status.summary(counts))
     for sentence in _advice(survey):

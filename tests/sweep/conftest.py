@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from bench import grid
+import bench.grid as grids
 from bench.plugins import Registry
 from bench.sweep.record import provenance
 from bench.sweep.status import Survey, survey
@@ -45,7 +45,7 @@ def look(store: Store, registry: Registry) -> Look:
             "evaluate": evaluate or {},
             "strategy": [{"name": "actor", "how": list(how), **hyper}],
         }
-        return survey(grid.expand(source, registry, name="fakes", where="fakes.toml"), store, registry)
+        return survey(grids.expand(source, registry, name="fakes", where="fakes.toml"), store, registry)
 
     return look
 

@@ -1,0 +1,332 @@
+"""The face: runs, results, cells, models and one training, from Python."""
+
+from __future__ import annotations
+
+import doctest
+import importlib
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import bench
+from bench.face import Results
+from bench.protocol import UserError
+from bench.report import cells as tables
+from tests.oracles.autoencoders import linear_gaussian
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = {
+    "train.epochs": 1,
+    "evaluate.images": 40,
+    "evaluate.importance_samples": 100,
+    "evaluate.ais_nll.images": 0,
+    "evaluate.ais_nll.simulated": 0,
+}
+MINE = '''"""Mine."""
+from pathlib import Path
+from bench import priors
+from bench.strategy import Strategy
+
+class Mine(Strategy):
+    """A plain VAE."""
+    def prior(self, task, vae, noise):
+        """Return N(0, I)."""
+        return priors.StandardNormal(task.networks.latent)
+'''
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("face") / "digits"
+
+
+@pytest.fixture(scope="module")
+def results(store: Path) -> Results:
+    ran: Results = bench.run(
+        "digits", strategies=["normal", "vampprior", "stein"], seeds=2, set=QUICK, jobs=2, store=store, progress=False
+    )
+    return ran
+
+
+def test_a_table_holds_means_differences_and_verdicts(results: Results) -> None:
+    table = results.table()
+    assert table["strategy"].tolist() == ["normal", "vampprior", "stein"]
+    assert table["seeds"].tolist() == [2, 2, 2]
+    assert set(table["metric"]) == {"nll"}
+    assert table["verdict"][0] == "baseline"
+    assert set(table["verdict"][1:]) <= {"better", "worse", "undecided", "in doubt"}
+    assert ((table["lower"] < table["mean"]) & (table["mean"] < table["upper"])).all()
+    values = results.frame().query("metric == 'nll'").groupby("strategy")["value"].mean()
+    assert np.allclose(table["mean"], values[table["strategy"]])
+    other = results.table("vlb", baseline="stein")
+    assert other["verdict"].tolist()[2] == "baseline"
+    means = other["mean"].tolist()
+    assert other["difference"][0] == pytest.approx(means[0] - means[2])
+
+
+def test_a_name_that_is_not_there_is_answered_with_the_nearest(results: Results) -> None:
+    with pytest.raises(UserError, match=r'no metric "nl"; did you mean "nll"\?'):
+        results.table("nl")
+    with pytest.raises(UserError, match=r'no strategy "stien"; did you mean "stein"\?'):
+        results.table(baseline="stien")
+    with pytest.raises(UserError, match=r'no strategy "vamprior"; did you mean "vampprior"\?'):
+        results.cell("vamprior")
+    with pytest.raises(UserError, match="stein has no record of seed 7; it has 0, 1"):
+        results.cell("stein", seed=7)
+
+
+def test_arguments_are_named_as_in_python() -> None:
+    with pytest.raises(UserError, match=r"^set=\{'train.epochs': 0\}: train.epochs = 0 is not allowed; it must be"):
+        bench.run("digits", set={"train.epochs": 0})
+    with pytest.raises(UserError, match="^device='cudo' is unknown; allowed: cpu, cuda"):
+        bench.run("digits", device="cudo", store="nowhere-at-all")
+    with pytest.raises(UserError, match=r"^jobs=0 is not allowed"):
+        bench.run("digits", jobs=0)
+    with pytest.raises(UserError, match=r'^unknown grid "dgits"; did you mean "digits"\?'):
+        bench.grid("dgits")
+    with pytest.raises(UserError, match=r"^strategies='stien': unknown strategy"):
+        bench.grid("digits", strategies=["stien"])
+    assert not Path("nowhere-at-all", "cells").exists()
+
+
+def test_a_store_is_read_as_it_was_written(results: Results, store: Path) -> None:
+    again = bench.results(store)
+    pd.testing.assert_frame_equal(again.table(), results.table())
+    assert len(again.curves()) > 0
+    assert "<table" in again._repr_html_()
+    assert "vampprior" in repr(again)
+
+
+def test_parquet_alone_has_tables_and_no_model(results: Results, tmp_path: Path) -> None:
+    tables.write_parquet(results.frame(), tmp_path / "records.parquet")
+    read = bench.results(tmp_path / "records.parquet")
+    assert read.table()["mean"].tolist() == results.table()["mean"].tolist()
+    with pytest.raises(UserError, match="comes from a Parquet file; the rest lies in its run store alone"):
+        read.cell("normal").model()
+
+
+@pytest.mark.parametrize("strategy", ["normal", "vampprior", "stein"])
+def test_a_model_is_the_one_that_was_scored(results: Results, strategy: str) -> None:
+    cell = results.cell(strategy, seed=1)
+    model = cell.model()
+    splits = bench.dataset("digits").splits()
+    test = splits.test[:40]
+    estimates = -np.asarray(model.log_prob(test, samples=100, seed=3))
+    scored = cell.arrays["nll"]
+    # both are importance-weighted estimates on the same binarised items with other draws: their mean difference is
+    # within 5 standard errors of what single items differ by
+    differences = estimates - scored
+    assert abs(differences.mean()) < 5 * differences.std(ddof=1) / len(differences) ** 0.5 + 1e-3
+    assert abs(differences.mean()) < 0.1
+    assert cell.scores.loc["nll", "value"] == pytest.approx(scored.mean(), abs=1e-3)
+
+
+def test_arrays_come_in_and_go_out_alike(results: Results) -> None:
+    model = results.cell("stein").model()
+    x = bench.dataset("digits").splits().test[:5]
+    encoded = model.encode(x)
+    assert encoded.mean.shape == encoded.std.shape == (5, 16)
+    assert isinstance(encoded.mean, np.ndarray)
+    tensor = model.encode(torch.from_numpy(x))
+    assert isinstance(tensor.mean, torch.Tensor)
+    assert np.array_equal(tensor.mean.numpy(), encoded.mean)
+    assert model.decode(encoded.mean).shape == model.reconstruct(x).shape == (5, 8, 8)
+    assert isinstance(model.reconstruct(torch.from_numpy(x)), torch.Tensor)
+    assert model.sample(3, seed=1).shape == (3, 8, 8)
+    assert model.sample_prior(3).shape == (3, 16)
+    assert np.array_equal(model.sample(3, seed=1), model.sample(3, seed=1))
+    assert not np.array_equal(model.sample(3, seed=1), model.sample(3, seed=2))
+    assert model.log_prob(x, samples=10).shape == (5,)
+    assert np.array_equal(model.log_prob(x, samples=10, seed=4), model.log_prob(x, samples=10, seed=4))
+
+
+def test_wrong_arrays_are_refused_in_one_sentence(results: Results) -> None:
+    model = results.cell("normal").model()
+    with pytest.raises(UserError, match=r"^x is \(2, 7, 7\) uint8; it must be \(N, 8, 8\) uint8, as the data set"):
+        model.encode(np.zeros((2, 7, 7), np.uint8))
+    with pytest.raises(UserError, match=r"^z is \(2, 3\) float64; it must be \(N, 16\) floats"):
+        model.decode(np.zeros((2, 3)))
+    with pytest.raises(UserError, match="^n is 0; it must be a whole number, at least 1"):
+        model.sample(0)
+    with pytest.raises(UserError, match="a Bernoulli likelihood is one of zeros and ones"):
+        model.log_prob(np.full((2, 64), 0.5))
+    with pytest.raises(UserError, match="^x is a str that is no array of numbers"):
+        model.encode("x")  # type: ignore[arg-type]
+
+
+def test_loading_and_training_leave_the_users_generators_alone(results: Results) -> None:
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    wanted = torch.rand(3), np.random.rand(3)  # noqa: NPY002
+    torch.manual_seed(7)
+    np.random.seed(7)  # noqa: NPY002
+    results.cell("normal").model()
+    assert torch.equal(torch.rand(3), wanted[0])
+    assert np.array_equal(np.random.rand(3), wanted[1])  # noqa: NPY002
+
+
+def test_a_model_whose_code_changed_is_refused(tmp_path: Path) -> None:
+    file = tmp_path / "mine" / "strategies" / "mine.py"
+    file.parent.mkdir(parents=True)
+    file.write_text(MINE)
+    where: dict[str, Any] = {"store": tmp_path / "store"}
+    ran = bench.run("digits", strategies=[file], seeds=1, set=QUICK, jobs=1, progress=False, **where)
+    assert ran.cell("mine").model().sample(2).shape == (2, 8, 8)
+    with pytest.raises(UserError, match=r"cannot be loaded: .*; name its folder or file in `plugins`"):
+        bench.results(tmp_path / "store").cell("mine").model()
+    for plugins in ([tmp_path / "mine"], [file]):
+        read = bench.results(tmp_path / "store", plugins=plugins)
+        assert read.cell("mine").model().sample(2).shape == (2, 8, 8)
+    marker = tmp_path / "executed"
+    file.write_text(f"{MINE}\nPath({str(marker)!r}).touch()\n")
+    bench.results(tmp_path / "store").table()
+    assert not marker.exists(), "what a store names is not executed"
+    with pytest.raises(UserError, match="a plugin of it changed since; run it again"):
+        bench.results(tmp_path / "store", plugins=[file]).cell("mine").model()
+
+
+def test_a_model_that_is_gone_or_damaged_is_refused(results: Results, store: Path, tmp_path: Path) -> None:
+    copied = tmp_path / "copy"
+    shutil.copytree(store, copied)
+    cell = bench.results(copied).cell("normal")
+    files = list((copied / "cells" / cell.record.cell).rglob("*.pt"))
+    for file in files:
+        file.write_bytes(file.read_bytes()[:100])
+    with pytest.raises(UserError, match="the model of digits normal seed 0 is damaged"):
+        cell.model()
+    for file in files:
+        file.unlink()
+    with pytest.raises(UserError, match="the model of digits normal seed 0 is gone"):
+        cell.model()
+
+
+def test_one_training_is_that_of_a_cell(results: Results) -> None:
+    torch.manual_seed(1)
+    trained = bench.strategy("vampprior", components=16).train(
+        bench.dataset("digits"),
+        epochs=1,
+        latent=16,
+        batch_size=64,
+        networks={"encoder": {"hidden": [128, 128]}, "decoder": {"hidden": [128, 128]}},
+        evaluate={"images": 40, "importance_samples": 100, "ais_nll": {"images": 0, "simulated": 0}},
+    )
+    assert trained.scores.loc["nll", "value"] == results.cell("vampprior", seed=0).scores.loc["nll", "value"]
+    assert trained.model.sample(2).shape == (2, 8, 8)
+    assert set(trained.curves.columns) == {"epoch", "step", "metric", "value"}
+
+
+def test_a_training_that_cannot_be_is_one_sentence() -> None:
+    digits = bench.dataset("digits")
+    with pytest.raises(UserError, match="train.epochs = 0 is not allowed"):
+        bench.strategy("normal").train(digits, epochs=0)
+    with pytest.raises(UserError, match="gaussian-pixels has no latent variables"):
+        bench.strategy("gaussian-pixels").train(digits, epochs=1)
+    with pytest.raises(UserError, match="unknown key strategy.stein.penlty"):
+        bench.strategy("stein", penlty=0.1)
+    with pytest.raises(UserError, match="networks.encoder.kind"):
+        bench.strategy("normal").train(digits, epochs=1, networks={"encoder": {"kind": "resnett"}})
+
+
+@pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
+def test_arrays_of_ones_own_are_kept_in_the_store(likelihood: str, tmp_path: Path) -> None:
+    draws = np.random.default_rng(0)
+    x = draws.integers(0, 256, (60, 4, 4)).astype(np.uint8)
+    x = x if likelihood == "bernoulli" else (x / 256).astype(np.float32)
+    dataset = bench.dataset("arrays", train=x[:40], test=x[40:], likelihood=likelihood, validation=10)
+    same = bench.dataset("arrays", train=x[:40].copy(), test=np.asfortranarray(x[40:]), likelihood=likelihood, validation=10)
+    assert dataset.content == same.content
+    assert [len(part) for part in (dataset.splits().train, dataset.splits().validation)] == [30, 10]
+    ran = bench.run(
+        "digits",
+        strategies=["normal"],
+        seeds=1,
+        datasets=[dataset],
+        set={**QUICK, "train.batch_size": 10, "evaluate.images": 20},
+        jobs=1,
+        store=tmp_path,
+        progress=False,
+    )
+    cell = ran.cell("normal", dataset="arrays")
+    assert cell.record.status == "ok", cell.record.reason
+    assert [file.stem for file in (tmp_path / "data").iterdir()] == [cell.record.dataset.options["sha256"]]
+    assert cell.model().reconstruct(x[:3]).shape == (3, 4, 4)
+    (file,) = (tmp_path / "data").iterdir()
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(UserError, match="is cut short or altered"):
+        cell.model()
+
+
+@pytest.mark.parametrize(
+    ("train", "test", "likelihood", "sentence"),
+    [
+        (np.zeros((4, 2), np.float64), np.zeros((4, 2), np.float64), "gaussian", "train is float64; a gaussian"),
+        (np.zeros((4, 2), np.uint8), np.zeros((4, 3), np.uint8), "bernoulli", r"test has items of shape \(3,\)"),
+        (np.zeros((4, 2), np.uint8), np.zeros((1, 2), np.uint8), "bernoulli", "test holds 1 items; it must"),
+        (np.full((4, 2), np.nan, np.float32), np.zeros((4, 2), np.float32), "gaussian", "that are not finite"),
+        (np.zeros(4, np.uint8), np.zeros(4, np.uint8), "bernoulli", r"has the shape \(4,\)"),
+        ([[1]], np.zeros((4, 2), np.uint8), "bernoulli", "train is a list"),
+        (np.zeros((4, 2), np.uint8), np.zeros((4, 2), np.uint8), "laplace", "likelihood = 'laplace' is not allowed"),
+    ],
+)
+def test_arrays_that_cannot_be_trained_on_are_refused(train: Any, test: Any, likelihood: str, sentence: str) -> None:
+    with pytest.raises(UserError, match=sentence):
+        bench.dataset("arrays", train=train, test=test, likelihood=likelihood)
+
+
+def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
+    script = tmp_path / "script.py"
+    script.write_text(
+        "import bench, sys\n"
+        "assert not {'torch', 'pandas', 'pydantic'} & set(sys.modules)\n"
+        "open('bodies.txt', 'a').write('once\\n')\n"
+        f"results = bench.run('digits', strategies=['normal'], seeds=1, set={QUICK!r}, jobs=1)\n"
+        "print([cell.record.status for cell in results.cells])\n"
+    )
+    done = subprocess.run(
+        [sys.executable, script.name],
+        cwd=tmp_path,
+        env=os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == "['ok']\n"
+    assert (tmp_path / "bodies.txt").read_text() == "once\n"
+
+
+def test_a_grid_may_be_a_dict(tmp_path: Path) -> None:
+    tables = {"dataset": [{"name": "digits"}], "strategy": [{"name": "stein", "penalty": [0.1, 1.0]}], "seeds": (0, 3)}
+    grid = bench.grid(tables, set={"strategy.stein.lr": 1e-3})
+    assert [cell.seed for cell in grid.cells] == [0, 3, 0, 3]
+    assert {cell.hyper["lr"] for cell in grid.cells} == {1e-3}
+    assert tables["strategy"] == [{"name": "stein", "penalty": [0.1, 1.0]}]
+    with pytest.raises(UserError, match=r"^the grid: unknown key sedes; did you mean \"seeds\"\?"):
+        bench.grid({**tables, "sedes": 1})
+
+
+@pytest.mark.parametrize("module", ["bench.face.sweeps", "bench.face.training"])
+def test_the_examples_in_docstrings_hold(module: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BENCH_STORE", raising=False)
+    outcome = doctest.testmod(importlib.import_module(module))
+    assert outcome.attempted > 0
+    assert outcome.failed == 0
+
+
+def test_modules_and_functions_of_the_face_share_their_names() -> None:
+    code = (
+        "import bench, json; from bench.strategy import Strategy; from bench.grid import load\n"
+        "print(json.dumps([callable(getattr(bench, name)) for name in bench.__all__ if name != '__version__']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert json.loads(done.stdout) == [True] * 6
