@@ -26,7 +26,7 @@ def test_the_notebook_trains_compares_and_shows(tmp_path: Path, monkeypatch: pyt
     command = f'["{sys.executable}", "-m", "ipykernel_launcher", "-f", "{{connection_file}}"]'
     (kernel / "kernel.json").write_text(f'{{"argv": {command}, "display_name": "Python 3", "language": "python"}}')
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
-    notebook = nbformat.read(NOTEBOOK, as_version=4)
+    notebook = nbformat.reads(NOTEBOOK.read_text(), as_version=4)  # type: ignore[no-untyped-call]
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are cleared"
     work = tmp_path / "work"
     work.mkdir()

@@ -7,8 +7,16 @@ from pathlib import Path
 import pytest
 
 from bench.protocol import UserError
+from bench.sweep.pool import Screen
 from bench.sweep.requests import Plan, Request
 from tests.test_cli import FAKES, GRID
+
+
+class Notes(Screen):
+    """Takes what is noted."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.note = said.append  # type: ignore[method-assign]
 
 
 def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -21,6 +29,7 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
         data_dir=tmp_path,
         plugins=[FAKES],
         say=said.append,
+        display=lambda cells, name, log: Notes(said),
     )
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs())

@@ -245,7 +245,8 @@ class Notebook(Display):
         if running and self._left:
             running.append(self._left)
         if self._output is not None:
-            self._output.update(_ipython().HTML(f"<pre>{escape(chr(10).join([*self._lines[-LINES:], *running]))}</pre>"))
+            text = "\n".join([*self._lines[-LINES:], *running])
+            self._output.update(_ipython().HTML(f"<pre>{escape(text)}</pre>"))
 
 
 def _ipython() -> Any:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from bench.contracts import check, values
+from bench.data.arrays import pack
 from bench.plugins import Kind, Registry
 from bench.plugins.settings import options
 from bench.protocol import DataError
@@ -18,6 +21,7 @@ from bench.strategy.pixels import PixelDensity
 SMALL = {"energy.hidden": 4, "hidden": [8], "critic_hidden": [8], "components": 4, "samples": 8}
 BUILT_IN = [name for name in Registry().names("strategy") if Registry().find("strategy", name).origin == "built-in"]
 DATA = [name for name in Registry().names("dataset") if Registry().find("dataset", name).origin == "built-in"]
+DATA.remove("arrays")  # it has no data of its own, and a test below
 
 
 # what a density of pixels, which has no prior, has no part in
@@ -66,6 +70,14 @@ def test_a_data_set_keeps_its_contracts(name: str, tmp_path: Path) -> None:
         except DataError:
             pytest.skip("its files are not here; BENCH_DATA names their folder")
     assert_kept("dataset", name, {}, folder)
+
+
+def test_arrays_of_ones_own_keep_the_contracts_of_a_data_set(tmp_path: Path) -> None:
+    draws = np.random.default_rng(0).integers(0, 256, (80, 4, 4)).astype(np.uint8)
+    content = pack(draws[:60], draws[60:], "bernoulli", 10)
+    digest = hashlib.sha256(content).hexdigest()
+    (tmp_path / f"{digest}.npz").write_bytes(content)
+    assert_kept("dataset", "arrays", {"sha256": digest}, tmp_path)
 
 
 def _none(*_: Any) -> None:
