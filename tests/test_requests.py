@@ -16,7 +16,10 @@ class Notes(Screen):
     """Takes what is noted."""
 
     def __init__(self, said: list[str]) -> None:
-        self.note = said.append  # type: ignore[method-assign]
+        self.said = said
+
+    def note(self, sentence: str) -> None:
+        self.said.append(sentence)
 
 
 def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
