@@ -1,13 +1,26 @@
-"""Files that are never half written: a temporary file in the same folder, fsync, then a rename or a link."""
+"""Files that are never half written, and files that are known to be what was written.
+
+The first are made by a temporary file in the same folder, fsync, then a rename or a link. The second have the SHA-256
+of their contents in their name, `STEM-<64 hex digits>.pt`, so that one that was cut short or altered does not pass.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import io
 import os
+import re
 import secrets
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
+
+_SEALED = re.compile(r"(?P<stem>.+)-(?P<sha256>[0-9a-f]{64})\.pt")
+
+
+class Damaged(Exception):
+    """A file does not hold what was written; one sentence."""
 
 
 @contextlib.contextmanager
@@ -48,3 +61,75 @@ def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)
+
+
+def set_aside(path: Path, suffix: str) -> Path:
+    """Rename a file to `STEM.SUFFIX`, or to `STEM.2.SUFFIX`, ... where that exists; return its new path."""
+    target, number = path.with_name(f"{path.stem}.{suffix}"), 1
+    while target.exists():  # nothing is lost, not even what was set aside before
+        number += 1
+        target = path.with_name(f"{path.stem}.{number}.{suffix}")
+    path.rename(target)
+    return target
+
+
+def sha256(content: bytes | memoryview) -> str:
+    """Return the SHA-256 of bytes, 64 hex digits."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def save_tensors(folder: Path, stem: str, content: Mapping[str, Any]) -> Path:
+    """Write tensors and plain types as `STEM-<sha256>.pt`, which `torch.load(weights_only=True)` reads."""
+    import torch
+
+    buffer = io.BytesIO()
+    torch.save(dict(content), buffer)
+    path = folder / f"{stem}-{sha256(buffer.getbuffer())}.pt"
+    with replacing(path) as file:
+        file.write(buffer.getbuffer())
+    return path
+
+
+def load_tensors(path: Path, device: Any = "cpu") -> dict[str, Any]:
+    """Return what `save_tensors` wrote, with its tensors on `device`.
+
+    Raises:
+        Damaged: the file is not what was written.
+        OSError: it cannot be read.
+    """
+    import torch
+
+    name, content = _SEALED.fullmatch(path.name), path.read_bytes()
+    if name is None or sha256(content) != name["sha256"]:
+        raise Damaged(f"{path} is cut short or altered: its SHA-256 is not the one in its name")
+    loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
+    return loaded
+
+
+def sealed(folder: Path, stem: str = "") -> list[Path]:
+    """Return the files of `save_tensors` in a folder whose stem begins like this, the last by name first."""
+    names = os.listdir(folder) if folder.is_dir() else []
+    ours = [name for name in names if (match := _SEALED.fullmatch(name)) and match["stem"].startswith(stem)]
+    return [folder / name for name in sorted(ours, reverse=True)]
+
+
+def latest(
+    folder: Path, stem: str, note: Callable[[str], None], then: str, device: Any = "cpu"
+) -> tuple[Path, dict[str, Any]] | None:
+    """Return the last intact file of `save_tensors` in a folder and what it holds, or None where there is none.
+
+    Those after it, which are damaged or cannot be read, are set aside.
+
+    Args:
+        folder: where they lie.
+        stem: what theirs begins with.
+        note: takes a sentence for each that is set aside.
+        then: what comes of it, the end of that sentence.
+        device: of the tensors.
+    """
+    for path in sealed(folder, stem):
+        try:
+            return path, load_tensors(path, device)
+        except (Damaged, OSError) as error:
+            note(f"{error}; it is set aside as {set_aside(path, 'corrupt').name}, and {then}")
+    return None

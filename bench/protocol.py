@@ -11,10 +11,12 @@ import json
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from inspect import isabstract
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Protocol, TypedDict, runtime_checkable
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_serializer, model_validator
+from pydantic import BaseModel, ConfigDict, Field, GetCoreSchemaHandler, field_validator, model_serializer
+from pydantic_core import core_schema
 
 if TYPE_CHECKING:
     import numpy as np
@@ -58,19 +60,22 @@ class Component(Settings):
     name: ClassVar[str] = ""
     usual: ClassVar[str] = ""
 
-    @model_validator(mode="wrap")
     @classmethod
-    def _by_kind(cls, value: Any, handler: Callable[[Any], Any], info: ValidationInfo) -> Any:
+    def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Let a field of a base class take a table of any kind; the kinds themselves are settings like others."""
+        schema = handler(source)
+        return core_schema.with_info_wrap_validator_function(cls._by_kind, schema) if isabstract(cls) else schema
+
+    @classmethod
+    def _by_kind(cls, value: Any, handler: Callable[[Any], Any], info: core_schema.ValidationInfo) -> Any:
         if not isinstance(value, Mapping):
             return handler(value)
-        fields = {key: field for key, field in value.items() if key != "kind"}
-        kind = value.get("kind", cls.name or cls.usual)
-        if kind == cls.name:
-            return handler(fields)
+        kind = value.get("kind", cls.usual)
         if info.context is None:
             raise ValueError(f"the kind {kind!r} is a plugin's, and there is nothing to find plugins with")
+        fields = json.dumps({key: field for key, field in value.items() if key != "kind"}, default=str)
         # as JSON, like the whole: only so are TOML's arrays tuples and its text paths
-        return info.context(cls, kind).model_validate_json(json.dumps(fields, default=str), context=info.context)
+        return info.context(cls, kind).model_validate_json(fields, context=info.context)
 
     @model_serializer(mode="plain")
     def _with_kind(self) -> dict[str, Any]:
@@ -105,11 +110,13 @@ class Energy(Component):
 
     Attributes:
         offers: what the density has that some strategies or samplers need: `HIDDEN` units for block Gibbs, a `TILT`.
+        proper: whether exp(-E) has an integral whatever its parameters are. Where it need not have one, say False.
     """
 
     plugin: ClassVar[str] = "energy"
     usual: ClassVar[str] = "grbm"
     offers: ClassVar[frozenset[str]] = frozenset()
+    proper: ClassVar[bool] = True
 
     @abstractmethod
     def build(self, latent: int) -> Density:
@@ -240,7 +247,17 @@ class Noise(Protocol):
         """Return 0 .. n - 1 in random order (int64)."""
 
 
-Likelihood = Literal["bernoulli", "gaussian", "laplace"]
+LikelihoodName = Literal["bernoulli", "gaussian", "laplace"]
+
+
+class LikelihoodClass(Protocol):
+    """What builds a likelihood: a class that extends `bench.vae.Likelihood`, or a static method that returns one."""
+
+    def __call__(self) -> nn.Module:
+        """Return a fresh likelihood."""
+
+
+Likelihood = LikelihoodName | LikelihoodClass
 Unit = Literal["nats", "bits/dim"]
 
 
@@ -289,6 +306,10 @@ def _never() -> bool:
     return False
 
 
+def _unheard(sentence: str) -> None:
+    """Say it to nobody."""
+
+
 @dataclass(frozen=True)
 class Run:
     """How a task is carried out, in plain terms.
@@ -300,6 +321,7 @@ class Run:
         progress: called as `progress(stage="fit", done=120, total=900, epoch=3, vlb=101.2)`; further keywords are
             figures to show.
         stop_requested: asked now and then; once it is true, save a checkpoint and raise `Stopped`.
+        note: takes a sentence that the user should read, such as that a damaged checkpoint was set aside.
     """
 
     seed: int
@@ -307,6 +329,7 @@ class Run:
     folder: Path
     progress: Callable[..., None] = _silent
     stop_requested: Callable[[], bool] = _never
+    note: Callable[[str], None] = _unheard
 
 
 class State(TypedDict):
@@ -340,7 +363,8 @@ class Score:
     Attributes:
         value: the estimate.
         n: how many items (images, chains) it averages.
-        estimator: how it was had: `exact-enumeration`, `quadrature`, `ais`, `monte-carlo`, `importance-weighted`, ...
+        estimator: how it was had: `exact-enumeration`, `quadrature`, `ais`, `monte-carlo`, `importance-weighted`, ...;
+            `samples` where the prior has samples and no density, so that other scores cannot be had.
         stderr_mc: standard error from the estimator's own draws.
         stderr_images: standard error from the choice of test items.
         sys_lower, sys_upper: where the value may lie given the interval of log Z; both equal to `value` when log Z is

@@ -39,5 +39,4 @@ class VampPrior(Strategy):
         chosen = noise.permutation(len(task.splits.train))[: self.components]
         items = task.dataset.prepare(torch.from_numpy(task.splits.train)[chosen], noise)
         inputs = items + JITTER * noise.normal(*items.shape)
-        bounds = (0.0, 1.0) if task.dataset.likelihood == "bernoulli" else None
-        return priors.VampPrior(vae.encoder, inputs, bounds)
+        return priors.VampPrior(vae.encoder, inputs, vae.decoder.likelihood.bounds)

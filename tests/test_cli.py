@@ -231,7 +231,7 @@ def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
     file.write_text(file.read_text() + "\nCONSTANT = 1\n")
     code, out, _ = shell("status", "--grid", "fakes.toml", "--why")
     assert code == 0
-    assert out.count("missing: the strategy's or data set's file changed since the record of ") == 4
+    assert out.count("missing: the code of one of its plugins changed since the record of ") == 4
 
 
 @pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

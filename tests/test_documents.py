@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tomllib
 from pathlib import Path
+from types import ModuleType
 from typing import cast
 
 import pytest
@@ -16,7 +17,7 @@ import pytest
 import bench
 import bench.grid as grids
 from bench import cli, contracts
-from bench.contracts import datasets, strategies
+from bench.contracts import datasets, energies, networks, strategies
 from bench.plugins import Kind, Registry
 from bench.profile import Profile, Slurm
 
@@ -187,11 +188,14 @@ def test_changelog_and_citation_name_the_version() -> None:
     assert "title: Variational Inference with Unnormalized Priors" in citation
 
 
+SUITES: tuple[ModuleType, ...] = (strategies, datasets, networks, energies)
+
+
 @pytest.fixture
 def mine(tmp_path: Path) -> Path:
     """A folder in which the plugins of CONTRIBUTING have been written by the commands that it gives."""
     new = [words for words in COMMANDS if words[:2] == ["bench", "new"]]
-    assert len(new) == 2
+    assert len(new) == 4
     for words in new:
         assert words[4:] == ["--plugins", "mine"]
         contracts.write(cast(Kind, words[2]), words[3], tmp_path / "mine")
@@ -207,7 +211,7 @@ def test_the_contracts_that_are_named_are_those_of_the_suite() -> None:
     named = re.findall(
         r"^\| ([a-z-]+) \| [a-z`]", DOCUMENTS["CONTRIBUTING.md"].partition("### Contracts")[2], re.MULTILINE
     )
-    checked = [contract.name for contract in (*strategies.CONTRACTS, *datasets.CONTRACTS)]
+    checked = [contract.name for suite in SUITES for contract in suite.CONTRACTS]
     assert named == checked
 
 

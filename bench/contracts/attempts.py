@@ -6,8 +6,9 @@ import io
 import multiprocessing
 import os
 import signal
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from functools import cached_property
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, cast
@@ -16,12 +17,20 @@ import numpy as np
 import torch
 
 from bench.contracts.task import one_thread, small
-from bench.contracts.verdicts import Breach, Subject, sentence
-from bench.plugins import Plugin, build
-from bench.protocol import Run, Scores, State, Strategy
+from bench.contracts.verdicts import Breach, sentence
+from bench.contracts.verdicts import Subject as Base
+from bench.protocol import Run, Scores, State, Strategy, Task
 
 # imported once, by the server from which processes are forked; any optimiser imports torch._dynamo, which takes long
-PRELOADED = ("torch._dynamo", __name__, "bench.training.loop", "bench.vae.autoencoder", "bench.estimators.scoring")
+PRELOADED = (
+    "torch._dynamo",
+    __name__,
+    "bench.training.loop",
+    "bench.vae.autoencoder",
+    "bench.estimators.scoring",
+    "bench.contracts.strategies",
+    "bench.contracts.energies",
+)
 
 
 class Killed(Breach):
@@ -102,11 +111,33 @@ class Questions:
         return False
 
 
+@dataclass(frozen=True)
+class Subject(Base):
+    """A plugin that is checked by carrying out a strategy: itself, or one that uses it."""
+
+    limit: float = 120.0  # for twelve steps of tiny networks and their scoring
+
+    @cached_property
+    def strategy(self) -> Strategy:
+        """The strategy."""
+        return cast(Strategy, self.build())
+
+    @cached_property
+    def task(self) -> Task:
+        """The small task."""
+        return small(self.strategy)
+
+    @cached_property
+    def reference(self) -> Outcome:
+        """What a process of its own leaves when nothing disturbs it."""
+        return attempt(self, self.folder / "reference")
+
+
 def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outcome:
     """Carry a strategy out on the small task in a process of its own and return what it left.
 
     Args:
-        subject: the strategy.
+        subject: has the strategy.
         folder: the run's, resumed where a checkpoint lies in it.
         dies_at: at which question whether it should stop it dies of kill -9, or None.
 
@@ -114,9 +145,9 @@ def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outco
         Killed: it died.
         Breach: it took too long, or ended in another way; the sentence says how.
     """
-    plugin = subject.plugin
-    arguments = (plugin, subject.values, folder, dies_at)
-    saved, scores, questions = apart(_attempt, *arguments, file=plugin.file, limit=subject.limit)
+    # a copy, which holds nothing that was made of its fields
+    arguments = (replace(subject), folder, dies_at)
+    saved, scores, questions = apart(_attempt, *arguments, file=subject.plugin.file, limit=subject.limit)
     try:
         state = cast(State, torch.load(io.BytesIO(saved), weights_only=True))
     except Exception as error:
@@ -126,15 +157,13 @@ def attempt(subject: Subject, folder: Path, dies_at: int | None = None) -> Outco
     return Outcome(state, scores, questions)
 
 
-def _attempt(plugin: Plugin, values: Mapping[str, Any], folder: Path, dies_at: int | None) -> tuple[bytes, Scores, int]:
+def _attempt(subject: Subject, folder: Path, dies_at: int | None) -> tuple[bytes, Scores, int]:
     """Return a strategy's state as saved by torch, its scores, and how often it asked."""
     questions = Questions(dies_at, lambda: os.kill(os.getpid(), signal.SIGKILL))
     folder.mkdir(parents=True, exist_ok=True)
-    strategy = cast(Strategy, build(plugin, values, "check"))
-    task = small(strategy)
     with one_thread():
-        state = strategy.fit(task, Run(0, "cpu", folder, stop_requested=questions))
-        scores = strategy.evaluate(state, task, Run(0, "cpu", folder))
+        state = subject.strategy.fit(subject.task, Run(0, "cpu", folder, stop_requested=questions))
+        scores = subject.strategy.evaluate(state, subject.task, Run(0, "cpu", folder))
     saved = io.BytesIO()  # a tensor sent as such would go with this process
     torch.save(state, saved)
     return saved.getvalue(), scores, questions.count

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
-from typing import Any, cast, get_args
+from typing import cast, get_args
 
 import numpy as np
 import torch
@@ -16,16 +15,18 @@ from bench import priors
 from bench.contracts import fields
 from bench.contracts.attempts import apart
 from bench.contracts.task import NETWORKS, scramble, tiny
-from bench.contracts.verdicts import Breach, Contract
+from bench.contracts.verdicts import Breach, Contract, NotChecked
 from bench.contracts.verdicts import Subject as Base
 from bench.data import split
-from bench.plugins import Plugin, build
-from bench.protocol import Dataset, Likelihood, Noise, Run, Splits, Task, Unit
+from bench.protocol import Dataset, LikelihoodName, Noise, Run, Splits, Task, Unit
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE
+from bench.vae.likelihoods import likelihood
 
 ITEMS = 64
+DRAWS = 50  # of every parameter
+ERRORS = 5.0  # standard errors
 
 
 class Baseline(Strategy):
@@ -55,17 +56,44 @@ class Subject(Base):
 def check_declarations(subject: Subject) -> str:
     """Version, likelihood and unit are given, and known; networks are refused in words or not at all."""
     dataset = subject.dataset
-    for name, choices in {"likelihood": get_args(Likelihood), "unit": get_args(Unit)}.items():
+    for name, choices in {"likelihood": get_args(LikelihoodName), "unit": get_args(Unit)}.items():
         value = getattr(dataset, name, None)
-        if value not in choices:
-            raise Breach(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        if value not in choices and not (name == "likelihood" and callable(value)):
+            own = ", or a class that extends bench.vae.Likelihood" * (name == "likelihood")
+            raise Breach(f"{name} is {value!r}; it must be one of {', '.join(choices)}{own}")
     version = getattr(dataset, "version", None)
     if not (isinstance(version, str) and version):
         raise Breach(f'version is {version!r}; it must be text, such as "1"')
     refusal = dataset.refuses(NETWORKS)
     if not (refusal is None or (isinstance(refusal, str) and refusal)):
         raise Breach(f"refuses gives {refusal!r}; it must give why networks cannot do these items, in words, or None")
-    return f"version {dataset.version}, {dataset.likelihood}, {dataset.unit}"
+    return f"version {dataset.version}, {type(likelihood(dataset.likelihood)).__name__}, {dataset.unit}"
+
+
+def check_likelihood(subject: Subject) -> str:
+    """A likelihood of its own takes and gives the shapes that it must, and its mean is that of its samples."""
+    if isinstance(subject.dataset.likelihood, str):
+        raise NotChecked("it has one of bench's own")
+    own = likelihood(subject.dataset.likelihood).eval()
+    x = subject.dataset.prepare(torch.from_numpy(subject.splits.train[:ITEMS].copy()), stream(0, "check"))
+    parameters = stream(0, "check/parameters").normal(3, *x.shape)
+    with torch.no_grad():
+        density = own.log_prob(x, parameters)
+        if density.shape != parameters.shape[:-1] or not bool(density.isfinite().all()):
+            right = f"it must give {tuple(parameters.shape[:-1])}, finite"
+            raise Breach(f"log_prob gives {tuple(density.shape)} for parameters {tuple(parameters.shape)}; {right}")
+        mean, draws = own.mean(parameters), own.sample(parameters.expand(DRAWS, -1, -1, -1), stream(0, "check/draws"))
+        if mean.shape != parameters.shape or draws.shape != (DRAWS, *parameters.shape):
+            shapes = f"{tuple(mean.shape)} and {tuple(draws.shape)}"
+            raise Breach(f"mean and sample give {shapes}; they must give the shape of the parameters")
+        if not torch.equal(draws, own.sample(parameters.expand(DRAWS, -1, -1, -1), stream(0, "check/draws"))):
+            raise Breach("sample gives other draws when it is called again; draw from the noise that is handed over")
+        if own.bounds is not None and not bool(((draws >= own.bounds[0]) & (draws <= own.bounds[1])).all()):
+            raise Breach(f"sample gives numbers outside of its bounds {own.bounds}")
+        off = ((draws.mean(0) - mean).mean() / (draws.std(0).square().mean() / draws[0].numel() / DRAWS).sqrt()).abs()
+        if not float(off) <= ERRORS:
+            raise Breach(f"its mean is {float(off):.3g} standard errors from that of its samples")
+    return f"{type(own).__name__}: densities (..., B), means and samples (..., B, D)"
 
 
 def check_splits(subject: Subject) -> str:
@@ -96,15 +124,14 @@ def check_digest(subject: Subject) -> str:
     right = split(np.concatenate([splits.train, splits.validation]), splits.test, len(splits.validation)).sha256
     if splits.sha256 != right:
         raise Breach("sha256 is not the digest of its arrays; return what bench.data.split gives")
-    arguments = (subject.plugin, subject.values, subject.data)
-    other = apart(_digest, *arguments, file=subject.plugin.file, limit=subject.limit)
+    other = apart(_digest, replace(subject), file=subject.plugin.file, limit=subject.limit)
     if other != splits.sha256:
         raise Breach("its arrays differ from one process to the next; draw them from a generator with its own seed")
     return f"SHA-256 {splits.sha256[:12]}..., the same in two processes"
 
 
-def _digest(plugin: Plugin, values: Mapping[str, Any], data: Path) -> str:
-    return cast(Dataset, build(plugin, values, "check")).load(data).sha256
+def _digest(subject: Subject) -> str:
+    return subject.dataset.load(subject.data).sha256
 
 
 def check_prepare(subject: Subject) -> str:
@@ -147,8 +174,14 @@ def _prepared(subject: Subject, name: str, prepare: Callable[[Tensor], Tensor], 
         raise Breach(f"{name} gives {kind.removeprefix('torch.')} for items of {features} numbers; {rule}")
     if not bool(first.isfinite().all()):
         raise Breach(f"{name} gives numbers that are not finite")
-    if subject.dataset.likelihood == "bernoulli" and not bool(((first == 0) | (first == 1)).all()):
-        raise Breach(f"{name} gives numbers other than 0 and 1, which a Bernoulli likelihood does not score")
+    scores = likelihood(subject.dataset.likelihood)
+    if scores.bounds is not None:
+        low, high = scores.bounds
+        rule = f"which a {type(scores).__name__} likelihood does not score"
+        if scores.binary and not bool(((first == low) | (first == high)).all()):
+            raise Breach(f"{name} gives numbers other than {low:g} and {high:g}, {rule}")
+        if not bool(((first >= low) & (first <= high)).all()):
+            raise Breach(f"{name} gives numbers outside of {low:g} .. {high:g}, {rule}")
     if not torch.equal(first, second):
         rule = f"draw from {noise}, and from no other generator"
         raise Breach(f"{name} gives other numbers when it is called again; {rule}")
@@ -174,5 +207,6 @@ CONTRACTS = (
     Contract("digest", check_digest, ("splits",)),
     Contract("prepare", check_prepare, ("declarations", "splits")),
     Contract("fixed", check_fixed, ("declarations", "splits")),
+    Contract("likelihood", check_likelihood, ("declarations", "prepare")),
     Contract("training", check_training, ("prepare", "fixed")),
 )

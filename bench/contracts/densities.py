@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.contracts.task import LATENT
 from bench.contracts.verdicts import Breach
 from bench.priors import Density
-from bench.protocol import Run, Task
-from bench.strategy import Strategy
 from bench.streams import stream
 
 FIT_STEPS = 60
 FIT_LR = 0.03
+FIT_SCALE = 3.0
 SAMPLES = 2000
 ERRORS = 5.0  # standard errors; one of 16 means of a right sampler is further off once in 110,000 times
 NORMALISED = 1e-3  # of log Z, for energies in float32
@@ -31,21 +30,25 @@ SETTLED = 0.05  # of log Z, by which halving the spacing changes it at most wher
 DERIVATIVES = 1e-3  # relative; float32 has seven digits, and a second derivative loses three or four
 
 
-def fitted(strategy: Strategy, task: Task, folder: Path) -> Density:
-    """Return the strategy's prior after some steps of maximum likelihood on a bent cloud, by quadrature.
+def fitted(prior: Density, parameters: Iterable[nn.Parameter]) -> Density:
+    """Return a prior after some steps of maximum likelihood on a bent cloud, by quadrature.
 
-    Whatever the energy depends on moves, be it a parameter of the prior or, as in a VampPrior, of the encoder.
+    Args:
+        prior: in two dimensions.
+        parameters: whatever its energy may depend on, be it its own or, as in a VampPrior, the encoder's.
+
+    Raises:
+        Breach: the energy is not finite.
     """
-    model = strategy.model(task, Run(0, "cpu", folder))
-    prior = model.prior
-    parameters = [p for module in model.groups.values() for p in module.parameters() if p.requires_grad]
-    cloud = _cloud()
-    points = _grid(torch.zeros(2), torch.full((2,), 6.0), 61)
-    adam = torch.optim.Adam(parameters, lr=FIT_LR)
+    bent = cloud()
+    # out to nearly infinity, as in `Quadrature`: on a box, mass outside of it would be rewarded
+    u = _grid(torch.zeros(2), torch.full((2,), 1 - 1 / 61), 61)
+    points, volume = FIT_SCALE * u / (1 - u.square()), ((1 + u.square()) / (1 - u.square()).square()).log().sum(-1)
+    adam = torch.optim.Adam([parameter for parameter in parameters if parameter.requires_grad], lr=FIT_LR)
     for _ in range(FIT_STEPS):
-        # log Z up to a constant; a normalised density's is 0, and on a box it would reward mass outside of the box
-        log_z = torch.zeros(()) if prior.normalised else torch.logsumexp(-prior.energy(points), 0)
-        loss = prior.energy(cloud).mean() + log_z
+        # log Z up to a constant; a normalised density's is 0
+        log_z = torch.zeros(()) if prior.normalised else torch.logsumexp(volume - prior.energy(points), 0)
+        loss = prior.energy(bent).mean() + log_z
         if not loss.requires_grad:
             break
         if not bool(loss.isfinite()):
@@ -56,10 +59,41 @@ def fitted(strategy: Strategy, task: Task, folder: Path) -> Density:
     return prior.requires_grad_(False)
 
 
-def _cloud() -> Tensor:
+def cloud() -> Tensor:
     """Return points `(256, 2)`, off centre, correlated and bent."""
     t = stream(0, "check/cloud").normal(256, 2)
     return torch.stack([0.5 + 0.7 * t[:, 0], 0.6 * t[:, 0] * (1 + t[:, 0]) - 0.8 + 0.4 * t[:, 1]], dim=1)
+
+
+# ---------------------------------------------------------------- shapes
+
+
+def check_shapes(prior: Density, word: str = "prior") -> str:
+    """Check that a density takes and gives the shapes that it must, in two dimensions; return what was looked at."""
+    if not isinstance(prior, Density):
+        raise Breach(f"its {word} is a {type(prior).__name__}, which does not extend bench.priors.Density")
+    for n in (1, 5):
+        check_draws(f"sample({n}) of its {word}", prior.sample(n, stream(0, "check/sample")), n)
+    if not prior.has_density:
+        return "samples (n, d)"
+    one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
+    energy = prior.energy(one)
+    if energy.shape != (7,) or not bool(energy.isfinite().all()):
+        raise Breach(f"its energy of z (7, {LATENT}) has the shape {tuple(energy.shape)}; it must be (7,), and finite")
+    several = prior.energy(many)
+    if several.shape != (3, 7):
+        raise Breach(f"its energy of z (3, 7, {LATENT}) has the shape {tuple(several.shape)}; it must be (3, 7)")
+    # one point's energy is its own, whatever lies beside it; float32 leaves about four digits here
+    if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
+        raise Breach("its energy of a point depends on the points beside it")
+    return "energies (B,) and (K, B), samples (n, d)"
+
+
+def check_draws(words: str, z: Tensor, n: int) -> None:
+    """Check that draws `(n, 2)` are finite float32; `words` say where they come from."""
+    if z.shape != (n, LATENT) or z.dtype != torch.float32 or not bool(z.isfinite().all()):
+        rule = f"they must be finite float32, ({n}, {LATENT})"
+        raise Breach(f"{words} gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
 
 
 # ---------------------------------------------------------------- samples and density
@@ -69,33 +103,66 @@ def _cloud() -> Tensor:
 def check_samples(prior: Density) -> str:
     """Compare means over the prior's samples with means under its density by quadrature."""
     z = prior.sample(SAMPLES, stream(0, "check/samples"))
-    if z.shape != (SAMPLES, LATENT) or not bool(z.isfinite().all()):
-        wrong = f"of shape {tuple(z.shape)}" if z.shape != (SAMPLES, LATENT) else "that are not all finite"
-        raise Breach(f"sample({SAMPLES}) gives draws {wrong}; they must be finite, ({SAMPLES}, {LATENT})")
-    z = z.detach().double()
-    low, centre, high = torch.cat([z, _cloud().double()]).quantile(torch.tensor([0.05, 0.5, 0.95]).double(), 0)
-    scale = (high - low) / 2
-    coarse, fine = (Quadrature(prior, centre, scale, points) for points in POINTS)
-    error = abs(fine.log_z - coarse.log_z)
-    if not error <= SETTLED:
-        raise Breach("its density has no integral by quadrature: does it fall off away from its samples?")
-    if prior.normalised and not abs(fine.log_z) <= NORMALISED + error:
-        raise Breach(f"it says that it is normalised, and its density integrates to {math.exp(fine.log_z):.4g}, not 1")
-    functions = _waves(scale)
-    worst = 0.0
-    for name, function in functions.items():
-        expected, spread = fine.mean(function)
-        mean = float(function(z).mean())
-        # the samples' error and the quadrature's
-        tolerance = ERRORS * spread / SAMPLES**0.5 + abs(expected - coarse.mean(function)[0])
-        errors = abs(mean - expected) / (spread / SAMPLES**0.5)
-        if not abs(mean - expected) <= tolerance:
-            raise Breach(
-                f"its samples do not come from its density: the mean of {name} is {mean:.3g} by {SAMPLES:,} samples "
-                f"and {expected:.3g} by quadrature, {errors:.3g} standard errors apart"
-            )
-        worst = max(worst, errors)
-    return f"{len(functions)} means over {SAMPLES:,} samples lie within {worst:.1f} standard errors of quadrature"
+    right = Truth.of(prior, z)
+    if prior.normalised and not abs(right.fine.log_z) <= NORMALISED + right.error:
+        total = math.exp(right.fine.log_z)
+        raise Breach(f"it says that it is normalised, and its density integrates to {total:.4g}, not 1")
+    return right.compare(z, "its samples do not come from its density")
+
+
+@dataclass(frozen=True)
+class Truth:
+    """A density's log Z and means by quadrature, on a grid and on one of half its spacing."""
+
+    coarse: Quadrature
+    fine: Quadrature
+    scale: Tensor
+
+    @classmethod
+    def of(cls, prior: Density, z: Tensor) -> Truth:
+        """Return it for the density that draws z `(n, 2)`, by `sample`, should be of.
+
+        Raises:
+            Breach: the draws are of another shape or not finite, or the density has no integral.
+        """
+        if z.shape != (SAMPLES, LATENT) or not bool(z.isfinite().all()):
+            wrong = f"of shape {tuple(z.shape)}" if z.shape != (SAMPLES, LATENT) else "that are not all finite"
+            raise Breach(f"sample({SAMPLES}) gives draws {wrong}; they must be finite, ({SAMPLES}, {LATENT})")
+        z = z.detach().double()
+        low, centre, high = torch.cat([z, cloud().double()]).quantile(torch.tensor([0.05, 0.5, 0.95]).double(), 0)
+        scale = (high - low) / 2
+        coarse, fine = (Quadrature(prior, centre, scale, points) for points in POINTS)
+        right = cls(coarse, fine, scale)
+        if not right.error <= SETTLED:
+            raise Breach("its density has no integral by quadrature: does it fall off away from its samples?")
+        return right
+
+    @property
+    def error(self) -> float:
+        """The quadrature's error of log Z."""
+        return abs(self.fine.log_z - self.coarse.log_z)
+
+    def compare(self, z: Tensor, wrong: str) -> str:
+        """Compare means over independent draws z `(n, 2)` with those under the density.
+
+        Raises:
+            Breach: they are further apart than chance explains; the sentence starts with `wrong`.
+        """
+        z, functions = z.detach().double(), _waves(self.scale)
+        worst = 0.0
+        for name, function in functions.items():
+            expected, spread = self.fine.mean(function)
+            mean = float(function(z).mean())
+            # the samples' error and the quadrature's
+            tolerance = ERRORS * spread / len(z) ** 0.5 + abs(expected - self.coarse.mean(function)[0])
+            errors = abs(mean - expected) / (spread / len(z) ** 0.5)
+            if not abs(mean - expected) <= tolerance:
+                raise Breach(
+                    f"{wrong}: the mean of {name} is {mean:.3g} by {len(z):,} samples "
+                    f"and {expected:.3g} by quadrature, {errors:.3g} standard errors apart"
+                )
+            worst = max(worst, errors)
+        return f"{len(functions)} means over {len(z):,} samples lie within {worst:.1f} standard errors of quadrature"
 
 
 class Quadrature:

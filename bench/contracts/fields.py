@@ -7,28 +7,35 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from bench.contracts.verdicts import Breach, Subject
-from bench.plugins import PluginError, build
-from bench.plugins.settings import Option, assign, options
+from bench.contracts.verdicts import WHERE, Breach, Subject
+from bench.plugins import PluginError
+from bench.plugins.settings import Option, assign, component_fields, options
 from bench.plugins.shapes import Shape, shown
 from bench.protocol import Settings, UserError
 
-WHERE = "check"
 UNKNOWN = "no_such_key"
 WRONG: Mapping[str, list[Any]] = {"integer": ["1", 1.5], "number": ["1", math.inf], "boolean": ["true", 1]}
 
 
 def check(subject: Subject) -> str:
-    """Check the fields of a plugin, those of nested tables included."""
+    """Check the fields of a plugin, those of nested tables included.
+
+    The fields of an energy that a strategy uses are for that energy's own contract.
+    """
     cls = subject.plugin.load()
     try:
         settings = subject.build()
     except UserError as error:
         raise Breach(f"the defaults are not valid: {error}") from error
     _check_round_trip(subject, settings)
-    fields = options(cls)
-    for table in sorted({field.key.rpartition(".")[0] for field in fields} | {""}):
+    parts = component_fields(cls)
+    fields = [field for field in options(cls) if field.key.partition(".")[0] not in parts]
+    for table in sorted({field.key.rpartition(".")[0] for field in fields} | {*parts, ""}):
         _check_refused(subject, f"{table}.{UNKNOWN}".strip("."), 1, "though there is no such key")
+    for part in parts:
+        if not (cls.model_fields[part].description or "").strip():
+            raise Breach(f"{part} has no description")
+        _check_refused(subject, f"{part}.kind", UNKNOWN, "though there is no such kind")
     for field in fields:
         place = Shape.of(cls).at(*field.key.split("."))
         assert place is not None, "every field is in its model's schema"
@@ -39,14 +46,15 @@ def check(subject: Subject) -> str:
         for value, why in _wrong(place, field):
             _check_refused(subject, field.key, value, why)
         _check_search(subject, field, whole=place.sorts == {"integer"})
-    return f"{len(fields)} field{'s' * (len(fields) != 1)}; defaults are valid, wrong values are refused"
+    number = len(fields) + len(parts)
+    return f"{number} field{'s' * (number != 1)}; defaults are valid, wrong values are refused"
 
 
 def _check_round_trip(subject: Subject, settings: Settings) -> None:
     """Check that a cell's record, which holds the values as JSON, gives the same plugin again."""
     plain = settings.model_dump(mode="json", round_trip=True)
     try:
-        again = build(subject.plugin, plain, WHERE)
+        again = subject.build(plain)
     except UserError as error:
         raise Breach(f"its own values, written as JSON, are refused: {error}") from error
     if again.model_dump(mode="json", round_trip=True) != plain:
@@ -57,7 +65,7 @@ def _build(subject: Subject, key: str, value: Any) -> None:
     """Build the plugin with another value at a dotted key."""
     changed = copy.deepcopy(dict(subject.values))
     assign(changed, key.split("."), value, WHERE)
-    build(subject.plugin, changed, WHERE)
+    subject.build(changed)
 
 
 # ---------------------------------------------------------------- wrong values

@@ -6,22 +6,20 @@ import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from bench.contracts import densities, fields, gradients
 from bench.contracts.attempts import Killed, Outcome, Questions, attempt, difference, tensors
-from bench.contracts.task import BATCH, LATENT, scramble, shorter, small
+from bench.contracts.attempts import Subject as Base
+from bench.contracts.task import BATCH, scramble, shorter
 from bench.contracts.verdicts import Breach, Contract, NotChecked
-from bench.contracts.verdicts import Subject as Base
 from bench.plugins.shapes import Shape
 from bench.priors import Density
-from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, Task, UserError
-from bench.protocol import Strategy as Protocol
-from bench.strategy import Strategy
+from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, UserError
+from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
 
 
@@ -33,23 +31,6 @@ class Crash(BaseException):
 class Subject(Base):
     """A strategy that is checked."""
 
-    limit: float = 120.0  # for twelve steps of tiny networks and their scoring
-
-    @cached_property
-    def task(self) -> Task:
-        """The small task."""
-        return small(self.strategy)
-
-    @cached_property
-    def strategy(self) -> Protocol:
-        """The strategy itself."""
-        return cast(Protocol, self.build())
-
-    @cached_property
-    def reference(self) -> Outcome:
-        """What a process of its own leaves when nothing disturbs it."""
-        return attempt(self, self.folder / "reference")
-
     @property
     def base(self) -> Strategy:
         """The strategy, if it extends the base class, whose parts the suite knows."""
@@ -59,8 +40,14 @@ class Subject(Base):
 
     @cached_property
     def prior(self) -> Density:
-        """The strategy's prior, away from where it starts."""
-        return densities.fitted(self.base, self.task, self.folder / "prior")
+        """The strategy's prior, away from where it starts; it has a density."""
+        model = self.base.model(self.task, Run(0, "cpu", self.folder / "prior"))
+        if not model.prior.has_density:
+            raise NotChecked("the prior has no density")
+        if isinstance(self.base, StagedStrategy) and self.base.direct:
+            self.base.fit_latents(model, densities.cloud(), stream(0, "check/fit"))
+            return model.prior.requires_grad_(False)
+        return densities.fitted(model.prior, [p for module in model.groups.values() for p in module.parameters()])
 
     def vary(self, check: Callable[[Subject], str], first: int = 0) -> list[str]:
         """Return what a check sees of each variant from a `first` one on; number 0 is the strategy as it is."""
@@ -98,7 +85,7 @@ class Subject(Base):
 # ---------------------------------------------------------------- what it leaves
 
 
-def check_budget(subject: Subject) -> str:
+def check_budget(subject: Base) -> str:
     """A tiny budget ends, with a state and scores as the protocol has them, in a process of its own."""
     reason = subject.strategy.skip(subject.task)
     if reason is not None:
@@ -146,33 +133,10 @@ def _check_score(score: Score) -> None:
 def check_shapes(variant: Subject) -> str:
     """The prior takes and gives the shapes that it must."""
     model = variant.base.model(variant.task, Run(0, "cpu", variant.folder))
-    _check_prior(model.prior)
+    looked = densities.check_shapes(model.prior)
     for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
-        _check_draws(f'the samples "{name}"', z, 5)
-    return "energies (B,) and (K, B), samples (n, d)"
-
-
-def _check_prior(prior: Density) -> None:
-    if not isinstance(prior, Density):
-        raise Breach(f"its prior is a {type(prior).__name__}, which does not extend bench.priors.Density")
-    one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
-    energy = prior.energy(one)
-    if energy.shape != (7,) or not bool(energy.isfinite().all()):
-        raise Breach(f"its energy of z (7, {LATENT}) has the shape {tuple(energy.shape)}; it must be (7,), and finite")
-    several = prior.energy(many)
-    if several.shape != (3, 7):
-        raise Breach(f"its energy of z (3, 7, {LATENT}) has the shape {tuple(several.shape)}; it must be (3, 7)")
-    # one point's energy is its own, whatever lies beside it; float32 leaves about four digits here
-    if not torch.allclose(torch.stack([prior.energy(z) for z in many]), several, rtol=1e-3, atol=1e-3):
-        raise Breach("its energy of a point depends on the points beside it")
-    for n in (1, 5):
-        _check_draws(f"sample({n}) of its prior", prior.sample(n, stream(0, "check/sample")), n)
-
-
-def _check_draws(words: str, z: Tensor, n: int) -> None:
-    if z.shape != (n, LATENT) or z.dtype != torch.float32 or not bool(z.isfinite().all()):
-        rule = f"they must be finite float32, ({n}, {LATENT})"
-        raise Breach(f"{words} gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
+        densities.check_draws(f'the samples "{name}"', z, 5)
+    return looked
 
 
 # ---------------------------------------------------------------- how it trains

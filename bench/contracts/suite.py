@@ -16,35 +16,48 @@ from bench import files
 from bench.contracts.verdicts import Verdict, judge
 from bench.plugins import KINDS, Kind, Plugin, PluginError, Registry, is_file, plain_name
 from bench.plugins.registry import OtherKindError
-from bench.plugins.settings import assign, assignment, flat, options
+from bench.plugins.settings import Components, assign, assignment, flat, options
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import UserError
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
 
-def check(plugin: Plugin, values: Mapping[str, Any] | None = None, *, data: Path | None = None) -> Iterator[Verdict]:
+def check(
+    plugin: Plugin,
+    values: Mapping[str, Any] | None = None,
+    *,
+    data: Path | None = None,
+    components: Components | None = None,
+) -> Iterator[Verdict]:
     """Give the verdict on each contract of a plugin's kind, in turn.
 
     Args:
         plugin: what to check; it loads.
         values: hyper-parameters or options in place of the defaults.
         data: the folder of data sets; by default an empty one.
+        components: finds the networks and energies that its fields name; by default those that are installed.
 
     Raises:
         UserError: a field has no default and no value is given.
     """
-    from bench.contracts import datasets, strategies
+    from bench.contracts import datasets, energies, networks, strategies
     from bench.contracts.task import one_thread
 
-    kinds: dict[Kind, ModuleType] = {"strategy": strategies, "dataset": datasets}
+    kinds: dict[Kind, ModuleType] = {
+        "strategy": strategies,
+        "dataset": datasets,
+        "network": networks,
+        "energy": energies,
+    }
     values = values or {}
     for option in options(plugin.load()):
         if option.required and not any(f"{key}.".startswith(f"{option.key}.") for key in flat(values)):
             raise UserError(f"{option.key} of {plugin.name} has no default; give it with --set {option.key}=VALUE")
     with one_thread(), tempfile.TemporaryDirectory(prefix="bench-check-") as name:
         kind, folder = kinds[plugin.kind], Path(name)
-        yield from judge(kind.CONTRACTS, kind.Subject(plugin, values, folder, data or folder))
+        subject = kind.Subject(plugin, values, folder, data or folder, components=components)
+        yield from judge(kind.CONTRACTS, subject)
 
 
 def values(settings: Sequence[str]) -> dict[str, Any]:
@@ -73,7 +86,7 @@ def find(registry: Registry, name_or_file: str) -> Plugin:
         return _by_contents(registry, name_or_file)
     kinds = [kind for kind in KINDS if name_or_file in registry.names(kind)]
     if len(kinds) > 1:
-        words = " and ".join(f"a {KINDS[kind].word}" for kind in kinds)
+        words = " and ".join(KINDS[kind].a_word for kind in kinds)
         raise UserError(f'"{name_or_file}" is {words}; give the FILE of the one to check')
     if not kinds:
         names = [name for kind in KINDS for name in registry.names(kind)]
@@ -100,20 +113,21 @@ def _by_contents(registry: Registry, file: str) -> Plugin:
             return registry.find(kind, file)  # which knows of other claims to the name
     if errors:
         raise errors[0]
-    rules = ", or ".join(f"with {' and '.join(traits.methods)} (a {traits.word})" for traits in KINDS.values())
+    rules = ", or ".join(f"with {' and '.join(traits.methods)} ({traits.a_word})" for traits in KINDS.values())
     raise PluginError(f"{path} defines no plugin: a public class {rules}")
 
 
 # ---------------------------------------------------------------- a file to start from
 
 
-def write(kind: Kind, name: str, folder: Path) -> Path:
+def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
     """Write the example of a kind, which works, as `FOLDER/strategies/NAME.py` or the like, and return its path.
 
     Args:
         kind: of the plugin.
         name: words of small letters and digits, with `-` or `_` between them.
         folder: what `--plugins` takes; it is made where it does not exist.
+        like: the built-in plugin whose source it starts from, in place of the example.
 
     Raises:
         UserError: the name is no plugin's name or has been claimed, the file exists, or it cannot be written.
@@ -121,7 +135,7 @@ def write(kind: Kind, name: str, folder: Path) -> Path:
     plain, traits = name.replace("_", "-"), KINDS[kind]
     if not NAME.fullmatch(plain):
         raise UserError(
-            f'"{name}" is no name for a {traits.word}; allowed are words of small letters and digits, the first of '
+            f'"{name}" is no name for {traits.a_word}; allowed are words of small letters and digits, the first of '
             "them a letter, with - between them: my-idea"
         )
     file = folder.expanduser() / traits.folder / f"{plain.replace('-', '_')}.py"
@@ -131,8 +145,11 @@ def write(kind: Kind, name: str, folder: Path) -> Path:
     if plain in registry.names(kind):
         place = registry.find(kind, plain).file
         raise UserError(f'the {traits.word} name "{plain}" is claimed by {place}; give another name')
-    source = (Path(__file__).parent / "templates" / f"{kind}.py").read_text(encoding="utf-8")
-    source = source.replace("class Example(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
+    template, old = Path(__file__).parent / "templates" / f"{kind}.py", "Example"
+    if like:
+        template, old = _built_in(registry, kind, like)
+    source = template.read_text(encoding="utf-8")
+    source = source.replace(f"class {old}(", f"class {''.join(map(str.capitalize, plain.split('-')))}(")
     try:
         with files.creating(file) as out:
             out.write(source.encode())
@@ -141,3 +158,17 @@ def write(kind: Kind, name: str, folder: Path) -> Path:
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file
+
+
+def _built_in(registry: Registry, kind: Kind, name: str) -> tuple[Path, str]:
+    """Return the file of a built-in plugin and the name of its class.
+
+    Raises:
+        UserError: there is none.
+    """
+    plugins = [registry.find(kind, other) for other in registry.names(kind)]
+    chosen = {plugin.name: plugin for plugin in plugins if plugin.origin == "built-in"}
+    if name not in chosen:
+        hint = nearest(name, [*chosen]) or ";"
+        raise UserError(f'no built-in {KINDS[kind].word} is called "{name}"{hint} there are: {listed([*chosen])}')
+    return chosen[name].file, chosen[name].load().__name__

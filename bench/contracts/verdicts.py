@@ -9,7 +9,10 @@ from typing import Any, Generic, Literal, TypeVar
 
 from bench.plugins import Plugin, build
 from bench.plugins.registry import reason
+from bench.plugins.settings import Components
 from bench.protocol import UserError
+
+WHERE = "check"  # what an error of the plugin's fields starts with
 
 
 class Breach(Exception):
@@ -29,6 +32,7 @@ class Subject:
         folder: for checkpoints; it is empty.
         data: the folder of data sets.
         limit: seconds after which a process that carries it out is ended.
+        components: finds the networks and energies that its fields name; by default those that are installed.
     """
 
     plugin: Plugin
@@ -36,10 +40,11 @@ class Subject:
     folder: Path
     data: Path
     limit: float = 600.0
+    components: Components | None = None
 
-    def build(self) -> Any:
-        """Return the plugin with its values."""
-        return build(self.plugin, self.values, "check")
+    def build(self, values: Mapping[str, Any] | None = None) -> Any:
+        """Return the plugin with its values, or with other ones."""
+        return build(self.plugin, self.values if values is None else values, WHERE, self.components)
 
 
 SubjectT = TypeVar("SubjectT", bound=Subject)

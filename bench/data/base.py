@@ -31,7 +31,7 @@ class Dataset(Settings):
     Attributes:
         name: what grids and records call the data set.
         version: changed whenever the stored arrays, or what `prepare` makes of them, change.
-        likelihood: the decoder's p(x|z).
+        likelihood: the decoder's p(x|z): a word, or a class of its own (a static method may import it, and torch).
         unit: the unit in which its likelihoods are published.
         kept_in_store: its arrays are those of a run store, in a folder there, and `load` gets that folder.
     """

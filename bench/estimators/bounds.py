@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench.estimators.subject import PerImage, Subject
+from bench.estimators.subject import SAMPLES, PerImage, Subject
 from bench.protocol import Metric, Noise, Scores
 
 VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
@@ -114,7 +114,10 @@ def rows(x: Tensor) -> int:
 
 
 def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another."""
+    """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another.
+
+    A prior without a density is left out of the second.
+    """
     vae, prior, most = subject.vae, subject.prior, rows(subject.test)
     for batch in subject.test.to(noise.device).split(max(1, most // samples)):
         parts = []
@@ -123,15 +126,22 @@ def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple
             with torch.inference_mode():
                 posterior = vae.encoder(batch)
                 z = posterior.sample(noise.normal(count, *posterior.mean.shape))
-                likelihood, ratio = vae.log_likelihood(batch, z), -prior.energy(z) - posterior.log_prob(z)
+                likelihood, ratio = vae.log_likelihood(batch, z), -posterior.log_prob(z)
+                if prior.has_density:
+                    ratio = -prior.energy(z) + ratio
                 parts.append((likelihood.double(), ratio.double()))
             subject.meter.advance(count * len(batch))
         yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
 
 
 def score_bound(subject: Subject) -> Scores:
-    """Score the variational bound and its parts; the array `vlb` `(N,)` float32 holds each image's."""
+    """Score the variational bound and its parts; the array `vlb` `(N,)` float32 holds each image's.
+
+    Where the prior has no density there is the reconstruction alone.
+    """
     bound = variational(subject)
+    if not subject.prior.has_density:
+        return Scores([bound.reconstruction.score(RECONSTRUCTION, SAMPLES)])
     scores = [
         subject.score(VLB, bound.total, "monte-carlo"),
         subject.score(KL, bound.divergence, "monte-carlo"),
@@ -141,12 +151,14 @@ def score_bound(subject: Subject) -> Scores:
 
 
 def score_importance(subject: Subject) -> Scores:
-    """Score the importance-weighted likelihood.
+    """Score the importance-weighted likelihood, where the prior has a density.
 
     Arrays: `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its weights;
     `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples and its
     total statistical error.
     """
+    if not subject.prior.has_density:
+        return Scores([])
     weighted = importance(subject)
     curve = [PerImage(values, np.zeros_like(values)) for values in weighted.curve]
     arrays = {

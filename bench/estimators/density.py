@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench.estimators import quadrature
 from bench.estimators.marginal import Marginal
-from bench.estimators.subject import Subject
+from bench.estimators.subject import SAMPLES, Subject
 from bench.protocol import Metric, Noise, Score, Scores
 
 NLL_EXACT = Metric("nll_exact", "nats")  # -log p(x)
@@ -62,7 +62,8 @@ def score_density(subject: Subject) -> Scores:
     Arrays: `nll_exact` and `kl_data` `(N,)` float32, each item's score. For pictures: `points_data` `(2000, 2)`, test
     items; `points_model`, exact draws of the model; `points_sampler`, the model's draws from the last of the strategy's
     samplers of z; `density_data` and `density_model` `(100, 100)`, log densities at the centres of the pixels of the
-    window (first axis x1, second x2); `window`.
+    window (first axis x1, second x2); `window`. A prior without a density has the distances alone, between its own
+    draws and the data, and leaves out `points_model`, `density_model` and the arrays of single items.
 
     Raises:
         ArithmeticError: the prior does not integrate.
@@ -71,6 +72,21 @@ def score_density(subject: Subject) -> Scores:
     if not isinstance(dataset, KnownDensity) or latents.shape[1] > quadrature.MAX_DIMENSION:
         return Scores([])
     assert subject.train is not None, "without training items there is no base level"
+    data, other = test.cpu().numpy(), dataset.prepare(subject.train, noise_for("known/train")).cpu().numpy()
+    side = 2 * dataset.window / PIXELS
+    # a picture needs no grid of each pixel's own, of which there are too many
+    centres = (torch.arange(PIXELS, dtype=torch.float64, device=test.device) + 0.5) * side - dataset.window
+    pixels = torch.cartesian_prod(centres, centres)
+    arrays = {
+        "points_data": data[:SHOWN],
+        "density_data": _picture(dataset.log_density(pixels)),
+        "window": np.array(dataset.window),
+    }
+    if not subject.prior.has_density:
+        z = subject.prior.sample(len(test), noise_for("known/draws"))
+        model = subject.vae.sample(z, noise_for("known/shown")).cpu().numpy()
+        return Scores(_distances(model, data, other, SAMPLES), arrays | {"points_sampler": model[:SHOWN]})
+
     log_z = subject.log_z
     anchors = torch.cat([latents, subject.prior.sample(_ANCHORS, noise_for("known/anchors"))])
     marginal = Marginal(subject.vae, subject.prior, subject.shift, anchors, test)
@@ -83,31 +99,29 @@ def score_density(subject: Subject) -> Scores:
     margins = error + below, error + above
 
     model = marginal.sample(len(test), noise_for("known/draws")).cpu().numpy()
-    data, other = test.cpu().numpy(), dataset.prepare(subject.train, noise_for("known/train")).cpu().numpy()
     scores = [
         _mean(NLL_EXACT, -log_model, margins, doubt),
         _mean(KL_DATA, log_data - log_model, margins, doubt),
-        _distance(SLICED, sliced_wasserstein(model, data), len(test)),
-        _distance(SLICED_BASE, sliced_wasserstein(other, data), len(test)),
-        _distance(CLASSIFIER, classifier_accuracy(model, data), len(test)),
+        *_distances(model, data, other),
     ]
-
-    side = 2 * dataset.window / PIXELS
-    # a picture needs no grid of each pixel's own, of which there are too many
-    centres = (torch.arange(PIXELS, dtype=torch.float64, device=test.device) + 0.5) * side - dataset.window
-    pixels = torch.cartesian_prod(centres, centres)
     shown = list(subject.draws(SHOWN).values())[-1]
-    arrays = {
+    arrays |= {
         "nll_exact": (-log_model).float().cpu().numpy(),
         "kl_data": (log_data - log_model).float().cpu().numpy(),
-        "points_data": data[:SHOWN],
         "points_model": model[:SHOWN],
         "points_sampler": marginal.draw(shown, noise_for("known/shown")).cpu().numpy(),
-        "density_data": _picture(dataset.log_density(pixels)),
         "density_model": _picture(marginal.grid.log_prob(pixels)),
-        "window": np.array(dataset.window),
     }
     return Scores(scores, arrays)
+
+
+def _distances(model: np.ndarray, data: np.ndarray, other: np.ndarray, estimator: str = "monte-carlo") -> list[Score]:
+    """Return how far draws of the model are from test items, beside how far training items are."""
+    return [
+        _distance(SLICED, sliced_wasserstein(model, data), len(data), estimator),
+        _distance(SLICED_BASE, sliced_wasserstein(other, data), len(data), estimator),
+        _distance(CLASSIFIER, classifier_accuracy(model, data), len(data), estimator),
+    ]
 
 
 def _doubt(marginal: Marginal, changes: Tensor, log_z: Score | None) -> str:
@@ -128,9 +142,9 @@ def _mean(metric: Metric, values: Tensor, margins: tuple[float, float], doubt: s
     return Score(metric, value, len(values), "quadrature", 0.0, stderr, value - below, value + above, doubt)
 
 
-def _distance(metric: Metric, distance: Distance, n: int) -> Score:
+def _distance(metric: Metric, distance: Distance, n: int, estimator: str) -> Score:
     value = distance.value
-    return Score(metric, value, n, "monte-carlo", distance.stderr_x, distance.stderr_y, value, value)
+    return Score(metric, value, n, estimator, distance.stderr_x, distance.stderr_y, value, value)
 
 
 def _picture(log_density: Tensor) -> np.ndarray:

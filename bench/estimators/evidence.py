@@ -178,24 +178,24 @@ def _path(subject: Subject, x: Tensor, chains: int, log_steps: Tensor | None = N
 
 
 def score_annealed(subject: Subject) -> Scores:
-    """Score the first images by annealed chains, if any are asked for.
+    """Score the first images by annealed chains, if any are asked for and the prior has a density.
 
     Arrays: `nll_ais`, `nll_ais_ess` `(n,)` and `nll_ais_log_weights` `(n, chains)`, which lack log Z.
     """
-    if not subject.evaluation.ais_nll.images:
+    if not (subject.evaluation.ais_nll.images and subject.prior.has_density):
         return Scores([])
     estimate = annealed(subject)
     return Scores([subject.score(NLL_AIS, estimate.nll, "ais", estimate.doubt)], _arrays(subject, NLL_AIS, estimate))
 
 
 def score_bidirectional(subject: Subject) -> Scores:
-    """Score images drawn from the model between two ends, if any are asked for.
+    """Score images drawn from the model between two ends, if any are asked for and the prior has a density.
 
     The estimator is `bidirectional-long-run` where the prior's draws are ends of Markov chains, on whose convergence
     `bdmc_lower` then depends. Arrays are those of `score_annealed` for `bdmc_upper`, of forward chains, and for
     `bdmc_lower`, of reverse chains, whose mean weight is 1/p(x).
     """
-    if not subject.evaluation.ais_nll.simulated:
+    if not (subject.evaluation.ais_nll.simulated and subject.prior.has_density):
         return Scores([])
     bracket = bidirectional(subject)
     estimator = "bidirectional" if bracket.exact else "bidirectional-long-run"

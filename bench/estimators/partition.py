@@ -288,7 +288,7 @@ def _settle(path: Path[State], y: Tensor, noise: Noise) -> Tensor:
 
 
 def score_log_z(subject: Subject) -> Scores:
-    """Score log Z: nothing where the prior is normalised.
+    """Score log Z: nothing where the prior is normalised or has no density.
 
     Arrays, where it is estimated by AIS: `ais_forward_BASE` `(repeats, chains)` and `ais_reverse_BASE` `(chains,)`, log
     weights with BASE `posterior` and either `uniform` (of a GRBM) or `isotropic`; `ais_estimates` `(4, 4)`, in that
@@ -296,7 +296,7 @@ def score_log_z(subject: Subject) -> Scores:
     `ais_rounds` `(rounds, 4)`, temperatures, chains, repeats and width of the interval of every round, the last of
     which alone is the estimate.
     """
-    if subject.prior.normalised:
+    if subject.prior.normalised or not subject.prior.has_density:
         return Scores([])
     log_z = log_partition(subject.prior, subject.latents, subject.evaluation.ais, subject.noise_for, subject.meter)
     ends = (log_z.lower, log_z.upper)

@@ -28,7 +28,7 @@ SCORERS: Sequence[Scorer] = (
 
 
 def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scores:
-    """Score a model by every scorer that has something to say of it.
+    """Score a model by every scorer that has something to say of it; of a prior without a density few have.
 
     log Z's point estimate enters every metric but `reconstruction` and `bdmc_gap`, its interval as `sys_lower` and
     `sys_upper`, and what makes it unreliable makes them so.
@@ -44,8 +44,10 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
     evaluation, test = subject.evaluation, subject.test[: subject.evaluation.images]
     if len(test) < 2:
         raise UserError(f"scoring needs 2 or more test images, not {len(test)}")
-    steps = evidence.chain_steps(evaluation.ais_nll, len(test))
-    samples = len(test) * (evaluation.vlb_samples + evaluation.importance_samples)
+    steps, samples = 0, len(test) * evaluation.vlb_samples
+    if subject.prior.has_density:
+        steps = evidence.chain_steps(evaluation.ais_nll, len(test))
+        samples += len(test) * evaluation.importance_samples
     subject = replace(subject, test=test, meter=Meter(progress, samples + int(evidence.STEP_COST * steps)))
     for scorer in SCORERS:
         subject = subject.plus(scorer(subject))

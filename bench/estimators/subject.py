@@ -13,6 +13,7 @@ from bench.priors.density import Density
 from bench.protocol import Evaluation, Metric, Noise, Score, Scores
 from bench.vae.autoencoder import VAE
 
+SAMPLES = "samples"  # the estimator of what is scored where the prior has samples and no density
 LOG_Z = Metric("log_z", "nats", "neither")  # log of the integral of exp(-E)
 
 

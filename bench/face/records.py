@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import os
+import io
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -23,7 +23,7 @@ from bench.report.rows import Row
 from bench.report.sources import Source
 from bench.strategy import Fitted, Strategy
 from bench.sweep.fingerprints import fingerprints
-from bench.sweep.record import Record
+from bench.sweep.record import CorruptRecord
 from bench.sweep.store import Store
 
 if TYPE_CHECKING:
@@ -257,14 +257,14 @@ class Cell:
         """
         import numpy as np
 
-        path = self._store.cell(self.record.cell) / f"arrays-{self.record.key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            content = self._store.beside(self.record, self.record.key, "arrays")
+            if content is None:
+                return {}
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 return {name: file[name] for name in file.files}
-        except FileNotFoundError:
-            return {}
-        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-            raise UserError(f"the arrays {path} are damaged: {error}") from None
+        except (CorruptRecord, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"the arrays of {self._name} cannot be read: {error}") from None
 
     @cached_property
     def curves(self) -> pd.DataFrame:
@@ -317,7 +317,7 @@ class Cell:
         task = Task(dataset, splits, networks, budget, evaluation)
         log_z = record.by_metric.get("log_z")
         run = Run(record.seed, device, store.cell(record.cell))
-        state = _state(store, record, self._name)
+        state = cast(State, store.state(record))
         try:
             return strategy.fitted(state, task, run, log_z.value if log_z else None)
         except (KeyError, RuntimeError) as error:
@@ -332,24 +332,3 @@ class Cell:
             return [strategy, dataset, *self._registry.parts(strategy, record.hyper, record.networks)]
         except UserError as error:
             raise UserError(f"{self._name} cannot be loaded: {error}; name its folder or file in `plugins`") from error
-
-
-def _state(store: Store, record: Record, name: str) -> State:
-    """Return the state that was scored.
-
-    Raises:
-        UserError: it is gone or damaged.
-    """
-    import pickle
-
-    import torch
-
-    code = record.fingerprints
-    workspace = store.cell(record.cell) / f"{code.plugin[:8]}-{code.fit[:8]}"
-    files = sorted(workspace.glob("*.pt"), key=lambda path: path.stat().st_mtime)
-    if not files:
-        raise UserError(f"the model of {name} is gone: there is nothing in {workspace}")
-    try:
-        return cast(State, torch.load(files[-1], map_location="cpu", weights_only=True))
-    except (OSError, RuntimeError, EOFError, ValueError, pickle.UnpicklingError, zipfile.BadZipFile) as error:
-        raise UserError(f"the model of {name} is damaged: {os.fspath(files[-1])} cannot be read") from error

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class Conv(Network):
-    """4x4 convolutions of stride 2, for images whose sides can be halved so often."""
+    """Convolutions of 4x4 pixels and stride 2; for images whose sides can be halved once a layer."""
 
     name: ClassVar[str] = "conv"
 

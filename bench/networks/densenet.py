@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 class Densenet(Network):
-    """Each layer is fed by the input and all layers before it, weight-normalised (Huang et al., 2017); any shape."""
+    """Each layer sees the input and all layers before it, weight-normalised (Huang et al., 2017); any items."""
 
     name: ClassVar[str] = "densenet"
 

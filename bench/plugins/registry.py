@@ -47,19 +47,26 @@ class Traits:
         folder: where its files lie in a plugin folder, and its entry-point group after `bench.`.
         methods: what its class must have.
         base: what its class extends, as a rule.
+        words: what a heading calls all of its kind.
     """
 
     word: str
     folder: str
     methods: tuple[str, ...]
     base: str
+    words: str
+
+    @property
+    def a_word(self) -> str:
+        """Return `a strategy`, `an energy`."""
+        return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.word}"
 
 
 KINDS: Mapping[Kind, Traits] = {
-    "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy"),
-    "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset"),
-    "network": Traits("network", "networks", ("encoder", "decoder"), "bench.protocol.Network"),
-    "energy": Traits("energy", "energies", ("build",), "bench.protocol.Energy"),
+    "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy", "strategies"),
+    "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset", "data sets"),
+    "network": Traits("network", "networks", ("encoder", "decoder"), "bench.protocol.Network", "networks"),
+    "energy": Traits("energy", "energies", ("build",), "bench.protocol.Energy", "energies"),
 }
 
 
@@ -185,6 +192,10 @@ class Plugin:
                     raise PluginError(
                         f'{self.file}: the field "{field}" of {cls.__name__} shadows {shadowed}; rename it'
                     )
+        for field, base in component_fields(cls).items():
+            if not inspect.isabstract(base):
+                rule = f"it must be {KINDS[cast(Kind, base.plugin)].base}, of which {base.__name__} may be the default"
+                raise PluginError(f'{self.file}: the field "{field}" of {cls.__name__} is of one kind alone; {rule}')
         try:
             options(cls)
         except Exception as error:  # whatever a plugin's own types and default factories raise
@@ -225,6 +236,8 @@ def build(
         UserError: `WHERE: strategy.NAME.KEY = VALUE is not allowed; it must be ...`.
     """
     cls, prefix = plugin.load(), f"{plugin.kind}.{plugin.name}"
+    if issubclass(cls, Component) and values.get("kind") == plugin.name:  # as its own values say it
+        values = {key: value for key, value in values.items() if key != "kind"}
     try:
         return validated(cls, values, where, prefix, components or _installed().component)
     except UserError:

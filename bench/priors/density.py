@@ -106,10 +106,12 @@ class Density(nn.Module):
     training or samples it asks these, and never which class it is.
 
     Attributes:
+        has_density: whether there is an energy at all; `Samples` has none.
         normalised: whether exp(-E) integrates to 1.
         step_cost: how many samples' ways through a decoder take about as long as one step of an annealed chain.
     """
 
+    has_density: ClassVar[bool] = True
     normalised: ClassVar[bool] = False
     step_cost: ClassVar[float] = 2.0  # of a trajectory of Hamiltonian Monte Carlo
 

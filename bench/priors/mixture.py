@@ -5,7 +5,9 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 
+import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from bench.priors.density import Density
@@ -57,3 +59,79 @@ class VampPrior(Density):
         chosen = noise.integers(len(self.inputs), n)
         picked = Posterior(components.mean[chosen], components.log_std[chosen])
         return picked.sample(noise.normal(*picked.mean.shape))
+
+
+class GaussianMixture(Density):
+    """p(z) = sum_k w_k N(z; m_k, C_k) with full covariances: buffers that `set` fills, and that no gradient moves.
+
+    Until then every component is N(0, I).
+
+    Attributes:
+        log_weights: log w, `(K,)`.
+        means: m, `(K, d)`.
+        factors: lower triangular L_k with C_k = L_k L_k', `(K, d, d)`.
+        whitening: their inverses, `(K, d, d)`.
+    """
+
+    normalised = True
+
+    log_weights: Tensor
+    means: Tensor
+    factors: Tensor
+    whitening: Tensor
+
+    def __init__(self, components: int, latent: int) -> None:
+        super().__init__()
+        self.register_buffer("log_weights", torch.full((components,), -math.log(components)))
+        self.register_buffer("means", torch.zeros(components, latent))
+        self.register_buffer("factors", torch.eye(latent).repeat(components, 1, 1))
+        self.register_buffer("whitening", torch.eye(latent).repeat(components, 1, 1))
+
+    def set(self, weights: ArrayLike, means: ArrayLike, covariances: ArrayLike) -> None:
+        """Take on other parameters.
+
+        Args:
+            weights: w, `(K,)`, none below 0; they are divided by their sum.
+            means: `(K, d)`.
+            covariances: C, `(K, d, d)`, symmetric.
+
+        Raises:
+            ValueError: a shape is wrong, or there is a weight below 0 or none above it.
+            ArithmeticError: a covariance is not positive definite.
+        """
+        w, m, c = (torch.as_tensor(np.asarray(array), dtype=torch.float64) for array in (weights, means, covariances))
+        for name, new, shape in (
+            ("weights", w, self.log_weights.shape),
+            ("means", m, self.means.shape),
+            ("covariances", c, self.factors.shape),
+        ):
+            if new.shape != shape:
+                raise ValueError(f"the mixture's {name} have the shape {tuple(new.shape)}; it must be {tuple(shape)}")
+        if not (bool((w >= 0).all()) and bool(w.sum() > 0)):
+            raise ValueError("the mixture's weights must not be below 0, and one must be above it")
+        factors, failed = torch.linalg.cholesky_ex(c)
+        if bool(failed.any()):
+            raise ArithmeticError(f"the covariance of component {int(failed.argmax())} is not positive definite")
+        identity = torch.eye(m.shape[1], dtype=torch.float64).expand_as(factors)
+        self.log_weights.copy_((w / w.sum()).log())
+        self.means.copy_(m)
+        self.factors.copy_(factors)
+        self.whitening.copy_(torch.linalg.solve_triangular(factors, identity, upper=False))
+
+    def energy(self, z: Tensor) -> Tensor:
+        """Return -log p(z), `(...)`, for z `(..., d)`."""
+        points = z.reshape(-1, z.shape[-1])
+        white = torch.einsum("kij,knj->kni", self.whitening, points - self.means[:, None])
+        log_scale = self.factors.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * z.shape[-1] * math.log(2 * math.pi)
+        log_components = (self.log_weights - log_scale)[:, None] - 0.5 * white.square().sum(-1)
+        return -torch.logsumexp(log_components, 0).reshape(z.shape[:-1])
+
+    def sample(self, n: int, noise: Noise) -> Tensor:
+        """Return draws `(n, d)`."""
+        K, d = self.means.shape
+        cumulative = self.log_weights.exp().cumsum(0)
+        chosen = torch.searchsorted(cumulative, noise.uniform(n) * cumulative[-1], right=True).clamp(max=K - 1)
+        z = noise.normal(n, d)
+        for k in range(K):
+            z[chosen == k] = self.means[k] + z[chosen == k] @ self.factors[k].T
+        return z

@@ -1,8 +1,8 @@
 """Cells as the report sees them: those that a grid plans, what became of those that were carried out, and their table.
 
 The long table has a row for each record and metric. A record without scores, because its cell failed or was skipped,
-gives one row whose metric is null: failure is data. The table goes to Parquet and back unchanged, and so does that of
-the training curves.
+gives one row whose metric is null: failure is data. The table goes to Parquet and back unchanged, and so do that of
+the training curves and that of the scores of each test item.
 """
 
 from __future__ import annotations
@@ -23,25 +23,14 @@ from scipy import special
 from bench.files import replacing
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.report.statistics import CONFIDENCE, Value
-from bench.sweep.record import (
-    DTYPES,
-    SECONDS,
-    Point,
-    Record,
-    Score,
-    canonical,
-    columns,
-    differences,
-    explained,
-    flat,
-    normal,
-)
+from bench.sweep.columns import DTYPES, canonical, columns
+from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, differences, explained, flat, normal
 
 if TYPE_CHECKING:
     import bench.grid as grids
 
-#: version of the columns below; written into every Parquet file and required when one is read
-SCHEMA = 1
+#: version of the columns below; written into every Parquet file. Files of schema 1, which lack some, are read as well
+SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -112,7 +101,7 @@ class Outcome(Record):
     Attributes:
         key: it is in the names of the record's files.
         stale: bench's own training or scoring code has changed since.
-        plugin_changed: the strategy's or the data set's file has.
+        plugin_changed: the code of one of its plugins has.
     """
 
     key: str
@@ -133,6 +122,11 @@ class Outcome(Record):
     def exact(self) -> bool:
         """Whether the model's likelihood is known, so that nothing about it had to be estimated."""
         return bool(self.scores) and all(score.estimator == "exact" for score in self.scores)
+
+    @property
+    def sampled(self) -> bool:
+        """Whether the prior has samples and no density, so that few scores can be had."""
+        return any(score.estimator == "samples" for score in self.scores)
 
     @property
     def rank(self) -> tuple[bool, bool, str]:
@@ -171,15 +165,23 @@ def _as_now(model: type[Settings], settings: Mapping[str, Any]) -> str:
 
 # ---------------------------------------------------------------- the long table
 
-Table = Literal["records", "curves"]
+Table = Literal["records", "curves", "items"]
 
 #: column -> type. Columns named after settings (`hyper`, `networks`, ...) hold canonical JSON; `lower` and `upper` are
 #: the systematic interval, widened by the statistical one (95 %); `seconds` are those of fit, evaluation and overhead
 RECORDS = columns(Outcome) | dict.fromkeys(("lower", "upper", "seconds"), DTYPES[float])
 WHOSE = ("grid", "cell", "key", "dataset", "strategy", "label", "seed")
 CURVES = {name: RECORDS[name] for name in WHOSE} | columns(Point)
-_TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES}
+ITEMS = {name: RECORDS[name] for name in (*WHOSE, "metric")} | {"item": "int32", "value": "float32"}
+#: of each row the first metric that a record has is in the table of items: the bound and the headline metric
+OF_ITEMS = (
+    ("vlb_bits", "vlb"),
+    ("nll_exact", "nll_ais_bits", "nll_ais", "nll_bits", "nll"),
+    ("kl_data",),
+)
+_TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES, "items": ITEMS}
 _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
+_ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
 
 
 def framed(rows: Sequence[Mapping[str, Any]], table: Table = "records") -> pd.DataFrame:
@@ -187,7 +189,7 @@ def framed(rows: Sequence[Mapping[str, Any]], table: Table = "records") -> pd.Da
     frame = pd.DataFrame(
         {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in _TABLES[table].items()}
     )
-    if table == "curves":
+    if table != "records":
         return frame
     half = special.ndtri((1 + CONFIDENCE) / 2) * frame["stderr"]
     seconds = frame[list(SECONDS)].sum(axis="columns", min_count=1)
@@ -211,15 +213,16 @@ def outcomes(frame: pd.DataFrame) -> list[Outcome]:
         raise UserError(f"these are no records: {explained(error)}") from None
 
 
-def write_parquet(frame: pd.DataFrame, path: Path, table: Table = "records") -> None:
-    """Write a table of records or curves, whole or not at all."""
+def write_parquet(parts: pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records") -> None:
+    """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
     schema = pa.schema(
         [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
         metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
     )
-    content = pa.Table.from_pandas(frame, schema=schema, preserve_index=False).replace_schema_metadata(schema.metadata)
-    with replacing(path) as file:
-        pq.write_table(content, file, compression="zstd")
+    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        for part in [parts] if isinstance(parts, pd.DataFrame) else parts:
+            content = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            writer.write_table(content.replace_schema_metadata(schema.metadata))
 
 
 def read_parquet(path: Path, table: Table = "records") -> pd.DataFrame:
@@ -233,13 +236,16 @@ def read_parquet(path: Path, table: Table = "records") -> pd.DataFrame:
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     held, version = _stamp(content.schema)
-    if (held, version) != (table, str(SCHEMA)):
+    if held != table or version not in ("1", str(SCHEMA)):
         raise UserError(
             f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
-            f" {table}, schema {SCHEMA}, is what this version reads"
+            f" {table}, schema 1 or {SCHEMA}, is what this version reads"
         )
-    frame: pd.DataFrame = content.to_pandas()[list(_TABLES[table])].astype(_TABLES[table])
-    return frame
+    columns = _TABLES[table]
+    frame = content.to_pandas()
+    if version == "1":
+        frame = frame.assign(**{name: value for name, value in EARLIER.items() if name in columns})
+    return cast(pd.DataFrame, frame[list(columns)].astype(columns))
 
 
 def kind(path: Path) -> str:

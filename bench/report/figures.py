@@ -63,6 +63,7 @@ def _save(figure: Figure, out: Path, stem: str, *endings: str) -> list[str]:
 # ---------------------------------------------------------------- samples and densities in the plane
 
 ARRAYS = ("points_data", "points_sampler", "density_data", "density_model", "window")
+DENSITY = "density_model"  # which a prior without a density leaves out
 INCHES = 1.1  # a panel's side
 
 
@@ -76,7 +77,8 @@ class Panel(NamedTuple):
 def panel(row: Row, stores: Sequence[Path]) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
-        if outcome.status == "ok" and (arrays := beside(outcome, stores, ARRAYS)):
+        wanted = [name for name in ARRAYS if not (outcome.sampled and name == DENSITY)]
+        if outcome.status == "ok" and (arrays := beside(outcome, stores, wanted)):
             return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
@@ -113,8 +115,9 @@ def _planes(panels: Mapping[str, Mapping[str, Panel]]) -> Figure:
         for both, label in zip(pair.T[1:], labels, strict=True):
             shown = row.get(label, Panel({}, "not run"))
             if shown.arrays:
-                _draw(both, shown.arrays["points_sampler"], shown.arrays["density_model"], window, brightest)
-                both[1].text(0.5, 0.02, shown.words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
+                _draw(both, shown.arrays["points_sampler"], shown.arrays.get(DENSITY), window, brightest)
+                words = shown.words if DENSITY in shown.arrays else "no density"
+                both[1].text(0.5, 0.02, words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
                 continue
             for axis in both:
                 axis.set_facecolor("0.93")
@@ -122,14 +125,17 @@ def _planes(panels: Mapping[str, Mapping[str, Panel]]) -> Figure:
     return figure
 
 
-def _draw(both: np.ndarray, points: np.ndarray, density: np.ndarray, window: float, brightest: float) -> None:
-    """Draw points `(n, 2)` into the first of two axes, and a log density, first axis x1, into the second."""
+def _draw(both: np.ndarray, points: np.ndarray, density: np.ndarray | None, window: float, brightest: float) -> None:
+    """Draw points `(n, 2)` into the first of two axes, and a log density, first axis x1, into the second if any."""
     import seaborn
 
     extent = (-window, window, -window, window)
     # many dots as an image: a PDF of them all would be slow to show
     both[0].scatter(points[:, 0], points[:, 1], s=0.4, linewidths=0, color="0.15", rasterized=True)
     both[0].set(xlim=extent[:2], ylim=extent[2:])
+    if density is None:
+        both[1].set_facecolor("0.93")
+        return
     shades = seaborn.color_palette("mako_r", as_cmap=True)
     both[1].imshow(np.exp(density).T, origin="lower", extent=extent, cmap=shades, vmin=0, vmax=brightest)
 

@@ -75,9 +75,10 @@ def _write(
                 file.write(text.encode())
         cells.write_parquet(frame, out / "records.parquet")
         cells.write_parquet(curves, out / "curves.parquet", "curves")
+        cells.write_parquet(sources.items(stores, []), out / "items.parquet", "items")
         pictures = figures.write(tables, stores, out)
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, "records.parquet", "curves.parquet", *pictures]
+    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures]

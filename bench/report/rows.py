@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import zipfile
 from collections import Counter
@@ -17,7 +18,8 @@ from bench.protocol import Metric
 from bench.report.cells import Outcome, Plan, Planned, Setting, value_of
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Value, over_seeds, paired
-from bench.sweep.record import Score
+from bench.sweep.record import CorruptRecord, Score
+from bench.sweep.store import Store
 
 IN_DOUBT = "in doubt"
 NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}")
@@ -234,6 +236,8 @@ def beside(
 ) -> dict[str, np.ndarray]:
     """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
 
+    Those that are not what was written are not read; `sources.collect` says so.
+
     Args:
         outcome: the record.
         stores: folders of run stores.
@@ -241,12 +245,14 @@ def beside(
         prefix: in place of `names`, what their names start with; they come in their order in the file.
     """
     for store in stores:
-        path = store / "cells" / outcome.cell / f"arrays-{outcome.key}.npz"
         try:
-            with np.load(path, allow_pickle=False) as file:
+            content = Store(store).beside(outcome, outcome.key, "arrays")
+            if content is None:
+                continue
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
                 chosen = names or [name for name in file.files if name.startswith(prefix)]
                 return {name: file[name] for name in chosen}
-        except (OSError, KeyError, ValueError, zipfile.BadZipFile):
+        except (CorruptRecord, KeyError, ValueError, zipfile.BadZipFile):
             continue
     return {}
 
@@ -312,10 +318,12 @@ def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
             doubts.setdefault(f"unreliable ({reason})", []).append(title)
     sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
     absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
-    if absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
+    if absent and outcome.sampled:
+        sentences.append(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had")
+    elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(absent)} not scored")
     if outcome.plugin_changed:
-        sentences.append("the strategy's or data set's file has changed since; `bench run` runs it again")
+        sentences.append("the code of one of its plugins has changed since; `bench run` runs it again")
     elif outcome.stale:
         sentences.append("stale, the code of bench has changed since; `bench run --stale` runs it again")
     return sentences

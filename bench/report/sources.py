@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import functools
+import io
 import json
 import os
+import zipfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
@@ -17,11 +20,11 @@ import bench.grid as grids
 from bench import profile
 from bench.plugins import Kind, Registry
 from bench.protocol import UserError
-from bench.report.cells import WHOSE, Plan, Planned, framed, kind, read_parquet
+from bench.report.cells import ITEMS, OF_ITEMS, WHOSE, Plan, Planned, framed, kind, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.record import CorruptRecord, Point, explained
-from bench.sweep.store import Store
+from bench.sweep.record import CorruptRecord, Point, Record, explained
+from bench.sweep.store import BESIDE, Store
 
 #: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
 Current = Callable[[str, str, str, str], Fingerprints | None]
@@ -101,7 +104,7 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
     plan = _plan_of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = _code(registry, plan)
     frame = collect(stores, current, notes)
-    tables = [read_parquet(place) for place in places if place not in stores and kind(place) != "curves"]
+    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
     for table in tables:
         held = set(zip(frame["cell"], frame["key"], strict=True))
         new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
@@ -150,7 +153,7 @@ def _named(folders: Sequence[Path]) -> str:
 
 def _committed() -> pd.DataFrame:
     """Return the records that come with the repository."""
-    paths = [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) != "curves"]
+    paths = [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) not in ("curves", "items")]
     frames = [read_parquet(path) for path in paths]
     return pd.concat(frames, ignore_index=True) if frames else collect([])
 
@@ -170,7 +173,12 @@ def collect(stores: Sequence[Path], current: Current | None = None, corrupt: lis
     Raises:
         UserError: a store does not exist, or a record is corrupt.
     """
-    return marked(framed([row for _, record in _records(stores, corrupt) for row in record]), current)
+    rows: list[dict[str, Any]] = []
+    for store, key, record in _records(stores, corrupt):
+        rows += _rows(key, record)
+        for part in BESIDE:  # what is damaged is not read later on; here it is said
+            _beside(store, key, record, part, corrupt)
+    return marked(framed(rows), current)
 
 
 def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataFrame:
@@ -184,18 +192,49 @@ def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataF
         UserError: a store does not exist, or a record or its curves are corrupt.
     """
     rows: list[dict[str, Any]] = []
-    for path, (record, *_) in _records(stores, corrupt):
-        beside = path.with_name(path.name.replace("record", "curves"))
-        whose = {name: record[name] for name in WHOSE}
-        try:
-            rows += [whose | point.model_dump() for point in _CURVE.validate_json(beside.read_bytes())]
-        except FileNotFoundError:
+    for store, key, record in _records(stores, corrupt):
+        content = _beside(store, key, record, "curves", corrupt)
+        if content is None:
             continue
-        except OSError as error:
-            _complain(f"corrupt curves {beside}: {error}", corrupt)
+        try:
+            points = _CURVE.validate_json(content)
         except ValidationError as error:
-            _complain(f"corrupt curves {beside}: {explained(error)}", corrupt)
+            _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
+        else:
+            rows += [_whose(key, record) | point.model_dump() for point in points]
     return framed(rows, "curves")
+
+
+def items(stores: Sequence[Path], corrupt: list[str] | None = None) -> Iterator[pd.DataFrame]:
+    """Give the scores of each test item that lie beside the records, a table a record: columns `cells.ITEMS`.
+
+    They are those of the bound and of the headline metric: of the NLL by annealing where there is one, in bits per
+    dimension on dequantised images, exact in the plane, where the divergence from the data is there as well.
+
+    Args:
+        stores: folders of run stores.
+        corrupt: as in `collect`.
+
+    Raises:
+        UserError: a store does not exist, or a record or its arrays are corrupt.
+    """
+    for store, key, record in _records(stores, corrupt):
+        content = _beside(store, key, record, "arrays", corrupt) if record.status == "ok" else None
+        if content is None:
+            continue
+        scored = {score.metric for score in record.scores}
+        try:
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                there = scored.intersection(file.files)
+                chosen = [next((name for name in names if name in there), None) for names in OF_ITEMS]
+                arrays = {name: np.asarray(file[name], np.float32) for name in chosen if name}
+        except (OSError, ValueError, zipfile.BadZipFile) as error:
+            _complain(f"corrupt arrays {_place(store, key, record, 'arrays')}: {error}", corrupt)
+            continue
+        for name, values in arrays.items():
+            if values.ndim == 1:
+                own = {"metric": name, "item": np.arange(len(values), dtype=np.int32), "value": values}
+                yield pd.DataFrame(_whose(key, record) | own)[list(ITEMS)].astype(ITEMS)
 
 
 def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
@@ -218,8 +257,8 @@ def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
     return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
 
 
-def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Path, list[dict[str, Any]]]]:
-    """Give the file and the rows of each record."""
+def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Store, str, Record]]:
+    """Give each record with its store and key."""
     for folder in stores:
         if not folder.is_dir():
             raise UserError(f"there is no run store {folder}")
@@ -227,7 +266,28 @@ def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tupl
             if isinstance(record, CorruptRecord):
                 _complain(f"corrupt record {path}: {record}", corrupt)
             else:
-                yield path, [{"key": path.stem.removeprefix("record-"), **row} for row in record.rows()]
+                yield Store(folder), path.stem.removeprefix("record-"), record
+
+
+def _rows(key: str, record: Record) -> list[dict[str, Any]]:
+    return [{"key": key, **row} for row in record.rows()]
+
+
+def _whose(key: str, record: Record) -> dict[str, Any]:
+    row = _rows(key, record)[0]
+    return {name: row[name] for name in WHOSE}
+
+
+def _beside(store: Store, key: str, record: Record, part: str, corrupt: list[str] | None) -> bytes | None:
+    try:
+        return store.beside(record, key, part)
+    except CorruptRecord as reason:
+        _complain(f"corrupt {part} {_place(store, key, record, part)}: {reason}", corrupt)
+        return None
+
+
+def _place(store: Store, key: str, record: Record, part: str) -> Path:
+    return store.cell(record.cell) / f"{part}-{key}.{BESIDE[part]}"
 
 
 def _complain(sentence: str, corrupt: list[str] | None) -> None:

@@ -113,6 +113,8 @@ class Fitted:
         from bench.estimators.bounds import importance
 
         _positive("samples", samples)
+        if not self.prior.has_density:
+            raise UserError("log p(x) needs a density over z, and this prior can only be sampled")
         if self.log_z is None:
             raise UserError("log p(x) needs log Z of the prior, which was not scored")
         prepared = self._prepared(x)

@@ -129,11 +129,15 @@ class Strategy(Settings):
 
         with guarded(run.device):
             model = self.model(task, run)
-            state = self.train(model, task, run, self.losses, self.reach)
-            if not model.prior.normalised:
+            state = self.stages(model, task, run)
+            if model.prior.has_density and not model.prior.normalised:
                 noise = stream(run.seed, "prior", -2, run.device)
                 state["stability"] |= energy_gap(model.prior, state["stability"]["energy_posterior"], noise)
         return state
+
+    def stages(self, model: Model, task: Task, run: Run) -> State:
+        """Carry out every stage of training; here there is one."""
+        return self.train(model, task, run, self.losses, self.reach)
 
     def train(self, model: Model, task: Task, run: Run, losses: Losses, reach: Mapping[str, frozenset[str]]) -> State:
         """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""

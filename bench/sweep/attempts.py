@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import itertools
 import json
 import os
 import platform
@@ -24,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import FAILED, SCHEMA, Record, now
+from bench.sweep.record import FAILED, LATER, SCHEMA, Record, now
 
 if TYPE_CHECKING:
     from bench.grid import Cell
@@ -61,8 +62,8 @@ class Job:
 
     @property
     def workspace(self) -> str:
-        """The name of the folder of checkpoints: those of other code are never resumed."""
-        return f"{self.fingerprints.plugin[:8]}-{self.fingerprints.fit[:8]}"
+        """The name of the folder of states and checkpoints: those of other code are never resumed."""
+        return workspace(self.fingerprints)
 
     def record(
         self,
@@ -87,6 +88,7 @@ class Job:
         request = self.cell.request
         options = request.pop("options")
         start = {
+            **LATER,
             **request,
             "schema": SCHEMA,
             "grid": grid,
@@ -107,6 +109,11 @@ class Job:
         }
         nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
         return Record(**{**start, **nowhere, **circumstances, **fields})
+
+
+def workspace(fingerprints: Fingerprints) -> str:
+    """Return the name of the folder in a cell's that holds what code with these fingerprints has trained."""
+    return f"{fingerprints.plugin[:8]}-{fingerprints.fit[:8]}"
 
 
 @dataclass(frozen=True)
@@ -236,6 +243,12 @@ def alive(folder: str | Path, number: int, offset: float = 0.0) -> bool:
 def interruptions(history: Sequence[Attempt], sweep: str) -> list[Attempt]:
     """Return the attempts of one sweep that were interrupted."""
     return [attempt for attempt in history if attempt.sweep == sweep and attempt.how in INTERRUPTED]
+
+
+def restarts(history: Sequence[Attempt], number: int) -> int:
+    """Return how many attempts right before attempt `number` of a cell were interrupted."""
+    before = (attempt for attempt in reversed(history) if attempt.number < number)
+    return sum(1 for _ in itertools.takewhile(lambda attempt: attempt.how in INTERRUPTED, before))
 
 
 def given_up(lost: Sequence[Attempt]) -> tuple[str, str]:

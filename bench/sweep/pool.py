@@ -20,7 +20,7 @@ from bench.grid import Cell
 from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
-from bench.sweep.worker import Figures, Halt, Message, Ready, Setup
+from bench.sweep.worker import Figures, Halt, Message, Note, Ready, Setup
 
 TICK = 0.2  # seconds the parent sleeps at most, so that a signal or a deadline is noticed
 POLL = 1.0  # seconds between two looks at cells that another process carries out
@@ -243,6 +243,8 @@ class Pool:
             if message.stage == "fit":
                 work.last_step = message.done
             self.screen.advance(slot.number, message)
+        elif isinstance(message, Note):
+            self.screen.note(message.sentence)
         elif isinstance(message, Halt):
             self._fatal = self._fatal or message.sentence
             self._release(slot, "stopped")

@@ -1,4 +1,4 @@
-"""What a sweep shows while it runs: bars with time left on a terminal, plain lines elsewhere."""
+"""What a sweep shows while it runs: bars with time left on a terminal or in a notebook, plain lines elsewhere."""
 
 from __future__ import annotations
 

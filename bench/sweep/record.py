@@ -2,6 +2,9 @@
 
 A record is one JSON object, and one model describes it: `Record`. What is written, how strictly it is read, and the
 columns and rows of the long table all follow from its fields, so that a new one is a line here.
+
+The first key of its file is `sha256`, of the bytes that follow that line, so that what was altered anywhere is not
+read. Schema 1 had no such seal and fewer fields; it is read as well.
 """
 
 from __future__ import annotations
@@ -9,22 +12,40 @@ from __future__ import annotations
 import functools
 import json
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
-from types import NoneType, UnionType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 import bench
 from bench import protocol
+from bench.files import sha256
+from bench.sweep.columns import Column, canonical, kind, leaves
 from bench.sweep.fingerprints import Fingerprints
 
-SCHEMA = 1
+SCHEMA = 2
+#: fields that came after schema 1, as they are in its records and until something fills them
+LATER: dict[str, Any] = {
+    "split": "test",
+    "normalised": None,
+    "schedule": None,
+    "clip": None,
+    "averaging": None,
+    "warmup": None,
+    "study": None,
+    "restarts": 0,
+    "device_kind": None,
+    "digests": {},
+}
+#: column -> what it holds in a table of schema 1, which lacks it
+EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
+EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan")}
+_SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 Failure = Literal["diverged", "out-of-memory", "timeout", "crashed", "node-lost", "cancelled", "error"]
 Status = Literal["ok", "skipped", Failure]
@@ -41,19 +62,6 @@ class CorruptRecord(Exception):
 
 
 # ---------------------------------------------------------------- the model
-
-
-@dataclass(frozen=True)
-class Column:
-    """How a field goes into the long table, where that does not follow from its name and type.
-
-    Attributes:
-        name: of the column, or what the columns of a nested model begin with.
-        keys: the keys of a mapping that have a column each; what else it holds is not in the table.
-    """
-
-    name: str = ""
-    keys: Sequence[str] | None = None
 
 
 class _Part(BaseModel):
@@ -99,7 +107,7 @@ class Score(_Part):
     def of(cls, score: protocol.Score) -> Self:
         """Return a score in plain types, whatever library made it; a value that is no number is marked unreliable."""
         values = {**vars(score.metric), **vars(score), "metric": score.metric.name, "stderr": score.stderr}
-        plain = {name: _kind(info.annotation)(values[name]) for name, info in cls.model_fields.items()}
+        plain = {name: kind(info.annotation)(values[name]) for name, info in cls.model_fields.items()}
         infinite = "" if abs(plain["value"]) < float("inf") else "not a finite number"
         return cls(**plain | {"unreliable": plain["unreliable"] or infinite})
 
@@ -115,7 +123,11 @@ class Point(_Part):
 
 #: what a cell took altogether
 SECONDS = ("fit_seconds", "evaluate_seconds", "overhead_seconds")
-RESOURCES = (*SECONDS, "warmup_seconds", "peak_host_bytes", "peak_device_bytes")
+RESOURCES = (*SECONDS, "warmup_seconds", "peak_host_bytes", "peak_device_bytes", "peak_tree_bytes")
+
+#: settings in a record or, in a column, canonical JSON
+Settings = dict[str, Any]
+Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
 
 class Record(_Part):
@@ -123,9 +135,19 @@ class Record(_Part):
 
     Settings are as they were, not as a model of now would have them. What `provenance` gives is None where it is not
     known, and so is `last_step` where there was no step.
+
+    Attributes:
+        format: the schema in which it was written; in its file and table, `schema`.
+        split: that was scored.
+        normalised: what a check of a prior that calls itself normalised came to; None where there was none.
+        schedule, clip, averaging, warmup: how it was trained besides `budget`, settings; None where in no way.
+        study: the tuning study whose outcome its hyper-parameters are.
+        restarts: how many attempts at the cell right before this one were interrupted or lost.
+        device_kind: `cpu`, or what the GPU calls itself.
+        digests: `state` (from which it was scored), `arrays`, `curves` -> SHA-256 of the file, where there is one.
     """
 
-    format: Annotated[Literal[1], Field(alias="schema"), Column(keys=())]
+    format: Annotated[Literal[1, 2], Field(alias="schema"), Column("schema")]
     grid: str
     cell: str
     dataset: Annotated[Data, Column("dataset")]
@@ -136,19 +158,29 @@ class Record(_Part):
     networks: dict[str, Any]
     budget: dict[str, Any]
     evaluation: dict[str, Any]
+    split: Literal["test", "validation"]
+    schedule: Settings | None
+    clip: Settings | None
+    averaging: Settings | None
+    warmup: Settings | None
+    study: str | None
     status: Status
     reason: str
     last_step: int | None
     attempt: int
+    restarts: int
     scores: list[Score]
+    normalised: Settings | None
     stability: dict[str, float]
     resources: Annotated[dict[str, float], Column(keys=RESOURCES)]
     device: str | None
+    device_kind: str | None
     torch: str | None
     python: str | None
     platform: str | None
     git: Git | None
     fingerprints: Annotated[Fingerprints, Column("fingerprint")]
+    digests: dict[str, Sha256]
     started: str
     finished: str
 
@@ -160,7 +192,7 @@ class Record(_Part):
             CorruptRecord: it holds none.
         """
         try:
-            record = cls.model_validate_json(content)
+            record = cls.model_validate_json(_opened(content))
         except ValidationError as error:
             raise CorruptRecord("it is empty" if not content else explained(error)) from None
         if record.cell != cell:
@@ -169,12 +201,12 @@ class Record(_Part):
 
     def json_bytes(self) -> bytes:
         """Return the content of a record's file."""
-        return json_bytes(self.model_dump(mode="json", by_alias=True))
+        return sealed(json_bytes(self.model_dump(mode="json", by_alias=True)))
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Give the record's rows of the long table: one for each score, or one without a metric."""
         for score in (self.scores if self.status == "ok" else ()) or (None,):
-            yield {leaf.column: leaf.value(self, score) for leaf in _leaves(type(self))}
+            yield {leaf.column: leaf.value(self, score) for leaf in leaves(type(self))}
 
     @classmethod
     def from_rows(cls, rows: Sequence[Mapping[str, Any]]) -> Self:
@@ -183,20 +215,49 @@ class Record(_Part):
         Raises:
             ValidationError: there is none.
         """
-        leaves = _leaves(cls)
-        content: dict[str, Any] = {"schema": SCHEMA}
-        for leaf in leaves:
+        columns = leaves(cls)
+        content: dict[str, Any] = {}
+        for leaf in columns:
             if leaf.path[0] != "scores":
                 leaf.put(content, rows[0][leaf.column])
-        for name in {leaf.path[0] for leaf in leaves if len(leaf.path) > 1 and not leaf.entry}:
+        for name in {leaf.path[0] for leaf in columns if len(leaf.path) > 1 and not leaf.entry}:
             if name in content and all(value is None for value in content[name].values()):
                 content[name] = None
+        content["schema"] = content.pop("format")
         content["scores"] = [
-            {leaf.path[1]: row[leaf.column] for leaf in leaves if leaf.path[0] == "scores"}
+            {leaf.path[1]: row[leaf.column] for leaf in columns if leaf.path[0] == "scores"}
             for row in rows
             if row["metric"] is not None
         ]
         return cls.model_validate_json(json.dumps(content))
+
+
+def sealed(content: bytes) -> bytes:
+    """Return the JSON object of `json_bytes` with the SHA-256 of what follows as its first key."""
+    rest = content.removeprefix(b"{\n")
+    return b'{\n "sha256": "%s",\n' % sha256(rest).encode() + rest
+
+
+def _opened(content: bytes) -> bytes:
+    """Return the JSON of a record from what its file holds; of schema 1, with the fields that came later.
+
+    Raises:
+        CorruptRecord: it is not what was written.
+    """
+    if seal := _SEAL.match(content):
+        rest = content[seal.end() :]
+        if sha256(rest).encode() != seal[1]:
+            raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its first line")
+        return b"{" + rest
+    try:
+        earlier = json.loads(content)
+    except (ValueError, RecursionError):
+        return content  # the model says what is wrong
+    if not isinstance(earlier, dict) or earlier.get("schema") not in (1, SCHEMA):
+        return content
+    if earlier["schema"] == SCHEMA:
+        raise CorruptRecord("its first line is not its SHA-256")
+    return json.dumps(earlier | LATER).encode()
 
 
 def explained(error: ValidationError) -> str:
@@ -205,7 +266,7 @@ def explained(error: ValidationError) -> str:
     if first["type"] == "json_invalid":
         return f"it is not whole JSON ({first['ctx']['error']})"
     if first["loc"] == ("schema",) or (first["type"] == "model_type" and not first["loc"]):
-        return f"it has no `schema` {SCHEMA}"
+        return f"it has no `schema` 1 or {SCHEMA}"
     # a name in a file may be anything, and this goes to the terminal
     place = "".join(sign if sign.isprintable() else "?" for sign in ".".join(map(str, first["loc"])))
     return f"`{place}`: {first['msg'].lower()}" if place else first["msg"].lower()
@@ -214,70 +275,6 @@ def explained(error: ValidationError) -> str:
 def json_bytes(content: Any) -> bytes:
     """Return the content of a file of the store."""
     return (json.dumps(content, indent=1) + "\n").encode()
-
-
-# ---------------------------------------------------------------- its columns
-
-#: type of a field -> type of its column; of any other, canonical JSON
-DTYPES: dict[Any, str] = {str: "string", int: "Int64", float: "float64", bool: "boolean"}
-
-
-@dataclass(frozen=True)
-class _Leaf:
-    """A column, and where its value lies in a record: the names of fields, the last of which may be a mapping's key."""
-
-    column: str
-    dtype: str
-    path: tuple[str, ...]
-    settings: bool = False
-    entry: bool = False
-
-    def value(self, record: Record, score: Score | None) -> Any:
-        value: Any = score if self.path[0] == "scores" else getattr(record, self.path[0])
-        for name in self.path[1:]:
-            value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
-        return canonical(value) if self.settings else value
-
-    def put(self, content: dict[str, Any], value: Any) -> None:
-        for name in self.path[:-1]:
-            content = content.setdefault(name, {})
-        if not self.entry or value == value:  # a number that is not there is NaN in a table
-            content[self.path[-1]] = json.loads(value) if self.settings else value
-
-
-def columns(model: type[BaseModel]) -> dict[str, str]:
-    """Return the columns of a model's table and their types, as pandas names them."""
-    return {leaf.column: leaf.dtype for leaf in _leaves(model)}
-
-
-@functools.cache
-def _leaves(model: type, path: tuple[str, ...] = (), prefix: str = "") -> tuple[_Leaf, ...]:
-    if issubclass(model, BaseModel):
-        fields = {name: (info.annotation, info.metadata) for name, info in model.model_fields.items()}
-    else:
-        fields = {name: (annotation, []) for name, annotation in get_type_hints(model).items()}
-    leaves: list[_Leaf] = []
-    for name, (annotation, marks) in fields.items():
-        mark = next((mark for mark in marks if isinstance(mark, Column)), Column())
-        kind, place = _kind(annotation), (*path, name)
-        if mark.keys is not None:
-            leaves += [_Leaf(key, "float64", (*place, key), entry=True) for key in mark.keys]
-        elif kind is list:
-            leaves += _leaves(get_args(annotation)[0], place)
-        elif kind in (*DTYPES, dict):
-            leaves.append(_Leaf(mark.name or prefix + name, DTYPES.get(kind, "string"), place, kind is dict))
-        else:
-            leaves += _leaves(kind, place, f"{mark.name or name}_")
-    return tuple(leaves)
-
-
-def _kind(annotation: Any) -> Any:
-    """Return the type that an annotation stands for, None aside."""
-    if get_origin(annotation) is UnionType:
-        (annotation,) = (choice for choice in get_args(annotation) if choice is not NoneType)
-    if get_origin(annotation) is Literal:
-        return type(get_args(annotation)[0])
-    return get_origin(annotation) or annotation
 
 
 # ---------------------------------------------------------------- circumstances
@@ -302,6 +299,7 @@ def provenance(device: str) -> dict[str, Any]:
         torch = None
     return {
         "device": device,
+        "device_kind": device if device == "cpu" else None,
         "torch": torch,
         "python": platform.python_version(),
         "platform": platform.platform(),
@@ -327,11 +325,6 @@ def _git() -> dict[str, Any] | None:
 
 
 # ---------------------------------------------------------------- settings in a record
-
-
-def canonical(settings: Mapping[str, Any]) -> str:
-    """Return settings as JSON that is equal where they are."""
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
 
 
 @functools.lru_cache(maxsize=4096)

@@ -12,8 +12,9 @@ from bench.grid import Cell, Grid
 from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import DataError, Dataset, UserError
 from bench.sweep.attempts import Job
+from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
-from bench.sweep.record import FAILED, RETRIED, STATUSES, canonical, one_line
+from bench.sweep.record import FAILED, RETRIED, STATUSES, one_line
 from bench.sweep.store import Standing, Store
 
 SUBMITTED = ("pending", "preempted", "lost")

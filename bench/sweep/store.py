@@ -4,7 +4,7 @@ runs/mnist/grid.json                    the merged grid of the last `bench run`
 runs/mnist/cells/<id>/request.json      what the id stands for
 runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`bench.sweep.attempts`)
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
-runs/mnist/cells/<id>/<code>/           checkpoints of that code (plugin and fit fingerprints)
+runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
 runs/mnist/data/<sha256>.npz            arrays of the user's own
 runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import hashlib
+import io
 import json
 import os
 import re
@@ -25,12 +26,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.files import creating, replacing
+from bench.files import creating, replacing, set_aside, sha256
 from bench.protocol import Evaluation
-from bench.sweep import attempts
-from bench.sweep.attempts import Attempt, Job
+from bench.sweep import attempts, states
+from bench.sweep.attempts import Attempt, Job, restarts
+from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import CorruptRecord, Point, Record, canonical, differences, json_bytes, normal
+from bench.sweep.record import CorruptRecord, Point, Record, differences, json_bytes, normal
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,6 +40,8 @@ if TYPE_CHECKING:
     from bench.grid import Cell
 
 RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
+#: what may lie beside a record, and how it is stored
+BESIDE = {"arrays": "npz", "curves": "json"}
 
 State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
 
@@ -171,7 +175,7 @@ class Store:
         same_plugin = [record for record in dated if record.fingerprints.plugin == fingerprints.plugin]
         if not same_plugin:
             date = dated[-1].finished
-            return "missing", None, f"the strategy's or data set's file changed since the record of {date}"
+            return "missing", None, f"the code of one of its plugins changed since the record of {date}"
         changed = [(_changes(canonical(record.evaluation), cell.evaluation), record) for record in same_plugin]
         unchanged = [record for change, record in changed if not change]
         if not unchanged:
@@ -186,12 +190,40 @@ class Store:
         return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record.finished}"
 
     def trained(self, job: Job) -> bool:
-        """Tell whether this code has trained a cell: a record of it has scores, and its state lies in the workspace."""
-        if not _listing(f"{self._cells}/{job.cell.id}/{job.workspace}"):
-            return False
-        wanted = "ok", job.fingerprints.plugin, job.fingerprints.fit
-        records = self.records(job.cell.id)
-        return wanted in [(record.status, record.fingerprints.plugin, record.fingerprints.fit) for record in records]
+        """Tell whether this code has trained a cell: the state lies in the workspace, as it was written."""
+        return states.intact(self.cell(job.cell.id) / job.workspace)
+
+    def state(self, record: Record) -> dict[str, Any]:
+        """Return the state that a record was scored from, its tensors on the CPU.
+
+        Raises:
+            UserError: it is gone or damaged, or the record names none.
+        """
+        return states.of(record, Path(self._cells))
+
+    def beside(self, record: Record, key: str, kind: str) -> bytes | None:
+        """Return what lies beside a record, `arrays` or `curves`, or None where nothing does.
+
+        Of a record of schema 1, which says nothing of it, whatever lies there.
+
+        Raises:
+            CorruptRecord: it is not what was written, is gone, or cannot be read.
+        """
+        digest = record.digests.get(kind)
+        if digest is None and record.format > 1:
+            return None  # what lies there is of an attempt that left no record
+        try:
+            with open(f"{self._cells}/{record.cell}/{kind}-{key}.{BESIDE[kind]}", "rb") as file:
+                content = file.read()
+        except (FileNotFoundError, NotADirectoryError) as error:
+            if digest is None:
+                return None
+            raise CorruptRecord("it is gone") from error
+        except OSError as error:
+            raise CorruptRecord(error.strerror or str(error)) from error
+        if digest not in (None, sha256(content)):
+            raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its record")
+        return content
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -307,14 +339,14 @@ class Store:
         with self._writing():
             if path.exists() or self.attempts(job.cell.id) > job.attempt:
                 return False
-            if arrays:
-                import numpy as np
-
-                with replacing(path.with_name(f"arrays-{job.key}.npz")) as file:
-                    np.savez_compressed(file, allow_pickle=False, **arrays)
-            if curves:
-                with replacing(path.with_name(f"curves-{job.key}.json")) as file:
-                    file.write(json_bytes([point.model_dump() for point in curves]))
+            path.parent.mkdir(parents=True, exist_ok=True)  # here: a file in its place is no record that stands
+            digests = dict(record.digests)
+            for kind, content in _contents(curves, arrays or {}):
+                digests[kind] = sha256(content)
+                with replacing(path.with_name(f"{kind}-{job.key}.{BESIDE[kind]}")) as file:
+                    file.write(content)
+            interrupted = restarts(self.history(job.cell.id), job.attempt)
+            record = record.model_copy(update={"digests": digests, "restarts": interrupted})
             try:
                 with creating(path) as file:
                     file.write(record.json_bytes())
@@ -343,18 +375,12 @@ class Store:
         try:
             record = self.record(job.cell.id, job.key)
         except CorruptRecord:
-            self._set_aside(path, "corrupt")
-            return
-        if record and record.attempt == job.replaces:
-            self._set_aside(path, f"attempt-{job.replaces}.json")
-
-    def _set_aside(self, path: Path, suffix: str) -> None:
-        with self._writing():
-            target, n = path.with_name(f"{path.stem}.{suffix}"), 1
-            while target.exists():  # nothing is lost, not even what was set aside before
-                n += 1
-                target = path.with_name(f"{path.stem}.{n}.{suffix}")
-            path.rename(target)
+            suffix = "corrupt"
+        else:
+            suffix = f"attempt-{job.replaces}.json" if record and record.attempt == job.replaces else ""
+        if suffix:
+            with self._writing():
+                set_aside(path, suffix)
 
     @contextlib.contextmanager
     def _writing(self) -> Iterator[None]:
@@ -373,6 +399,18 @@ def _changes(recorded: str, wanted: Evaluation) -> str:
         return "with settings that this version does not know"
     changed = differences(before, wanted.model_dump_json())
     return ", ".join(f"{name} {old} -> {new}" for name, old, new in changed)
+
+
+def _contents(curves: Sequence[Point], arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
+    """Give kind and content of each file beside a record."""
+    if arrays:
+        import numpy as np
+
+        buffer = io.BytesIO()
+        np.savez_compressed(buffer, allow_pickle=False, **arrays)
+        yield "arrays", buffer.getvalue()
+    if curves:
+        yield "curves", json_bytes([point.model_dump() for point in curves])
 
 
 def _listing(folder: str) -> list[str]:

@@ -17,7 +17,7 @@ import sys
 import threading
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from multiprocessing.connection import Connection
@@ -25,10 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench.plugins import Plugin, Registry, build
-from bench.protocol import Dataset, Diverged, Networks, Run, Splits, Stopped, Strategy, Task, UserError
+from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
+from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
 from bench.sweep.record import Point, Score, now, one_line
+from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
 
 if TYPE_CHECKING:
@@ -87,7 +89,14 @@ class Halt:
     sentence: str
 
 
-Message = Ready | Figures | Ending | Halt
+@dataclass(frozen=True)
+class Note:
+    """What the user should read about a running cell; one sentence."""
+
+    sentence: str
+
+
+Message = Ready | Figures | Note | Ending | Halt
 Order = Job | str | None  # a cell, "stop", or None to end
 
 
@@ -110,7 +119,7 @@ class Worker:
     def carry_out(
         self,
         job: Job,
-        tell: Callable[[Figures], None] = lambda _: None,
+        tell: Callable[[Figures | Note], None] = lambda _: None,
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> Ending | Halt:
         """Carry out `job` and write its record."""
@@ -124,10 +133,11 @@ class Worker:
             ending = Ending("error", "code changed since submission")
         if ending.status == "stopped":
             return ending
-        resources = {**ending.resources, "peak_host_bytes": float(_peak())}
+        most = max(_peak(), ending.resources.get("peak_host_bytes", 0.0))  # that of training may be an earlier one's
+        resources = {**ending.resources, "peak_host_bytes": float(most)}
         record = job.record(
             self.setup.grid,
-            self.setup.circumstances,
+            {**self.setup.circumstances, "device_kind": _device_kind(self.setup.device)},
             ending.status,
             ending.reason,
             started=attempt.started,
@@ -174,7 +184,7 @@ class _Attempt:
     """One attempt at a cell: `fields` of its record, as far as it came, and what lies beside it."""
 
     def __init__(
-        self, worker: Worker, job: Job, tell: Callable[[Figures], None], stop_requested: Callable[[], bool]
+        self, worker: Worker, job: Job, tell: Callable[[Figures | Note], None], stop_requested: Callable[[], bool]
     ) -> None:
         self.worker, self.job, self.tell, self.stop_requested = worker, job, tell, stop_requested
         self.started = now()
@@ -213,23 +223,29 @@ class _Attempt:
             return "skipped", one_line(reason)
         folder = self.worker.store.cell(cell.id) / job.workspace
         folder.mkdir(parents=True, exist_ok=True)
-        run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested)
+        run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested, self._note)
 
-        with self._timed("fit_seconds"):
-            state = strategy.fit(task, run)
-        self.fields["last_step"] = int(state["steps"])
-        self.fields["stability"] = _numbers(state["stability"])
-        self._reported = _numbers(state["resources"])
-        self.curves = _points(state["curves"])
+        state, digest = states.load(folder, setup.device, self._note) or self._train(strategy, task, run)
+        self.fields["digests"] = {"state": digest}
+        self.fields["last_step"] = state["steps"]
+        self.fields["stability"] = state["stability"]
+        self._reported = state["resources"]
+        self.curves = points(state["curves"])
         if self.stop_requested():
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
         rows = [Score.of(score) for score in scores.scores]
-        self._reported |= _numbers(scores.resources)
+        self._reported |= numbers(scores.resources)
         self.arrays = _arrays(scores.arrays)
         self.fields["scores"] = rows  # last: a cell that failed has none
         return "ok", ""
+
+    def _train(self, strategy: Strategy, task: Task, run: Run) -> tuple[State, str]:
+        """Train, and return the state as it lies on disk from then on, with its SHA-256."""
+        with self._timed("fit_seconds"):
+            state = strategy.fit(task, run)
+        return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(_peak())})
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -245,8 +261,8 @@ class _Attempt:
             return "stopped", one_line(str(error))
         if isinstance(error, Diverged):
             self.fields["last_step"] = error.step
-            self.fields["stability"] = _numbers(error.stability)
-            self.curves = _points(error.curves)
+            self.fields["stability"] = numbers(error.stability)
+            self.curves = points(error.curves)
             return "diverged", one_line(str(error))
         traceback.print_exception(error)
         text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
@@ -254,26 +270,18 @@ class _Attempt:
 
     def _progress(self, *, stage: str, done: int, total: int, **figures: Any) -> None:
         if stage == "evaluate" and self.stop_requested():
-            raise Stopped("while scoring")  # nothing to save: the fitted state lies in its checkpoint
+            raise Stopped("while scoring")  # nothing to save: the fitted state lies on disk
         if stage == "fit":
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
         if moment - self._told >= INTERVAL:
             self._told = moment
             shown = {name: value for name, value in figures.items() if not isinstance(value, str)}
-            self.tell(Figures(stage, int(done), int(total), _numbers(shown)))
+            self.tell(Figures(stage, int(done), int(total), numbers(shown)))
 
-
-def _numbers(figures: Mapping[str, Any]) -> dict[str, float]:
-    """Return the figures as plain numbers, whatever library made them."""
-    return {str(name): float(value) for name, value in figures.items()}
-
-
-def _points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
-    return [
-        Point(epoch=int(row["epoch"]), step=int(row["step"]), metric=str(row["metric"]), value=float(row["value"]))
-        for row in rows
-    ]
+    def _note(self, sentence: str) -> None:
+        print(sentence)  # into the cell's log
+        self.tell(Note(sentence))
 
 
 def _arrays(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
@@ -288,12 +296,24 @@ def _arrays(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
 
 
 def _memory(error: BaseException) -> bool:
-    """Return whether memory ran out. torch's own errors are known by name: it need not be imported here."""
+    """Return whether memory ran out.
+
+    torch need not be imported here, so that its own errors are told by their names; and its allocator on a CPU has no
+    error of its own, nothing but a sentence.
+    """
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
         or "DefaultCPUAllocator: can't allocate memory" in str(error)
     )
+
+
+def _device_kind(device: str) -> str | None:
+    """Return `cpu`, or what a GPU calls itself; None where torch was not needed, or knows no more of it."""
+    torch = sys.modules.get("torch")
+    if device == "cpu" or torch is None:
+        return device if device == "cpu" else None
+    return str(torch.cuda.get_device_name(device)) if torch.device(device).type == "cuda" else device
 
 
 # ---------------------------------------------------------------- peak memory

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bench.files import replacing
+from bench import files
 from bench.priors.density import Figure
 from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task
 from bench.streams import Stream, seed_globals
@@ -22,7 +22,8 @@ from bench.training.model import Batch, Model, freeze
 from bench.training.resources import Clocks, peak
 from bench.training.stability import watch
 
-CHECKPOINT = "checkpoint.pt"  # tensors and plain types, in a run's folder
+CHECKPOINT = "checkpoint-"  # begins the names of checkpoints, by `files.save_tensors` in a run's folder
+KEPT = 2  # checkpoints: the one before the last, should that be damaged
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 
 Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
@@ -183,7 +184,7 @@ class Loop:
         return {group: module.state_dict() for group, module in self.model.groups.items()}
 
     def _save(self) -> None:
-        """Write a checkpoint in place of an earlier one."""
+        """Write a checkpoint and delete earlier ones, but for the one before it."""
         content = {
             "step": self.step,
             "modules": self._modules(),
@@ -194,15 +195,17 @@ class Loop:
             "stability": self.stability,
             "seconds": self.clocks.seconds,
         }
-        with replacing(self.run.folder / CHECKPOINT) as file:
-            torch.save(content, file)
+        files.save_tensors(self.run.folder, f"{CHECKPOINT}{self.step:012}", content)
+        for earlier in files.sealed(self.run.folder, CHECKPOINT)[KEPT:]:
+            earlier.unlink(missing_ok=True)
 
     def _restore(self) -> None:
-        """Go on from the checkpoint, if there is one."""
-        path = self.run.folder / CHECKPOINT
-        if not path.exists():
+        """Go on from the latest checkpoint that is as it was written, if there is one; say which are not."""
+        then = "training goes on from the checkpoint before it, or from the start where there is none"
+        checkpoint = files.latest(self.run.folder, CHECKPOINT, self.run.note, then, self.device)
+        if checkpoint is None:
             return
-        saved = torch.load(path, map_location=self.device, weights_only=True)
+        _, saved = checkpoint
         for group, module in self.model.groups.items():
             module.load_state_dict(saved["modules"][group])
         for group, adam in self.adams.items():

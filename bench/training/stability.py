@@ -20,25 +20,31 @@ def measure(prior: Density, posterior: Posterior, z: torch.Tensor) -> dict[str, 
     """Return the state of prior and posterior on some items.
 
     The Stein residuals E_q[grad E] and E_q[z' grad E]/d - 1 are both 0 when the prior is the aggregate posterior; they
-    need no samples of the prior, and are blind to modes far from q.
+    need no samples of the prior, and are blind to modes far from q. A prior without a density has the
+    posterior's figures and its own alone.
 
     Args:
         prior: gives E and its gradient.
         posterior: q(z|x) of B items.
         z: a sample of it, `(B, d)`.
     """
-    energy, gradient = prior.energy(z), prior.gradient(z)
     spread = posterior.mean.var(0)
+    figures = {
+        "active_units": Figure((spread > ACTIVE).sum()),
+        "posterior_log_std_min": Figure(posterior.log_std.min(), min),
+        "posterior_log_std_max": Figure(posterior.log_std.max(), max),
+        **prior.figures(z),
+    }
+    if not prior.has_density:
+        return figures
+    energy, gradient = prior.energy(z), prior.gradient(z)
     return {
         "energy_posterior": Figure(energy.mean()),
         "energy_abs_max": Figure(energy.abs().max(), max),
         "energy_gradient_max": Figure(gradient.norm(dim=-1).max(), max),
         "stein_mean": Figure(gradient.mean(0).norm() / z.shape[-1] ** 0.5),
         "stein_scale": Figure((z * gradient).sum(-1).mean() / z.shape[-1] - 1),
-        "active_units": Figure((spread > ACTIVE).sum()),
-        "posterior_log_std_min": Figure(posterior.log_std.min(), min),
-        "posterior_log_std_max": Figure(posterior.log_std.max(), max),
-        **prior.figures(z),
+        **figures,
     }
 
 
@@ -58,6 +64,8 @@ def watch(task: Task, run: Run, model: Model) -> dict[str, Figure]:
     with torch.no_grad():
         posterior, z = latents(model, task, WATCHED, noise_for("latents"))
         figures = measure(model.prior, posterior, z)
-        if not model.prior.normalised and model.prior.step_cost < 1:  # else log Z costs more than an epoch
+        if (
+            model.prior.has_density and not model.prior.normalised and model.prior.step_cost < 1
+        ):  # else log Z costs more than an epoch
             figures["log_z"] = Figure(log_partition(model.prior, z, QUICK, noise_for).value)
     return figures

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.protocol import Likelihood as Word
 from bench.protocol import Networks, Noise, UserError
-from bench.vae.likelihoods import LIKELIHOODS, Likelihood
+from bench.vae.likelihoods import Likelihood, likelihood
 
 
 @dataclass(frozen=True)
@@ -96,14 +97,14 @@ def encoder(networks: Networks, shape: Sequence[int], std: float | None = None) 
     return Encoder(networks.encoder.encoder(shape, 2 * networks.latent), std)
 
 
-def decoder(networks: Networks, shape: Sequence[int], likelihood: str) -> Decoder:
-    """Return a fresh decoder for items of `shape`, flat as x `(..., D)`, under `likelihood`.
+def decoder(networks: Networks, shape: Sequence[int], of: Word) -> Decoder:
+    """Return a fresh decoder for items of `shape`, flat as x `(..., D)`, under the likelihood that a data set names.
 
     Raises:
         UserError: the networks cannot do such items.
     """
     _check(networks, shape)
-    return Decoder(networks.decoder.decoder(networks.latent, shape), LIKELIHOODS[likelihood]())
+    return Decoder(networks.decoder.decoder(networks.latent, shape), likelihood(of))
 
 
 def _check(networks: Networks, shape: Sequence[int]) -> None:

@@ -3,18 +3,47 @@
 from __future__ import annotations
 
 import math
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from bench.protocol import Noise
+from bench.protocol import Likelihood as Word
+from bench.protocol import Noise, UserError
 
 FLOOR = -6.0  # of the log of a calibrated scale
 
 
-class Bernoulli(nn.Module):
+class Likelihood(nn.Module):
+    """p(x|z) of flat items, whose parameters, as many as x has numbers, a decoder gives. A data set may bring its own.
+
+    Attributes:
+        bounds: the range in which every number of x lies, or None.
+        binary: whether each is one of those two ends.
+    """
+
+    bounds: ClassVar[tuple[float, float] | None] = None
+    binary: ClassVar[bool] = False
+
+    def log_prob(self, x: Tensor, parameters: Tensor) -> Tensor:
+        """Return log p(x|z), `(..., B)`, nats, for x `(B, D)` and parameters `(..., B, D)`."""
+        raise NotImplementedError
+
+    def mean(self, parameters: Tensor) -> Tensor:
+        """Return E[x|z], the shape of `parameters`."""
+        raise NotImplementedError
+
+    def sample(self, parameters: Tensor, noise: Noise) -> Tensor:
+        """Return x ~ p(x|z), the shape of `parameters`, drawn from `noise` alone."""
+        raise NotImplementedError
+
+
+class Bernoulli(Likelihood):
     """Independent binary pixels; the decoder gives logits."""
+
+    bounds = (0.0, 1.0)
+    binary = True
 
     def log_prob(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Return log p(x|z).
@@ -39,7 +68,7 @@ class Bernoulli(nn.Module):
         return (uniform < torch.sigmoid(parameters.double())).to(parameters.dtype)
 
 
-class Gaussian(nn.Module):
+class Gaussian(Likelihood):
     """Independent normal coordinates around the decoder's output, with one learned log standard deviation."""
 
     def __init__(self) -> None:
@@ -60,7 +89,7 @@ class Gaussian(nn.Module):
         return parameters + torch.exp(self.log_std) * noise.normal(*parameters.shape)
 
 
-class Laplace(nn.Module):
+class Laplace(Likelihood):
     """Independent Laplace coordinates around the decoder's output, with one calibrated scale (Rybkin et al., 2021).
 
     The scale b that makes x likeliest is the mean of |x - m| over items and coordinates. In training mode it is that of
@@ -103,5 +132,16 @@ def _clipped(scale: Tensor) -> Tensor:
     return FLOOR + functional.softplus(scale.log() - FLOOR)
 
 
-Likelihood = Bernoulli | Gaussian | Laplace
 LIKELIHOODS: dict[str, type[Likelihood]] = {"bernoulli": Bernoulli, "gaussian": Gaussian, "laplace": Laplace}
+
+
+def likelihood(of: Word) -> Likelihood:
+    """Return a fresh likelihood: that of a word, or what a data set's own class or function gives.
+
+    Raises:
+        UserError: it does not extend `Likelihood`.
+    """
+    made = LIKELIHOODS[of]() if isinstance(of, str) else of()
+    if not isinstance(made, Likelihood):
+        raise UserError(f"a data set's likelihood is a {type(made).__name__}; it must extend bench.vae.Likelihood")
+    return made

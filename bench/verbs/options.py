@@ -70,7 +70,7 @@ count = functools.partial(click.option, type=click.IntRange(min=0), metavar="N")
 amount = functools.partial(click.option, type=click.FloatRange(min=0, min_open=True))
 
 DATA = "Where data sets lie or are downloaded to (also $BENCH_DATA; default: the profile's, else the user's cache)."
-PLUGINS = "Another folder with strategies/*.py or datasets/*.py (also $BENCH_PLUGINS)."
+PLUGINS = "Another folder with strategies/*.py, datasets/, networks/ or energies/ (also $BENCH_PLUGINS)."
 SEEDS = "So many seeds, or a list such as 0,3,5, in place of the grid's."
 data = folder("--data-dir", envvar="BENCH_DATA", help=DATA)
 plugins = folder("--plugins", multiple=True, envvar="BENCH_PLUGINS", help=PLUGINS)

@@ -14,7 +14,7 @@ import click
 from bench import contracts
 from bench import report as tables
 from bench.grid import embedded
-from bench.plugins import Description, Kind, PluginError, Registry
+from bench.plugins import KINDS, Description, Kind, PluginError, Registry
 from bench.protocol import UserError
 from bench.sweep.requests import Request
 from bench.sweep.status import load
@@ -26,16 +26,20 @@ from bench.verbs import options
 @options.json
 @options.request
 def list_(request: Request, verbose: bool, as_json: bool) -> None:
-    """List strategies, data sets and grids."""
-    strategies, datasets = (list(request.registry.describe(kind)) for kind in ("strategy", "dataset"))
+    """List strategies, data sets, networks, energies and grids."""
+    plugins = {kind: request.registry.describe(kind) for kind in KINDS}
     if as_json:
-        plain = [[asdict(plugin) | {"file": str(plugin.file)} for plugin in kind] for kind in (strategies, datasets)]
-        click.echo(json.dumps({"strategies": plain[0], "datasets": plain[1], "grids": embedded()}, indent=1))
+        plain: dict[str, list[Any]] = {
+            KINDS[kind].folder: [asdict(plugin) | {"file": str(plugin.file)} for plugin in plugins[kind]]
+            for kind in KINDS
+        }
+        click.echo(json.dumps(plain | {"grids": embedded()}, indent=1))
         return
-    width = max((len(plugin.name) for plugin in (*strategies, *datasets)), default=0)
-    lines = ["strategies", *_described(strategies, width, verbose)]
-    lines += ["", "data sets", *_described(datasets, width, verbose)]
-    lines += ["", "grids", *(f"  {name}" for name in embedded())]
+    width = max((len(plugin.name) for kind in KINDS for plugin in plugins[kind]), default=0)
+    lines = []
+    for kind, descriptions in plugins.items():
+        lines += [KINDS[kind].words, *_described(descriptions, width, verbose), ""]
+    lines += ["grids", *(f"  {name}" for name in embedded())]
     click.echo("\n".join(lines))
 
 
@@ -94,12 +98,13 @@ def _fetched(registry: Registry) -> list[str]:
 
 
 @click.command()
-@click.argument("kind", type=click.Choice(["strategy", "dataset"]))
+@click.argument("kind", type=click.Choice([*KINDS]))
 @click.argument("name")
 @options.folder("--plugins", default=".", help="Where (default: here).")
-def new(kind: Kind, name: str, plugins: Path) -> None:
-    """Write a working example of a plugin, DIR/strategies/NAME.py or DIR/datasets/NAME.py, to start from."""
-    file = contracts.write(kind, name, plugins)
+@click.option("--like", default="", metavar="NAME2", help="Start from this built-in plugin, not from the example.")
+def new(kind: Kind, name: str, plugins: Path, like: str) -> None:
+    """Write a working example of a plugin, such as DIR/strategies/NAME.py, to start from."""
+    file = contracts.write(kind, name, plugins, like)
     click.echo(f"wrote {file}; to check it, and to see it in the list:")
     click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
     click.echo(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}")
@@ -112,16 +117,15 @@ def new(kind: Kind, name: str, plugins: Path) -> None:
 @options.data
 @options.request
 def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: bool) -> None:
-    """Check that a strategy or data set keeps its contracts: one line each, and why where one is broken."""
+    """Check that a plugin of any kind keeps its contracts: one line each, and why where one is broken."""
     values = contracts.values(changes)
     try:
         plugin = contracts.find(request.registry, name_or_file)
     except PluginError as error:
         head, verdicts = "", iter([contracts.Verdict("loads", "fail", str(error))])
     else:
-        kind = "strategy" if plugin.kind == "strategy" else "data set"
-        head = f"{plugin.name}, a {kind} in {plugin.file}\n"
-        verdicts = contracts.check(plugin, values, data=request.data)
+        head = f"{plugin.name}, {plugin.traits.a_word} in {plugin.file}\n"
+        verdicts = contracts.check(plugin, values, data=request.data, components=request.registry.component)
     if not as_json:
         click.echo(head, nl=False)
     rows = []

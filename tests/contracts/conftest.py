@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from bench.contracts import Verdict, datasets, strategies
+from bench.contracts import Verdict, datasets, energies, networks, strategies
 from bench.contracts.attempts import apart
 from bench.contracts.verdicts import judge
 from bench.plugins import Kind, Registry
@@ -48,7 +48,52 @@ IMAGES = DRAW.integers(256, size=(100, 2, 2)).astype(np.uint8)
 }
 
 
-SUITES: dict[Kind, ModuleType] = {"strategy": strategies, "dataset": datasets}
+HEADERS["network"] = """
+from __future__ import annotations
+import math
+from typing import ClassVar
+import torch
+from pydantic import Field
+from torch import nn
+from bench.protocol import Network
+
+class _Base(Network):
+    def encoder(self, shape, outputs):
+        return self.made(math.prod(shape), outputs)
+
+    def decoder(self, inputs, shape):
+        return self.made(inputs, math.prod(shape))
+
+    def made(self, inputs, outputs):
+        return nn.Sequential(nn.Linear(inputs, 8), *self.middle(), nn.Linear(8, outputs))
+
+    def middle(self):
+        return [nn.Tanh()]
+"""
+HEADERS["energy"] = """
+from __future__ import annotations
+from typing import ClassVar
+import torch
+from pydantic import Field
+from torch import nn
+from bench.energies import GRBM, Neural
+from bench.priors import Density, FullGaussian, StandardNormal
+from bench.protocol import HIDDEN, TILT, Energy
+
+class _Gaussian(FullGaussian):
+    normalised = False
+
+    def __init__(self, latent):
+        super().__init__(latent)
+        nn.init.normal_(self.mean)
+"""
+
+SUITES: dict[Kind, ModuleType] = {
+    "strategy": strategies,
+    "dataset": datasets,
+    "network": networks,
+    "energy": energies,
+}
 
 
 @pytest.fixture(autouse=True, scope="session")

@@ -39,9 +39,22 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
     assert (code, err) == (1, "")
     lines = out.splitlines()
     assert lines[0] == f"my-ring, a data set in {file}"
-    names = ("options", "declarations", "splits", "digest", "prepare", "fixed", "training")
-    assert [line.split()[:2] for line in lines[1:]] == [["fail" if n == "digest" else "pass", n] for n in names]
+    names = ("options", "declarations", "splits", "digest", "prepare", "fixed", "likelihood", "training")
+    words = {"digest": "fail", "likelihood": "not checked"}
+    assert [line[:29].rsplit(maxsplit=1) for line in lines[1:]] == [[f"  {words.get(n, 'pass')}", n] for n in names]
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]
+
+
+@pytest.mark.parametrize("name", ["flow", "latent-mixture"])
+def test_a_new_strategy_starts_from_a_built_in_one_and_keeps_the_contracts(name: str, tmp_path: Path) -> None:
+    code, _, err = bench(tmp_path, "new", "strategy", "my-idea", "--like", name)
+    assert (code, err) == (0, "")
+    source = (ROOT / "strategies" / f"{name.replace('-', '_')}.py").read_text()
+    written = (tmp_path / "strategies" / "my_idea.py").read_text()
+    assert written == source.replace(f"class {''.join(map(str.capitalize, name.split('-')))}(", "class MyIdea(")
+    code, out, err = bench(tmp_path, "check", "my-idea", "--plugins", ".", "--json")
+    assert (code, err) == (0, "")
+    assert {row["status"] for row in json.loads(out)} == {"pass"}
 
 
 def test_a_file_that_does_not_load_breaks_a_contract(tmp_path: Path) -> None:
@@ -56,11 +69,12 @@ def test_a_file_that_does_not_load_breaks_a_contract(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["check", "norml"], 'unknown strategy or data set "norml"; did you mean "normal"?'),
+        (["check", "norml"], 'unknown strategy or data set or network or energy "norml"; did you mean "normal"?'),
         (["check", "gone.py"], "the plugin file gone.py does not exist"),
         (["check", "normal", "--set", "lr"], "--set lr: write KEY=VALUE"),
         (["check"], "missing argument 'NAME|FILE'; see `bench check --help`"),
-        (["new", "stratgy", "x"], "is not one of 'strategy', 'dataset'; see `bench new --help`"),
+        (["new", "stratgy", "x"], "is not one of 'strategy', 'dataset', 'network', 'energy'; see `bench new --help`"),
+        (["new", "strategy", "x", "--like", "norml"], 'no built-in strategy is called "norml"; did you mean "normal"?'),
         (["new", "strategy", "normal"], 'the strategy name "normal" is claimed by'),
     ],
 )

@@ -11,6 +11,7 @@ import pytest
 from bench.protocol import Ais, Evaluation
 from bench.report.cells import Outcome, Plan, outcomes, select
 from bench.report.sources import of_grid
+from bench.sweep.record import json_bytes, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -106,7 +107,8 @@ def test_settings_that_came_later_have_their_default_in_earlier_records(mnist: S
     mnist.put("normal", 0, 95.0)
     path = next(Path(mnist.folder).glob("cells/*/record-*.json"))
     record = json.loads(path.read_text()) | {"evaluation": evaluation, "budget": budget}
-    path.write_text(json.dumps(record))
+    del record["sha256"]
+    path.write_bytes(sealed(json_bytes(record)))
     assert chosen(mnist) == ({"normal seed 0": 95.0}, [])
 
 

@@ -42,7 +42,7 @@ def fill(toy: Synthetic) -> None:
 def test_a_report_of_points_has_pictures(toy: Synthetic) -> None:
     fill(toy)
     text = report("toy", [], None)
-    assert text.endswith("records.parquet, curves.parquet, pictures.png, pictures.pdf\n")
+    assert text.endswith("records.parquet, curves.parquet, items.parquet, pictures.png, pictures.pdf\n")
     folder = toy.folder / "report"
     with Image.open(folder / "pictures.png") as image:
         width, height = image.size

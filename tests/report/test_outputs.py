@@ -19,7 +19,7 @@ from bench.report.sources import collect, curves
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
-FILES = ["curves.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
+FILES = ["curves.parquet", "items.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
 
 
 def names(folder: Path) -> list[str]:
@@ -35,7 +35,7 @@ def test_a_grid_is_printed_and_written_beside_its_records(mnist: Synthetic) -> N
     for part in ("Table 2, MNIST", "95.50", "96.03", "78.01", "Records: the local store runs/mnist."):
         assert part in text
     assert text.splitlines()[-1] == (
-        "Written into runs/mnist/report: table.md, table.tex, table.csv, records.parquet, curves.parquet"
+        "Written into runs/mnist/report: table.md, table.tex, table.csv, records.parquet, curves.parquet, items.parquet"
     )
     out = mnist.folder / "report"
     assert names(out) == FILES

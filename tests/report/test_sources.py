@@ -6,16 +6,19 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.files import replacing
+from bench.files import replacing, sha256
 from bench.protocol import UserError
-from bench.report.cells import CURVES, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
-from bench.report.sources import collect, curves
+from bench.report.rows import beside
+from bench.report.sources import collect, curves, items
+from bench.sweep.record import LATER, json_bytes, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -118,6 +121,39 @@ def test_parquet_gives_back_what_it_got(mnist: Synthetic, tmp_path: Path) -> Non
     assert (kind(tmp_path / "records.parquet"), kind(tmp_path / "curves.parquet")) == ("records", "curves")
 
 
+def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> None:
+    values = np.arange(3, dtype=np.float32)
+    arrays = {"vlb": values, "nll": values - 3, "nll_ess": values}
+    mnist.put("normal", 0, 95.0, arrays=arrays)
+    mnist.put("normal", 1, 95.0)
+    mnist.put("normal", 2, status="diverged")
+    write_parquet(items([mnist.folder]), tmp_path / "items.parquet", "items")
+    frame = read_parquet(tmp_path / "items.parquet", "items")
+    assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == ITEMS
+    assert frame[["label", "seed", "metric", "item", "value"]].values.tolist() == [
+        *(["normal", 0, "vlb", n, float(n)] for n in range(3)),
+        *(["normal", 0, "nll", n, float(n - 3)] for n in range(3)),
+    ]
+    write_parquet(items([]), tmp_path / "none.parquet", "items")
+    assert len(read_parquet(tmp_path / "none.parquet", "items")) == 0
+
+
+def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic) -> None:
+    points = [{"epoch": 1, "step": 937, "metric": "vlb", "value": 120.5}]
+    path = mnist.put("normal", 0, 95.0, arrays={"vlb": np.arange(3)}, curves=points)
+    record = {name: value for name, value in json.loads(path.read_text()).items() if name not in (*LATER, "sha256")}
+    path.write_bytes(json_bytes(record | {"schema": 1}))
+    frame = collect([mnist.folder])
+    assert list(frame["schema"]) == [1, 1]
+    assert (frame["split"][0], frame["digests"][0], frame["restarts"][0]) == ("test", "{}", 0)
+    assert frame[["normalised", "study", "device_kind"]].isna().all(axis=None)
+    assert len(curves([mnist.folder])) == 1
+    assert len(pd.concat(items([mnist.folder]))) == 3
+    (outcome,) = outcomes(frame)
+    assert outcome.format == 1
+    assert list(beside(outcome, [mnist.folder], ["vlb"])["vlb"]) == [0, 1, 2]
+
+
 def test_an_empty_table_goes_to_parquet_and_back(tmp_path: Path) -> None:
     write_parquet(collect([]), tmp_path / "records.parquet")
     pd.testing.assert_frame_equal(read_parquet(tmp_path / "records.parquet"), collect([]))
@@ -135,15 +171,19 @@ def test_a_parquet_file_that_cannot_be_written_leaves_the_old_one(tmp_path: Path
 
 def test_parquet_of_another_schema_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "records.parquet"
-    other = {"priorbench.table": "records", "priorbench.schema": "2"}
+    other = {"priorbench.table": "records", "priorbench.schema": "3"}
     pq.write_table(pa.table({"cell": ["a"]}).replace_schema_metadata(other), path)
-    with pytest.raises(UserError, match=r"records.parquet holds records, schema 2; records, schema 1, is what this"):
+    with pytest.raises(
+        UserError, match=r"records.parquet holds records, schema 3; records, schema 1 or 2, is what this"
+    ):
         read_parquet(path)
 
 
 def test_parquet_of_another_table_is_refused(tmp_path: Path) -> None:
     write_parquet(curves([]), tmp_path / "a.parquet", "curves")
-    with pytest.raises(UserError, match=r"a\.parquet holds curves, schema 1; records, schema 1, is what this version"):
+    with pytest.raises(
+        UserError, match=r"a\.parquet holds curves, schema 2; records, schema 1 or 2, is what this version"
+    ):
         read_parquet(tmp_path / "a.parquet")
     pq.write_table(pa.table({"cell": ["a"]}), tmp_path / "b.parquet")
     with pytest.raises(UserError, match=r"b\.parquet holds no table of bench, schema unknown"):
@@ -187,8 +227,8 @@ def test_a_store_that_does_not_exist() -> None:
     [
         ("", "it is empty"),
         ('{"schema": 1', "it is not whole JSON"),
-        ('{"schema": 99}', "it has no `schema` 1"),
-        ("[]", "it has no `schema` 1"),
+        ('{"schema": 99}', "it has no `schema` 1 or 2"),
+        ("[]", "it has no `schema` 1 or 2"),
     ],
 )
 def test_a_corrupt_record_is_named_with_the_reason(mnist: Synthetic, content: str, reason: str) -> None:
@@ -206,8 +246,8 @@ def test_a_corrupt_record_is_named_with_the_reason(mnist: Synthetic, content: st
 def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -> None:
     path = mnist.put("normal", 0, 95.0)
     record = json.loads(path.read_text())
-    del record["scores"][1]["value"]
-    path.write_text(json.dumps(record))
+    del record["scores"][1]["value"], record["sha256"]
+    path.write_bytes(sealed(json_bytes(record)))
     with pytest.raises(UserError, match=f"^corrupt record {path}: `scores.1.value`: field required$"):
         collect([mnist.folder])
 
@@ -223,6 +263,9 @@ def test_a_record_that_lacks_something_is_named_with_the_key(mnist: Synthetic) -
 def test_corrupt_curves_are_named(mnist: Synthetic, content: str, reason: str) -> None:
     path = mnist.put("normal", 0, 95.0)
     path.with_name(path.name.replace("record", "curves")).write_text(content)
+    record = json.loads(path.read_text()) | {"digests": {"curves": sha256(content.encode())}}
+    del record["sha256"]
+    path.write_bytes(sealed(json_bytes(record)))
     with pytest.raises(UserError, match=f"^corrupt curves {path.parent}/curves-[0-9a-f]*.json: {reason}"):
         curves([mnist.folder])
 

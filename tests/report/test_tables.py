@@ -224,7 +224,7 @@ def test_records_of_a_changed_plugin_are_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, code={"plugin": "0" * 64, "fit": "0" * 64})
     mnist.put("normal", 1, 95.0)
     assert mnist.row("normal").marks == (
-        "seed 0: the strategy's or data set's file has changed since; `bench run` runs it again",
+        "seed 0: the code of one of its plugins has changed since; `bench run` runs it again",
     )
 
 
@@ -240,6 +240,16 @@ def test_a_metric_that_was_not_scored_is_marked(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, scores=[Score(Metric("vlb", "nats"), 96.0, 100, "monte-carlo", 0.0, 0.4, 96.0, 96.0)])
     assert mnist.row("normal").marks == ("seed 1: NLL not scored", ONE_SEED)
+
+
+def test_what_a_prior_without_a_density_cannot_have_is_said_and_is_no_failure(mnist: Synthetic) -> None:
+    for seed in (0, 1):
+        mnist.put("normal", seed, 95.0)
+    reconstruction = Score(Metric("reconstruction", "nats", "neither"), 60.0, 100, "samples", 0.0, 0.4, 60.0, 60.0)
+    mnist.put("vampprior[components=16]", 0, scores=[reconstruction])
+    row = mnist.row("vampprior[components=16]")
+    assert row.marks[0] == "seed 0: the prior can be sampled and has no density, so VLB, NLL cannot be had"
+    assert not row.failed
 
 
 def bits(value: float, annealed: float | None = None) -> list[Score]:

@@ -163,7 +163,7 @@ def test_a_classifier_recovers_it() -> None:
     for step in range(1500):
         adam.param_groups[0]["lr"] = 0.005 * min(1.0, 2 * (1 - step / 1500))
         x = CORNERS[batches.at(step).integers(16, BATCH)]
-        ((_, loss),) = plugin.classifier_losses(seen, Batch(x, batches, noise.at(step)))
+        ((_, loss),) = plugin.latent_losses(seen, Batch(x, batches, noise.at(step)))
         adam.zero_grad()
         loss.backward()
         adam.step()

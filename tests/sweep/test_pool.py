@@ -240,7 +240,7 @@ if __name__ == "__main__":
         "strategy": [{{"name": "actor", "how": [{how!r}], "seconds": {seconds}}}],
     }}
     runs = store.Store(Path({str(setup.store)!r}))
-    found = status.survey(grid.expand(source, registry, name="fakes", where="x"), runs, registry)
+    found = status.survey(grids.expand(source, registry, name="fakes", where="x"), runs, registry)
     setup = worker.Setup("fakes", runs.folder, registry, Path("."), "cpu", {{}})
     screen = progress.Lines(len(found.standings), lambda job: job.cell.id, lambda job: "")
     pool.Pool(setup, 2, screen).run(found.jobs())
@@ -298,3 +298,15 @@ def test_how_processes_end_in_words() -> None:
 def test_the_system_says_how_many_processes_it_killed_for_lack_of_memory() -> None:
     count = kills()
     assert count is None or count >= 0
+
+
+def test_what_a_worker_notes_is_said_on_the_screen_and_in_the_log(look: Look, setup: Setup, store: Store) -> None:
+    job = look("ok").jobs()[0]
+    folder = store.cell(job.cell.id) / job.workspace
+    folder.mkdir(parents=True)
+    (folder / f"state-{'0' * 64}.pt").write_bytes(b"something else")
+    screen = Told()
+    assert statuses(Pool(setup, 1, screen).run([job])) == {"ok": "ok"}
+    (sentence,) = screen.notes
+    assert sentence.endswith(f"it is set aside as state-{'0' * 64}.corrupt, and the cell is trained again")
+    assert store.log(job.cell.id, 1).read_text().startswith(f"{sentence}\n")

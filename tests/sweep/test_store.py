@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from bench.files import save_tensors
 from bench.protocol import Evaluation
 from bench.sweep import attempts
 from bench.sweep.attempts import Job
-from bench.sweep.record import CorruptRecord, Point, Record, provenance
+from bench.sweep.record import CorruptRecord, Point, Record, json_bytes, provenance, sealed
 from bench.sweep.status import Survey
 from bench.sweep.store import Standing, Store, StoreError
 
@@ -28,6 +29,11 @@ Look = Callable[..., Survey]
 
 def finished(job: Job, status: str = "ok", reason: str = "") -> Record:
     return job.record("fakes", provenance("cpu"), status, reason, finished="2026-01-01T00:00:00+00:00")
+
+
+def sealed_as(content: bytes, change: dict[str, object] | None = None) -> bytes:
+    """Return a record's file with other content and the digest of that."""
+    return sealed(json_bytes({k: v for k, v in json.loads(content).items() if k != "sha256"} | (change or {})))
 
 
 def job_of(look: Look, **changes: Any) -> Job:
@@ -90,7 +96,7 @@ def test_a_record_of_another_plugin_file_is_kept_and_the_cell_is_missing(look: L
     store.finish(earlier, finished(earlier))
     found = standing(look)
     assert found.state == "missing"
-    assert found.why == "the strategy's or data set's file changed since the record of 2026-01-01T00:00:00+00:00"
+    assert found.why == "the code of one of its plugins changed since the record of 2026-01-01T00:00:00+00:00"
     assert len(store.records()) == 1
 
 
@@ -109,9 +115,7 @@ def test_what_this_code_has_trained_can_be_scored_again(look: Look, store: Store
     other = {"importance_samples": 50}
     store.finish(job, finished(job))
     assert look("ok", evaluate=other).rescored() == [], "its state is not there"
-    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
-    state.parent.mkdir()
-    state.write_bytes(b"state")
+    save_tensors(store.cell(job.cell.id) / job.workspace, "state", {})
     assert look("ok").rescored() == [], "it has a record"
     (again,) = look("ok", evaluate=other).rescored()
     assert again.cell.id == job.cell.id
@@ -124,9 +128,9 @@ def test_what_it_has_not_trained_to_the_end_cannot(look: Look, store: Store, cha
     code = {} if changed == "status" else {changed: "0" * 64}
     earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, **code))
     store.finish(earlier, finished(earlier, "diverged" if changed == "status" else "ok"))
-    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
-    state.parent.mkdir()
-    state.write_bytes(b"of a training that goes on, perhaps")
+    if earlier.workspace != job.workspace:
+        save_tensors(store.cell(job.cell.id) / earlier.workspace, "state", {})
+    save_tensors(store.cell(job.cell.id) / job.workspace, "checkpoint-1", {})  # of a training that goes on, perhaps
     assert look("ok", evaluate={"importance_samples": 50}).rescored() == []
 
 
@@ -134,9 +138,7 @@ def test_scoring_code_that_changed_scores_again_what_was_trained(look: Look, sto
     job = job_of(look)
     earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, evaluate="0" * 64))
     store.finish(earlier, finished(earlier))
-    state = store.cell(job.cell.id) / job.workspace / "checkpoint.pt"
-    state.parent.mkdir()
-    state.write_bytes(b"state")
+    save_tensors(store.cell(job.cell.id) / job.workspace, "state", {})
     assert [each.cell.id for each in look("ok").rescored()] == [job.cell.id]
 
 
@@ -259,8 +261,9 @@ sys.stdin.read()"""
     [
         ("", "it is empty"),
         ('{"schema": 1, "cell": "', "it is not whole JSON"),
-        ("[]", "it has no `schema` 1"),
-        ('{"schema": 2}', "it has no `schema` 1"),
+        ("[]", "it has no `schema` 1 or 2"),
+        ('{"schema": 3}', "it has no `schema` 1 or 2"),
+        ('{"schema": 2}', "its first line is not its SHA-256"),
         ('{"schema": 1, "cell": "other"}', "`grid`: field required"),
     ],
 )
@@ -306,7 +309,7 @@ def test_what_no_writer_writes_no_reader_takes(
     job = job_of(look)
     assert store.finish(job, finished(job))
     path = store.record_path(job.cell.id, job.key)
-    path.write_text(json.dumps(json.loads(path.read_text()) | change))
+    path.write_bytes(sealed_as(path.read_bytes(), change))
     with pytest.raises(CorruptRecord, match=f"^{reason}"):
         store.record(job.cell.id, job.key)
 
@@ -317,8 +320,10 @@ def test_a_record_without_any_one_of_its_fields_is_none(look: Look, store: Store
     path = store.record_path(job.cell.id, job.key)
     whole = json.loads(path.read_text())
     for lacking in whole:
-        path.write_text(json.dumps({name: value for name, value in whole.items() if name != lacking}))
-        with pytest.raises(CorruptRecord, match=rf"^(`{lacking}`: field required|it has no `schema` 1)$"):
+        rest = {name: value for name, value in whole.items() if name != lacking}
+        path.write_bytes(json_bytes(rest) if lacking == "sha256" else sealed_as(json_bytes(rest)))
+        reasons = rf"^(`{lacking}`: field required|it has no `schema` 1 or 2|its first line is not its SHA-256)$"
+        with pytest.raises(CorruptRecord, match=reasons):
             store.record(job.cell.id, job.key)
 
 

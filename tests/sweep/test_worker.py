@@ -15,7 +15,7 @@ from bench.sweep.attempts import Ending
 from bench.sweep.record import Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import INTERVAL, Figures, Halt, Setup, Worker
+from bench.sweep.worker import INTERVAL, Figures, Halt, Note, Setup, Worker
 
 Look = Callable[..., Survey]
 CarryOut = Callable[..., tuple[Ending, Record]]
@@ -44,11 +44,12 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     cell = standing.cell
     record = json.loads(store.record_path(cell.id, standing.key).read_bytes())
     assert " ".join(record) == (
-        "schema grid cell dataset strategy label hyper seed networks budget evaluation status reason last_step attempt "
-        "scores stability resources device torch python platform git fingerprints started finished"
+        "sha256 schema grid cell dataset strategy label hyper seed networks budget evaluation split schedule clip "
+        "averaging warmup study status reason last_step attempt restarts scores normalised stability resources device "
+        "device_kind torch python platform git fingerprints digests started finished"
     )
     assert ending.status == record["status"] == "ok"
-    assert (record["schema"], record["grid"], record["cell"], record["label"]) == (1, "fakes", cell.id, cell.label)
+    assert (record["schema"], record["grid"], record["cell"], record["label"]) == (2, "fakes", cell.id, cell.label)
     assert record["dataset"] == {"name": "points", "version": "7", "sha256": "5" * 64, "options": {"gone": False}}
     assert (record["strategy"], record["hyper"], record["seed"]) == ("actor", cell.hyper, 0)
     assert record["networks"] == cell.networks
@@ -172,7 +173,7 @@ def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, sto
 
 
 def test_progress_is_told_seldom(look: Look, setup: Setup) -> None:
-    told: list[Figures] = []
+    told: list[Figures | Note] = []
     ending = Worker(setup).carry_out(look("long", seconds=0.6).jobs()[0], told.append)
     assert isinstance(ending, Ending)
     assert 2 <= len(told) <= 1 + ending.seconds / INTERVAL  # of 100 reports

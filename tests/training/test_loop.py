@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from bench.energies.grbm import Grbm
+from bench.files import sealed
 from bench.plugins import Registry
 from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
 from bench.training import guarded
@@ -178,8 +179,29 @@ def test_asked_to_stop_it_saves_and_says_so(strategy: Callable[..., Any], task: 
     whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
     with pytest.raises(Stopped, match="stopped at step 1 of 46"):
         strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: True))
-    assert (tmp_path / "cut" / CHECKPOINT).exists()
+    assert len(sealed(tmp_path / "cut", CHECKPOINT)) == 1
     assert_same_bits(strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut")), whole)
+
+
+@pytest.mark.parametrize("damaged", [1, 2])
+def test_a_damaged_checkpoint_is_set_aside_and_said_and_training_goes_on_from_one_before(
+    damaged: int, strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    whole = strategy("normal").fit(task, Run(0, "cpu", tmp_path / "whole"))
+    asked = iter([False] * 12)
+    run = Run(0, "cpu", tmp_path / "cut", stop_requested=lambda: next(asked, True))
+    with pytest.raises(Stopped, match="stopped at step 13 of 46"):
+        strategy("normal").fit(task, run)
+    checkpoints = sealed(tmp_path / "cut", CHECKPOINT)
+    assert [path.name[:23] for path in checkpoints] == ["checkpoint-000000000013", "checkpoint-000000000010"]
+    for path in checkpoints[:damaged]:
+        path.write_bytes(path.read_bytes()[:-100])
+    notes: list[str] = []
+    assert_same_bits(strategy("normal").fit(task, Run(0, "cpu", tmp_path / "cut", note=notes.append)), whole)
+    assert len(notes) == damaged
+    then = "training goes on from the checkpoint before it, or from the start where there is none"
+    assert notes[0].startswith(f"{checkpoints[0]} is cut short or altered")
+    assert notes[0].endswith(f"set aside as {checkpoints[0].stem}.corrupt, and {then}")
 
 
 def test_a_finished_fit_is_not_trained_again(strategy: Callable[..., Any], task: Task, tmp_path: Path) -> None:

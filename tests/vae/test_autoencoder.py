@@ -10,12 +10,12 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 from bench.networks.mlp import Mlp
 from bench.objectives import negative_bound
 from bench.priors import StandardNormal
-from bench.protocol import Networks
+from bench.protocol import Likelihood, Networks
 from bench.streams import Stream, stream
 from bench.vae import VAE, Bernoulli, Gaussian, Posterior, decoder, encoder
 
 
-def a_vae(likelihood: str = "bernoulli") -> VAE:
+def a_vae(likelihood: Likelihood = "bernoulli") -> VAE:
     torch.manual_seed(0)
     networks = Networks(encoder=Mlp(hidden=[7]), decoder=Mlp(hidden=[7]), latent=3)
     return VAE(encoder(networks, (5,)), decoder(networks, (5,), likelihood))

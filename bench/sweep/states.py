@@ -1,0 +1,109 @@
+"""What `fit` returned, on disk: written before it is scored, and all that scoring reads.
+
+It lies in a cell's workspace as `state-<sha256>.pt` (`bench.files.save_tensors`). Checkpoints end where it begins.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, cast
+
+from bench import files
+from bench.protocol import State, UserError
+from bench.sweep.attempts import workspace as workspace_of
+from bench.sweep.record import Point, Record
+
+STEM = "state"
+PLACE = re.compile(rf"[0-9a-f]+/[0-9a-f]{{8}}-[0-9a-f]{{8}}/{STEM}-[0-9a-f]{{64}}\.pt")
+
+
+def save(workspace: Path, state: State, device: str, resources: Mapping[str, float]) -> tuple[State, str]:
+    """Write a state and delete the checkpoints that it replaces, those of stages too.
+
+    Args:
+        workspace: the folder.
+        state: what `fit` returned.
+        device: of the tensors of the state that is returned.
+        resources: of training, as far as the strategy itself says nothing of them.
+
+    Returns:
+        The state as it lies on disk, and its SHA-256.
+
+    Raises:
+        OSError: it cannot be written.
+        UnpicklingError: it holds more than tensors and plain types.
+    """
+    plain = state | {
+        "steps": int(state["steps"]),
+        "curves": [point.model_dump() for point in points(state["curves"])],
+        "stability": numbers(state["stability"]),
+        "resources": {**resources, **numbers(state["resources"])},
+    }
+    path = files.save_tensors(workspace, STEM, plain)
+    written = cast(State, files.load_tensors(path, device))
+    for checkpoint in workspace.rglob("checkpoint-*.pt"):
+        checkpoint.unlink(missing_ok=True)
+    return written, _digest(path)
+
+
+def load(workspace: Path, device: str, note: Callable[[str], None]) -> tuple[State, str] | None:
+    """Return a state that lies in a workspace and its SHA-256, or None where there is none.
+
+    One that is damaged is set aside.
+    """
+    latest = files.latest(workspace, STEM, note, "the cell is trained again", device)
+    return latest and (cast(State, latest[1]), _digest(latest[0]))
+
+
+def intact(workspace: Path) -> bool:
+    """Tell whether a state lies in a workspace as it was written; nothing is set aside, and torch is not needed."""
+    return any(files.sha256(path.read_bytes()) == _digest(path) for path in files.sealed(workspace, STEM))
+
+
+def of(record: Record, cells: Path) -> dict[str, Any]:
+    """Return the state that a record was scored from, its tensors on the CPU.
+
+    Args:
+        record: names it.
+        cells: the folder of the cells of a run store.
+
+    Raises:
+        UserError: it is gone or damaged, or the record names none.
+    """
+    whose = f"the state of cell {record.cell} ({record.label} seed {record.seed})"
+    if STEM not in record.digests:
+        why = f"its status is {record.status!r}" if record.format > 1 else "an earlier version of bench made its record"
+        raise UserError(f"{whose} was not kept: {why}")
+    place = f"{record.cell}/{workspace_of(record.fingerprints)}/{STEM}-{record.digests[STEM]}.pt"
+    if not PLACE.fullmatch(place):  # the record may come from a stranger
+        raise UserError(f"{whose} cannot be read: {place} is no place in a run store")
+    try:
+        return files.load_tensors(cells / place)
+    except files.Damaged as error:
+        raise UserError(str(error)) from error
+    except FileNotFoundError as error:
+        raise UserError(f"{whose} is gone: there is no {cells / place}") from error
+    except OSError as error:
+        raise UserError(f"{whose} cannot be read ({error.strerror}: {cells / place})") from error
+
+
+def _digest(path: Path) -> str:
+    return path.stem.removeprefix(f"{STEM}-")
+
+
+# ---------------------------------------------------------------- in plain types
+
+
+def numbers(figures: Mapping[str, Any]) -> dict[str, float]:
+    """Return figures as plain numbers, whatever library made them."""
+    return {str(name): float(value) for name, value in figures.items()}
+
+
+def points(rows: Iterable[Mapping[str, Any]]) -> list[Point]:
+    """Return the rows of a state's curves."""
+    return [
+        Point(epoch=int(row["epoch"]), step=int(row["step"]), metric=str(row["metric"]), value=float(row["value"]))
+        for row in rows
+    ]

@@ -1,0 +1,111 @@
+"""A network that breaks one of its contracts is told so, in one sentence that says what is wrong."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Callable
+
+import pytest
+
+from bench.contracts import Verdict
+
+Judge = Callable[..., Verdict]
+ALL = ("fields", "refusals", "shapes", "items", "gradients", "seed", "state", "evaluation", "training")
+
+
+def network(body: str) -> str:
+    return f"class Broken(_Base):\n{textwrap.indent(textwrap.dedent(body), '    ')}\n"
+
+
+def module(forward: str, init: str = "pass") -> str:
+    """Return a network whose middle is a module of 8 features."""
+    return f"""
+class _Middle(nn.Module):
+    def __init__(self):
+        super().__init__()
+        {init}
+
+    def forward(self, x):
+        {forward}
+
+class Broken(_Base):
+    def middle(self):
+        return [_Middle()]
+"""
+
+
+@pytest.mark.parametrize("contract", ALL)
+def test_a_right_one_keeps_them(verdict: Judge, contract: str) -> None:
+    seen = verdict("network", contract, network("pass"))
+    assert seen.status == "pass", seen
+
+
+@pytest.mark.parametrize("contract", ["items", "gradients", "state", "evaluation"])
+def test_dropout_is_allowed_while_it_trains(verdict: Judge, contract: str) -> None:
+    seen = verdict("network", contract, network("def middle(self):\n    return [nn.Tanh(), nn.Dropout(0.2)]"))
+    assert seen.status == "pass", seen
+
+
+@pytest.mark.parametrize(
+    ("contract", "source", "sentence"),
+    [
+        ("fields", network("size: int = Field(1, ge=1)"), "size has no description"),
+        ("refusals", network("def refuses(self, shape):\n    return True"), "refuses((2,)) gives True; it must"),
+        (
+            "refusals",
+            network("def refuses(self, shape):\n    return 'is too small'"),
+            "it refuses items of every usual shape, which are 2, 8x8, 3x8x8, 28x28, 3x32x32",
+        ),
+        ("shapes", network("def made(self, i, o):\n    return 1"), "its encoder of items of 2 is a int, not"),
+        (
+            "shapes",
+            network("def made(self, i, o):\n    return nn.Linear(i, o + 1)"),
+            "its encoder of items of 2 gives float32 (7,) for (2,); it must give float32 (6,)",
+        ),
+        ("shapes", module("return x.flatten(0, -2) if x.ndim == 3 else x"), "gives float32 (14, 6) for (2, 7, 2)"),
+        ("shapes", module("return x / 0"), "its encoder of items of 2 gives numbers that are not finite"),
+        ("items", module("return x - x.mean(0)"), "gives for an item depends on the items beside it, as with batch"),
+        ("items", module("return self.n(x)", "self.n = nn.BatchNorm1d(8)"), "depends on the items beside it"),
+        (
+            "gradients",
+            module("return x", "self.idle = nn.Parameter(torch.ones(3))"),
+            "has a parameter that nothing would train: 1.idle gets no gradient",
+        ),
+        (
+            "gradients",
+            network("def made(self, i, o):\n    return super().made(i, o).requires_grad_(False)"),
+            "its encoder of items of 2 has no parameter that could be trained",
+        ),
+        (
+            "seed",
+            module("return x", "self.w = nn.Parameter(torch.randn(8, generator=torch.Generator().manual_seed("
+                   "__import__('time').time_ns() % 2**31)))"),
+            "starts elsewhere each time: 1.w does not follow torch's global generator",
+        ),
+        (
+            "seed",
+            network("def made(self, i, o):\n    torch.manual_seed(0)\n    return super().made(i, o)"),
+            "starts at the same numbers whatever the seed",
+        ),
+        (
+            "state",
+            module("return x + self.drawn", "self.drawn = torch.randn(8)"),
+            "holds something that its state_dict lacks: register it as a buffer",
+        ),
+        (
+            "state",
+            module("return x", "self.register_buffer(f'b{torch.randint(10**9, ())}', torch.ones(1))"),
+            "does not load into a fresh one: ",
+        ),
+        (
+            "evaluation",
+            module("return nn.functional.dropout(x, 0.5, training=True)"),
+            "gives other numbers when it is called again in evaluation mode",
+        ),
+        ("training", module("raise ValueError('no')"), "ValueError: no (line "),
+    ],
+)  # fmt: skip
+def test_a_breach_is_told(verdict: Judge, contract: str, source: str, sentence: str) -> None:
+    seen = verdict("network", contract, source)
+    assert (seen.status, seen.reason.count("\n")) == ("fail", 0), seen
+    assert sentence in seen.reason
