@@ -202,7 +202,9 @@ def test_a_model_that_is_gone_or_damaged_is_refused(results: Results, store: Pat
     files = list((copied / "cells" / cell.record.cell).rglob("*.pt"))
     for file in files:
         file.write_bytes(file.read_bytes()[:100])
-    with pytest.raises(UserError, match=r"state-\w+\.pt is cut short or altered: its SHA-256 is not the one in its name"):
+    with pytest.raises(
+        UserError, match=r"state-\w+\.pt is cut short or altered: its SHA-256 is not the one in its name"
+    ):
         cell.model()
     for file in files:
         file.unlink()
