@@ -1,7 +1,7 @@
 """bench: a benchmark of ways to train the prior of a variational autoencoder.
 
 From Python it is five functions, imported on first use: `run` carries out a grid's cells, `results` reads what cells
-left, `strategy` and `dataset` train one model without a grid, and `grid` shows what a grid stands for.
+left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for.
 """
 
 from __future__ import annotations
@@ -49,12 +49,11 @@ class _Callable(ModuleType):
     """A module that is a function of the face as well: `bench.grid("digits")`, and `from bench.grid import load`."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        name = self.__name__.rpartition(".")[2]
-        return getattr(importlib.import_module(f"{__name__}.face"), name)(*args, **kwargs)
+        return getattr(importlib.import_module("bench.face"), self.__name__.rpartition(".")[2])(*args, **kwargs)
 
 
 def callable_module(name: str) -> None:
-    """Let a module be called like the function of the face that has its name; said by the module itself."""
+    """Let a module be called like the face's function of the same name; said by the module itself."""
     sys.modules[name].__class__ = _Callable
 
 
@@ -62,5 +61,5 @@ _face = lazy_members(__name__, __file__)
 
 
 def __getattr__(name: str) -> Any:
-    # a module of bench that is imported becomes an attribute, so that these two names are function and module in one
+    # importing a module of bench makes it an attribute: these two are function and module in one
     return importlib.import_module(f"{__name__}.{name}") if name in ("grid", "strategy") else _face(name)

@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar, cast
 from bench import callable_module
 from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
-from bench.plugins.shapes import listed, nearest, shown
+from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
 
@@ -116,11 +116,6 @@ def embedded() -> list[str]:
     return sorted(file.stem for file in _EMBEDDED.glob("*.toml"))
 
 
-def option(name: str) -> str:
-    """Return what the command line calls an argument."""
-    return f"--{name.replace('_', '-')}"
-
-
 def load(
     grid: str | Mapping[str, Any],
     registry: Registry,
@@ -129,18 +124,18 @@ def load(
     strategies: Sequence[str] = (),
     seeds: int | Sequence[int] | None = None,
     datasets: Sequence[Mapping[str, Any]] = (),
-    spelled: Callable[[str], str] = option,
+    spelling: Spelling = typed,
 ) -> Grid:
     """Read a grid, apply what is to be changed, and expand it.
 
     Args:
         grid: an embedded NAME, a path to a `.toml` file, or the tables of one.
         registry: where plugins are found.
-        settings: `--set` texts, `train.epochs=3` or `strategy.vampprior.components=32`; or values by such keys.
+        settings: `--set` values, `train.epochs=3` or `strategy.vampprior.components=32`; or values by such keys.
         strategies: run only these NAMEs or FILEs; one that the grid does not hold runs with its defaults.
         seeds: a count or a list, in place of the grid's.
         datasets: `[[dataset]]` tables in place of the grid's.
-        spelled: how an error names an argument of these.
+        spelling: how errors name these arguments.
 
     Raises:
         UserError: what is wrong, in which file or `--set`, at which key, and what is allowed.
@@ -156,20 +151,20 @@ def load(
     changed: dict[str, str] = {}
     if datasets:
         source["dataset"] = [dict(table) for table in datasets]
-        changed["dataset"] = spelled("datasets")
+        changed["dataset"] = spelling("datasets")
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             entry["name"] = _beside(file, entry["name"])
     for tables in (source.get("networks"), source["strategy"]):
         _place_kinds(file, tables)
     if strategies:
-        source["strategy"] = _chosen(source["strategy"], strategies, registry, spelled)
-    for keys, value, writer in _assignments(settings, spelled):
+        source["strategy"] = _chosen(source["strategy"], strategies, registry, spelling)
+    for keys, value, writer in _assignments(settings, spelling):
         _apply(source, keys, value, writer)
         changed[".".join(keys)] = writer
     if seeds is not None:
         source["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
-        changed["seeds"] = spelled("seeds")
+        changed["seeds"] = spelling("seeds")
 
     def blame(key: str) -> str:
         for path in reversed(changed):
@@ -224,7 +219,7 @@ def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str
 
 
 def _chosen(
-    entries: Sequence[dict[str, Any]], strategies: Sequence[str], registry: Registry, spelled: Callable[[str], str]
+    entries: Sequence[dict[str, Any]], strategies: Sequence[str], registry: Registry, spelling: Spelling
 ) -> list[dict[str, Any]]:
     """Return the tables of the strategies that are wanted, and a bare table for those the grid lacks."""
     held = {plain_name(entry["name"]) for entry in entries}
@@ -236,19 +231,19 @@ def _chosen(
         try:
             plugin = registry.find("strategy", text)
         except UserError as error:
-            raise UserError(f"{spelled('strategy')} {text}: {error}") from error
+            raise UserError(f"{spelling('strategies', text)}: {error}") from error
         wanted[plugin.name] = str(plugin.file) if is_file(text) else text
     kept = [entry for entry in entries if plain_name(entry["name"]) in wanted]
     return kept + [{"name": text} for name, text in wanted.items() if name not in held]
 
 
 def _assignments(
-    settings: Sequence[str] | Mapping[str, Any], spelled: Callable[[str], str]
+    settings: Sequence[str] | Mapping[str, Any], spelling: Spelling
 ) -> Iterator[tuple[list[str], Any, str]]:
     """Give the parts of the dotted KEY, the value, and what an error calls it, of every change to a grid."""
     if isinstance(settings, Mapping):
         for key, value in settings.items():
-            yield str(key).split("."), value, f"{spelled('set')} {key} = {shown(value)}"
+            yield key.split("."), value, spelling("set", {key: value})
     else:
         for text in settings:
             yield *assignment(text, "train.epochs=3"), f"--set {text}"

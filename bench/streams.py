@@ -62,9 +62,17 @@ def stream(seed: int, name: str, step: int = 0, device: torch.device | str = "cp
     return Stream(seed, name, device).at(step)
 
 
+def seed_globals(seed: int, name: str, step: int = 0) -> None:
+    """Seed the global generators of torch, numpy and Python, so that a library's own draws resume too."""
+    value = key(seed, name, step)
+    torch.manual_seed(value)
+    np.random.seed(value)  # noqa: NPY002 - libraries that still draw from it are the point
+    random.seed(value)
+
+
 @contextlib.contextmanager
 def undisturbed() -> Iterator[None]:
-    """Leave the global generators as they are when the block begins: they may be a user's."""
+    """Give the global generators back as they were when the block began: they may be a user's."""
     python, arrays = random.getstate(), np.random.get_state()  # noqa: NPY002
     with torch.random.fork_rng(range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()):
         try:
@@ -72,11 +80,3 @@ def undisturbed() -> Iterator[None]:
         finally:
             random.setstate(python)
             np.random.set_state(arrays)  # noqa: NPY002
-
-
-def seed_globals(seed: int, name: str, step: int = 0) -> None:
-    """Seed the global generators of torch, numpy and Python, so that a library's own draws resume too."""
-    value = key(seed, name, step)
-    torch.manual_seed(value)
-    np.random.seed(value)  # noqa: NPY002 - libraries that still draw from it are the point
-    random.seed(value)

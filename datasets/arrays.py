@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-import io
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
 from bench.data import Dataset, binarise, split
+from bench.data.arrays import unpack
 from bench.protocol import DataError, Noise, Splits
 
 if TYPE_CHECKING:
@@ -39,8 +39,6 @@ class Arrays(Dataset):
         Raises:
             DataError: the file is missing, or is not the one with that digest.
         """
-        import numpy as np
-
         path = folder / f"{self.sha256}.npz"
         try:
             content = path.read_bytes()
@@ -50,9 +48,7 @@ class Arrays(Dataset):
             ) from error
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(f"{path} is cut short or altered; delete it, and give the arrays to `bench.run` again")
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            train, test, validation = arrays["train"], arrays["test"], int(arrays["validation"])
-        return split(train, test, validation)
+        return split(*unpack(content))
 
     def prepare(self, x: Tensor, noise: Noise) -> Tensor:
         """Return `(B, D)` float32: Bernoulli draws of images, or the items as they are."""

@@ -33,7 +33,7 @@ class Dataset(Settings):
         version: changed whenever the stored arrays, or what `prepare` makes of them, change.
         likelihood: the decoder's p(x|z): a word, or a class of its own (a static method may import it, and torch).
         unit: the unit in which its likelihoods are published.
-        kept_in_store: whether its file lies in the run store, in the folder `data`, and not where data sets lie.
+        kept_in_store: its arrays are those of a run store, in a folder there, and `load` gets that folder.
     """
 
     name: ClassVar[str]

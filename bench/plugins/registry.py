@@ -322,8 +322,8 @@ class Registry:
         Raises:
             UserError: a folder does not exist or holds none of these.
         """
-        self._closed = False
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
+        self._closed = False
         for kind in KINDS:
             for plugin in (*_built_in(kind), *_entry_points(kind)):
                 self._add(plugin)
@@ -337,16 +337,16 @@ class Registry:
                 for plugin in _in_folder(kind, home, str(folder)):
                     self._add(plugin)
 
+    def _add(self, plugin: Plugin) -> None:
+        claims = self._plugins.setdefault((plugin.kind, plugin.name), [])
+        if plugin.file not in (claim.file for claim in claims):
+            claims.append(plugin)
+
     def closed(self) -> Registry:
         """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed."""
         other = copy.copy(self)
         other._plugins, other._closed = {key: list(claims) for key, claims in self._plugins.items()}, True
         return other
-
-    def _add(self, plugin: Plugin) -> None:
-        claims = self._plugins.setdefault((plugin.kind, plugin.name), [])
-        if plugin.file not in (claim.file for claim in claims):
-            claims.append(plugin)
 
     def names(self, kind: Kind) -> list[str]:
         """Return the names of all plugins of `kind`, sorted."""
@@ -367,9 +367,9 @@ class Registry:
                 raise UserError(f"the {word} file {name_or_file} does not exist")
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
-            known = [claim.file for claim in self._plugins.get((kind, name), [])]
-            if self._closed and file not in known:
-                raise UserError(f"the {word} file {name_or_file} is named by a run store alone")
+            claims = self._plugins.get((kind, name), [])
+            if self._closed and file not in (claim.file for claim in claims):
+                raise UserError(f"the {word} file {name_or_file} is named by a run store alone; name it in `plugins`")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import functools
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,6 +31,21 @@ def shown(value: Any) -> str:
     """Return a value as a grid would write it, cut after 60 characters."""
     text = json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
     return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+#: how an error names an argument, and the value that it has: as it was typed on the command line, or given in Python
+Spelling = Callable[..., str]
+
+
+def typed(name: str, value: Any = None) -> str:
+    """Return `--jobs`, or `--jobs 3`."""
+    option = {"strategies": "strategy", "datasets": "dataset"}.get(name, name.replace("_", "-"))
+    return f"--{option}" if value is None else f"--{option} {value}"
+
+
+def passed(name: str, value: Any = None) -> str:
+    """Return `jobs`, or `jobs=3`."""
+    return name if value is None else f"{name}={value!r}"
 
 
 #: what stands at a place -> its words, and their article after `it must be`

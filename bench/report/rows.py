@@ -89,6 +89,7 @@ class Row:
         scores: metric -> mean over seeds.
         paired: metric -> difference to the baseline over common seeds.
         better: metrics on which the row is better than the baseline, 0 outside the interval and nothing in doubt.
+        verdicts: metric -> what the difference says: `better`, `worse`, `undecided`, `one seed`, `in doubt`.
         number: the published number of this model, if there is one.
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
@@ -101,6 +102,7 @@ class Row:
     scores: dict[str, Interval] = field(default_factory=dict)
     paired: dict[str, Interval] = field(default_factory=dict)
     better: set[str] = field(default_factory=set)
+    verdicts: dict[str, str] = field(default_factory=dict)
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
@@ -153,18 +155,14 @@ class Row:
             if difference is None:
                 continue
             self.paired[name] = difference
-            if self.verdict(metric, baseline) == "better":
+            ahead = {"lower": difference.mean < 0, "higher": difference.mean > 0}.get(metric.better, False)
+            sure = difference.basis == "seeds" and difference.excludes_zero
+            decided = ("better" if ahead else "worse") if sure else "undecided"
+            doubt = self.doubtful(name) or baseline.doubtful(name)
+            single = "one seed" if difference.basis == "images" else decided
+            self.verdicts[name] = "" if metric.better == "neither" else IN_DOUBT if doubt else single
+            if self.verdicts[name] == "better":
                 self.better.add(name)
-
-    def verdict(self, metric: Metric, baseline: Row) -> str:
-        """Return `better` or `worse` than the baseline where that is sure, else `open`; empty where unpaired."""
-        difference = self.paired.get(metric.name)
-        if difference is None:
-            return ""
-        sure = difference.basis == "seeds" and difference.excludes_zero and metric.better != "neither"
-        if not sure or self.doubtful(metric.name) or baseline.doubtful(metric.name):
-            return "open"
-        return "better" if (difference.mean < 0) == (metric.better == "lower") else "worse"
 
     def compare(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
         """Set the published number beside the row, if one is of the same model."""

@@ -86,6 +86,34 @@ def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
     return Source(_named(folders), frame, plan, plan.evaluation, command, tuple(notes), folders)
 
 
+def of_places(places: Sequence[Path], registry: Registry) -> Source:
+    """Return the records of run stores and Parquet files, and the stores' plans; no plugin but the registry's is run.
+
+    Raises:
+        UserError: a place does not exist or holds no records.
+    """
+    registry = registry.closed()
+    stores = tuple(place for place in places if place.is_dir())
+    notes: list[str] = []
+    for place in set(places) - set(stores):
+        if not place.exists():
+            raise UserError(f"there is no run store or Parquet file {place}")
+    for store in stores:
+        if not (store / "grid.json").exists() and not any(store.glob("cells/*/record-*.json")):
+            raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
+    plan = _plan_of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
+    current = _code(registry, plan)
+    frame = collect(stores, current, notes)
+    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
+    for table in tables:
+        held = set(zip(frame["cell"], frame["key"], strict=True))
+        new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
+        added = marked(table[new], current)
+        frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
+    words = ", ".join(map(str, places))
+    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), stores)
+
+
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
     """Return the records of a column of the paper's table: from local stores, else the committed ones, else none.
 
@@ -111,23 +139,6 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         words = f"the committed records in {results_folder()}"
         return Source(words, committed, embedded if current else Plan(), None, command, tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
-
-
-def of_places(stores: Sequence[Path], parquet: Sequence[Path], registry: Registry) -> Source:
-    """Return the records of stores and Parquet files, whatever grids they are of.
-
-    Raises:
-        UserError: a Parquet file cannot be read, or holds no records.
-    """
-    notes: list[str] = []
-    name = stores[0].name if stores else ""
-    plan = _plan_of_stores(stores, name, registry, notes)
-    code = _code(registry, plan)
-    tables = [read_parquet(path) for path in parquet if kind(path) != "curves"]
-    frames = [collect(stores, code, notes), *(marked(table, code) for table in tables)]
-    frame = pd.concat([part for part in frames if len(part)] or frames[:1], ignore_index=True)
-    places = ", ".join(map(str, (*stores, *parquet)))
-    return Source(places, frame, plan, plan.evaluation, "", tuple(notes), tuple(stores))
 
 
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:

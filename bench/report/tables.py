@@ -61,7 +61,7 @@ class Table:
     notes: tuple[str, ...]
 
 
-def build(dataset: str, source: Source, published: Published, alone: bool = True) -> Table:
+def build(dataset: str, source: Source, published: Published, alone: bool = True, baseline: str | None = None) -> Table:
     """Work out the table of one data set.
 
     Args:
@@ -69,6 +69,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         source: the records and the cells that were planned, on this data set and others.
         published: the numbers to set beside.
         alone: whether it is the only one of its grid, and so needs no name of its own.
+        baseline: the label of the row that others are compared to; by default that of the published baseline.
     """
     plan = source.plan.of(dataset)
     if not alone and plan.title:
@@ -79,16 +80,21 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     column, numbers = published.columns.get(key), published.of(key)
     metrics, versions = _metrics(rows, column)
     shown = _with_columns(metrics)
-    baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == published.baseline}
+    reference = baseline or published.baseline
+    baselines = {
+        row.setting.context: row
+        for row in reversed(rows)
+        if (row.label if baseline else row.setting.strategy) == reference
+    }
     for row in rows:
         row.average(metrics)
-        baseline = baselines.get(row.setting.context, row)
-        if baseline is not row:
-            row.pair(baseline, metrics, source.stores)
+        other = baselines.get(row.setting.context, row)
+        if other is not row:
+            row.pair(other, metrics, source.stores)
         if column:
             row.compare(numbers, column, metrics)
         row.marks = marks(row, shown)
-    paired_to = published.baseline if any(row.paired for row in rows) else ""
+    paired_to = reference if any(row.paired for row in rows) else ""
     title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
     return Table(
         name=dataset,
@@ -117,10 +123,11 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
-def measured(rows: Sequence[Row]) -> tuple[tuple[Metric, ...], tuple[Metric, ...]]:
-    """Return the metrics of the records of rows, headline first, and those of them that a printed table shows."""
-    metrics, _ = _metrics(rows, None)
-    return metrics, _with_columns(metrics)
+def headline(metrics: Sequence[Metric]) -> Metric | None:
+    """Return the metric by which models are compared where nobody says another; None where there are no scores."""
+    names = {metric.name: metric for metric in metrics}
+    chosen = next((names[name] for name in (EXACT[0], BITS[1], NATS[1]) if name in names), None)
+    return chosen or next(iter(metrics), None)
 
 
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:

@@ -7,10 +7,11 @@ extends `StagedStrategy`. None imports torch until it is used.
 
 from bench import callable_module
 from bench.strategy.energy import EnergyStrategy, Sampler
+from bench.strategy.fitted import Encoded, Fitted
 from bench.strategy.general import Strategy
 from bench.strategy.pixels import PixelDensity
 from bench.strategy.staged import StagedStrategy
 
-__all__ = ["EnergyStrategy", "PixelDensity", "Sampler", "StagedStrategy", "Strategy"]
+__all__ = ["Encoded", "EnergyStrategy", "Fitted", "PixelDensity", "Sampler", "StagedStrategy", "Strategy"]
 
 callable_module(__name__)

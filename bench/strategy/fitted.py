@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.protocol import Evaluation, Noise, UserError
@@ -41,13 +40,13 @@ class Fitted:
         model: the networks and the prior, in evaluation mode.
         dataset: prepares items.
         stored: an array of the data set as it is stored; its item's shape and type count.
-        latent: d, the dimension of z.
-        log_z: log Z of the prior as far as it was scored; what the prior itself says of it goes before.
+        latent: the dimension d of z.
+        log_z: log Z of the prior as it was estimated, for a prior that does not know it itself.
 
     Attributes:
         vae: encoder and decoder, torch modules.
         prior: the density over z, a torch module.
-        log_z: log Z of the prior; None where it is not known.
+        log_z: log Z of the prior: 0 of one that is normalised, else exact or as estimated; None where nothing is known.
     """
 
     def __init__(self, model: Model, dataset: Dataset, stored: np.ndarray, latent: int, log_z: float | None) -> None:
@@ -55,8 +54,8 @@ class Fitted:
         self.prior: Density = model.prior
         exact = self.prior.exact_log_z()
         self.log_z = log_z if exact is None else exact
+        self.latent = latent
         self._dataset, self._type = dataset, stored.dtype
-        self._latent = latent
         self._shape: Sequence[int] = stored.shape[1:]
         self._device = next(model.vae.parameters()).device
 
@@ -77,13 +76,9 @@ class Fitted:
         """Return E[x|z] as pictures or points, `(N, ...)` in the shape of an item, for z `(N, d)`."""
         import torch
 
-        latents = _tensor(z, "z")
-        if latents.ndim != 2 or latents.shape[1] != self._latent:
-            raise UserError(f"z is {_described(latents)}; it must be (N, {self._latent}) floats")
         with torch.inference_mode():
-            latents = latents.to(self._device, torch.float32)
-            pictures: Array = _like(z, self._shown(self.vae.decoder.mean(latents)))
-        return pictures
+            shown: Array = _like(z, self._shown(self.vae.decoder.mean(self._codes(z))))
+        return shown
 
     def reconstruct(self, x: Array) -> Array:
         """Return E[x|z] at the mean of q(z|x), in the shape of an item."""
@@ -93,7 +88,7 @@ class Fitted:
         """Return draws z `(n, d)` of the prior."""
         import torch
 
-        _counted("n", n)
+        _positive("n", n)
         with torch.no_grad():
             return _array(self.prior.sample(n, self._noise(seed, "prior")))
 
@@ -101,7 +96,7 @@ class Fitted:
         """Return draws x ~ p(x|z), z ~ p(z), in the shape of an item; `decode` shows the mean of p(x|z) instead."""
         import torch
 
-        _counted("n", n)
+        _positive("n", n)
         with torch.no_grad():
             z = self.prior.sample(n, self._noise(seed, "prior"))
             return _array(self._shown(self.vae.sample(z, self._noise(seed, "items"))))
@@ -117,17 +112,20 @@ class Fitted:
         from bench.estimators import Subject
         from bench.estimators.bounds import importance
 
-        _counted("samples", samples)
+        _positive("samples", samples)
+        if not self.prior.has_density:
+            raise UserError("log p(x) needs a density over z, and this prior can only be sampled")
         if self.log_z is None:
             raise UserError("log p(x) needs log Z of the prior, which was not scored")
         prepared = self._prepared(x)
         if self._dataset.likelihood == "bernoulli" and not bool(((prepared == 0) | (prepared == 1)).all()):
             raise UserError("a Bernoulli likelihood is one of zeros and ones, and x has other values")
         evaluation = Evaluation(importance_samples=samples)
-        subject = Subject(self.vae, self.prior, prepared, prepared[:0], evaluation, partial(self._noise, seed))
+        noise = self._noise(seed, "importance")
+        subject = Subject(self.vae, self.prior, prepared, prepared, evaluation, lambda name: noise)
         weighted = importance(subject)
-        log_prob: Array = _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
-        return log_prob
+        estimates: Array = _like(x, torch.from_numpy(-weighted.nll.values - self.log_z))
+        return estimates
 
     # ---------------------------------------------------------------- arrays
 
@@ -135,6 +133,14 @@ class Fitted:
         from bench.streams import stream
 
         return stream(seed, f"fitted/{name}", 0, self._device)
+
+    def _codes(self, z: Any) -> Tensor:
+        import torch
+
+        tensor = _tensor(z, "z")
+        if tensor.ndim != 2 or tensor.shape[1] != self.latent:
+            raise UserError(f"z is {_kind(tensor)}; it must be (N, {self.latent}) floats")
+        return tensor.to(self._device, torch.float32)
 
     def _prepared(self, x: Any) -> Tensor:
         """Return items `(N, D)` as the likelihood scores them."""
@@ -149,7 +155,7 @@ class Fitted:
             return tensor.to(self._device, torch.float32)
         wanted = f"(N, {', '.join(map(str, self._shape))}) {np.dtype(self._type).name}, as the data set stores items"
         raise UserError(
-            f"x is {_described(tensor)}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared"
+            f"x is {_kind(tensor)}; it must be {wanted}, or (N, {math.prod(self._shape)}) floats as prepared"
         )
 
     def _shown(self, x: Tensor) -> Tensor:
@@ -161,33 +167,37 @@ class Fitted:
         return torch.from_numpy(pictures(self._dataset, x, self._shape))
 
 
-def _counted(name: str, n: int) -> None:
-    if not isinstance(n, int) or n < 1:
-        raise UserError(f"{name} is {n!r}; it must be a whole number, at least 1")
-
-
-def _tensor(x: Any, name: str) -> Tensor:
-    """Return an array of the user's as a tensor."""
-    import numpy as np
-    import torch
-
-    try:
-        return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.asarray(x))
-    except TypeError:
-        raise UserError(f"{name} is a {type(x).__name__}; it must be an array or tensor of numbers") from None
-
-
-def _described(tensor: Tensor) -> str:
-    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
-
-
 def _array(x: Tensor) -> np.ndarray:
     array: np.ndarray = x.detach().cpu().numpy()
     return array
 
 
-def _like(given: Any, result: Tensor) -> Any:
-    """Return a tensor where one came in, else a numpy array."""
+def _like(x: Any, result: Tensor) -> Any:
+    """Return a tensor where one came in as x, else a numpy array."""
     import torch
 
-    return result.detach() if isinstance(given, torch.Tensor) else _array(result)
+    return result.detach() if isinstance(x, torch.Tensor) else _array(result)
+
+
+def _tensor(x: Any, name: str) -> Tensor:
+    """Return x as a tensor.
+
+    Raises:
+        UserError: it is no array of numbers.
+    """
+    import numpy as np
+    import torch
+
+    try:
+        return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+    except (TypeError, ValueError):
+        raise UserError(f"{name} is a {type(x).__name__} that is no array of numbers") from None
+
+
+def _kind(x: Tensor) -> str:
+    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+
+
+def _positive(name: str, number: Any) -> None:
+    if not isinstance(number, int) or number < 1:
+        raise UserError(f"{name} is {number!r}; it must be a whole number, at least 1")

@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.protocol import Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
+from bench.strategy.fitted import Fitted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.priors import Density
-    from bench.strategy.fitted import Fitted
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
@@ -146,18 +146,20 @@ class Strategy(Settings):
         return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
 
     def restored(self, state: State, task: Task, run: Run) -> Model:
-        """Return the modules of a fitted state on the run's device, in evaluation mode."""
+        """Return the modules that a state holds, in evaluation mode."""
         model = self.model(task, run)
         for group, module in model.groups.items():
             module.load_state_dict(state["modules"][group])
             module.eval()
         return model
 
-    def fitted(self, state: State, task: Task, run: Run, log_z: float | None) -> Fitted:
-        """Return a fitted state as its user handles it; `log_z` is what is known of log Z, if the prior has one."""
-        from bench.strategy.fitted import Fitted
+    def fitted(self, state: State, task: Task, run: Run, log_z: float | None = None) -> Fitted:
+        """Return the model that a state holds, as its user handles it; `log_z` is what was scored, where it counts."""
+        from bench.streams import undisturbed
 
-        return Fitted(self.restored(state, task, run), task.dataset, task.splits.train, task.networks.latent, log_z)
+        with undisturbed():
+            model = self.restored(state, task, run)
+        return Fitted(model, task.dataset, task.splits.test, task.networks.latent, log_z)
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.

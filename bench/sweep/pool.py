@@ -14,6 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from multiprocessing.connection import wait
+from typing import Self
 
 from bench.grid import Cell
 from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
@@ -37,6 +38,13 @@ class Screen:
     A slot carries out one cell at a time: `begin`, then `advance` as often as the cell tells how far it is, then `end`
     or `lose`. A cell that was finished elsewhere before its turn ends without having begun.
     """
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        """The sweep is over."""
 
     def begin(self, slot: int, job: Job) -> None:
         """A cell begins in a slot."""

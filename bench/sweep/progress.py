@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import sys
 import time
@@ -14,6 +15,8 @@ from bench.sweep.worker import Figures
 
 BEAT = 60.0  # seconds between two plain lines about what is running
 FIT_SHARE = 0.8  # of a cell's time, until one has ended
+LINES = 12  # that a notebook shows
+PICTURE = 0.5  # seconds between two of its pictures
 SETTLED = 2.0  # seconds before a time left is worth saying
 
 
@@ -108,13 +111,6 @@ class Display(Screen):
         self._name, self._log = name, log
         self._beat = time.monotonic()
         self._running: dict[int, tuple[str, str, float]] = {}  # name, figures in words and how far it is, by slot
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """Leave nothing but lines."""
 
     def begin(self, slot: int, job: Job) -> None:
         """Show the cell from now on."""
@@ -213,43 +209,54 @@ class Bars(Display):
 
 
 class Notebook(Display):
-    """Below the notebook's cell: what ended, and a bar for each running cell, in one output that changes in place."""
+    """What a notebook shows below its cell: the last lines, and how far the running cells are; it updates in place."""
 
     def __init__(self, cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> None:
         super().__init__(cells, name, log)
-        self._notes: list[str] = []
-        self._shown = ""
+        self._lines: list[str] = []
         self._output: Any = None
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        """Show it from now on."""
+        self._output = _ipython().display(_ipython().HTML(""), display_id=True)
+        return self
 
     def __exit__(self, *_: object) -> None:
-        """Leave the lines."""
-        self.tick()
+        """Leave nothing but lines."""
+        self._running.clear()
+        self._draw()
 
     def note(self, sentence: str) -> None:
         """Show a sentence."""
-        self._notes.append(sentence)
-        self.tick()
+        self._lines.append(sentence)
+        self._draw()
 
     def tick(self) -> None:
-        """Show what changed."""
-        from IPython.display import display
+        """Now and then show how far the cells are."""
+        if time.monotonic() - self._drawn > PICTURE:
+            self._draw()
 
-        bars = [(f"{self.pace.ended} of {self.pace.cells} cells", self._left, self.pace.done / self.pace.cells)]
-        bars += [(name, words, share) for name, words, share in self._running.values()]
-        running = [f"{'█' * round(20 * share):░<20} {name} {words}".rstrip() for name, words, share in bars]
-        text = "\n".join([*self._notes, *running])
-        if text == self._shown:
-            return
-        self._shown = text
-        if self._output is None:
-            self._output = display({"text/plain": text}, raw=True, display_id=True)  # type: ignore[no-untyped-call]
-        else:
-            self._output.update({"text/plain": text}, raw=True)
+    def _draw(self) -> None:
+        from html import escape
+
+        self._drawn = time.monotonic()
+        running = [f"running: {name}: {words}" for name, words, _ in self._running.values()]
+        if running and self._left:
+            running.append(self._left)
+        if self._output is not None:
+            text = "\n".join([*self._lines[-LINES:], *running])
+            self._output.update(_ipython().HTML(f"<pre>{escape(text)}</pre>"))
+
+
+def _ipython() -> Any:
+    """Return what shows things in a notebook; it is there where a notebook is."""
+    return importlib.import_module("IPython.display")
 
 
 def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Display:
-    """Return what suits: an output of the notebook, bars on a terminal, else lines on the standard error stream."""
-    if "ipykernel.zmqshell" in sys.modules:
+    """Return what suits where this runs: in a notebook its own display, on a terminal bars, else lines."""
+    if "ipykernel" in sys.modules:
         return Notebook(cells, name, log)
     bars = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return Bars(cells, name, log) if bars else Lines(cells, name, log)

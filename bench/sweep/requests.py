@@ -1,6 +1,7 @@
 """What is asked for: cells of a grid, in a run store, and all that can be done about them.
 
-Nothing here prints, or knows the command line: what happens meanwhile is said through `Request.say`.
+Nothing here prints, or knows the command line: what happens meanwhile is said through `Request.say` and shown by
+`Request.display`.
 """
 
 from __future__ import annotations
@@ -8,15 +9,15 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from bench import profile
-from bench.grid import Grid, load, option
+from bench.grid import Grid, load
 from bench.plugins import Registry
+from bench.plugins.shapes import Spelling, typed
 from bench.protocol import UserError
 from bench.sweep import pool, record, status, worker
 from bench.sweep.attempts import Job
@@ -24,14 +25,10 @@ from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
 from bench.sweep.store import Store
 
-Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], AbstractContextManager[pool.Screen]]
+Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], pool.Screen]
 
 LIVE = ("pending", "preempted", "running")
 PAUSE = 2.0  # seconds between two looks at least
-
-
-def _silent(sentence: str) -> None:
-    """Say it to nobody."""
 
 
 @dataclass(frozen=True)
@@ -39,8 +36,8 @@ class Request:
     """Cells of a grid, and where their records, their data and plugins lie.
 
     Attributes:
-        grid: an embedded NAME, a `.toml` FILE, or the tables of one.
-        settings: changes to the grid, `KEY=VALUE` texts, or values by their keys.
+        grid: an embedded NAME, a `.toml` FILE, or its tables.
+        settings: changes to the grid, `KEY=VALUE` or values by such keys.
         strategies: NAMEs or FILEs of those that are wanted; all when empty.
         seeds: a count or a list, in place of the grid's.
         store: the run store's folder; None for the default one.
@@ -48,7 +45,8 @@ class Request:
         plugins: further folders of plugins.
         datasets: `[[dataset]]` tables in place of the grid's.
         say: takes what happens meanwhile, a sentence at a time.
-        spelled: how an error names an argument.
+        display: how a sweep is shown: number of cells, what a line calls a job, where its output lies -> a screen.
+        spelling: how errors name arguments.
     """
 
     grid: str | Mapping[str, Any] = "digits"
@@ -59,8 +57,9 @@ class Request:
     data_dir: Path | None = None
     plugins: Sequence[Path] = ()
     datasets: Sequence[Mapping[str, Any]] = ()
-    say: Callable[[str], None] = _silent
-    spelled: Callable[[str], str] = option
+    say: Callable[[str], None] = lambda sentence: None
+    display: Display = lambda cells, name, log: pool.Screen()
+    spelling: Spelling = typed
 
     @cached_property
     def registry(self) -> Registry:
@@ -83,7 +82,7 @@ class Request:
             folder.mkdir(parents=True, exist_ok=True)
         except OSError as error:
             why = f"the data folder {folder} cannot be made ({error.strerror})"
-            raise UserError(f"{why}; name another with {self.spelled('data_dir')}") from error
+            raise UserError(f"{why}; name another with {self.spelling('data_dir')}") from error
         return folder
 
     def runs(self, name: str) -> Store:
@@ -136,10 +135,15 @@ class Request:
         return self.survey()
 
     def _on_disk(self) -> status.Survey:
-        return status.survey(self._cells, self.runs(self._cells.name), self.registry)
+        return status.survey(self.cells, self.runs(self.cells.name), self.registry)
 
     @cached_property
-    def _cells(self) -> Grid:
+    def cells(self) -> Grid:
+        """The grid as it is asked for.
+
+        Raises:
+            UserError: it is wrong, or what is wanted of it.
+        """
         return load(
             self.grid,
             self.registry,
@@ -147,7 +151,7 @@ class Request:
             strategies=self.strategies,
             seeds=self.seeds,
             datasets=self.datasets,
-            spelled=self.spelled,
+            spelling=self.spelling,
         )
 
 
@@ -171,7 +175,6 @@ class Plan:
 
     def carry_out(
         self,
-        screen: Display,
         device: str | None = None,
         jobs: int | None = None,
         timeout: float | None = None,
@@ -182,7 +185,6 @@ class Plan:
         """Carry them out in processes of this machine.
 
         Args:
-            screen: number of cells, what calls one, where its log lies -> what shows how far they are.
             device: cpu (where it is None), cuda, cuda:N or mps.
             jobs: processes; one a core or GPU where it is None.
             timeout: minutes that an attempt may take.
@@ -196,25 +198,25 @@ class Plan:
             SweepError: the sweep cannot go on.
         """
         survey, device = self.survey, device or "cpu"
-        if jobs is not None and jobs < 1:
-            raise UserError(f"{self.request.spelled('jobs')} {jobs} is not allowed; it must be an integer, at least 1")
         if not self.todo:
             survey.store.write_grid(survey.grid.source)
             return pool.Tally()
-        there = devices(device, self.request.spelled)
+        spelling = self.request.spelling
+        there = devices(device, spelling)
         most = cores() if device == "cpu" else len(there) * per_gpu
         if jobs and jobs > most and device != "cpu":
-            spelled = self.request.spelled
-            wrong = f"{spelled('jobs')} {jobs} are more than {per_gpu} on each of {', '.join(there)}"
-            raise UserError(f"{wrong}; raise {spelled('per_gpu')}")
+            more = f"{spelling('jobs', jobs)} are more than {per_gpu} on each of {', '.join(there)}"
+            raise UserError(f"{more}; raise {spelling('per_gpu')}")
         todo = self._ready()
         setup = self._setup(survey.store.folder, device)
         number = min(jobs or most, len(todo))
-        self.request.say(f"{self} to run, {number} at a time")
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
-        with screen(len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))) as display:
-            return pool.Pool(setup, number, display, limits, devices=there).run(todo)
+        with self.request.display(
+            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
+        ) as screen:
+            screen.note(f"{self} to run, {number} at a time")
+            return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
 
     def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
         """Return them as they would be submitted to SLURM; nothing is written.
@@ -242,7 +244,7 @@ class Plan:
     def _ready(self) -> list[Job]:
         """Return the cells with what their data sets are, once all is there that they need."""
         self.survey.store.check_writable()
-        ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store)
+        ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store.data)
         self.survey.store.write_grid(self.survey.grid.source)
         return ready
 
@@ -251,7 +253,7 @@ class Plan:
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 
-def devices(device: str, spelled: Callable[[str], str] = option) -> list[str]:
+def devices(device: str, spelling: Spelling = typed) -> list[str]:
     """Return the devices that a name stands for: `cuda` for every GPU. torch is asked about one that may not be there.
 
     Raises:
@@ -261,13 +263,13 @@ def devices(device: str, spelled: Callable[[str], str] = option) -> list[str]:
         return [device]
     kind, _, index = device.partition(":")
     if kind not in ("cuda", "mps") or (index and not (index.isdigit() and kind == "cuda")):
-        raise UserError(f"{spelled('device')} {device} is unknown; allowed: cpu, cuda, cuda:N, mps")
+        raise UserError(f"{spelling('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     import torch
 
     there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(index or 0) >= there:
         has = f"{there} {kind} {'device' if there == 1 else 'devices'}"
-        raise UserError(f"{spelled('device')} {device} is not there: torch sees {has} on this machine")
+        raise UserError(f"{spelling('device', device)} is not there: torch sees {has} on this machine")
     return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
 
 

@@ -7,6 +7,7 @@ import multiprocessing
 import os
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
 CAP = 10_000_000  # bytes of a log
+_HIDING = threading.Lock()
 
 
 class Log:
@@ -106,12 +108,10 @@ class Slot:
         # tracker is started first, because starting it lifts the mask.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
-        # a spawned process runs the program's main module again, which would carry out a script or a notebook twice
-        main, sys.modules["__main__"] = sys.modules["__main__"], ModuleType("__main__")
         try:
-            self.process.start()
+            with _without_main():
+                self.process.start()
         finally:
-            sys.modules["__main__"] = main
             signal.pthread_sigmask(signal.SIG_SETMASK, mask)
         there.close()
         printed.close()
@@ -195,6 +195,18 @@ class Slot:
         self._connection.close()
         self._output.close()
         self.process.close()
+
+
+@contextlib.contextmanager
+def _without_main() -> Iterator[None]:
+    """Hide the main module for the block: a process that starts in it would run a user's script or notebook again."""
+    with _HIDING:
+        main = sys.modules["__main__"]
+        sys.modules["__main__"] = ModuleType("__main__")
+        try:
+            yield
+        finally:
+            sys.modules["__main__"] = main
 
 
 # ---------------------------------------------------------------- how processes end

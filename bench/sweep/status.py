@@ -119,7 +119,7 @@ class Facts:
     shape: tuple[int, ...]
 
 
-def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path, store: Store | None = None) -> Facts:
+def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path, kept: Path | None = None) -> Facts:
     """Load a data set and return what it is; its arrays are not kept.
 
     Args:
@@ -127,7 +127,7 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
         name: a NAME or FILE.
         options: of the data set.
         folder: where its files lie, or go.
-        store: the run store, where some data sets have their files.
+        kept: where a run store keeps those of its own.
 
     Raises:
         UserError: there is no such data set, or it cannot be had.
@@ -135,7 +135,7 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
     plugin = registry.find("dataset", name)
     dataset = cast(Dataset, build(plugin, options, f"data set {plugin.name!r}", registry.component))
     try:
-        splits = dataset.load(store.data(dataset, folder) if store else folder)
+        splits = dataset.load(kept if kept and getattr(dataset, "kept_in_store", False) else folder)
     except UserError as error:
         raise DataError(f"data set {plugin.name!r}: {error}") from error
     except Exception as error:  # a plugin's own mistake is told like any other reason
@@ -146,8 +146,10 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
     return Facts(dataset.version, splits.sha256, sizes, splits.train.shape[1:])
 
 
-def verified(jobs: Iterable[Job], registry: Registry, folder: Path, store: Store) -> list[Job]:
+def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path | None = None) -> list[Job]:
     """Load every data set that `jobs` need, once each, and return the jobs with its version and digest.
+
+    Data sets lie in `folder`, or in `kept` if the run store keeps them.
 
     Raises:
         UserError: a data set cannot be had, or a cell's networks cannot do its items.
@@ -158,7 +160,7 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path, store: Store
         name, options = job.cell.dataset, job.cell.options
         data = name, canonical(options)
         if data not in loaded:
-            loaded[data] = load(registry, name, options, folder, store)
+            loaded[data] = load(registry, name, options, folder, kept)
         facts = loaded[data]
         if reason := registry.networks(job.cell.networks, f"cell {job.cell.id}").refuses(facts.shape):
             raise UserError(f"data set {plain_name(name)!r}: {reason}")

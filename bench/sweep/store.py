@@ -6,7 +6,7 @@ runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`benc
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
-runs/mnist/data/                        arrays of the user's own, by their SHA-256
+runs/mnist/data/<sha256>.npz            arrays of the user's own
 runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
 """
 
@@ -27,7 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.files import creating, replacing, set_aside, sha256
-from bench.protocol import Dataset, Evaluation
+from bench.protocol import Evaluation
 from bench.sweep import attempts, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
@@ -90,13 +90,14 @@ class Store:
         self.folder = folder
         self._cells = os.path.join(folder, "cells")  # plain strings: pathlib is slow for 10,000 cells
 
+    @property
+    def data(self) -> Path:
+        """The folder of the arrays that its users gave, each file named after its SHA-256."""
+        return self.folder / "data"
+
     def cell(self, cell_id: str) -> Path:
         """Return the folder of a cell."""
         return Path(self._cells, cell_id)
-
-    def data(self, dataset: Dataset, folder: Path) -> Path:
-        """Return where a data set's files lie: in the store, or in `folder`, that of data sets."""
-        return self.folder / "data" if getattr(dataset, "kept_in_store", False) else folder
 
     def record_path(self, cell_id: str, key: str) -> Path:
         """Return where the final record lies, or will."""
@@ -254,6 +255,20 @@ class Store:
             return  # so that nothing needs to be written where nothing is to be done
         with self._writing(), replacing(self.folder / "grid.json") as file:
             file.write(json_bytes(source))
+
+    def keep(self, content: bytes) -> str:
+        """Keep a file of arrays, and return its SHA-256.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        digest = hashlib.sha256(content).hexdigest()
+        path = self.data / f"{digest}.npz"
+        with self._writing():
+            if not path.is_file() or path.read_bytes() != content:
+                with replacing(path) as file:
+                    file.write(content)
+        return digest
 
     def begin(self, cell: Cell, sweep: str) -> Attempt | None:
         """Begin an attempt at `cell`, or return None where another process is at it.

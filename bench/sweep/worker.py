@@ -174,7 +174,8 @@ class Worker:
         """Return the data set's splits: the cell's own copies, for a strategy may write into them."""
         if self._data is None or self._data[0] != dataset:
             self._data = None  # before loading: two data sets may not fit
-            self._data = dataset, dataset.load(self.store.data(dataset, self.setup.data))
+            kept = getattr(dataset, "kept_in_store", False)
+            self._data = dataset, dataset.load(self.store.data if kept else self.setup.data)
         splits = self._data[1]
         return replace(splits, train=splits.train.copy(), validation=splits.validation.copy(), test=splits.test.copy())
 

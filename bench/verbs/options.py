@@ -14,6 +14,7 @@ import click
 
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep.progress import screen
 from bench.sweep.requests import Request
 
 Verb = Callable[..., Any]
@@ -77,7 +78,11 @@ store = folder("--store", help="The run store (default: GRID in $BENCH_STORE, th
 grid = click.option("--grid", default="digits", show_default=True, metavar="NAME", help="A grid, or a .toml FILE.")
 json = flag("--json", "as_json", help="Print JSON for a program to read.")
 
-_request = ("request", [field.name for field in fields(Request)], lambda values: Request(**values, say=say))
+_request = (
+    "request",
+    [field.name for field in fields(Request)],
+    lambda values: Request(**values, say=say, display=screen),
+)
 #: the folders of plugins; the verb gets a `request` made of all such options that it has
 request = _bundle(*_request, plugins)
 #: which cells

@@ -72,7 +72,7 @@ def _searched(search: dict[str, Any]) -> str:
 def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
     registry = request.registry
-    names = [name] if name else [one for one in registry.names("dataset") if not _in_store(registry, one)]
+    names = [registry.find("dataset", name).name] if name else _fetched(registry)
     click.echo(f"data folder: {request.data}")
     errors = []
     for dataset in names:
@@ -91,12 +91,10 @@ def data(request: Request, name: str | None) -> None:
     raise click.exceptions.Exit(2 if errors else 0)
 
 
-def _in_store(registry: Registry, name: str) -> bool:
-    """Return whether a data set lies in run stores, so that the data folder has nothing of it."""
-    try:
-        return bool(getattr(registry.find("dataset", name).load(), "kept_in_store", False))
-    except UserError:
-        return False  # what is wrong with it is said when it is loaded
+def _fetched(registry: Registry) -> list[str]:
+    """Return the data sets that can be fetched; those that a run store keeps are its users' own."""
+    described = registry.describe("dataset")
+    return [data.name for data in described if data.error or not any(field.required for field in data.fields)]
 
 
 @click.command()

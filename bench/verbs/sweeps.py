@@ -13,7 +13,7 @@ from bench import profile
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import report
-from bench.sweep import progress, record, status
+from bench.sweep import record, status
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
@@ -220,7 +220,8 @@ def _watch(request: Request) -> None:
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table, how many cells there are of each kind, and what to do about them; exit."""
     counts = survey.counts()
-    click.echo(report(str(request.grid), [survey.store.folder], None, request.registry))
+    assert isinstance(request.grid, str), "the command line names grids"
+    click.echo(report(request.grid, [survey.store.folder], None, request.registry))
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
@@ -245,7 +246,7 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
             click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
         click.echo(f"{plan} would run; store: {survey.store.folder}")
         return
-    tally = plan.carry_out(progress.screen, **limits)
+    tally = plan.carry_out(**limits)
     if plan.todo:
         survey = plan.request.survey()
     if tally.signal is not None:

@@ -15,6 +15,7 @@ from bench.plugins import Registry
 from bench.protocol import DataError, UserError
 from bench.streams import stream
 from bench.sweep.requests import Request
+from bench.sweep.status import load
 from bench.sweep.store import Store
 
 PIXELS = np.random.default_rng(0).integers(0, 256, (60, 4, 4), dtype=np.uint8)
@@ -23,29 +24,30 @@ POINTS = np.random.default_rng(0).normal(size=(60, 3)).astype(np.float32)
 
 def stored(one: Any, folder: Path) -> Path:
     """Put a data set of arrays into a run store, and return the folder of data there."""
-    bench.face._keep(one, Store(folder))
-    return folder / "data"
+    Store(folder).keep(one.content)
+    return Store(folder).data
 
 
 def test_items_come_back_as_they_were_given(tmp_path: Path) -> None:
     made = bench.dataset("arrays", train=POINTS, test=POINTS[:9], likelihood="gaussian", validation=10)
-    splits = made.load(stored(made, tmp_path))
+    splits = made.settings.load(stored(made, tmp_path))
     assert np.array_equal(splits.train, POINTS[:50])
     assert np.array_equal(splits.validation, POINTS[50:])
     assert np.array_equal(splits.test, POINTS[:9])
-    assert torch.equal(made.fixed(torch.from_numpy(splits.test)), torch.from_numpy(POINTS[:9]))
+    assert torch.equal(made.settings.fixed(torch.from_numpy(splits.test)), torch.from_numpy(POINTS[:9]))
 
 
 def test_pixels_are_probabilities_of_ones() -> None:
     x = torch.tensor([[[0, 255]]], dtype=torch.uint8).expand(1000, 1, 2)
     made = bench.dataset("arrays", train=PIXELS, test=PIXELS)
-    drawn = made.prepare(x, stream(0, "test", 0, torch.device("cpu")))
+    drawn = made.settings.prepare(x, stream(0, "test", 0, torch.device("cpu")))
     assert torch.equal(drawn, torch.tensor([[0.0, 1.0]]).expand(1000, 2))
 
 
 def test_the_digest_follows_the_contents_alone() -> None:
     def digest(**options: Any) -> str:
-        return str(bench.dataset("arrays", **{"train": PIXELS, "test": PIXELS[:9], **options}).sha256)  # type: ignore[attr-defined]
+        made: Any = bench.dataset("arrays", **{"train": PIXELS, "test": PIXELS[:9], **options})
+        return str(made.settings.sha256)
 
     assert digest() == digest(train=PIXELS.copy(), test=PIXELS[:9].copy(order="F"))
     assert len({digest(), digest(train=PIXELS[:-1]), digest(test=PIXELS[:8]), digest(validation=5)}) == 4
@@ -54,13 +56,17 @@ def test_the_digest_follows_the_contents_alone() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"train": PIXELS / 255}, "train is an array of float64; with a bernoulli likelihood it must be uint8"),
-        ({"train": PIXELS[:1]}, r"the shape \(1, 4, 4\)"),
-        ({"train": PIXELS[0, 0]}, "2 or more items"),
-        ({"test": PIXELS[:, :2]}, "they must be alike"),
-        ({"likelihood": "gaussian"}, "train is an array of uint8; with a gaussian likelihood it must be float32"),
+        ({"train": PIXELS / 255}, "train is float64; a bernoulli likelihood takes a numpy array of uint8"),
+        ({"test": PIXELS[:1]}, "test holds 1 items; it must hold at least 2"),
+        ({"train": PIXELS[:0]}, "cannot be taken from 0 training items"),
+        ({"train": PIXELS[0, 0]}, r"the shape \(4,\); it must be \(N, ...\)"),
+        ({"test": PIXELS[:, :2]}, r"test has items of shape \(2, 4\), and train of \(4, 4\)"),
+        ({"likelihood": "gaussian"}, "train is uint8; a gaussian likelihood takes a numpy array of float32"),
         ({"likelihood": "poisson"}, "likelihood"),
-        ({"train": np.full((5, 2), np.nan), "likelihood": "gaussian"}, "not finite"),
+        (
+            {"train": np.full((5, 2), np.nan, np.float32), "test": POINTS[:5, :2], "likelihood": "gaussian"},
+            "not finite",
+        ),
         ({"validation": 60}, "validation"),
     ],
 )
@@ -84,10 +90,10 @@ def test_a_file_with_other_contents_is_refused(tmp_path: Path) -> None:
     for damaged in (content[:-1], b"x" + content[1:]):
         file.write_bytes(damaged)
         with pytest.raises(DataError, match="cut short or altered"):
-            made.load(folder)
+            made.settings.load(folder)
     file.unlink()
     with pytest.raises(DataError, match=r"give them to .bench.run. again"):
-        made.load(folder)
+        made.settings.load(folder)
 
 
 @pytest.mark.parametrize("likelihood", ["bernoulli", "gaussian"])
@@ -95,7 +101,7 @@ def test_they_keep_the_contracts_of_a_data_set(likelihood: str, tmp_path: Path) 
     items = PIXELS if likelihood == "bernoulli" else POINTS
     made: Any = bench.dataset("arrays", train=items, test=items, likelihood=likelihood)
     folder = stored(made, tmp_path)
-    values = {"sha256": made.sha256, "likelihood": likelihood}
+    values = {"sha256": made.settings.sha256, "likelihood": likelihood}
     verdicts = list(check(Registry().find("dataset", "arrays"), values, data=folder))
     assert [verdict for verdict in verdicts if verdict.status == "fail"] == []
 
@@ -104,4 +110,5 @@ def test_the_command_line_reads_what_python_left(tmp_path: Path) -> None:
     """The digest is an option of the data set, so that a grid file can name it."""
     made: Any = bench.dataset("arrays", train=PIXELS, test=PIXELS)
     data = stored(made, tmp_path)
-    assert Store(tmp_path).data(made, Request().data) == data
+    facts = load(Registry(), "arrays", {"sha256": made.settings.sha256}, Request().data, data)
+    assert facts.sizes == {"train": 60, "validation": 0, "test": 60}

@@ -90,10 +90,10 @@ def test_the_folder_of_stores_is_taken_from_the_environment(mnist: Synthetic, mo
 
 
 def test_a_grid_file_has_the_store_of_its_name(mnist: Synthetic) -> None:
-    import bench.grid
+    import bench.grid as grids
 
     file = Path("mine.toml")
-    embedded = Path(bench.__file__).parent / "grids" / "mnist.toml"
+    embedded = Path(grids.__file__).parent / "grids" / "mnist.toml"
     file.write_text(embedded.read_text().replace("Table 2, MNIST", "Mine"))
     mine = type(mnist)(Path("runs/mine"), "mine.toml")
     mine.put("normal", 0, 95.5)

@@ -228,7 +228,7 @@ def sweep(setup: Setup, how: str, seeds: int, seconds: float = 0.0) -> subproces
     """Start a sweep of the same cells in a process of its own."""
     code = f"""
 from pathlib import Path
-from bench import grid
+import bench.grid as grids
 from bench.plugins import Registry
 from bench.sweep import pool, progress, status, store, worker
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 from pathlib import Path
 
 import pytest
@@ -13,8 +12,14 @@ from bench.sweep.requests import Plan, Request
 from tests.test_cli import FAKES, GRID
 
 
-def silent(*_: object) -> contextlib.AbstractContextManager[Screen]:
-    return contextlib.nullcontext(Screen())
+class Notes(Screen):
+    """Takes what is noted."""
+
+    def __init__(self, said: list[str]) -> None:
+        self.said = said
+
+    def note(self, sentence: str) -> None:
+        self.said.append(sentence)
 
 
 def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -27,11 +32,12 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
         data_dir=tmp_path,
         plugins=[FAKES],
         say=said.append,
+        display=lambda cells, name, log: Notes(said),
     )
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs())
     assert str(plan) == "2 cells of 2"
-    tally = plan.carry_out(silent, jobs=1)
+    tally = plan.carry_out(jobs=1)
     assert [ending.status for _, ending in tally.endings] == ["ok", "skipped"]
     assert said == ["2 cells of 2 to run, 1 at a time"]
     assert request.settle().counts() == {"ok": 1, "skipped": 1}
@@ -40,7 +46,7 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
     assert capsys.readouterr().out == ""
 
     survey = request.survey()
-    assert Plan(request, survey, survey.jobs()).carry_out(silent).endings == []
+    assert Plan(request, survey, survey.jobs()).carry_out().endings == []
 
 
 def test_a_mistake_in_a_request_is_one_sentence(tmp_path: Path) -> None:

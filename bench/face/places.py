@@ -1,0 +1,58 @@
+"""Where plugins and data lie, as a caller in Python names them."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench import contracts
+from bench.plugins import Registry, is_file
+from bench.plugins.shapes import passed
+from bench.sweep.requests import Request
+
+Place = str | os.PathLike[str]
+
+
+def registry_of(plugins: Sequence[Place]) -> Registry:
+    """Return the plugins that are built in or installed, and those of folders or files; by default `BENCH_PLUGINS`.
+
+    Raises:
+        UserError: a folder or file does not exist or holds no plugin.
+    """
+    names = [plugins] if isinstance(plugins, str | os.PathLike) else list(plugins)
+    names = names or [folder for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder]
+    texts = [os.fspath(name) for name in names]
+    registry = Registry([Path(text) for text in texts if not text.endswith(".py")])
+    for text in texts:
+        if text.endswith(".py"):
+            contracts.find(registry, str(Path(text).expanduser().absolute()))
+    return registry
+
+
+def data_of(data_dir: Place | None) -> Path:
+    """Return the folder of data sets: what is given, else `BENCH_DATA`, else the profile's or the user's cache.
+
+    Raises:
+        UserError: it cannot be made.
+    """
+    folder = data_dir or os.environ.get("BENCH_DATA")
+    return Request(data_dir=Path(folder) if folder else None, spelling=passed).data
+
+
+def plain(value: Any) -> Any:
+    """Return a value as TOML would have it: lists for tuples, text for paths, Python's numbers for numpy's."""
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item) for item in value]
+    if isinstance(value, os.PathLike):
+        return os.fspath(value)
+    return value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
+
+
+def located(name: Place) -> str:
+    """Return a NAME as it is, and a FILE as its absolute path."""
+    text = os.fspath(name)
+    return str(Path(text).expanduser().resolve()) if is_file(text) else text

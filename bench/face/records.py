@@ -1,0 +1,334 @@
+"""What cells left, from Python: `bench.results`, and the cells and models in it. It reads, and never trains."""
+
+from __future__ import annotations
+
+import io
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from html import escape
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from bench.face.places import Place, data_of, registry_of
+from bench.face.training import WITHOUT_LATENTS, scored
+from bench.plugins import Plugin, Registry, build
+from bench.plugins.shapes import listed, nearest
+from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
+from bench.report import cells as reported
+from bench.report import published, sources, tables
+from bench.report.cells import Outcome
+from bench.report.rows import Row
+from bench.report.sources import Source
+from bench.strategy import Fitted, Strategy
+from bench.sweep.fingerprints import fingerprints
+from bench.sweep.record import CorruptRecord
+from bench.sweep.store import Store
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+
+COLUMNS = ("dataset", "strategy", "metric", "unit", "seeds", "mean", "lower", "upper")
+DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict")
+
+
+def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | None = None) -> Results:
+    """Return what run stores and Parquet files hold; nothing is trained, written, or executed that is not named here.
+
+    Args:
+        places: folders of run stores, `.parquet` files of a report, or both.
+        plugins: folders of plugins, or files, that the records are of; by default `$BENCH_PLUGINS`.
+        data_dir: where data sets lie, which models need to be loaded.
+
+    Raises:
+        UserError: a place does not exist or holds no records.
+    """
+    if not places:
+        raise UserError("name a run store or a Parquet file, such as bench.results('runs/digits')")
+    registry = registry_of(plugins)
+    paths = [Path(place).expanduser() for place in places]
+    curves = [path for path in paths if path.is_file() and reported.kind(path) == "curves"]
+    return Results(sources.of_places(paths, registry), registry, data_of(data_dir), curves=curves)
+
+
+class Results:
+    """Records of cells: as tables, and one by one."""
+
+    def __init__(
+        self,
+        source: Source,
+        registry: Registry,
+        data: Path,
+        only: Sequence[str] = (),
+        curves: Sequence[Path] = (),
+    ) -> None:
+        if only:
+            cells = tuple(cell for cell in source.plan.cells if cell.id in only)
+            source = replace(source, plan=replace(source.plan, cells=cells))
+            source = replace(source, frame=source.frame[source.frame["cell"].isin(only)])
+        self._source, self._registry, self._data, self._curves = source, registry.closed(), data, curves
+        self._built: dict[str | None, list[tables.Table]] = {}
+
+    def frame(self) -> pd.DataFrame:
+        """Return every record, long: a row per record and metric, with the columns of a report's `records.parquet`."""
+        return self._source.frame.reset_index(drop=True)
+
+    def curves(self) -> pd.DataFrame:
+        """Return the training curves: a row per record, epoch and metric."""
+        import pandas as pd
+
+        frames = [sources.curves(self._source.stores, list(self._source.notes))]
+        frames += [reported.read_parquet(path, "curves") for path in self._curves]
+        curves = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
+        if self._curves:
+            return curves
+        return curves[curves["cell"].isin(set(self._source.frame["cell"]))].reset_index(drop=True)
+
+    def table(self, metric: str | None = None, baseline: str | None = None) -> pd.DataFrame:
+        """Return a row per data set and strategy: means over seeds, and differences to a baseline.
+
+        Args:
+            metric: which; by default that by which models of a data set are compared, such as `nll`.
+            baseline: the label of any strategy; by default `normal`.
+
+        Returns:
+            Columns `dataset`, `strategy`, `metric`, `unit`, `seeds` (that count), `mean`, `lower`, `upper` (95 %),
+            `difference`, `difference_lower`, `difference_upper` (paired by seed) and `verdict`: `better`, `worse` or
+            `undecided` (0 lies inside), `one seed`, `in doubt` (failed, stale or unreliable records), `baseline`.
+
+        Raises:
+            UserError: no record has this metric, or no strategy this label.
+        """
+        import pandas as pd
+
+        if baseline is not None:
+            self._demand("strategy", baseline, [row.label for table in self._tables() for row in table.rows])
+        built = self._tables(baseline)
+        if metric is not None:
+            self._demand("metric", metric, dict.fromkeys(m.name for table in built for m in table.metrics))
+        rows = []
+        for table in built:
+            chosen = next((m for m in table.metrics if m.name == metric), None) if metric else None
+            chosen = chosen or (tables.headline(table.metrics) if metric is None else None)
+            for row in table.rows if chosen or metric is None else ():
+                name, unit = (chosen.name, chosen.unit) if chosen else ("", "")
+                reference = row.label == baseline if baseline else row.setting.strategy == table.baseline
+                rows.append(
+                    {"dataset": table.name, "strategy": row.label, "metric": name, "unit": unit}
+                    | _figures(row, name)
+                    | ({"verdict": "baseline"} if reference else {})
+                )
+        return pd.DataFrame(rows, columns=[*COLUMNS, *DIFFERENCES])
+
+    @property
+    def notes(self) -> list[str]:
+        """What is missing, left out or in doubt, a sentence each."""
+        sentences = list(self._source.notes)
+        for table in self._tables():
+            sentences += [sentence for sentence in (table.missing, *table.notes) if sentence]
+            sentences += [f"{row.label}: {mark}" for row in table.rows for mark in row.marks]
+        return list(dict.fromkeys(sentences))
+
+    @property
+    def cells(self) -> list[Cell]:
+        """The cells of the table that have a record, in its order."""
+        return [
+            Cell(outcome, row.label, self._source.stores, self._registry, self._data)
+            for table in self._tables()
+            for row in table.rows
+            for outcome in row.outcomes.values()
+        ]
+
+    def cell(self, strategy: str, seed: int = 0, dataset: str | None = None) -> Cell:
+        """Return the cell of a strategy's label, a seed and, where there are several, a data set.
+
+        Raises:
+            UserError: there is none, or more than one.
+        """
+        cells = self.cells
+        self._demand("strategy", strategy, dict.fromkeys(cell.label for cell in cells))
+        cells = [cell for cell in cells if cell.label == strategy]
+        names = dict.fromkeys(cell.record.dataset.name for cell in cells)
+        if dataset is not None:
+            self._demand("data set", dataset, names)
+            cells = [cell for cell in cells if cell.record.dataset.name == dataset]
+        elif len(names) > 1:
+            raise UserError(f"{strategy} has cells of several data sets; name one: {listed(names)}")
+        chosen = [cell for cell in cells if cell.record.seed == seed]
+        if not chosen:
+            seeds = listed(str(cell.record.seed) for cell in cells)
+            raise UserError(f"{strategy} has no record of seed {seed}; it has {seeds}")
+        if len(chosen) > 1:
+            raise UserError(f"{len(chosen)} cells are called {strategy} seed {seed}; choose one from `cells`")
+        return chosen[0]
+
+    def __repr__(self) -> str:
+        """Return the table as text, and the notes."""
+        lines = [self._source.words, self.table().to_string(index=False, na_rep=""), *self.notes]
+        return _clean("\n".join(lines))
+
+    def _repr_html_(self) -> str:
+        notes = "".join(f"<p>{escape(_clean(note))}</p>" for note in self.notes)
+        return f"{self.table().to_html(index=False, na_rep='', float_format='{:.4g}'.format)}{notes}"
+
+    def _demand(self, word: str, name: str, names: Any) -> None:
+        """Refuse a name that is not there."""
+        if name not in names:
+            hint = nearest(name, names) or ";"
+            raise UserError(f'these results have no {word} "{name}"{hint} they have {listed(dict.fromkeys(names))}')
+
+    def _tables(self, baseline: str | None = None) -> list[tables.Table]:
+        if baseline not in self._built:
+            source, numbers = self._source, published.read()
+            planned = [cell.setting.dataset for cell in source.plan.cells]
+            names = dict.fromkeys([*planned, *source.frame["dataset"]])
+            self._built[baseline] = [
+                tables.build(
+                    name,
+                    replace(source, evaluation=source.plan.of(name).evaluation),
+                    numbers,
+                    len(names) == 1,
+                    baseline,
+                )
+                for name in names
+            ]
+        return self._built[baseline]
+
+
+def _figures(row: Row, metric: str) -> dict[str, Any]:
+    mean, difference = row.scores.get(metric), row.paired.get(metric)
+    nan = float("nan")
+    return {
+        "seeds": mean.n if mean else 0,
+        "mean": mean.mean if mean else nan,
+        "lower": mean.lower if mean else nan,
+        "upper": mean.upper if mean else nan,
+        "difference": difference.mean if difference else nan,
+        "difference_lower": difference.lower if difference else nan,
+        "difference_upper": difference.upper if difference else nan,
+        "verdict": row.verdicts.get(metric, ""),
+    }
+
+
+def _clean(text: str) -> str:
+    """Return text without signs that a terminal would obey: a record may come from a stranger."""
+    return "".join(sign if sign.isprintable() or sign == "\n" else "?" for sign in text)
+
+
+# ---------------------------------------------------------------- one cell
+
+
+@dataclass(frozen=True, repr=False)
+class Cell:
+    """A cell that was attempted.
+
+    Attributes:
+        record: what it left.
+        label: what the table calls its row.
+    """
+
+    record: Outcome
+    label: str
+    _stores: Sequence[Path]
+    _registry: Registry
+    _data: Path
+
+    def __repr__(self) -> str:
+        """Return `digits vampprior seed 0: ok`."""
+        return _clean(f"{self._name}: {self.record.status}")
+
+    @property
+    def _name(self) -> str:
+        return f"{self.record.dataset.name} {self.label} seed {self.record.seed}"
+
+    @property
+    def scores(self) -> pd.DataFrame:
+        """The scores, a row per metric."""
+        return scored(self.record.scores)
+
+    @cached_property
+    def arrays(self) -> Mapping[str, np.ndarray]:
+        """The arrays beside the record, by name, read on first use.
+
+        Raises:
+            UserError: the record comes from a Parquet file, or they are gone or damaged.
+        """
+        import numpy as np
+
+        try:
+            content = self._store.beside(self.record, self.record.key, "arrays")
+            if content is None:
+                return {}
+            with np.load(io.BytesIO(content), allow_pickle=False) as file:
+                return {name: file[name] for name in file.files}
+        except (CorruptRecord, ValueError, zipfile.BadZipFile) as error:
+            raise UserError(f"the arrays of {self._name} cannot be read: {error}") from None
+
+    @cached_property
+    def curves(self) -> pd.DataFrame:
+        """The training curves, a row per epoch and metric."""
+        frame = sources.curves([self._store.folder], [])
+        mine = (frame["cell"] == self.record.cell) & (frame["key"] == self.record.key)
+        return frame[mine].reset_index(drop=True)
+
+    @cached_property
+    def _store(self) -> Store:
+        """The run store that holds the record."""
+        for folder in self._stores:
+            store = Store(folder)
+            if store.record_path(self.record.cell, self.record.key).is_file():
+                return store
+        raise UserError(f"the record of {self._name} comes from a Parquet file; the rest lies in its run store alone")
+
+    def model(self, device: str = "cpu") -> Fitted:
+        """Return the trained model.
+
+        Raises:
+            UserError: there is none, its code has changed since, or a plugin is not among those that were named.
+        """
+        record = self.record
+        store = self._store
+        if record.status != "ok":
+            raise UserError(f"{self._name} ended as {record.status} and left no model")
+        plugins = self._plugins()
+        now = fingerprints(plugins)
+        changed = [
+            words
+            for words, then, current in (
+                ("a plugin of it", record.fingerprints.plugin, now.plugin),
+                ("the training code of bench", record.fingerprints.fit, now.fit),
+            )
+            if then != current
+        ]
+        if changed:
+            raise UserError(f"{self._name} cannot be loaded: {' and '.join(changed)} changed since; run it again")
+        where = f"cell {record.cell}"
+        strategy = build(plugins[0], record.hyper, where, self._registry.component)
+        if not isinstance(strategy, Strategy):
+            raise UserError(f"{self._name} {WITHOUT_LATENTS}")
+        dataset = cast(Dataset, build(plugins[1], record.dataset.options, where, self._registry.component))
+        splits = dataset.load(store.data if getattr(dataset, "kept_in_store", False) else self._data)
+        if splits.sha256 != record.dataset.sha256:
+            raise UserError(f"{self._name} cannot be loaded: the data set holds other arrays than it was trained on")
+        networks = self._registry.networks(record.networks, where)
+        budget, evaluation = Budget.model_validate(record.budget), Evaluation.model_validate(record.evaluation)
+        task = Task(dataset, splits, networks, budget, evaluation)
+        log_z = record.by_metric.get("log_z")
+        run = Run(record.seed, device, store.cell(record.cell))
+        state = cast(State, store.state(record))
+        try:
+            return strategy.fitted(state, task, run, log_z.value if log_z else None)
+        except (KeyError, RuntimeError) as error:
+            raise UserError(f"the state of {self._name} does not fit its model: {error}") from error
+
+    def _plugins(self) -> list[Plugin]:
+        """Return the plugins that the record names, if they are the user's own, installed or built in."""
+        record = self.record
+        try:
+            strategy = self._registry.find("strategy", record.strategy)
+            dataset = self._registry.find("dataset", record.dataset.name)
+            return [strategy, dataset, *self._registry.parts(strategy, record.hyper, record.networks)]
+        except UserError as error:
+            raise UserError(f"{self._name} cannot be loaded: {error}; name its folder or file in `plugins`") from error

@@ -1,0 +1,160 @@
+"""Grids and sweeps from Python: `bench.grid` and `bench.run`."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from bench.face.places import Place, data_of, located, plain, registry_of
+from bench.face.records import Results
+from bench.face.training import Data
+from bench.grid import Grid, load
+from bench.plugins.shapes import passed
+from bench.protocol import UserError
+from bench.report.sources import of_places
+from bench.sweep.pool import Screen, SweepError
+from bench.sweep.progress import screen
+from bench.sweep.requests import Plan, Request
+from bench.sweep.store import StoreError
+
+
+def grid(
+    grid: Place | Mapping[str, Any] = "digits",
+    *,
+    set: Mapping[str, Any] | None = None,
+    strategies: Sequence[Place] = (),
+    seeds: int | Sequence[int] | None = None,
+    plugins: Sequence[Place] = (),
+) -> Grid:
+    """Return a validated grid with its cells; nothing runs. Arguments as of `run`.
+
+    >>> import bench
+    >>> small = bench.grid("digits", strategies=["normal", "stein"], seeds=2, set={"train.epochs": 3})
+    >>> [f"{cell.label} seed {cell.seed}" for cell in small.cells]
+    ['normal seed 0', 'normal seed 1', 'stein seed 0', 'stein seed 1']
+
+    Raises:
+        UserError: what is wrong, at which key, and what is allowed.
+    """
+    return load(
+        _grid(grid),
+        registry_of(plugins),
+        settings=plain(set or {}),
+        strategies=_names(strategies),
+        seeds=_seeds(seeds),
+        spelling=passed,
+    )
+
+
+def run(
+    grid: Place | Mapping[str, Any] = "digits",
+    *,
+    seeds: int | Sequence[int] | None = None,
+    strategies: Sequence[Place] = (),
+    set: Mapping[str, Any] | None = None,
+    datasets: Sequence[Data | Place | Mapping[str, Any]] = (),
+    jobs: int | None = None,
+    store: Place | None = None,
+    data_dir: Place | None = None,
+    plugins: Sequence[Place] = (),
+    device: str = "cpu",
+    timeout: float | None = None,
+    memory: float | None = None,
+    retries: int = 2,
+    per_gpu: int = 1,
+    stale: bool = False,
+    retry_failed: bool = False,
+    progress: bool | Screen | None = None,
+) -> Results:
+    """Carry out the cells of a grid that have no final record, and return the results of all of its cells.
+
+    Interrupted at any moment, it loses nothing that is finished: the same call goes on.
+
+    >>> import bench
+    >>> quick = {"train.epochs": 1, "evaluate.images": 20, "evaluate.importance_samples": 5}
+    >>> quick |= {"evaluate.ais_nll.images": 0, "evaluate.ais_nll.simulated": 0}
+    >>> results = bench.run("digits", strategies=["normal"], seeds=1, set=quick, jobs=1, progress=False)
+    >>> results.table()[["dataset", "strategy", "seeds"]].values.tolist()
+    [['digits', 'normal', 1]]
+
+    Args:
+        grid: an embedded NAME, a path to a `.toml` file, or its tables as a dict.
+        seeds: a count or a list, in place of the grid's.
+        strategies: run only these NAMEs or FILEs; one that the grid does not hold runs with its defaults.
+        set: changes to the grid by dotted key: `{"train.epochs": 3, "strategy.stein.penalty": .1}`.
+        datasets: in place of the grid's: what `bench.dataset` gives, names, or tables.
+        jobs: worker processes; by default one a core or GPU.
+        store: the run store; by default the grid's name in `$BENCH_STORE`, the profile's `store`, or `runs`.
+        data_dir: where data sets lie or are downloaded to; by default `$BENCH_DATA`, the profile's, or a cache.
+        plugins: folders of plugins, or files; by default `$BENCH_PLUGINS`.
+        device: cpu, cuda, cuda:N or mps.
+        timeout: minutes that an attempt at a cell may take.
+        memory: gigabytes that a worker process may hold.
+        retries: how often a cell that was lost goes on.
+        per_gpu: cells that share a GPU.
+        stale: also run cells again that earlier code of bench recorded.
+        retry_failed: also run cells again that failed (all but diverged ones).
+        progress: False for silence, or what is told instead of a display that suits where this runs.
+
+    Raises:
+        UserError: a mistake, or a store that cannot be written; one sentence.
+        KeyboardInterrupt: it was interrupted; running cells left checkpoints.
+    """
+    registry, data = registry_of(plugins), data_of(data_dir)
+    display: Any = screen
+    if progress is False:
+        display = lambda *_: Screen()  # noqa: E731
+    elif isinstance(progress, Screen):
+        display = lambda *_: progress  # noqa: E731
+    request = Request(
+        _grid(grid),
+        plain(set or {}),
+        _names(strategies),
+        _seeds(seeds),
+        Path(store).expanduser() if store else None,
+        data,
+        datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
+        display=display,
+        spelling=passed,
+    )
+    request.__dict__["registry"] = registry  # in place of the one that it would make
+    for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
+        if number is not None and (type(number) is not int or number < 1):
+            raise UserError(f"{passed(name, number)} is not allowed; it must be a whole number, at least 1")
+    try:
+        kept = request.runs(request.cells.name)
+        for entry in datasets:
+            if isinstance(entry, Data) and entry.content:
+                kept.keep(entry.content)
+        survey = request.survey()
+        plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
+        tally = plan.carry_out(device, jobs, timeout, memory, retries, per_gpu)
+    except (StoreError, SweepError) as error:
+        raise UserError(str(error)) from error
+    if tally.signal == signal.SIGINT:
+        raise KeyboardInterrupt("stopped; nothing that is finished is lost, and the same call goes on")
+    if tally.signal is not None:
+        os.kill(os.getpid(), tally.signal)  # what it does when no sweep is running
+    return Results(of_places([kept.folder], registry), registry, data, [cell.id for cell in request.cells.cells])
+
+
+def _grid(grid: Place | Mapping[str, Any]) -> str | dict[str, Any]:
+    return plain(grid) if isinstance(grid, Mapping) else os.fspath(grid)
+
+
+def _names(strategies: Sequence[Place]) -> list[str]:
+    names = [strategies] if isinstance(strategies, str | os.PathLike) else strategies
+    return [os.fspath(name) for name in names]
+
+
+def _seeds(seeds: Any) -> int | list[int] | None:
+    return plain(list(seeds)) if isinstance(seeds, Sequence | range) else plain(seeds)  # type: ignore[no-any-return]
+
+
+def _table(entry: Place | Mapping[str, Any]) -> dict[str, Any]:
+    """Return the `[[dataset]]` table of a name, or of a table."""
+    table = plain(entry) if isinstance(entry, Mapping) else {"name": os.fspath(entry)}
+    return {**table, "name": located(table["name"])} if "name" in table else table
