@@ -22,11 +22,11 @@ from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, UserE
 from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
 
-BLUR = 0.3  # of the cloud that a prior is fitted to at one stroke: quadrature sees no component on a single point
+BLUR, COPIES = 0.3, 16  # of the cloud that a prior is fitted to at one stroke: quadrature sees no peak on one point
 
 
 def _blurred() -> Tensor:
-    cloud = densities.cloud()
+    cloud = densities.cloud().repeat(COPIES, 1)
     return cloud + BLUR * stream(0, "check/blur").normal(*cloud.shape)
 
 

@@ -87,8 +87,8 @@ class Broken(Strategy):
     ("fit", "sentence"),
     [
         ("time.sleep(1000)", "it did not come to an end within 2 s"),
-        ("raise ValueError('a mistake\\nin it')", "ValueError: a mistake in it (line 21)"),
-        ("sys.exit('enough')", "SystemExit: enough (line 21)"),
+        ("raise ValueError('a mistake\\nin it')", "ValueError: a mistake in it (line 22)"),
+        ("sys.exit('enough')", "SystemExit: enough (line 22)"),
         ("os._exit(7)", "its process ended with exit code 7, without a word"),
         ("os.kill(os.getpid(), signal.SIGKILL)", "its process was killed (kill -9), perhaps because memory ran out"),
         ("return super().fit(task, run) | {'steps': task.budget}", "its state holds more than tensors and plain types"),

@@ -84,11 +84,11 @@ def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look
 
 def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, setup: Setup, store: Store) -> None:
     start = time.monotonic()
-    tally = Pool(setup, 1, Told(), Limits(timeout=1.5)).run(look("hang", "deaf", "ok").jobs())
+    tally = Pool(setup, 1, Told(), Limits(timeout=6)).run(look("hang", "deaf", "ok").jobs())
     assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
-    assert time.monotonic() - start < 20
+    assert time.monotonic() - start < 40
     record = next(record for record in store.records() if record.status == "timeout")
-    assert record.reason == "longer than 0.025 minutes"
+    assert record.reason == "longer than 0.1 minutes"
 
 
 def test_output_goes_to_the_attempts_own_log(look: Look, setup: Setup, store: Store) -> None:
@@ -270,7 +270,9 @@ def test_a_store_that_becomes_unwritable_ends_the_sweep_with_a_sentence(look: Lo
 def test_code_that_changes_ends_the_sweep_with_a_sentence(look: Look, setup: Setup, store: Store) -> None:
     jobs = look("ok").jobs()
     jobs = [replace(job, fingerprints=replace(job.fingerprints, fit="0" * 64)) for job in jobs]
-    with pytest.raises(SweepError, match=r"^the code of strategy 'actor' or data set 'points' changed while"):
+    with pytest.raises(
+        SweepError, match=r"^the code of strategy 'actor', data set 'points' or of what they use changed while"
+    ):
         Pool(setup, 1, Told()).run(jobs)
     assert store.records() == []
 
