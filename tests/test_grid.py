@@ -483,7 +483,7 @@ def test_the_embedded_grids_expand() -> None:
     assert {cell.strategy for cell in digits.cells} == every, "every built-in strategy that scores binary images"
     energies = [cell.hyper["energy"] for cell in digits.cells if "energy" in cell.hyper]
     assert {energy["hidden"] for energy in energies if energy["kind"] == "grbm"} == {16}, "log Z by enumeration"
-    assert len(digits.cells) == 30
+    assert len(digits.cells) == 32
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
         "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching",
         "adversarial",
