@@ -313,7 +313,8 @@ def _device_kind(device: str) -> str | None:
     torch = sys.modules.get("torch")
     if device == "cpu" or torch is None:
         return device if device == "cpu" else None
-    return str(torch.cuda.get_device_name(device)) if torch.device(device).type == "cuda" else device
+    named = torch.device(device).type == "cuda" and torch.cuda.is_available()
+    return str(torch.cuda.get_device_name(device)) if named else device
 
 
 # ---------------------------------------------------------------- peak memory

@@ -27,7 +27,7 @@ def attempts(shell: Any, cell: str, grid: str = "fakes") -> list[str]:
 
 def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait) -> None:
     """Each ends with one record, and with the bits of a walk that nothing disturbs."""
-    shell.grid("walk", seeds=12, seconds=6, slurm="time = 5\nmemory = 0.4")
+    shell.grid("walk", seeds=12, seconds=6, slurm="time = 5\nmemory = 1.0")
     said = shell("run", "--on", "slurm", "--detach")
     assert "12 cells of 12 submitted in 12 jobs: " in said
     assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
@@ -121,7 +121,7 @@ def test_a_job_that_is_gone_without_a_word_is_recorded_by_collect(shell: Any, cl
 
 
 def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
-    shell.grid("walk", seeds=6, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 6\ntime = 9")
+    shell.grid("walk", seeds=6, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 6\ntime = 9\nmemory = 3")
     assert "6 cells: 6 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
     logs = [file.read_text() for file in shell.folder.rglob("log-*.txt")]
     devices = sorted(line for log in logs for line in log.splitlines() if line.startswith("device"))
