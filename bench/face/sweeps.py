@@ -116,11 +116,11 @@ def run(
         _seeds(seeds),
         Path(store).expanduser() if store else None,
         data,
+        registry,
         datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
         display=display,
         spelling=passed,
     )
-    request.__dict__["registry"] = registry  # in place of the one that it would make
     for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
         if number is not None and (type(number) is not int or number < 1):
             raise UserError(f"{passed(name, number)} is not allowed; it must be a whole number, at least 1")

@@ -42,7 +42,7 @@ class Request:
         seeds: a count or a list, in place of the grid's.
         store: the run store's folder; None for the default one.
         data_dir: the folder of data sets; None for the default one.
-        plugins: further folders of plugins.
+        plugins: further folders of plugins, or all plugins that there are.
         datasets: `[[dataset]]` tables in place of the grid's.
         say: takes what happens meanwhile, a sentence at a time.
         display: how a sweep is shown: number of cells, what a line calls a job, where its output lies -> a screen.
@@ -55,7 +55,7 @@ class Request:
     seeds: int | Sequence[int] | None = None
     store: Path | None = None
     data_dir: Path | None = None
-    plugins: Sequence[Path] = ()
+    plugins: Sequence[Path] | Registry = ()
     datasets: Sequence[Mapping[str, Any]] = ()
     say: Callable[[str], None] = lambda sentence: None
     display: Display = lambda cells, name, log: pool.Screen()
@@ -64,7 +64,7 @@ class Request:
     @cached_property
     def registry(self) -> Registry:
         """The plugins that can be found."""
-        return Registry(self.plugins)
+        return self.plugins if isinstance(self.plugins, Registry) else Registry(self.plugins)
 
     @cached_property
     def data(self) -> Path:
