@@ -13,7 +13,9 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Annotated, Any, Generic, TypeVar, cast
+
+from pydantic import Field
 
 from bench import callable_module
 from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
@@ -30,7 +32,16 @@ Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set
 callable_module(__name__)
 
 _EMBEDDED = Path(__file__).with_name("grids")
-_KEYS = ("title", "seeds", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
+_KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
+
+
+class Headline(Settings):
+    """The `[headline]` table: the one metric by which the grid's strategies are judged."""
+
+    metric: str = Field("", description="name of a metric, such as nll_ais; by default the nearest to a likelihood")
+    same_within: dict[str, Annotated[float, Field(gt=0)]] = Field(
+        {}, description="data set -> difference in this metric that is of no interest"
+    )
 
 
 @dataclass(frozen=True)
@@ -86,12 +97,14 @@ class Grid:
         name: the embedded name, or the file's stem.
         title: what a reader calls it.
         cells: without duplicates.
+        headline: by what its strategies are judged.
         source: the merged TOML, after `--set`, `--strategy` and `--seeds`; `expand` takes it back.
     """
 
     name: str
     title: str
     cells: tuple[Cell, ...]
+    headline: Headline
     source: dict[str, Any]
 
 
@@ -297,12 +310,21 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         raise UserError(f"{blame('evaluate')}: {keys} cannot be swept; one way of scoring holds for a whole grid")
     evaluation = validated(Evaluation, evaluations[0], blame, "evaluate")
     validated(Slurm, source.get("slurm", {}), blame, "slurm")
+    headline = validated(Headline, source.get("headline", {}), blame, "headline")
     axes = (
         _requests("dataset", source, registry, blame),
         _tables(Networks, source, "networks", registry, blame),
         _tables(Budget, source, "train", registry, blame),
         _requests("strategy", source, registry, blame),
     )
+    names = list(dict.fromkeys(plain_name(dataset.name) for dataset in axes[0]))
+    for name_of_one in headline.same_within:
+        if name_of_one not in names:
+            hint = nearest(name_of_one, names) or ";"
+            key = f"headline.same_within.{name_of_one}"
+            raise UserError(
+                f'{blame(key)}: {key}: the grid has no data set "{name_of_one}"{hint} it has {listed(names)}'
+            )
     for dataset, network in itertools.product(*axes[:2]):
         if reason := cast(Dataset, dataset.settings).refuses(network.settings):
             raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
@@ -324,7 +346,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
             plugins=(*plugins, *registry.parts(plugins[0], hyper, networks)),
         )
         cells.append(replace(cell, id=identify(cell.request)))
-    return Grid(name, title, tuple(cells), copy.deepcopy(dict(source)))
+    return Grid(name, title, tuple(cells), headline, copy.deepcopy(dict(source)))
 
 
 def _seeds(value: Any, blame: Blame) -> list[int]:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("dataset", "strategy", "metric", "unit", "seeds", "mean", "lower", "upper")
-DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict")
+DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict", "p")
 
 
 def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | None = None) -> Results:
@@ -90,13 +90,14 @@ class Results:
         """Return a row per data set and strategy: means over seeds, and differences to a baseline.
 
         Args:
-            metric: which; by default that by which models of a data set are compared, such as `nll`.
+            metric: which; by default the headline metric: that of the verdicts, such as `nll_ais`.
             baseline: the label of any strategy; by default `normal`.
 
         Returns:
             Columns `dataset`, `strategy`, `metric`, `unit`, `seeds` (that count), `mean`, `lower`, `upper` (95 %),
-            `difference`, `difference_lower`, `difference_upper` (paired by seed) and `verdict`: `better`, `worse` or
-            `undecided` (0 lies inside), `one seed`, `in doubt` (failed, stale or unreliable records), `baseline`.
+            `difference`, `difference_lower`, `difference_upper` (paired by test item), and of the headline metric alone
+            `verdict`: `better`, `worse`, `same within ...` or `undecided`, or why there is none; and its `p`, adjusted
+            for the table's comparisons.
 
         Raises:
             UserError: no record has this metric, or no strategy this label.
@@ -111,14 +112,14 @@ class Results:
         rows = []
         for table in built:
             chosen = next((m for m in table.metrics if m.name == metric), None) if metric else None
-            chosen = chosen or (tables.headline(table.metrics) if metric is None else None)
+            chosen = chosen or (table.headline or next(iter(table.metrics), None) if metric is None else None)
             for row in table.rows if chosen or metric is None else ():
                 name, unit = (chosen.name, chosen.unit) if chosen else ("", "")
-                reference = row.label == baseline if baseline else row.setting.strategy == table.baseline
+                judged = row.verdict if chosen == table.headline else None
                 rows.append(
                     {"dataset": table.name, "strategy": row.label, "metric": name, "unit": unit}
                     | _figures(row, name)
-                    | ({"verdict": "baseline"} if reference else {})
+                    | {"verdict": judged.words if judged else "", "p": judged.p if judged else None}
                 )
         return pd.DataFrame(rows, columns=[*COLUMNS, *DIFFERENCES])
 
@@ -198,17 +199,16 @@ class Results:
 
 
 def _figures(row: Row, metric: str) -> dict[str, Any]:
-    mean, difference = row.scores.get(metric), row.paired.get(metric)
+    mean, difference = row.scores.get(metric), row.differences.get(metric)
     nan = float("nan")
     return {
-        "seeds": mean.n if mean else 0,
+        "seeds": mean.n[0] if mean else 0,
         "mean": mean.mean if mean else nan,
         "lower": mean.lower if mean else nan,
         "upper": mean.upper if mean else nan,
         "difference": difference.mean if difference else nan,
         "difference_lower": difference.lower if difference else nan,
         "difference_upper": difference.upper if difference else nan,
-        "verdict": row.verdicts.get(metric, ""),
     }
 
 

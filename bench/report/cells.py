@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
@@ -22,9 +22,9 @@ from scipy import special
 
 from bench.files import replacing
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
-from bench.report.statistics import CONFIDENCE, Value
+from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, canonical, columns
-from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, differences, explained, flat, normal
+from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, explained, flat, normal
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -43,16 +43,23 @@ class Setting:
     hyper: str
     networks: str
     budget: str
+    evaluation: str
 
     @property
-    def context(self) -> tuple[str, str, str, str]:
+    def context(self) -> tuple[str, ...]:
         """What rows must share to be compared."""
-        return self.dataset, self.options, self.networks, self.budget
+        return self.dataset, self.options, self.networks, self.budget, self.evaluation
+
+    @property
+    def conditions(self) -> dict[str, Any]:
+        """What rows must share to be compared, by dotted key in a grid."""
+        parts = {f"dataset.{self.dataset}.": self.options, "networks.": self.networks, "train.": self.budget}
+        parts["evaluate."] = self.evaluation
+        return {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key in a grid."""
-        parts = {"": self.hyper, "dataset.": self.options, "networks.": self.networks, "train.": self.budget}
-        return {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
+        return dict(flat(json.loads(self.hyper))) | self.conditions
 
 
 @dataclass(frozen=True)
@@ -63,7 +70,6 @@ class Planned:
     setting: Setting
     seed: int
     label: str
-    evaluation: str
     strategy: str
     dataset: str
 
@@ -72,27 +78,46 @@ class Planned:
         """Return a grid's cell as the report sees it."""
         request = cell.request
         parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
+        parts["evaluation"] = canonical(cell.evaluation.model_dump(mode="json"))
         setting = Setting(dataset=request["dataset"], strategy=request["strategy"], **parts)
-        evaluation = canonical(cell.evaluation.model_dump(mode="json"))
-        return cls(cell.id, setting, cell.seed, cell.label, evaluation, cell.strategy, cell.dataset)
+        return cls(cell.id, setting, cell.seed, cell.label, cell.strategy, cell.dataset)
 
 
 @dataclass(frozen=True)
 class Plan:
-    """A grid's cells in their order; empty where they are not known."""
+    """A grid's cells in their order; empty where they are not known.
+
+    Attributes:
+        name: of the grid.
+        title: what a reader calls it.
+        cells: those that are planned.
+        headline: the metric of its verdicts; empty where it names none.
+        same_within: data set -> the margin within which two strategies count as the same.
+        extended: how many seeds there were and how many there are now, where some were added once a verdict could be
+            seen.
+    """
 
     name: str = ""
     title: str = ""
     cells: tuple[Planned, ...] = ()
+    headline: str = ""
+    same_within: Mapping[str, float] = field(default_factory=dict)
+    extended: tuple[int, int] | None = None
 
     @property
     def evaluation(self) -> str | None:
         """How its cells are scored, canonical JSON; None where there are none."""
-        return self.cells[0].evaluation if self.cells else None
+        return self.cells[0].setting.evaluation if self.cells else None
 
     def of(self, dataset: str) -> Plan:
         """Return the part on one data set."""
-        return Plan(self.name, self.title, tuple(cell for cell in self.cells if cell.setting.dataset == dataset))
+        return replace(self, cells=tuple(cell for cell in self.cells if cell.setting.dataset == dataset))
+
+    def scored(self, evaluation: str) -> Plan:
+        """Return the plan with its cells scored in another way."""
+        settings = (replace(cell.setting, evaluation=evaluation) for cell in self.cells)
+        cells = (replace(cell, setting=setting) for cell, setting in zip(self.cells, settings, strict=True))
+        return replace(self, cells=tuple(cells))
 
 
 class Outcome(Record):
@@ -129,6 +154,12 @@ class Outcome(Record):
         return any(score.estimator == "samples" for score in self.scores)
 
     @property
+    def machine(self) -> str:
+        """Whether a `cpu` or a `gpu` made it; empty where that is not known, as of a cell whose job was lost."""
+        device = self.device_kind or self.device
+        return "" if device in (None, "unknown") else "cpu" if device == "cpu" else "gpu"
+
+    @property
     def rank(self) -> tuple[bool, bool, str]:
         """The highest of a cell's records stands for it: of the code as it is, else the latest."""
         return not self.plugin_changed, not self.stale, self.finished
@@ -138,7 +169,7 @@ class Outcome(Record):
         """What it shares with the other seeds of its row."""
         data, hyper = self.dataset, canonical(self.hyper)
         networks, budget = _as_now(Networks, self.networks), _as_now(Budget, self.budget)
-        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget)
+        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring)
 
     @cached_property
     def scoring(self) -> str:
@@ -151,11 +182,6 @@ class Outcome(Record):
         dirty = " with uncommitted changes" if self.git and self.git.dirty else ""
         commit = f", commit {self.git.commit[:10]}{dirty}" if self.git else ""
         return f"torch {self.torch or 'unknown'} on {self.device or 'an unknown device'}{commit}"
-
-
-def value_of(score: Score) -> Value:
-    """Return a score's value with its uncertainty."""
-    return Value(score.value, score.sys_lower, score.sys_upper, score.stderr)
 
 
 def _as_now(model: type[Settings], settings: Mapping[str, Any]) -> str:
@@ -173,12 +199,8 @@ RECORDS = columns(Outcome) | dict.fromkeys(("lower", "upper", "seconds"), DTYPES
 WHOSE = ("grid", "cell", "key", "dataset", "strategy", "label", "seed")
 CURVES = {name: RECORDS[name] for name in WHOSE} | columns(Point)
 ITEMS = {name: RECORDS[name] for name in (*WHOSE, "metric")} | {"item": "int32", "value": "float32"}
-#: of each row the first metric that a record has is in the table of items: the bound and the headline metric
-OF_ITEMS = (
-    ("vlb_bits", "vlb"),
-    ("nll_exact", "nll_ais_bits", "nll_ais", "nll_bits", "nll"),
-    ("kl_data",),
-)
+#: columns that tell two records apart; the same cell may have been carried out with the same code on two machines
+_IDENTITY = ("cell", "key", "device", "attempt", "started", "finished", "digests")
 _TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES, "items": ITEMS}
 _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
@@ -202,15 +224,24 @@ def outcomes(frame: pd.DataFrame) -> list[Outcome]:
     Raises:
         UserError: a row is none of a record's.
     """
-    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     other = [name for name, dtype in RECORDS.items() if dtype != DTYPES[float]]
     plain = frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
     for row in plain.to_dict("records"):
-        groups.setdefault((row["cell"], row["key"]), []).append(cast(dict[str, Any], row))
+        groups.setdefault(tuple(row[name] for name in _IDENTITY), []).append(cast(dict[str, Any], row))
     try:
         return [Outcome.from_rows(rows) for rows in groups.values()]
     except ValidationError as error:
         raise UserError(f"these are no records: {explained(error)}") from None
+
+
+def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:
+    """Return the rows of these records, each once, however many stores hold it."""
+    wanted = {tuple(canonical(o.digests) if n == "digests" else getattr(o, n) for n in _IDENTITY) for o in chosen}
+    rows = frame[list(_IDENTITY)].astype(object)
+    rows = rows.where(rows.notna(), None)
+    kept = frame[[row in wanted for row in rows.itertuples(index=False, name=None)]]
+    return kept[~kept.duplicated([*_IDENTITY, "metric"])].reset_index(drop=True)
 
 
 def write_parquet(parts: pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records") -> None:
@@ -225,14 +256,20 @@ def write_parquet(parts: pd.DataFrame | Iterable[pd.DataFrame], path: Path, tabl
             writer.write_table(content.replace_schema_metadata(schema.metadata))
 
 
-def read_parquet(path: Path, table: Table = "records") -> pd.DataFrame:
+def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ()) -> pd.DataFrame:
     """Return what `write_parquet` wrote.
+
+    Args:
+        path: the file.
+        table: what it should hold.
+        only: columns, in place of all; of text they are categories.
 
     Raises:
         UserError: the file cannot be read, holds another table, or has the schema of another version.
     """
+    texts = [name for name in only if _TABLES[table][name] == DTYPES[str]]
     try:
-        content = pq.read_table(path)
+        content = pq.read_table(path, columns=list(only) or None, read_dictionary=texts)
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     held, version = _stamp(content.schema)
@@ -243,6 +280,8 @@ def read_parquet(path: Path, table: Table = "records") -> pd.DataFrame:
         )
     columns = _TABLES[table]
     frame = content.to_pandas()
+    if only:
+        return cast(pd.DataFrame, frame)
     if version == "1":
         frame = frame.assign(**{name: value for name, value in EARLIER.items() if name in columns})
     return cast(pd.DataFrame, frame[list(columns)].astype(columns))
@@ -260,62 +299,3 @@ def _stamp(schema: pa.Schema) -> tuple[str, str]:
     """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
     metadata = schema.metadata or {}
     return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()
-
-
-# ---------------------------------------------------------------- what belongs into one table
-
-
-def select(
-    candidates: Iterable[Outcome], plan: Plan, evaluation: str | None = None
-) -> tuple[dict[str, Outcome], list[str]]:
-    """Choose one record a cell, all of them comparable, and say in notes what is left out and why.
-
-    Comparable are records on the same data, scored with the same settings: those of `evaluation`, else of the latest
-    record. Of cells that are not planned those count that were trained under the same conditions as a planned one.
-
-    Returns:
-        Cell id -> its record; notes.
-    """
-    dated = sorted(candidates, key=lambda outcome: outcome.finished)
-    planned = {cell.id for cell in plan.cells}
-    contexts = {cell.setting.context for cell in plan.cells}
-    notes = []
-    if contexts:
-        kin = [o for o in dated if o.cell in planned or o.setting.context in contexts]
-        if cells := len({o.cell for o in dated} - {o.cell for o in kin}):
-            trained = "a cell trained" if cells == 1 else f"{cells} cells trained"
-            notes.append(f"left out: {trained} with another budget, other networks or data options than this grid's")
-        dated = kin
-    if not dated:
-        return {}, notes
-
-    evaluation = evaluation or dated[-1].scoring
-    scored = [o for o in dated if o.scoring == evaluation]
-    kept = {o.cell for o in scored}
-    for o in _best(o for o in dated if o.cell not in kept).values():
-        ways = ", ".join(
-            f"{key} {_shown(ours)} instead of {_shown(wanted)}"
-            for key, ours, wanted in differences(o.scoring, evaluation)
-        )
-        notes.append(f"left out: {o.name}, scored with {ways}")
-
-    best = _best(scored)
-    ranked = sorted(best.values(), key=lambda o: o.rank, reverse=True)
-    data = next((o.dataset.sha256 for o in ranked if o.dataset.sha256), "")
-    for o in [*best.values()]:
-        if (digest := o.dataset.sha256) and digest != data:
-            notes.append(f"left out: {o.name}, made from other data (SHA-256 {digest[:8]}... instead of {data[:8]}...)")
-            del best[o.cell]
-    return best, notes
-
-
-def _best(outcomes: Iterable[Outcome]) -> dict[str, Outcome]:
-    best: dict[str, Outcome] = {}
-    for outcome in outcomes:
-        if outcome.cell not in best or outcome.rank >= best[outcome.cell].rank:
-            best[outcome.cell] = outcome
-    return best
-
-
-def _shown(value: Any) -> str:
-    return "not set" if value is None else str(value)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from bench.files import replacing
-from bench.report.rows import Row, beside
+from bench.report.arrays import Arrays
+from bench.report.rows import Row
 from bench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -22,12 +23,12 @@ if TYPE_CHECKING:
 DOTS = 200  # an inch
 
 
-def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[str]:
+def write(tables: Sequence[Table], arrays: Arrays, out: Path) -> list[str]:
     """Draw what the records left arrays of; return the names of the files.
 
     Args:
         tables: one a data set.
-        stores: folders of run stores, where the arrays are.
+        arrays: what lies beside the records.
         out: the folder to write into.
 
     Returns:
@@ -36,16 +37,16 @@ def write(tables: Sequence[Table], stores: Sequence[Path], out: Path) -> list[st
         images drawn from each strategy's prior by its samplers, as in the paper's Figure 2.
     """
     names = []
-    panels = {table.name: {row.label: panel(row, stores) for row in table.rows} for table in tables}
+    panels = {table.name: {row.label: panel(row, arrays) for row in table.rows} for table in tables}
     panels = {name: row for name, row in panels.items() if any(shown.arrays for shown in row.values())}
     if panels:
         names += _save(_planes(panels), out, "pictures", "png", "pdf")
-    lines = {table.name: curves(table.rows, stores) for table in tables}
+    lines = {table.name: curves(table.rows, arrays) for table in tables}
     lines = {name: line for name, line in lines.items() if line}
     if lines:
         names += _save(_lines(lines), out, "nll-curve", "png", "pdf")
     for table in tables:
-        if pictures := [sheet for row in table.rows for sheet in sheets(row, stores)]:
+        if pictures := [sheet for row in table.rows for sheet in sheets(row, arrays)]:
             names += _save(_album(pictures), out, f"samples-{table.name}", "png")
     return names
 
@@ -74,12 +75,12 @@ class Panel(NamedTuple):
     words: str = ""
 
 
-def panel(row: Row, stores: Sequence[Path]) -> Panel:
+def panel(row: Row, arrays: Arrays) -> Panel:
     """Return what shows a row of a table: the arrays of its lowest seed that has any."""
     for outcome in row.outcomes.values():
         wanted = [name for name in ARRAYS if not (outcome.sampled and name == DENSITY)]
-        if outcome.status == "ok" and (arrays := beside(outcome, stores, wanted)):
-            return Panel(arrays, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
+        if outcome.status == "ok" and (own := arrays.of(outcome, wanted)):
+            return Panel(own, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 
@@ -158,12 +159,12 @@ class Curve(NamedTuple):
     unreliable: bool
 
 
-def curves(rows: Sequence[Row], stores: Sequence[Path]) -> dict[str, Curve]:
+def curves(rows: Sequence[Row], arrays: Arrays) -> dict[str, Curve]:
     """Return label -> curve of the rows that have one; seeds with other numbers of samples than the first are left."""
     lines = {}
     for row in rows:
-        arrays = [beside(outcome, stores, CURVE) for outcome in row.outcomes.values() if outcome.status == "ok"]
-        pairs = [(curve[CURVE[0]], curve[CURVE[1]]) for curve in arrays if curve]
+        own = [arrays.of(outcome, CURVE) for outcome in row.outcomes.values() if outcome.status == "ok"]
+        pairs = [(curve[CURVE[0]], curve[CURVE[1]]) for curve in own if curve]
         alike = [values for samples, values in pairs if np.array_equal(samples, pairs[0][0])]
         if alike and len(pairs[0][0]) >= _LEAST:
             lines[row.label] = Curve(pairs[0][0], np.mean(alike, 0), row.unreliable("nll"))
@@ -210,14 +211,14 @@ class Sheet(NamedTuple):
     picture: np.ndarray
 
 
-def sheets(row: Row, stores: Sequence[Path]) -> list[Sheet]:
+def sheets(row: Row, arrays: Arrays) -> list[Sheet]:
     """Return the sheets of a row of a table, one for each sampler of z; none where no record has images beside it.
 
     They are of the lowest seed that left samples. Shown is the mean of p(x|z), not a draw.
     """
     for outcome in row.outcomes.values():
-        arrays = beside(outcome, stores, prefix=PREFIX) if outcome.status == "ok" else {}
-        images = {name.removeprefix(PREFIX): array for name, array in arrays.items() if _colours(array) is not None}
+        own = arrays.of(outcome, prefix=PREFIX) if outcome.status == "ok" else {}
+        images = {name.removeprefix(PREFIX): array for name, array in own.items() if _colours(array) is not None}
         if images:
             return [Sheet(row.label, sampler, tiled(array)) for sampler, array in images.items()]
     return []

@@ -11,6 +11,7 @@ import pandas as pd
 from bench.protocol import Metric
 from bench.report.layout import Entry, Layout
 from bench.report.rows import Row
+from bench.report.statistics import Interval
 from bench.report.tables import Table
 
 # ---------------------------------------------------------------- Markdown
@@ -22,7 +23,7 @@ def markdown(tables: Sequence[Layout]) -> str:
 
 
 def _markdown_table(table: Layout) -> str:
-    notes = [f"({letter}) {note}" for letter, note in table.footnotes] + [*table.notes, f"Records: {table.source}."]
+    notes = [f"({letter}) {note}" for letter, note in table.footnotes] + [*table.notes, *_ended(table)]
     lines = [
         f"## {_markdown(table.title)}",
         "",
@@ -36,6 +37,11 @@ def _markdown_table(table: Layout) -> str:
         "",
     ]
     return "\n".join(lines)
+
+
+def _ended(table: Layout) -> list[str]:
+    """Return how the models were made, as sentences with their full stop."""
+    return [f"{sentence}." for sentence in (*table.conditions, f"Records: {table.source}")]
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -112,7 +118,7 @@ def _latex_table(table: Layout) -> str:
                 lines.append(_latex_row(small))
     lines += [r"\bottomrule", r"\end{tabular}"]
     notes = [rf"\textsuperscript{{{letter}}} {_latex(note)}" for letter, note in table.footnotes]
-    notes += [_latex(note) for note in (*table.notes, f"Records: {table.source}.")]
+    notes += [_latex(note) for note in (*table.notes, *_ended(table))]
     lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}", r"\scriptsize", " \\\\\n".join(notes)]
     return "\n".join([*lines, r"\end{minipage}", r"\end{table}", ""])
 
@@ -139,10 +145,11 @@ def _latex(text: str) -> str:
 # ---------------------------------------------------------------- CSV
 
 _ROW = ("dataset", "row", "kind", "strategy", "hyper", "seeds_planned", "seeds_finished", "seeds_missing", "failed")
-_SCORE = ("metric", "unit", "better", "n", "mean", "lower", "upper", "interval")
-_PUBLISHED = ("published", "difference", "verdict")
-_PAIRED = ("baseline", "paired_n", "paired", "paired_lower", "paired_upper", "bold")
-COLUMNS = [*_ROW, *_SCORE, *_PUBLISHED, *_PAIRED, "notes"]
+_SCORE = ("metric", "unit", "better", "n", "mean", "lower", "upper", "interval", "items_lost")
+_PUBLISHED = ("published", "published_difference", "published_verdict")
+_INTERVAL = ("lower", "upper", "n", "interval", "items_lost")
+_COMPARED = ("baseline", "difference", *(f"difference_{name}" for name in _INTERVAL), "verdict", "p")
+COLUMNS = [*_ROW, *_SCORE, *_PUBLISHED, *_COMPARED, "notes"]
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
@@ -185,19 +192,27 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
 
 def _scores(table: Table, row: Row, metric: Metric) -> dict[str, Any]:
     """Return the columns of one metric of a row."""
-    interval, difference = row.scores[metric.name], row.paired.get(metric.name)
-    line = vars(interval) | {
-        "metric": metric.name,
-        "unit": metric.unit,
-        "better": metric.better,
-        "interval": interval.basis,
-    }
+    line = _interval(row.scores[metric.name]) | {"metric": metric.name, "unit": metric.unit, "better": metric.better}
     if row.comparison and table.column and metric.name == table.column.metric:
-        line |= _published(row) | row.comparison._asdict()
-    if difference:
-        line |= {f"paired_{name}": value for name, value in vars(difference).items()}
-        line |= {"baseline": table.baseline, "paired": difference.mean, "bold": int(metric.name in row.better)}
+        line |= _published(row) | {f"published_{name}": value for name, value in row.comparison._asdict().items()}
+    if difference := row.differences.get(metric.name):
+        compared = _interval(difference)
+        line |= {"baseline": table.baseline, "difference": compared.pop("mean")}
+        line |= {f"difference_{name}": value for name, value in compared.items()}
+    if row.verdict and metric == table.headline:
+        line |= {"verdict": row.verdict.words, "p": row.verdict.p}
     return line
+
+
+def _interval(interval: Interval) -> dict[str, Any]:
+    return {
+        "n": " ".join(map(str, interval.n)),
+        "mean": interval.mean,
+        "lower": interval.lower,
+        "upper": interval.upper,
+        "interval": interval.basis,
+        "items_lost": int(interval.lost),
+    }
 
 
 def _published(row: Row) -> dict[str, float]:

@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from bench.protocol import Metric
-from bench.report.rows import Row, meaning
+from bench.report.metrics import EXACT, meaning
+from bench.report.rows import Row
 from bench.report.statistics import Interval
-from bench.report.tables import EXACT, Table, caption
+from bench.report.tables import Table, caption
 
 NOTHING = "-"
 _DIGITS = {"bits/dim": 3}  # after the point, by unit; else two
@@ -45,6 +46,7 @@ class Layout:
         footnotes: letters of entries and what they stand for.
         notes: what is missing or left out, one sentence each.
         caption: what every figure means.
+        conditions: how the models were trained and scored, one sentence each.
         source: where the records come from.
     """
 
@@ -55,6 +57,7 @@ class Layout:
     footnotes: tuple[tuple[str, str], ...]
     notes: tuple[str, ...]
     caption: str
+    conditions: tuple[str, ...]
     source: str
 
     @property
@@ -118,6 +121,8 @@ def layout(table: Table) -> Layout:
             headings += [Heading("published", 1), Heading("difference", 1)]
         if table.baseline:
             headings.append(Heading(f"{title} vs {table.baseline}", max(part, 2)))
+        if table.headline == metric:
+            headings.append(Heading("verdict", max(part, 2)))
     letters = _Letters()
     ours = [_entries(table, row, letters.of(row.marks)) for row in table.rows]
     others, references = (
@@ -132,6 +137,7 @@ def layout(table: Table) -> Layout:
         letters.footnotes,
         (*filter(None, [table.missing]), *table.notes),
         table.caption,
+        table.conditions,
         table.source,
     )
 
@@ -153,8 +159,10 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
             difference = figure(compared.difference, metric.unit, sign=True) if compared else NOTHING
             entries.append(Entry(difference, compared.verdict if compared else ""))
         if table.baseline:
-            bold = metric.name in row.better
-            entries.append(_interval(row.paired.get(metric.name), metric.unit, sign=True, bold=bold))
+            marked = table.headline == metric and row.verdict is not None and row.verdict.marked
+            entries.append(_interval(row.differences.get(metric.name), metric.unit, sign=True, bold=marked))
+        if table.headline == metric:
+            entries.append(Entry(row.verdict.words if row.verdict else NOTHING))
     return tuple(entries)
 
 
@@ -203,8 +211,11 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
         common = [mark for mark in attempted[0] if all(mark in marks for marks in attempted)] if attempted else []
         entries = [Entry(label, marks=letters.of(common))]
         for row in line:
-            entry = _interval(row.scores.get(metric.name), metric.unit, bold=metric.name in row.better)
+            verdict = row.verdict if any(t.headline == metric and row in t.rows for t in tables) else None
+            entry = _interval(row.scores.get(metric.name), metric.unit, bold=verdict is not None and verdict.marked)
             below = entry.below or _failed(row)
+            if verdict and verdict.kind not in ("baseline", "undecided"):
+                below = f"{below} {verdict.words}"
             own = letters.of(mark for mark in row.marks if mark not in common)
             entries.append(replace(entry, below=below, marks=own))
         section.append(tuple(entries))
@@ -213,6 +224,8 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
     where = ", ".join(f"{number} on {name}" for name, number in lacking.items() if number)
     missing = f"missing: {sum(lacking.values())} of {sum(row.planned for row in rows)} cells ({where}); {command}"
     baseline = next((table.baseline for table in tables if table.baseline), "")
+    judged = next((table.headline for table in tables if table.headline == metric), None)
+    compared = max(sum(row.verdict is not None and row.verdict.kind != "baseline" for row in t.rows) for t in tables)
     return Layout(
         metric.name,
         heading,
@@ -220,6 +233,7 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
         (tuple(section),),
         letters.footnotes,
         (*([missing] if where else []), *dict.fromkeys(note for table in tables for note in table.notes)),
-        caption(heading, rows, [metric], baseline, None, ""),
+        caption(heading, rows, [metric], baseline, judged, compared),
+        tuple(sentence for sentence in tables[0].conditions if all(sentence in t.conditions for t in tables)),
         tables[0].source,
     )

@@ -8,21 +8,32 @@ from pathlib import Path
 import pandas as pd
 
 from bench.files import replacing
+from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import cells, figures, formats, published, sources, terminal
+from bench.report.arrays import Arrays
+from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
+from bench.report.sources import Source
 from bench.report.tables import Table, build
 
 
-def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry: Registry | None = None) -> str:
+def report(
+    grid: str | Grid | None,
+    stores: Sequence[Path],
+    out: Path | None,
+    registry: Registry | None = None,
+    settings: Sequence[str] = (),
+    all_settings: bool = False,
+) -> str:
     """Write the tables into files and return them as text; see `bench.report.report`."""
     registry = registry or sources.default_registry()
     numbers = published.read()
     remarks: list[str] = []
     overview: list[Layout] = []
     if grid is not None:
-        source = sources.of_grid(grid, stores, registry)
+        source = sources.of_grid(grid, stores, registry, settings, all_settings)
         origins, folders = [source], source.stores
         tables = of_grid(source, numbers)
         overview = across(tables, source.plan.title or source.plan.name, source.command)
@@ -44,7 +55,7 @@ def report(grid: str | None, stores: Sequence[Path], out: Path | None, registry:
             f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
         ]
     if out is not None:
-        names = _write(out, overview, tables, pd.concat([s.frame for s in origins], ignore_index=True), folders)
+        names = _write(out, overview, tables, origins)
         if overview:
             remarks.append("A table of each data set, with every difference and note, is in the files")
         remarks.append(f"Written into {out}: {', '.join(names)}")
@@ -58,27 +69,34 @@ def of_grid(source: sources.Source, numbers: published.Published) -> list[Table]
     return [build(name, source, numbers, alone=len(names) == 1) for name in names]
 
 
-def _write(
-    out: Path, overview: Sequence[Layout], tables: Sequence[Table], frame: pd.DataFrame, stores: Sequence[Path]
-) -> list[str]:
-    """Write every file of a report; return their names."""
+def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origins: Sequence[Source]) -> list[str]:
+    """Write every file of a report, all of the records that its tables show; return their names."""
     layouts = [*overview, *map(layout, tables)]
     texts = {
         "table.md": formats.markdown(layouts),
         "table.tex": formats.latex(layouts),
         "table.csv": formats.comma_separated(tables),
     }
-    curves = sources.curves(stores, [])
+    chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
+    frame = pd.concat([source.frame for source in origins], ignore_index=True)
+    stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
+    items = (part for source in dict.fromkeys(origins) for part in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        cells.write_parquet(frame, out / "records.parquet")
-        cells.write_parquet(curves, out / "curves.parquet", "curves")
-        cells.write_parquet(sources.items(stores, []), out / "items.parquet", "items")
-        pictures = figures.write(tables, stores, out)
+        cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
+        cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+        cells.write_parquet(items, out / "items.parquet", "items")
+        pictures = figures.write(tables, Arrays(stores), out)
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
     return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures]
+
+
+def _held(chosen: Sequence[Outcome], source: Source) -> list[Outcome]:
+    """Return the records that a source holds."""
+    held = set(zip(source.frame["cell"], source.frame["key"], strict=True))
+    return [outcome for outcome in chosen if (outcome.cell, outcome.key) in held]

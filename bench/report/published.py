@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +10,17 @@ from pydantic import Field, ValidationError
 
 import bench
 from bench.protocol import Settings, UserError
-from bench.sweep.record import flat
+from bench.report.cells import Setting
+from bench.sweep.record import differences, flat
+
+
+class Protocol(Settings):
+    """How models were trained and scored, in a grid's words."""
+
+    dataset: dict[str, Any]
+    networks: dict[str, Any]
+    train: dict[str, Any]
+    evaluate: dict[str, Any]
 
 
 class Column(Settings):
@@ -24,6 +33,9 @@ class Column(Settings):
         metric, unit: what the numbers are.
         margin: how far a published number may lie outside an interval of ours for a reason that no interval holds.
         margin_reason: that reason.
+        widest: half of an interval of ours above which nothing can be told of a published number.
+        protocol: under which the numbers were had: tables `dataset`, `networks` and `train`, every setting of which
+            counts, and those of `evaluate` that do.
     """
 
     title: str
@@ -33,10 +45,32 @@ class Column(Settings):
     unit: str
     margin: float = Field(0.0, ge=0)
     margin_reason: str = ""
+    widest: float = Field(gt=0)
+    protocol: Protocol
+
+    def deviations(self, number: Number, setting: Setting) -> list[str]:
+        """Return in what a row differs from the model of a number and its protocol; empty where it is that model."""
+        if number.strategy != setting.strategy:
+            return [f"strategy = {setting.strategy}"]
+        tables = (
+            ("", number.hyper, setting.hyper),
+            ("dataset.", self.protocol.dataset, setting.options),
+            ("networks.", self.protocol.networks, setting.networks),
+            ("train.", self.protocol.train, setting.budget),
+        )
+        ways = []
+        for prefix, theirs, ours in tables:
+            for key, published, own in differences(json.dumps(theirs), ours):
+                ways.append(f"{prefix}{key} = {json.dumps(own)} instead of {json.dumps(published)}")
+        scored = dict(flat(json.loads(setting.evaluation)))
+        for key, published in flat(self.protocol.evaluate):
+            if scored.get(key) != published:
+                ways.append(f"evaluate.{key} = {json.dumps(scored.get(key))} instead of {json.dumps(published)}")
+        return ways
 
 
 class Number(Settings):
-    """One published number; `strategy` and `hyper` say which rows of ours it belongs to, if any."""
+    """One published number; `strategy` and `hyper`, all of them, say which rows of ours are the same model, if any."""
 
     model: str
     column: str
@@ -46,13 +80,9 @@ class Number(Settings):
     strategy: str | None = None
     hyper: dict[str, Any] = Field(default_factory=dict)
 
-    def belongs_to(self, strategy: str, hyper: Mapping[str, Any]) -> bool:
-        """Return whether a row with these hyper-parameters is the model of this number."""
-        return self.strategy == strategy and dict(flat(self.hyper)).items() <= dict(flat(hyper)).items()
-
 
 class Published(Settings):
-    """The whole file. `baseline` is the strategy that others are compared to by seed."""
+    """The whole file. `baseline` is the strategy that others are compared to."""
 
     schema_: int = Field(alias="schema")
     source: str

@@ -2,66 +2,22 @@
 
 from __future__ import annotations
 
-import io
 import json
-import zipfile
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
-from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
-
 from bench.protocol import Metric
-from bench.report.cells import Outcome, Plan, Planned, Setting, value_of
+from bench.report.arrays import Arrays
+from bench.report.cells import Outcome, Plan, Planned, Setting
+from bench.report.metrics import meaning
 from bench.report.published import Column, Number
-from bench.report.statistics import Interval, Value, over_seeds, paired
-from bench.sweep.record import CorruptRecord, Score
-from bench.sweep.store import Store
+from bench.report.statistics import Interval, Trained, difference, mean
+from bench.report.verdicts import Verdict
+from bench.sweep.record import Score
 
-IN_DOUBT = "in doubt"
-NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}")
-
-
-class Meaning(NamedTuple):
-    """A metric's heading, what it is, and the setting of an evaluation that a caption names beside it, in `words`."""
-
-    title: str
-    words: str = ""
-    setting: str = ""
-    setting_words: str = ""
-
-
-_SAMPLES = ("importance_samples", "S = {}")
-_FIRST = ("ais_nll.images", "of the first {} items")
-_VLB = Meaning("VLB", "variational bound")
-_NLL = Meaning("NLL", "importance-weighted negative log-likelihood", *_SAMPLES)
-_ANNEALED = Meaning("AIS-NLL", "negative log-likelihood by annealing", *_FIRST)
-
-#: metric -> what is said of it; of any other its name is all that is known
-MEANINGS = {
-    "kl_data": Meaning("KL from the data", "divergence from the data's distribution to the model's"),
-    "nll_exact": Meaning("exact NLL", "negative log-likelihood by quadrature"),
-    "vlb": _VLB,
-    "nll": _NLL,
-    "nll_ais": _ANNEALED,
-    "vlb_bits": _VLB,
-    "nll_bits": _NLL,
-    "nll_ais_bits": _ANNEALED,
-    "log_z": Meaning("log Z", "log normaliser of the prior"),
-    "kl": Meaning("KL", "divergence of the posterior from the prior"),
-    "reconstruction": Meaning("reconstruction", "expected negative log-likelihood given z"),
-    "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance between model and data"),
-    "sliced_wasserstein_base": Meaning("SW of the data", "the same between two samples of the data"),
-    "c2st": Meaning("C2ST", "accuracy of a classifier of model against data, best at .5"),
-}
-
-
-def meaning(metric: str) -> Meaning:
-    """Return what is said of a metric."""
-    return MEANINGS.get(metric, Meaning(metric))
+NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}", "{}")
 
 
 class Comparison(NamedTuple):
@@ -69,8 +25,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: ours minus published.
-        verdict: `inside`: it lies within our interval, widened by the column's margin; else `outside, better` or
-            `outside, worse`, which is what ours are; `in doubt` where one of ours is unreliable.
+        verdict: `inside`: it lies within our interval, widened by the column's margin; `outside, better` or `outside,
+            worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
     """
 
     difference: float
@@ -87,9 +43,8 @@ class Row:
         outcomes: seed -> what became of it.
         missing: planned seeds that have no record.
         scores: metric -> mean over seeds.
-        paired: metric -> difference to the baseline over common seeds.
-        better: metrics on which the row is better than the baseline, 0 outside the interval and nothing in doubt.
-        verdicts: metric -> what the difference says: `better`, `worse`, `undecided`, `one seed`, `in doubt`.
+        differences: metric -> difference to the baseline.
+        verdict: on the headline metric, where the row is compared to another or is the baseline.
         number: the published number of this model, if there is one.
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
@@ -100,12 +55,12 @@ class Row:
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     missing: tuple[int, ...] = ()
     scores: dict[str, Interval] = field(default_factory=dict)
-    paired: dict[str, Interval] = field(default_factory=dict)
-    better: set[str] = field(default_factory=set)
-    verdicts: dict[str, str] = field(default_factory=dict)
+    differences: dict[str, Interval] = field(default_factory=dict)
+    verdict: Verdict | None = None
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
+    _trained: dict[str, list[Trained]] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -122,81 +77,85 @@ class Row:
         """Other statuses and how many seeds ended so."""
         return Counter(outcome.status for outcome in self.outcomes.values() if outcome.status != "ok")
 
+    @property
+    def codes(self) -> set[tuple[str, str]]:
+        """Fingerprints of what trained and scored the seeds that came to scores; one where all were made alike."""
+        marks = (outcome.fingerprints for outcome in self.outcomes.values() if outcome.status == "ok")
+        return {(mark.fit, mark.evaluate) for mark in marks}
+
     def seeds(self, metric: str) -> dict[int, Score]:
         """Return seed -> score of a metric, where there is one."""
         scores = {seed: outcome.by_metric.get(metric) for seed, outcome in self.outcomes.items()}
         return {seed: score for seed, score in scores.items() if score}
 
-    def values(self, metric: str) -> dict[int, Value]:
-        """Return seed -> value of a metric, finite ones only."""
-        values = {seed: value_of(score) for seed, score in self.seeds(metric).items()}
-        return {seed: value for seed, value in values.items() if value.finite}
+    def trained(self, metric: str) -> list[Trained]:
+        """Return the scores of a metric of which means are taken: the finite ones."""
+        return self._trained.get(metric, [])
 
     def unreliable(self, metric: str) -> bool:
-        """Tell whether a seed's score of a metric is unreliable or not finite, and so left out of the mean."""
-        return any(score.unreliable or not value_of(score).finite for score in self.seeds(metric).values())
+        """Tell whether a seed's score of a metric is unreliable, or not finite, and so left out of the mean."""
+        scores = self.seeds(metric)
+        return len(self.trained(metric)) < len(scores) or any(score.unreliable for score in scores.values())
 
-    def doubtful(self, metric: str) -> bool:
-        """Tell whether a mean is in doubt: a score is unreliable, seeds are lost to failure, or the code changed."""
-        changed = any(outcome.stale or outcome.plugin_changed for outcome in self.outcomes.values())
-        return changed or bool(self.failed) or self.unreliable(metric)
+    def average(self, metrics: Iterable[Metric], arrays: Arrays) -> None:
+        """Fill in the means over seeds, with the scores of single items from `arrays`."""
+        for name in [metric.name for metric in metrics]:
+            scores = [_trained(self.outcomes[seed], score, arrays) for seed, score in self.seeds(name).items()]
+            self._trained[name] = [score for score in scores if score.finite]
+            if estimate := mean(self._trained[name]):
+                self.scores[name] = estimate
 
-    def average(self, metrics: Iterable[Metric]) -> None:
-        """Fill in the means over seeds."""
-        means = {metric.name: over_seeds(list(self.values(metric.name).values())) for metric in metrics}
-        self.scores = {name: mean for name, mean in means.items() if mean is not None}
+    def compare(self, baseline: Row, metrics: Iterable[Metric]) -> None:
+        """Fill in the differences to the baseline."""
+        for name in [metric.name for metric in metrics]:
+            if estimate := difference(self.trained(name), baseline.trained(name)):
+                self.differences[name] = estimate
 
-    def pair(self, baseline: Row, metrics: Iterable[Metric], stores: Sequence[Path]) -> None:
-        """Fill in the differences to the baseline, and on which metrics they make this row the better one."""
-        for metric in metrics:
-            name = metric.name
-            stderr = partial(_paired_stderr, self, baseline, name, stores)
-            difference = paired(self.values(name), baseline.values(name), stderr)
-            if difference is None:
-                continue
-            self.paired[name] = difference
-            ahead = {"lower": difference.mean < 0, "higher": difference.mean > 0}.get(metric.better, False)
-            sure = difference.basis == "seeds" and difference.excludes_zero
-            decided = ("better" if ahead else "worse") if sure else "undecided"
-            doubt = self.doubtful(name) or baseline.doubtful(name)
-            single = "one seed" if difference.basis == "images" else decided
-            self.verdicts[name] = "" if metric.better == "neither" else IN_DOUBT if doubt else single
-            if self.verdicts[name] == "better":
-                self.better.add(name)
-
-    def compare(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
-        """Set the published number beside the row, if one is of the same model."""
-        hyper = json.loads(self.setting.hyper)
-        self.number = next((n for n in numbers if n.belongs_to(self.setting.strategy, hyper)), None)
+    def set_beside(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
+        """Set the published number beside the row, if there is one of the same model under the same protocol."""
+        self.number = next((n for n in numbers if not column.deviations(n, self.setting)), None)
         ours = self.scores.get(column.metric)
         metric = next((m for m in metrics if (m.name, m.unit) == (column.metric, column.unit)), None)
-        if self.number and ours and metric:
-            value = self.number.value
-            if self.unreliable(column.metric):
-                verdict = IN_DOUBT
-            elif ours.lower - column.margin <= value <= ours.upper + column.margin:
-                verdict = "inside"
-            else:
-                verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"
-            self.comparison = Comparison(ours.mean - value, verdict)
+        if not (self.number and ours and metric):
+            return
+        value = self.number.value
+        if self.unreliable(column.metric):
+            verdict = "unreliable"
+        elif ours.n == (1,):
+            verdict = "one seed"
+        elif (ours.upper - ours.lower) / 2 > column.widest:
+            verdict = "too wide to tell"
+        elif ours.lower - column.margin <= value <= ours.upper + column.margin:
+            verdict = "inside"
+        else:
+            verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"
+        self.comparison = Comparison(ours.mean - value, verdict)
+
+
+def _trained(outcome: Outcome, score: Score, arrays: Arrays) -> Trained:
+    """Return a score for statistics."""
+    averages = meaning(score.metric).items
+    items = arrays.items(outcome, score.metric) if averages else None
+    return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr, averages, items)
 
 
 # ---------------------------------------------------------------- rows from records
 
 
-def group(outcomes: Mapping[str, Outcome], plan: Plan) -> list[Row]:
+def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
     """Group cells by all but their seed, planned ones first and in their order.
 
     Args:
-        outcomes: cell id -> its record.
+        outcomes: the records, one a cell and way of scoring.
         plan: the grid's cells.
     """
-    planned = {cell.id for cell in plan.cells}
-    others = [outcome for outcome in outcomes.values() if outcome.cell not in planned]
-    others.sort(key=lambda outcome: (outcome.setting.strategy, outcome.label, outcome.finished))
+    left = {(outcome.cell, outcome.setting): outcome for outcome in outcomes}
     labels: dict[Setting, str] = {}
     seeds: dict[Setting, dict[int, Outcome | None]] = {}
-    places: list[tuple[Planned | Outcome, Outcome | None]] = [(cell, outcomes.get(cell.id)) for cell in plan.cells]
+    places: list[tuple[Planned | Outcome, Outcome | None]] = [
+        (cell, left.pop((cell.id, cell.setting), None)) for cell in plan.cells
+    ]
+    others = sorted(left.values(), key=lambda o: (o.setting.strategy, o.label, o.scoring, o.finished))
     places += [(outcome, outcome) for outcome in others]
     for cell, outcome in places:
         labels.setdefault(cell.setting, cell.label)
@@ -228,68 +187,47 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
-# ---------------------------------------------------------------- the arrays beside a record
-
-
-def beside(
-    outcome: Outcome, stores: Sequence[Path], names: Sequence[str] = (), prefix: str = ""
-) -> dict[str, np.ndarray]:
-    """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
-
-    Those that are not what was written are not read; `sources.collect` says so.
-
-    Args:
-        outcome: the record.
-        stores: folders of run stores.
-        names: of the arrays; all have to be there.
-        prefix: in place of `names`, what their names start with; they come in their order in the file.
-    """
-    for store in stores:
-        try:
-            content = Store(store).beside(outcome, outcome.key, "arrays")
-            if content is None:
-                continue
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                chosen = names or [name for name in file.files if name.startswith(prefix)]
-                return {name: file[name] for name in chosen}
-        except (CorruptRecord, KeyError, ValueError, zipfile.BadZipFile):
-            continue
-    return {}
-
-
-def _paired_stderr(ours: Row, theirs: Row, metric: str, stores: Sequence[Path], seed: int) -> float | None:
-    """Return the standard error of the mean difference of a metric over the test items that two records share.
-
-    The same items are scored in both, so that what makes an item easy or hard for either cancels.
-
-    Returns:
-        None where a record has no score of every item, or they are not as many.
-    """
-    arrays = [beside(row.outcomes[seed], stores, [metric]) for row in (ours, theirs)]
-    a, b = (np.asarray(array.get(metric, ()), dtype=np.float64) for array in arrays)
-    if a.shape != b.shape or a.ndim != 1 or len(a) < 2:
-        return None
-    return float((a - b).std(ddof=1) / len(a) ** 0.5)
-
-
 # ---------------------------------------------------------------- what is said about a row
 
 
-def marks(row: Row, metrics: Sequence[Metric]) -> tuple[str, ...]:
-    """Return the footnotes of a row: what happened to its seeds, and what casts doubt on the metrics with columns."""
+def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column: Column | None) -> tuple[str, ...]:
+    """Return the footnotes of a row: what happened to its seeds, and what casts doubt on the metrics with columns.
+
+    Args:
+        row: with its figures filled in.
+        metrics: those with columns.
+        numbers: published ones of the column.
+        column: the paper's, where there is one.
+    """
     seeds: dict[str, list[int]] = {}
     for seed, outcome in row.outcomes.items():
         for sentence in _doubts(outcome, metrics) if outcome.status == "ok" else [_failure(outcome)]:
             seeds.setdefault(sentence, []).append(seed)
     sentences = [f"{seeds_listed(concerned)}: {sentence}" for sentence, concerned in seeds.items()]
-    if any(row.scores[metric.name].basis == "images" for metric in metrics if metric.name in row.scores):
-        sentences.append("one seed: the interval is that of the test images and of log Z, and holds no other training")
-    for metric in metrics:
-        ours, difference = row.scores.get(metric.name), row.paired.get(metric.name)
-        if ours and difference and difference.n < ours.n:
-            share = f"{difference.n} of {ours.n}"
-            sentences.append(f"{meaning(metric.name).title}: the difference is over the {share} seeds that both have")
+    if any(row.scores[metric.name].n == (1,) for metric in metrics if metric.name in row.scores):
+        sentences.append("one seed: its intervals are over test items alone; another training may differ by more")
+    sentences += _fallbacks(row.scores, metrics, "", "the records' own standard errors over items")
+    sentences += _fallbacks(
+        row.differences, metrics, "difference of ", "both standard errors, as if the items were not the same"
+    )
+    for name, estimate in row.differences.items():
+        if estimate.common is not None and name in {metric.name for metric in metrics}:
+            sentences.append(f"difference of {meaning(name).title}: over the {estimate.common} items that both have")
+    if column and row.scores and not row.number:
+        namesake = [number for number in numbers if number.strategy == row.setting.strategy]
+        ways = min((column.deviations(number, row.setting) for number in namesake), key=len, default=[])
+        if ways:
+            more = f" and {len(ways) - 3} more" if len(ways) > 3 else ""
+            sentences.append(f"no published number is of these settings: {', '.join(ways[:3])}{more}")
     return tuple(sentences)
+
+
+def _fallbacks(intervals: Mapping[str, Interval], metrics: Sequence[Metric], of: str, stand_in: str) -> list[str]:
+    """Say where scores of single items were lost, and what stands in for them."""
+    titles = [meaning(m.name).title for m in metrics if m.name in intervals and intervals[m.name].lost]
+    if not titles:
+        return []
+    return [f"{of}{', '.join(titles)}: scores of single items are not there; the interval takes {stand_in}"]
 
 
 def seeds_listed(seeds: Sequence[int]) -> str:
@@ -303,6 +241,10 @@ def _failure(outcome: Outcome) -> str:
     return f"{outcome.status}{step}{f' ({reason})' if reason else ''}"
 
 
+def _finite(score: Score) -> bool:
+    return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr).finite
+
+
 def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
     doubts: dict[str, list[str]] = {}
     concerned = {*(metric.name for metric in metrics), "log_z"}  # which is in most of what is shown
@@ -310,7 +252,7 @@ def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
         if name not in concerned:
             continue
         title = meaning(name).title
-        if not value_of(score).finite:
+        if not _finite(score):
             doubts.setdefault("not a finite number, left out of the mean", []).append(title)
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`

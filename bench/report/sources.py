@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import functools
-import io
 import json
 import os
-import zipfile
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +18,11 @@ import bench.grid as grids
 from bench import profile
 from bench.plugins import Kind, Registry
 from bench.protocol import UserError
-from bench.report.cells import ITEMS, OF_ITEMS, WHOSE, Plan, Planned, framed, kind, read_parquet
+from bench.report.arrays import Arrays
+from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Planned, Table, framed, kind, read_parquet
+from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
+from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.record import CorruptRecord, Point, Record, explained
 from bench.sweep.store import BESIDE, Store
@@ -43,7 +44,8 @@ class Source:
         evaluation: how the plan scores, canonical JSON; None where the records' own way counts.
         command: how missing cells are made, in words.
         notes: what could not be read.
-        stores: folders of run stores, where they are the source.
+        arrays: what lies beside the records.
+        all_settings: show records of any training and scoring conditions, not of the plan's alone.
     """
 
     words: str
@@ -52,7 +54,13 @@ class Source:
     evaluation: str | None
     command: str
     notes: tuple[str, ...] = ()
-    stores: tuple[Path, ...] = ()
+    arrays: Arrays = field(default_factory=Arrays)
+    all_settings: bool = False
+
+    @property
+    def stores(self) -> tuple[Path, ...]:
+        """Folders of run stores, where they are the source."""
+        return self.arrays.stores
 
 
 def default_registry() -> Registry:
@@ -61,29 +69,64 @@ def default_registry() -> Registry:
     return Registry([Path(folder) for folder in folders if folder])
 
 
-def of_grid(grid: str, stores: Sequence[Path], registry: Registry) -> Source:
+def of_grid(
+    grid: str | grids.Grid,
+    stores: Sequence[Path],
+    registry: Registry,
+    settings: Sequence[str] = (),
+    all_settings: bool = False,
+) -> Source:
     """Return the records of a grid's stores.
+
+    The plan is the grid's, with what the last run in the stores added under the same conditions: seeds, strategies.
+
+    Args:
+        grid: an embedded NAME, a FILE, or a grid with what was changed of it. Of a NAME that is no grid's here, the
+            last run in its store says what was planned.
+        stores: folders of run stores; by default the one of the grid's name.
+        registry: where plugins are found.
+        settings: `--set` values, changes to the grid.
+        all_settings: see `Source`.
 
     Raises:
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
-    name = Path(grid).stem
+    name = grid.name if isinstance(grid, grids.Grid) else Path(grid).stem
+    called = name if isinstance(grid, grids.Grid) else grid
     default = profile.stores() / name
     folders = tuple(stores) or (default,)
+    loaded: grids.Grid | None = None
+    unknown: UserError | None = None
+    try:
+        loaded = grid if isinstance(grid, grids.Grid) else grids.load(grid, registry, settings=settings)
+    except UserError as error:
+        unknown = error
+    if unknown and (settings or not (stores or default.is_dir())):
+        raise unknown  # a name that is no grid's is the likelier mistake than a store that is not there
     if not stores and not default.is_dir():
-        grids.load(grid, registry)  # a name that is no grid's is the likelier mistake, and has its own error
-        raise UserError(f"there is no run store {default}; `bench run --grid {grid}` makes it")
+        raise UserError(f"there is no run store {default}; `bench run --grid {called}` makes it")
     for folder in folders:
         if not folder.is_dir():
-            raise UserError(f"there is no run store {folder}; `bench run --grid {grid} --store {folder}` makes it")
+            raise UserError(f"there is no run store {folder}; `bench run --grid {called} --store {folder}` makes it")
         if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
-    plan = _plan_of_stores(folders, name, registry, notes)
+    last = _plan_of_stores(folders, name, registry, notes)
+    plan = _joined(_plan(loaded), last) if loaded else last
+    if unknown and last.cells:
+        notes.append(f"{unknown}; what was planned is what the last run in the store says")
     frame = collect(folders, _code(registry, plan), notes)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
-    command = _command(grid, elsewhere, plan, registry)
-    return Source(_named(folders), frame, plan, plan.evaluation, command, tuple(notes), folders)
+    command = _command(called, elsewhere, plan, loaded)
+    evaluation = None if all_settings else plan.evaluation
+    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), Arrays(folders), all_settings)
+
+
+def _joined(plan: Plan, last: Plan) -> Plan:
+    """Return a plan with the cells that the last run planned under the same conditions."""
+    contexts, ids = {cell.setting.context for cell in plan.cells}, {cell.id for cell in plan.cells}
+    more = [cell for cell in last.cells if cell.id not in ids and cell.setting.context in contexts]
+    return replace(plan, cells=(*plan.cells, *more), extended=last.extended)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -111,7 +154,8 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
         added = marked(table[new], current)
         frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
     words = ", ".join(map(str, places))
-    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), stores)
+    arrays = Arrays(stores, [place for place in places if place not in stores and kind(place) == "items"])
+    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -122,22 +166,23 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     """
     folders = tuple(stores) or tuple(folder for folder in [profile.stores() / column.grid] if folder.is_dir())
     notes: list[str] = []
-    plan = _plan_of_stores(folders, column.grid, registry, notes).of(column.dataset)
-    embedded = _plan(grids.load(column.grid, registry)).of(column.dataset)
-    evaluation, plan = plan.evaluation, plan if plan.cells else embedded
-    command = _command(column.grid, "", plan, registry)
+    embedded = grids.load(column.grid, registry)
+    last = _plan_of_stores(folders, column.grid, registry, notes)
+    plan = _joined(_plan(embedded), last).of(column.dataset)
+    command = _command(column.grid, "", plan, embedded)
     local = collect(folders, _code(registry, plan), notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
         used = tuple(f for f in folders if any(path.name in set(local["cell"]) for path in f.glob("cells/*")))
-        return Source(_named(used), local, plan, evaluation, command, tuple(notes), used)
-    committed = marked(_committed(), _code(registry, embedded))
+        return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
+    committed = marked(_committed(), _code(registry, plan))
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
-        current = any(cell.id in set(committed["cell"]) for cell in embedded.cells)
+        current = any(cell.id in set(committed["cell"]) for cell in plan.cells)
         words = f"the committed records in {results_folder()}"
-        return Source(words, committed, embedded if current else Plan(), None, command, tuple(notes))
+        plan = plan if current else replace(plan, cells=())
+        return Source(words, committed, plan, None, command, tuple(notes), Arrays((), _tables("items")))
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
@@ -151,10 +196,14 @@ def _named(folders: Sequence[Path]) -> str:
     return f"the local store{'s' if len(folders) > 1 else ''} {', '.join(map(str, folders))}"
 
 
+def _tables(table: Table) -> list[Path]:
+    """Return the Parquet files of one kind that come with the repository."""
+    return [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) == table]
+
+
 def _committed() -> pd.DataFrame:
     """Return the records that come with the repository."""
-    paths = [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) not in ("curves", "items")]
-    frames = [read_parquet(path) for path in paths]
+    frames = [read_parquet(path) for path in _tables("records")]
     return pd.concat(frames, ignore_index=True) if frames else collect([])
 
 
@@ -181,18 +230,26 @@ def collect(stores: Sequence[Path], current: Current | None = None, corrupt: lis
     return marked(framed(rows), current)
 
 
-def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataFrame:
-    """Return the training curves beside every record of the stores: a row per epoch and metric, `cells.CURVES`.
+def curves(
+    stores: Sequence[Path], corrupt: list[str] | None = None, chosen: Sequence[Outcome] | None = None
+) -> pd.DataFrame:
+    """Return the training curves beside records of the stores: a row per epoch and metric, `cells.CURVES`.
 
     Args:
         stores: folders of run stores.
         corrupt: as in `collect`.
+        chosen: the records; by default all. Curves that several stores hold come once.
 
     Raises:
         UserError: a store does not exist, or a record or its curves are corrupt.
     """
     rows: list[dict[str, Any]] = []
+    wanted = None if chosen is None else {_identity(outcome.key, outcome) for outcome in chosen}
+    seen: set[tuple[str, ...]] = set()
     for store, key, record in _records(stores, corrupt):
+        identity = _identity(key, record)
+        if identity in seen or (wanted is not None and identity not in wanted):
+            continue
         content = _beside(store, key, record, "curves", corrupt)
         if content is None:
             continue
@@ -201,40 +258,30 @@ def curves(stores: Sequence[Path], corrupt: list[str] | None = None) -> pd.DataF
         except ValidationError as error:
             _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
         else:
+            seen.add(identity)
             rows += [_whose(key, record) | point.model_dump() for point in points]
     return framed(rows, "curves")
 
 
-def items(stores: Sequence[Path], corrupt: list[str] | None = None) -> Iterator[pd.DataFrame]:
-    """Give the scores of each test item that lie beside the records, a table a record: columns `cells.ITEMS`.
+def _identity(key: str, record: Record) -> tuple[str, ...]:
+    return record.cell, key, record.started, record.finished, canonical(record.digests)
 
-    They are those of the bound and of the headline metric: of the NLL by annealing where there is one, in bits per
-    dimension on dequantised images, exact in the plane, where the divergence from the data is there as well.
+
+def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
+    """Give the scores of single test items of these records, a table a record: columns `cells.ITEMS`.
+
+    They are those of every metric that has columns in a table, as far as it is a mean over items.
 
     Args:
-        stores: folders of run stores.
-        corrupt: as in `collect`.
-
-    Raises:
-        UserError: a store does not exist, or a record or its arrays are corrupt.
+        chosen: the records.
+        arrays: where these scores lie.
     """
-    for store, key, record in _records(stores, corrupt):
-        content = _beside(store, key, record, "arrays", corrupt) if record.status == "ok" else None
-        if content is None:
-            continue
-        scored = {score.metric for score in record.scores}
-        try:
-            with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                there = scored.intersection(file.files)
-                chosen = [next((name for name in names if name in there), None) for names in OF_ITEMS]
-                arrays = {name: np.asarray(file[name], np.float32) for name in chosen if name}
-        except (OSError, ValueError, zipfile.BadZipFile) as error:
-            _complain(f"corrupt arrays {_place(store, key, record, 'arrays')}: {error}", corrupt)
-            continue
-        for name, values in arrays.items():
-            if values.ndim == 1:
+    for outcome in chosen:
+        for name in with_columns(list(outcome.by_metric)):
+            values = arrays.items(outcome, name) if outcome.status == "ok" else None
+            if values is not None:
                 own = {"metric": name, "item": np.arange(len(values), dtype=np.int32), "value": values}
-                yield pd.DataFrame(_whose(key, record) | own)[list(ITEMS)].astype(ITEMS)
+                yield pd.DataFrame(_whose(outcome.key, outcome) | own)[list(ITEMS)].astype(ITEMS)
 
 
 def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
@@ -303,7 +350,7 @@ def _complain(sentence: str, corrupt: list[str] | None) -> None:
 def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
     """Return the cells that the grid.json of these stores hold, each once."""
     cells: dict[str, Planned] = {}
-    title = ""
+    title, latest = "", None
     for folder in folders:
         path = folder / "grid.json"
         try:
@@ -317,22 +364,20 @@ def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, note
             notes.append(f"{reason}, so that missing cells cannot be told")
         else:
             title = title or plan.title
+            latest = replace(plan, extended=Store(folder).extended())
             cells |= {cell.id: cell for cell in plan.cells}
-    return Plan(name, title, tuple(cells.values()))
+    return replace(latest or Plan(), name=name, title=title, cells=tuple(cells.values()))
 
 
 def _plan(grid: grids.Grid) -> Plan:
-    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)))
+    headline = grid.headline
+    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)), headline.metric, headline.same_within)
 
 
-def _command(grid: str, elsewhere: str, plan: Plan, registry: Registry) -> str:
+def _command(grid: str, elsewhere: str, plan: Plan, loaded: grids.Grid | None) -> str:
     """Return how the missing cells of a plan are made."""
     command = f"`bench run --grid {grid}{elsewhere}` makes them"
-    try:
-        plain = {cell.id for cell in grids.load(grid, registry).cells}
-    except UserError:
-        return command
-    if {cell.id for cell in plan.cells} <= plain:
+    if loaded is None or {cell.id for cell in plan.cells} <= {cell.id for cell in loaded.cells}:
         return command
     return f"{command}, with the options of the last run"
 

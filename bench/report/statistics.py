@@ -1,14 +1,16 @@
-"""Intervals for means over seeds and for paired differences.
+"""Means over trainings and differences between them, with intervals and p-values.
 
-Two kinds of error are never mixed. The statistical one, between trainings, shrinks with the number of seeds n. The
-systematic one, how far log Z of one trained model may be off, does not: a score lies in `[lower, upper]`, the means of
-both ends are taken, and Student's t widens what results.
+What a reader takes from a table is a strategy's expected score over trainings (seeds) *and* over the population of
+test items. Three kinds of error are kept apart. Between trainings: the spread over seeds. Between items: the spread
+over items of what the seeds come to on average, which no number of seeds narrows. And how far log Z of a trained model
+may be off, the same for all of its items: a score lies in `[lower, upper]`, the means of both ends are taken, and the
+statistical errors widen what results.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,22 +18,29 @@ import numpy as np
 from scipy import special  # scipy.stats takes half a second to import
 
 CONFIDENCE = 0.95
+_LEAST = 1e-12  # p-values are not told from smaller ones
+
+Basis = Literal["seeds and items", "seeds", "items", "one estimate"]
 
 
-@dataclass(frozen=True)
-class Value:
-    """One seed's score.
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The score of one trained model.
 
     Attributes:
         value: the estimate.
         lower, upper: where it may lie given the interval of log Z (systematic).
-        stderr: statistical standard error: the estimator's own draws and the choice of test images.
+        stderr: statistical standard error: the estimator's own draws and the choice of test items.
+        averages: whether it is a mean over test items that other models are scored on, too.
+        items: of each of these items, `(N,)`; their mean is `value`. None where they cannot be had.
     """
 
     value: float
     lower: float
     upper: float
     stderr: float
+    averages: bool = False
+    items: np.ndarray | None = None
 
     @property
     def finite(self) -> bool:
@@ -40,71 +49,209 @@ class Value:
 
 
 @dataclass(frozen=True)
+class Spread:
+    """A standard error and its degrees of freedom; infinitely many where it is known and not estimated."""
+
+    stderr: float
+    freedom: float
+
+    def half(self, tail: float) -> float:
+        """Return how far the quantile that leaves `tail` above it is from the mean."""
+        if self.stderr == 0:
+            return 0.0
+        # by the lower tail, in which small probabilities are exact
+        quantile = special.ndtri(tail) if self.freedom == math.inf else special.stdtrit(self.freedom, tail)
+        return float(-quantile) * self.stderr
+
+
+@dataclass(frozen=True)
 class Interval:
-    """A mean and its 95 % interval.
+    """A mean, or a difference of means, and how far it may be off.
 
     Attributes:
-        mean: mean over seeds.
-        lower, upper: the ends; they include the systematic interval.
-        n: how many seeds.
-        basis: `seeds`: Student's t over seeds; `images`: one seed only, so the standard errors within that seed.
+        mean: the estimate.
+        low, high: its systematic ends: where it lies, statistics aside, given the intervals of log Z.
+        seeds: the spread between trainings; None where one seed cannot tell.
+        items: that between test items; None where the score is no mean over items.
+        n: how many seeds; of a difference, of both sides.
+        lost: scores of single items could not be had, so that standard errors of whole records stand in for them.
+        common: how many items both sides have, where they have not the same.
     """
 
     mean: float
-    lower: float
-    upper: float
-    n: int
-    basis: Literal["seeds", "images"]
+    low: float
+    high: float
+    seeds: Spread | None
+    items: Spread | None
+    n: tuple[int, ...]
+    lost: bool = False
+    common: int | None = None
+
+    @property
+    def basis(self) -> Basis:
+        """Which errors are in it."""
+        if self.seeds and self.items:
+            return "seeds and items"
+        if self.seeds:
+            return "seeds"
+        return "items" if self.items and self.items.freedom < math.inf else "one estimate"
+
+    def half(self, alpha: float) -> float:
+        """Return h, with h^2 the sum of the squares of both parts' half-widths at level 1 - alpha."""
+        return math.hypot(*(part.half(alpha / 2) for part in (self.seeds, self.items) if part))
+
+    @property
+    def lower(self) -> float:
+        """The lower end of the 95 % interval."""
+        return self.low - self.half(1 - CONFIDENCE)
+
+    @property
+    def upper(self) -> float:
+        """The upper end of the 95 % interval."""
+        return self.high + self.half(1 - CONFIDENCE)
 
     @property
     def excludes_zero(self) -> bool:
         """Whether 0 is outside."""
         return self.lower > 0 or self.upper < 0
 
+    @property
+    def p(self) -> float:
+        """The smallest alpha at which the interval at level 1 - alpha excludes 0; 1 where none does."""
+        return self._smallest(max(self.low, -self.high))
 
-def over_seeds(values: Sequence[Value]) -> Interval | None:
-    """Return the mean over seeds with its interval, or None where there is no value.
+    def p_within(self, margin: float) -> float:
+        """Return the smallest alpha at which the interval at level 1 - 2 alpha lies inside +-`margin`.
 
-    With n >= 2: `[mean(lower) - t sd / sqrt(n), mean(upper) + t sd / sqrt(n)]`. With one seed nothing is known of the
-    variation between trainings: `[lower - z stderr, upper + z stderr]`, and `basis` says so.
+        That is the p-value of two one-sided tests: at .05 the 90 % interval is inside.
+        """
+        return self._smallest(margin - max(-self.low, self.high)) / 2
+
+    def _smallest(self, room: float) -> float:
+        """Return the smallest alpha whose half-width is below `room`."""
+        if room <= 0:
+            return 1.0
+        low, high = math.log(_LEAST), 0.0  # the half-width falls as alpha grows, to 0 at 1
+        if self.half(_LEAST) < room:
+            return _LEAST
+        while high - low > 1e-9:
+            middle = (low + high) / 2
+            low, high = (low, middle) if self.half(math.exp(middle)) < room else (middle, high)
+        return math.exp(high)
+
+
+def mean(trained: Sequence[Trained]) -> Interval | None:
+    """Return the mean over seeds with its interval, or None where there is no score.
+
+    With n seeds and N items `h^2 = (t_{n-1} s_s / sqrt(n))^2 + (t_{N-1} s_i / sqrt(N))^2`: s_s the spread over seeds of
+    the mean over items, s_i that over items of the mean over seeds. The interval is
+    `[mean(lower) - h, mean(upper) + h]`. Of one seed the items count alone. Where items cannot be had, the mean of the
+    seeds' own standard errors stands in for s_i / sqrt(N); it is never smaller.
     """
-    if not values:
+    if not trained:
         return None
-    mean, lower, upper = (float(np.mean([getattr(v, end) for v in values])) for end in ("value", "lower", "upper"))
-    n, quantile = len(values), (1 + CONFIDENCE) / 2
-    if n == 1:
-        half = float(special.ndtri(quantile)) * values[0].stderr
-        return Interval(mean, lower - half, upper + half, n, "images")
-    half = float(special.stdtrit(n - 1, quantile) * np.std([v.value for v in values], ddof=1) / math.sqrt(n))
-    return Interval(mean, lower - half, upper + half, n, "seeds")
+    side = _Side.of(trained)
+    part = _over_items(side.items) if side.items is not None else Spread(side.stderr, math.inf)
+    return Interval(
+        side.mean,
+        side.low,
+        side.high,
+        side.spread,
+        part if side.averages or side.spread is None else None,
+        (side.n,),
+        lost=side.averages and side.items is None,
+    )
 
 
-def paired(
-    ours: Mapping[int, Value],
-    baseline: Mapping[int, Value],
-    stderr: Callable[[int], float | None] = lambda seed: None,
-) -> Interval | None:
-    """Return the mean difference `ours - baseline` over the seeds that both have, or None where they share none.
+def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval | None:
+    """Return the difference of two means, ours - baseline, with its interval; None where a side has no score.
 
-    Per seed the difference D lies in `[D + L_A - U_B, D + U_A - L_B]`, with [L, U] how far each score may be off. The
-    same seed means the same initial networks, data order and noise, so that these cancel in D.
+    Items are paired: s_i is the spread of the difference of the two seed-averaged vectors, over the items that both
+    have. Seeds are not, since the same seed takes out little and costs half of the degrees of freedom: Welch's
+    `s_A^2 / n_A + s_B^2 / n_B` with its degrees of freedom. Log Z's ends are mean(L_A) - mean(U_B) and
+    mean(U_A) - mean(L_B). Where either side has one seed, the items count alone. Where a side's items cannot be had,
+    both standard errors are added as if independent, which on the same items is too wide, not too narrow.
+    """
+    if not ours or not baseline:
+        return None
+    a, b = _Side.of(ours), _Side.of(baseline)
+    averages = a.averages and b.averages
+    common, shift = None, 0.0
+    if a.items is not None and b.items is not None:
+        count = min(len(a.items), len(b.items))
+        if len(a.items) != len(b.items):
+            common = count
+            # over the items that both have, not over those that one has
+            shift = float(a.items[:count].mean() - a.items.mean()) - float(b.items[:count].mean() - b.items.mean())
+        part = _over_items(a.items[:count] - b.items[:count])
+    else:
+        part = Spread(math.hypot(a.stderr, b.stderr), math.inf)
+    seeds = _welch(a, b)
+    return Interval(
+        a.mean - b.mean + shift,
+        a.low - b.high + shift,
+        a.high - b.low + shift,
+        seeds,
+        part if averages or seeds is None else None,
+        (a.n, b.n),
+        lost=averages and (a.items is None or b.items is None),
+        common=common,
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class _Side:
+    """Seeds taken together: means of the ends, the spread over seeds, and the mean over seeds of each item."""
+
+    n: int
+    mean: float
+    low: float
+    high: float
+    stderr: float
+    spread: Spread | None
+    averages: bool
+    items: np.ndarray | None
+
+    @classmethod
+    def of(cls, trained: Sequence[Trained]) -> _Side:
+        n = len(trained)
+        ends = ([getattr(score, end) for score in trained] for end in ("value", "lower", "upper", "stderr"))
+        mean, low, high, stderr = (float(np.mean(values)) for values in ends)
+        values = [score.value for score in trained]
+        spread = Spread(float(np.std(values, ddof=1)) / math.sqrt(n), n - 1) if n > 1 else None
+        vectors = [score.items for score in trained if score.items is not None]
+        whole = len(vectors) == n and len({len(items) for items in vectors}) == 1 and len(vectors[0]) > 1
+        items = np.stack(vectors).mean(0, dtype=np.float64) if whole else None
+        return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items)
+
+
+def _over_items(values: np.ndarray) -> Spread:
+    return Spread(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1)
+
+
+def _welch(a: _Side, b: _Side) -> Spread | None:
+    """Return the spread of a difference of means over seeds, with the Welch-Satterthwaite degrees of freedom."""
+    if a.spread is None or b.spread is None:
+        return None
+    variances = a.spread.stderr**2, b.spread.stderr**2
+    total = sum(variances)
+    if total == 0:
+        return Spread(0.0, a.n + b.n - 2)
+    freedom = total**2 / sum(v**2 / s.freedom for v, s in zip(variances, (a.spread, b.spread), strict=True))
+    return Spread(math.sqrt(total), freedom)
+
+
+def holm(p_values: Sequence[float], comparisons: int | None = None) -> list[float]:
+    """Return p-values adjusted for as many comparisons by Holm's step-down method, in their order.
 
     Args:
-        ours: seed -> score.
-        baseline: the same of what it is compared to.
-        stderr: seed -> statistical standard error of D, from the differences on each test item. It counts where there
-            is one common seed; where it is not known, those of both are added as if they were independent, which on the
-            same items is too wide, not too narrow.
+        p_values: of the comparisons that were made.
+        comparisons: of the whole family, where some were not made and count as 1; by default those made.
     """
-    common = sorted(ours.keys() & baseline.keys())
-    by_item = stderr(common[0]) if len(common) == 1 else None
-    differences = [
-        Value(
-            ours[seed].value - baseline[seed].value,
-            ours[seed].lower - baseline[seed].upper,
-            ours[seed].upper - baseline[seed].lower,
-            math.hypot(ours[seed].stderr, baseline[seed].stderr) if by_item is None else by_item,
-        )
-        for seed in common
-    ]
-    return over_seeds(differences)
+    order = np.argsort(p_values, kind="stable")
+    total = len(p_values) if comparisons is None else comparisons
+    adjusted, highest = [1.0] * len(p_values), 0.0
+    for rank, index in enumerate(order):
+        highest = max(highest, min(1.0, (total - rank) * p_values[index]))
+        adjusted[index] = highest
+    return adjusted

@@ -6,24 +6,22 @@ Everything a table says is worked out here and in `rows`; `layout` puts it into 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric
-from bench.report.cells import Plan, outcomes, select
+from bench.report.cells import Plan, outcomes
+from bench.report.metrics import BITS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
-from bench.report.rows import IN_DOUBT, Row, group, marks, meaning, seeds_listed
+from bench.report.rows import Row, group, marks, seeds_listed
+from bench.report.selection import select
+from bench.report.verdicts import Verdict, judge
 from bench.sweep.record import flat
 
 if TYPE_CHECKING:
     from bench.report.sources import Source
-
-# A table has columns of one of these, the first that there are scores of: against a known density, in what images in
-# colour are published in, and else. Likelihoods by annealing, the third of a kind, are not always asked for.
-EXACT = ("kl_data", "nll_exact")
-BITS = ("vlb_bits", "nll_bits", "nll_ais_bits")
-NATS = ("vlb", "nll", "nll_ais")
 
 
 @dataclass(frozen=True)
@@ -41,7 +39,9 @@ class Table:
         references: published numbers of other work.
         column: the paper's column, where there is one.
         baseline: the strategy that others are compared to, where it has a row beside others.
-        caption: what every figure means.
+        headline: the metric of the verdicts; None where there are none.
+        caption: what every figure means, in two sentences.
+        conditions: how the models were trained and scored, one sentence each.
         missing: the note that names the cells without a record; empty where there are none.
         notes: what else is missing or left out, one sentence each.
     """
@@ -56,7 +56,9 @@ class Table:
     references: tuple[Number, ...]
     column: Column | None
     baseline: str
+    headline: Metric | None
     caption: str
+    conditions: tuple[str, ...]
     missing: str
     notes: tuple[str, ...]
 
@@ -74,28 +76,40 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     plan = source.plan.of(dataset)
     if not alone and plan.title:
         plan = replace(plan, title=f"{plan.title}: {dataset}")
-    records, left_out = select(outcomes(source.frame[source.frame["dataset"] == dataset]), plan, source.evaluation)
-    rows = group(records, plan)
+    records = outcomes(source.frame[source.frame["dataset"] == dataset])
+    selection = select(records, plan, source.evaluation, source.all_settings)
+    plan = selection.plan
+    rows = group(selection.outcomes, plan)
     key = published.column_of(dataset)
     column, numbers = published.columns.get(key), published.of(key)
     metrics, versions = _metrics(rows, column)
-    shown = _with_columns(metrics)
+    columns = with_columns([metric.name for metric in metrics])
+    shown = tuple(metric for metric in metrics if metric.name in columns)
+    chosen, doubt = _headline(plan, metrics)
     reference = baseline or published.baseline
     baselines = {
         row.setting.context: row
         for row in reversed(rows)
         if (row.label if baseline else row.setting.strategy) == reference
     }
+    pairs = [(row, baselines[row.setting.context]) for row in rows if row.setting.context in baselines]
+    pairs = [(row, other) for row, other in pairs if row is not other]
     for row in rows:
-        row.average(metrics)
-        other = baselines.get(row.setting.context, row)
-        if other is not row:
-            row.pair(other, metrics, source.stores)
+        row.average(metrics, source.arrays)
+    for row, other in pairs:
+        row.compare(other, metrics)
+    margin = plan.same_within.get(dataset)
+    if chosen:
+        judge(pairs, chosen, margin)
+        for other in {id(other): other for _, other in pairs}.values():
+            other.verdict = Verdict("baseline", "baseline")
+    for row in rows:
         if column:
-            row.compare(numbers, column, metrics)
-        row.marks = marks(row, shown)
-    paired_to = reference if any(row.paired for row in rows) else ""
+            row.set_beside(numbers, column, metrics)
+        row.marks = marks(row, shown, numbers, column)
+    compared_to = reference if any(row.differences for row in rows) else ""
     title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
+    judged = chosen if compared_to else None
     return Table(
         name=dataset,
         title=title,
@@ -106,10 +120,12 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         others=tuple(n for n in numbers if n.strategy and not any(row.number == n for row in rows)),
         references=tuple(n for n in numbers if not n.strategy),
         column=column,
-        baseline=paired_to,
-        caption=caption(title, rows, shown, paired_to, column, published.source),
+        baseline=compared_to,
+        headline=judged,
+        caption=caption(title, rows, shown, compared_to, judged, len(pairs)),
+        conditions=conditions(rows, plan, column, published.source),
         missing=_missing(rows, plan, source.command),
-        notes=(*left_out, *source.notes, *versions),
+        notes=(*doubt, *selection.notes, *source.notes, *versions),
     )
 
 
@@ -123,11 +139,14 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
-def headline(metrics: Sequence[Metric]) -> Metric | None:
-    """Return the metric by which models are compared where nobody says another; None where there are no scores."""
+def _headline(plan: Plan, metrics: Sequence[Metric]) -> tuple[Metric | None, list[str]]:
+    """Return the metric of the verdicts, and a note where it is not the one that the grid names."""
     names = {metric.name: metric for metric in metrics}
-    chosen = next((names[name] for name in (EXACT[0], BITS[1], NATS[1]) if name in names), None)
-    return chosen or next(iter(metrics), None)
+    chosen = plan.headline or headline(list(names))
+    if chosen in names or not names:
+        return names.get(chosen), []
+    hint = nearest(chosen, names) or f"; there are {listed(names)}"
+    return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"{hint}']
 
 
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:
@@ -160,75 +179,65 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first))), notes
 
 
-def _with_columns(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
-    for names in (EXACT, BITS, NATS):
-        if shown := tuple(metric for metric in metrics if metric.name in names):
-            return shown
-    return metrics[:2]
-
-
 # ---------------------------------------------------------------- what a table says about itself
 
 
 def caption(
-    title: str, rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, column: Column | None, source: str
+    title: str,
+    rows: Sequence[Row],
+    metrics: Sequence[Metric],
+    baseline: str,
+    judged: Metric | None,
+    comparisons: int,
 ) -> str:
-    """Return what every figure of a table means, and under which conditions it was made, as sentences.
+    """Return what every figure of a table means, in two sentences.
 
     Args:
         title: the table's.
         rows: its rows.
         metrics: those with columns.
         baseline: the strategy of the differences; empty where there are none.
+        judged: the metric of the verdicts, where there are any.
+        comparisons: how many there are to the baseline.
+    """
+    units = dict.fromkeys(metric.unit for metric in metrics)
+    titles = [meaning(metric.name).title for metric in metrics]
+    what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "no scores yet"
+    directions = {metric.better for metric in metrics} - {"neither"}
+    better = f", {directions.pop()} is better" if len(directions) == 1 else ""
+    ways = " over trainings and test items, log Z's error included, unadjusted"
+    means = f"; means with 95 % intervals{ways}" if any(row.scores for row in rows) else ""
+    sentences = [f"{title}: {what}{better}{means}"]
+    if baseline and judged:
+        sentences.append(
+            f"Verdict: {meaning(judged.name).title} against {baseline}, Holm-adjusted for {comparisons}"
+            f" comparison{'s' if comparisons > 1 else ''} at 5 %; * (bold) marks better and worse"
+        )
+    return ". ".join(sentences) + "."
+
+
+def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: str) -> tuple[str, ...]:
+    """Return how the rows were trained and scored, as far as all of them were so alike, and what else is to be known.
+
+    Args:
+        rows: of the table.
+        plan: its cells.
         column: the paper's column beside it, if there is one.
         source: where that was published.
     """
     evaluation = _shared(o.scoring for row in rows for o in row.outcomes.values())
-    names = []
-    for metric in metrics:
-        said = meaning(metric.name)
-        setting = said.setting_words.format(evaluation[said.setting]) if evaluation.get(said.setting) else ""
-        inside = ", ".join(filter(None, [said.title if said.words else "", setting]))
-        names.append(f"{said.words or said.title}{f' ({inside})' if inside else ''} in {metric.unit}")
-    directions = {metric.better for metric in metrics} - {"neither"}
-    better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    sentences = [f"{title}: {' and '.join(names) or 'no scores yet'}{better}"]
-    if any(row.scores for row in rows):
-        sentences.append(
-            "Figures are means over seeds; brackets hold the 95 % Student's t interval over seeds, widened by the"
-            " interval in which log Z lies, which no number of seeds narrows"
-        )
-    if baseline:
-        sentences.append(
-            f"Differences to {baseline} are paired by seed and by test item, and hold for these items: over seeds they"
-            " leave out the choice of items, which counts where these are few; * (bold) marks one that is better, with"
-            " 0 outside its interval, two or more seeds, and no failed, stale or unreliable record on either side"
-        )
-    verdicts = {row.comparison.verdict for row in rows if row.comparison}
-    if column and verdicts:
-        sentences.append(
-            f"Difference is ours minus published; inside: the published number lies within our interval"
-            f" ± {column.margin:g} ({column.margin_reason})"
-            f"{f'; {IN_DOUBT}: a record of ours is unreliable' if IN_DOUBT in verdicts else ''}"
-        )
-    sentences += _conditions(rows, evaluation)
-    if column:
-        sentences.append(f"Published: {source}")
-    return ". ".join(sentences) + "."
-
-
-def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]:
-    """Say how the rows were trained and scored, as far as all of them were so alike."""
     training = _shared(row.setting.budget for row in rows)
     training |= {"latent": _shared(row.setting.networks for row in rows).get("latent")}
     words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
     trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if evaluation:
-        images = evaluation.get("images")
+        sentences.append(f"Scored on {_scored(evaluation, rows)}")
+    if plan.extended:
+        first, last = plan.extended
         sentences.append(
-            f"Scored on {f'the first {images}' if images else 'all'} test items,"
-            f" {evaluation.get('vlb_samples')} posterior samples each for the VLB"
+            f"The plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that the"
+            " 5 % of the verdicts is too low"
         )
     certain = [row.label for row in rows if row.outcomes and all(o.exact for o in row.outcomes.values())]
     if certain:
@@ -247,7 +256,29 @@ def _conditions(rows: Sequence[Row], evaluation: dict[str, object]) -> list[str]
     circumstances = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if circumstances:
         sentences.append(f"Made with {'; '.join(circumstances)}")
-    return sentences
+    if column and any(row.comparison for row in rows):
+        reason = f" ± {column.margin:g} ({column.margin_reason})" if column.margin else ""
+        sentences.append(
+            f"Difference is ours minus published; inside: the published number lies within our interval{reason}; too"
+            f" wide to tell: that is over ± {column.widest:g} {column.unit}"
+        )
+    if column:
+        sentences.append(f"Published: {source}")
+    return tuple(sentences)
+
+
+def _scored(evaluation: Mapping[str, object], rows: Sequence[Row]) -> str:
+    """Return on what models were scored and with which effort, in words."""
+    images, metrics = evaluation.get("images"), {name for row in rows for name in row.scores}
+    parts = [f"the first {images} test items" if images else "all test items"]
+    if metrics & {"vlb", "vlb_bits"}:
+        parts.append(f"VLB: {evaluation.get('vlb_samples')} posterior samples")
+    if metrics & {"nll", "nll_bits"}:
+        parts.append(f"NLL: importance-weighted, S = {evaluation.get('importance_samples')}")
+    if metrics & {"nll_ais", "nll_ais_bits"}:
+        counts = [count for count in (images, evaluation.get("ais_nll.images")) if isinstance(count, int)]
+        parts.append(f"AIS-NLL: by annealing, the first {min(counts)} items" if counts else "AIS-NLL: by annealing")
+    return "; ".join(parts)
 
 
 def _shared(settings: Iterable[str]) -> dict[str, object]:

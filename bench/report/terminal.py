@@ -48,13 +48,15 @@ def _print(console: Console, table: Layout) -> None:
     console.print(Text(table.title, style="bold"))
     for part in _fitting(console, table):
         console.print(part)
+    console.print(Padding(Text(table.caption), (0, 0, 0, 1)))
     for letter, note in table.footnotes:
         console.print(Padding(Text(f"({letter}) {note}"), (0, 0, 0, 1)))
     # commands and paths are not broken, so that they can be copied
     for note in table.notes:
         console.print(Text(f" {note}"), soft_wrap=not console.is_terminal)
-    console.print(Padding(Text(table.caption, style="dim"), (0, 0, 0, 1)))
-    console.print(Padding(Text(f"Records: {table.source}.", style="dim"), (0, 0, 1, 1)))
+    for sentence in (*table.conditions, f"Records: {table.source}"):
+        console.print(Padding(Text(f"{sentence}.", style="dim"), (0, 0, 0, 1)))
+    console.print()
 
 
 def _fitting(console: Console, whole: Layout) -> list[RichTable]:

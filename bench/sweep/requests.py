@@ -163,11 +163,13 @@ class Plan:
         request: what was asked for.
         survey: where all its cells stand.
         todo: the cells.
+        trains: they are what the store is to hold; else they are scored again, and what was planned stays.
     """
 
     request: Request
     survey: status.Survey
     todo: Sequence[Job]
+    trains: bool = True
 
     def __str__(self) -> str:
         """Return `2 cells of 9`."""
@@ -199,7 +201,7 @@ class Plan:
         """
         survey, device = self.survey, device or "cpu"
         if not self.todo:
-            survey.store.write_grid(survey.grid.source)
+            self._keep_grid()
             return pool.Tally()
         spelling = self.request.spelling
         there = devices(device, spelling)
@@ -245,8 +247,16 @@ class Plan:
         """Return the cells with what their data sets are, once all is there that they need."""
         self.survey.store.check_writable()
         ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store.data)
-        self.survey.store.write_grid(self.survey.grid.source)
+        self._keep_grid()
         return ready
+
+    def _keep_grid(self) -> None:
+        """Write what is planned into the store, and whether verdicts were out on fewer seeds."""
+        store = self.survey.store
+        if self.trains:
+            if seeds := self.survey.extends():
+                store.extend(seeds)
+            store.write_grid(self.survey.grid.source)
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
         facts = record.provenance(device)

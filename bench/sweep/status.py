@@ -63,6 +63,24 @@ class Survey:
         """Return what can be scored without training: cells that this code has trained and that have no record yet."""
         return [job for job in self.jobs(stale=True) if self.store.trained(job)]
 
+    def extends(self) -> tuple[int, int] | None:
+        """Return how many seeds the last run in the store planned and how many there are now, where a verdict was out.
+
+        That is, where some strategy has a final record of every seed that was planned then, and more are planned now.
+        """
+        before = self.store.grid()
+        seeds = before.get("seeds", 1) if isinstance(before, dict) else None
+        earlier = set(range(seeds) if isinstance(seeds, int) else seeds if isinstance(seeds, list) else ())
+        now = {cell.seed for cell in self.grid.cells}
+        if not earlier < now:
+            return None
+        final: dict[tuple[str, str], set[int]] = {}
+        for standing in self.standings:
+            if standing.state in ("finished", "stale"):
+                final.setdefault((standing.cell.dataset, standing.cell.label), set()).add(standing.cell.seed)
+        seen = any(earlier <= seeds for seeds in final.values())
+        return (len(earlier), len(now)) if seen else None
+
     def counts(self) -> Counter[str]:
         """Return how many cells there are of each status (`ok`, `crashed`, ...) and each other state."""
         return Counter(_word(standing) for standing in self.standings)

@@ -232,6 +232,14 @@ class Store:
         except (OSError, ValueError):
             return None
 
+    def extended(self) -> tuple[int, int] | None:
+        """Return how many seeds were planned first and how many last, where some were added once verdicts were out."""
+        try:
+            first, last = json.loads((self.folder / "extended.json").read_bytes())
+            return int(first), int(last)
+        except (OSError, ValueError, TypeError):
+            return None
+
     # ---------------------------------------------------------------- writing
 
     def check_writable(self) -> None:
@@ -255,6 +263,16 @@ class Store:
             return  # so that nothing needs to be written where nothing is to be done
         with self._writing(), replacing(self.folder / "grid.json") as file:
             file.write(json_bytes(source))
+
+    def extend(self, seeds: tuple[int, int]) -> None:
+        """Keep that a plan was extended from so many seeds to so many, once verdicts were out.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        first = min(seeds[0], *(self.extended() or seeds))
+        with self._writing(), replacing(self.folder / "extended.json") as file:
+            file.write(json_bytes([first, seeds[1]]))
 
     def keep(self, content: bytes) -> str:
         """Keep a file of arrays, and return its SHA-256.

@@ -142,7 +142,19 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
 @click.option("--grid", "name", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
 @options.folder("--store", "stores", multiple=True, help="A run store.")
 @options.folder("--out", help="Where the tables' files go.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the grid with this changed.")
+@options.flag("--all-settings", help="Show records of other training and scoring settings, too, as rows of their own.")
 @options.request
-def report(request: Request, name: str | None, stores: Sequence[Path], out: Path | None) -> None:
+def report(
+    request: Request,
+    name: str | None,
+    stores: Sequence[Path],
+    out: Path | None,
+    settings: Sequence[str],
+    all_settings: bool,
+) -> None:
     """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
-    click.echo(tables.report(name, stores, out, request.registry))
+    if name is None and (settings or all_settings):
+        option = f"--set {settings[0]}" if settings else "--all-settings"
+        raise UserError(f"{option} is said of a grid; add --grid NAME")
+    click.echo(tables.report(name, stores, out, request.registry, settings, all_settings))

@@ -72,7 +72,7 @@ def score(request: Request, dry_run: bool, limits: Values) -> None:
     Such as: bench score --set evaluate.importance_samples=5000
     """
     survey = request.survey()
-    plan = Plan(request, survey, survey.rescored())
+    plan = Plan(request, survey, survey.rescored(), trains=False)
     left = len(survey.jobs(stale=True)) - len(plan.todo)
     if left and not dry_run:
         why = "left out, which this code has not trained to the end"
@@ -220,8 +220,7 @@ def _watch(request: Request) -> None:
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table, how many cells there are of each kind, and what to do about them; exit."""
     counts = survey.counts()
-    assert isinstance(request.grid, str), "the command line names grids"
-    click.echo(report(request.grid, [survey.store.folder], None, request.registry))
+    click.echo(report(survey.grid, [survey.store.folder], None, request.registry))
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)

@@ -1,0 +1,74 @@
+"""What the report knows of metrics: their names on paper, which have columns, and which are means over test items."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+
+class Meaning(NamedTuple):
+    """A metric's heading, what it is, and the setting of an evaluation that a caption names beside it, in `words`.
+
+    Attributes:
+        items: whether it is a mean over test items, the same for every model, whose scores lie beside a record as the
+            array of its name.
+    """
+
+    title: str
+    words: str = ""
+    setting: str = ""
+    setting_words: str = ""
+    items: bool = False
+
+
+_VLB = Meaning("VLB", "variational bound", items=True)
+_NLL = Meaning("NLL", "importance-weighted negative log-likelihood", "importance_samples", "S = {}", items=True)
+_ANNEALED = Meaning(
+    "AIS-NLL", "negative log-likelihood by annealing", "ais_nll.images", "of the first {} items", items=True
+)
+
+#: metric -> what is said of it; of any other its name is all that is known
+MEANINGS = {
+    "kl_data": Meaning("KL from the data", "divergence from the data's distribution to the model's", items=True),
+    "nll_exact": Meaning("exact NLL", "negative log-likelihood by quadrature", items=True),
+    "vlb": _VLB,
+    "nll": _NLL,
+    "nll_ais": _ANNEALED,
+    "vlb_bits": _VLB,
+    "nll_bits": _NLL,
+    "nll_ais_bits": _ANNEALED,
+    "log_z": Meaning("log Z", "log normaliser of the prior"),
+    "kl": Meaning("KL", "divergence of the posterior from the prior"),
+    "reconstruction": Meaning("reconstruction", "expected negative log-likelihood given z"),
+    "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance between model and data"),
+    "sliced_wasserstein_base": Meaning("SW of the data", "the same between two samples of the data"),
+    "c2st": Meaning("C2ST", "accuracy of a classifier of model against data, best at .5"),
+}
+
+# A table has columns of one of these, the first that there are scores of: against a known density, in what images in
+# colour are published in, and else. Likelihoods by annealing, the third of a kind, are not always asked for.
+EXACT = ("kl_data", "nll_exact")
+BITS = ("vlb_bits", "nll_bits", "nll_ais_bits")
+NATS = ("vlb", "nll", "nll_ais")
+
+
+def meaning(metric: str) -> Meaning:
+    """Return what is said of a metric."""
+    return MEANINGS.get(metric, Meaning(metric))
+
+
+def headline(names: Sequence[str]) -> str:
+    """Return the metric by which models are compared where no grid says which; empty where there are no scores.
+
+    The nearest to a likelihood that there is: exact, by annealing, importance-weighted.
+    """
+    order = (EXACT[0], BITS[2], NATS[2], BITS[1], NATS[1])
+    return next((name for name in order if name in names), next(iter(names), ""))
+
+
+def with_columns(names: Sequence[str]) -> tuple[str, ...]:
+    """Return those that have columns in a table."""
+    for order in (EXACT, BITS, NATS):
+        if shown := tuple(name for name in order if name in names):
+            return shown
+    return tuple(names[:2])

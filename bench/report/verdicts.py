@@ -1,0 +1,103 @@
+"""The verdict on a row: whether its strategy is better than the baseline's in the one metric that the grid names.
+
+A table compares many rows to one baseline, so that p-values are adjusted for all of them, by Holm's method. Intervals
+are not: each holds at 95 % on its own. A verdict waits for every seed that was planned, since looking after each seed
+and stopping at the first difference finds one in 17 % of the cases where there is none.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from bench.protocol import Metric
+from bench.report.statistics import CONFIDENCE, Interval, holm
+
+if TYPE_CHECKING:
+    from bench.report.rows import Row
+
+LEAST_SEEDS = 3  # of either side
+
+Kind = Literal["baseline", "better", "worse", "same", "undecided", "none"]
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What a comparison to the baseline comes to.
+
+    Attributes:
+        kind: `better` or `worse` than the baseline; `same` within the margin; `undecided`; `none` where there is no
+            test; `baseline` of the row that others are compared to.
+        words: that, or why there is none.
+        p: of the difference, adjusted for the table's comparisons; None where there is no test.
+    """
+
+    kind: Kind
+    words: str
+    p: float | None = None
+
+    @property
+    def marked(self) -> bool:
+        """Whether tables set it off: what is better and what is worse, alike."""
+        return self.kind in ("better", "worse")
+
+
+def judge(pairs: Sequence[tuple[Row, Row]], metric: Metric, margin: float | None) -> None:
+    """Set the verdict of every row that is compared to another.
+
+    Args:
+        pairs: rows and their baselines; all are one family of comparisons, whether they can be made yet or not.
+        metric: the headline metric.
+        margin: delta: differences within it are of no interest; None where nobody set one.
+    """
+    tested: list[tuple[Row, Row, Interval]] = []
+    for row, baseline in pairs:
+        difference = row.differences.get(metric.name)
+        if reason := _untested(row, baseline, metric):
+            row.verdict = Verdict("none", reason)
+        elif difference:
+            tested.append((row, baseline, difference))
+    apart = holm([difference.p for *_, difference in tested], len(pairs))
+    within = [difference.p_within(margin) if margin is not None else 1.0 for *_, difference in tested]
+    alike = holm(within, len(pairs))
+    for (row, baseline, difference), p, p_same in zip(tested, apart, alike, strict=True):
+        kind, words = _decided(difference.mean, metric, p, p_same, margin)
+        short = _short(row) or (f"{baseline.label}: {_short(baseline)}" if _short(baseline) else "")
+        row.verdict = Verdict(kind, f"{words} ({short})" if short else words, p)
+
+
+def _decided(mean: float, metric: Metric, p: float, p_same: float, margin: float | None) -> tuple[Kind, str]:
+    level = 1 - CONFIDENCE
+    ahead: Kind = "better" if (mean < 0) == (metric.better == "lower") else "worse"
+    if p <= level:
+        return ahead, f"{ahead}, by less than {margin:g}" if p_same <= level else ahead
+    if p_same <= level:
+        return "same", f"same within {margin:g}"
+    return "undecided", "undecided"
+
+
+def _untested(row: Row, baseline: Row, metric: Metric) -> str:
+    """Return why no verdict can be had, or nothing."""
+    if metric.better == "neither":
+        return f"none: neither direction of {metric.name} is better"
+
+    def either(reason: Callable[[Row], str]) -> str:
+        return reason(row) or (f"{baseline.label}: {theirs}" if (theirs := reason(baseline)) else "")
+
+    if few := either(lambda side: f"{side.planned} planned" if side.planned < LEAST_SEEDS else ""):
+        return f"none below {LEAST_SEEDS} seeds ({few})"
+    if going := either(lambda side: f"{len(side.outcomes)} of {side.planned} seeds" if side.missing else ""):
+        return f"preliminary, {going}"
+    if few := either(lambda side: _short(side) if len(side.trained(metric.name)) < LEAST_SEEDS else ""):
+        return f"none below {LEAST_SEEDS} seeds ({few})"
+    if doubt := either(lambda side: "unreliable" if side.unreliable(metric.name) else ""):
+        return f"none: {doubt}"
+    if len({code for side in (row, baseline) for code in side.codes}) > 1:
+        return "none: not all made with the same code of bench"
+    return ""
+
+
+def _short(row: Row) -> str:
+    """Return how many seeds came to scores, where not all did."""
+    return f"{len(row.finished)} of {row.planned} finished" if len(row.finished) < row.planned else ""
