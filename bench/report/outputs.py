@@ -80,7 +80,7 @@ def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origi
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
     frame = pd.concat([source.frame for source in origins], ignore_index=True)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
-    items = (part for source in dict.fromkeys(origins) for part in sources.items(_held(chosen, source), source.arrays))
+    items = (part for source in origins for part in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:

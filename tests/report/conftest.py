@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,12 @@ CIRCUMSTANCES = {
     "platform": "Linux",
     "git": {"commit": "0123456789abcdef", "dirty": False},
 }
+
+
+def items(mean: float, spread: float = 0.0, count: int = 100) -> np.ndarray:
+    """Return scores of items with this mean and standard deviation."""
+    signs = np.tile([1.0, -1.0], count // 2)
+    return np.asarray(mean + spread * signs / signs.std(ddof=1), np.float32)
 
 
 class Synthetic:
@@ -74,9 +81,12 @@ class Synthetic:
         curves: Sequence[dict[str, Any]] = (),
         dataset: str = "",
         arrays: Mapping[str, np.ndarray] | None = None,
+        spread: float = 0.0,
         **fields: Any,
     ) -> Path:
         """Write a record, later than those before it; its NLL is 3 nats below its VLB.
+
+        Unless other `scores` or `arrays` are given, the scores of its 100 items lie beside it.
 
         Args:
             label: the cell's label.
@@ -90,7 +100,8 @@ class Synthetic:
             sha256: of the data.
             curves: rows of the training curves.
             dataset: the cell's, where the grid has several.
-            arrays: what lies beside the record.
+            arrays: what lies beside the record, in place of the scores of its items.
+            spread: the standard deviation of these scores.
             fields: further fields of the record.
         """
         cell = self.cell(label, seed, dataset)
@@ -104,6 +115,8 @@ class Synthetic:
                 Score(VLB, vlb, 10_000, "monte-carlo", 0.03, 0.4, vlb - half, vlb + half, doubt),
                 Score(NLL, vlb - 3, 10_000, "importance-weighted", 0.0, 0.5, vlb - 3 - half, vlb - 3 + half, doubt),
             )
+            if arrays is None and math.isfinite(vlb):
+                arrays = {"vlb": items(vlb, spread), "nll": items(vlb - 3, spread)}
             if half:
                 scores += (Score(LOG_Z, 58.0, 2500, "ais", 0.01, 0.0, 58 - half, 58 + half, unreliable),)
         content: dict[str, Any] = {

@@ -1,127 +1,272 @@
-"""Intervals: against scipy, against hand-computed cases, and by how often they hold the truth."""
+"""Intervals and p-values: against scipy, by hand, and by how often they exclude what is true."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import Interval, Value, over_seeds, paired
+from bench.report.statistics import Interval, Spread, Trained, difference, holm, mean
+
+REPEATS = 10_000
+MOST = 0.055  # wrong exclusions allowed of the 5 % that are meant: 2.3 standard errors of 10,000 repeats
 
 
-def exact(value: float) -> Value:
-    """A score without any error of its own."""
-    return Value(value, value, value, 0.0)
+def exact(value: float) -> Trained:
+    """A score without any error of its own that is no mean over items."""
+    return Trained(value, value, value, 0.0)
+
+
+def over(items: Sequence[float] | np.ndarray, offset: float = 0.0, half: float = 0.0) -> Trained:
+    """A mean over items, of a model whose log Z may be off by `half` and is off by `offset`."""
+    vector = np.asarray(items, np.float32)
+    value = float(vector.mean(dtype=np.float64)) + offset
+    stderr = float(vector.std(ddof=1)) / math.sqrt(len(vector))
+    return Trained(value, value - half, value + half, stderr, True, vector)
+
+
+def lost(trained: Trained) -> Trained:
+    """The same score where those of single items are not there."""
+    return Trained(trained.value, trained.lower, trained.upper, trained.stderr, trained.averages, None)
+
+
+# ---------------------------------------------------------------- means
 
 
 def test_two_seeds_by_hand() -> None:
     # sd = sqrt(2), so that t * sd / sqrt(n) = t = 12.706 at one degree of freedom
-    interval = over_seeds([exact(1.0), exact(3.0)])
+    interval = mean([exact(1.0), exact(3.0)])
     assert interval is not None
     assert interval.mean == 2.0
-    assert interval.lower == pytest.approx(2 - 12.7062, abs=1e-4)
-    assert interval.upper == pytest.approx(2 + 12.7062, abs=1e-4)
-    assert (interval.n, interval.basis) == (2, "seeds")
+    assert (interval.lower, interval.upper) == pytest.approx((2 - 12.7062, 2 + 12.7062), abs=1e-4)
+    assert (interval.n, interval.basis) == ((2,), "seeds")
 
 
 @pytest.mark.parametrize("n", [2, 3, 5, 20])
-def test_without_systematic_part_it_is_students_t_interval(n: int) -> None:
+def test_a_score_that_is_no_mean_over_items_has_students_t_interval_over_seeds(n: int) -> None:
     values = np.random.default_rng(n).normal(95, 0.23, n)
-    interval = over_seeds([exact(float(value)) for value in values])
+    interval = mean([Trained(float(value), float(value), float(value), 0.4) for value in values])
     expected = stats.t.interval(0.95, n - 1, values.mean(), stats.sem(values))
     assert interval is not None
     assert (interval.lower, interval.upper) == pytest.approx(expected, rel=1e-12)
 
 
+def test_seeds_and_items_add_in_squares_by_hand() -> None:
+    # seeds: means 2 and 4, so s_s = sqrt(2) and t_1 s_s / sqrt(2) = 12.7062; items of the mean over seeds: 1, 3, 5, so
+    # s_i = 2 and t_2 s_i / sqrt(3) = 4.30265 * 1.154701 = 4.96828
+    interval = mean([over([0, 2, 4]), over([2, 4, 6])])
+    assert interval is not None
+    half = math.hypot(12.70620, 4.96828)
+    assert (interval.mean, interval.basis) == (3.0, "seeds and items")
+    assert (interval.lower, interval.upper) == pytest.approx((3 - half, 3 + half), abs=1e-4)
+
+
+def test_seeds_that_happen_to_agree_keep_the_interval_of_their_items() -> None:
+    items = np.random.default_rng(0).normal(90, 25, 200)
+    twins = mean([over(items), over(items + 0.001)])
+    alone = mean([over(items)])
+    assert twins is not None
+    assert alone is not None
+    assert twins.half(0.05) >= 0.999 * alone.half(0.05)
+
+
 @pytest.mark.parametrize("n", [2, 8, 128])
 def test_the_interval_of_log_z_is_not_narrowed_by_seeds(n: int) -> None:
-    interval = over_seeds([Value(90.0, 89.9, 90.3, 0.4)] * n)
+    interval = mean([Trained(90.0, 89.9, 90.3, 0.4)] * n)
     assert interval is not None
     assert (interval.lower, interval.upper) == pytest.approx((89.9, 90.3))
 
 
-def test_one_seed_has_the_interval_of_its_images_and_says_so() -> None:
-    interval = over_seeds([Value(90.0, 89.9, 90.3, 0.5)])
+def test_one_seed_has_the_interval_of_its_items_and_says_so() -> None:
+    items = np.random.default_rng(1).normal(90, 5, 50)
+    interval = mean([over(items, half=0.1)])
+    low, high = stats.t.interval(0.95, 49, items.mean(), stats.sem(items))
+    assert interval is not None
+    assert (interval.lower, interval.upper) == pytest.approx((low - 0.1, high + 0.1), abs=1e-4)
+    assert (interval.n, interval.basis) == ((1,), "items")
+
+
+def test_one_seed_without_items_has_its_own_standard_error() -> None:
+    interval = mean([Trained(90.0, 89.9, 90.3, 0.5)])
     assert interval is not None
     assert (interval.lower, interval.upper) == pytest.approx((89.9 - 1.95996 * 0.5, 90.3 + 1.95996 * 0.5), abs=1e-5)
-    assert (interval.n, interval.basis) == (1, "images")
+    assert interval.basis == "one estimate"
+
+
+def test_without_single_items_the_interval_of_a_mean_is_no_narrower_and_says_so() -> None:
+    rng = np.random.default_rng(2)
+    trained = [over(rng.normal(90, 25, 10_000)) for _ in range(3)]
+    whole, without = mean(trained), mean([lost(score) for score in trained])
+    assert whole is not None
+    assert without is not None
+    # the normal quantile stands in for t's: they agree to 1e-4 at 9,999 degrees of freedom
+    assert without.half(0.05) > 0.9999 * whole.half(0.05)
+    assert (whole.lost, without.lost) == (False, True)
 
 
 def test_no_seed_has_no_interval() -> None:
-    assert over_seeds([]) is None
+    assert mean([]) is None
+    assert difference([], [exact(1.0)]) is None
+    assert difference([exact(1.0)], []) is None
 
 
-@pytest.mark.parametrize("n", [2, 3, 5])
-def test_it_holds_the_truth_in_95_percent_of_repeats(n: int) -> None:
-    repeats, truth = 3000, 95.0
-    draws = np.random.default_rng(17 * n).normal(truth, 0.23, (repeats, n))
-    found = [over_seeds([exact(float(value)) for value in row]) for row in draws]
-    hits = sum(interval.lower <= truth <= interval.upper for interval in found if interval)
-    assert hits / repeats == pytest.approx(0.95, abs=3 * math.sqrt(0.95 * 0.05 / repeats))
+# ---------------------------------------------------------------- differences
 
 
-@pytest.mark.parametrize("bias", [-0.2, 0.0, 0.1])
-def test_it_holds_the_truth_wherever_log_z_lies_in_its_interval(bias: float) -> None:
-    # log Z is wrong by the same amount in every seed, anywhere within its interval: no number of seeds would tell
-    repeats, truth, n = 1500, 95.0, 5
-    draws = np.random.default_rng(5).normal(truth + bias, 0.23, (repeats, n))
-    found = [over_seeds([Value(float(v), float(v) - 0.1, float(v) + 0.2, 0.0) for v in row]) for row in draws]
-    hits = sum(interval.lower <= truth <= interval.upper for interval in found if interval)
-    assert hits / repeats >= 0.95 - 3 * math.sqrt(0.95 * 0.05 / repeats)
-
-
-def test_paired_differences_by_hand() -> None:
-    # D = -2, -3, -1; sd 1; t(2) = 4.30265; per seed D + L_A - U_B = D - .1 - .3 and D + U_A - L_B = D + .2 + .05
-    ours = {seed: Value(v, v - 0.1, v + 0.2, 0.4) for seed, v in enumerate([93.0, 92.5, 94.0])}
-    baseline = {seed: Value(v, v - 0.05, v + 0.3, 0.4) for seed, v in enumerate([95.0, 95.5, 95.0])}
-    interval = paired(ours, baseline)
-    half = 4.30265 / math.sqrt(3)
+@pytest.mark.parametrize(("n_a", "n_b"), [(2, 2), (3, 5), (10, 4)])
+def test_seeds_are_not_paired_but_compared_by_welchs_interval(n_a: int, n_b: int) -> None:
+    rng = np.random.default_rng(n_a)
+    a, b = rng.normal(93, 0.5, n_a), rng.normal(95, 0.2, n_b)
+    interval = difference([exact(float(value)) for value in a], [exact(float(value)) for value in b])
+    expected = stats.ttest_ind(a, b, equal_var=False)
+    ends = expected.confidence_interval(0.95)
     assert interval is not None
-    assert interval.mean == pytest.approx(-2.0)
-    assert interval.lower == pytest.approx(-2 - 0.4 - half, abs=1e-5)
-    assert interval.upper == pytest.approx(-2 + 0.25 + half, abs=1e-5)
-    assert (interval.n, interval.basis) == (3, "seeds")
+    assert (interval.lower, interval.upper) == pytest.approx((ends.low, ends.high), rel=1e-9)
+    assert interval.p == pytest.approx(expected.pvalue, rel=1e-6)
+    assert interval.n == (n_a, n_b)
 
 
-def test_what_seeds_share_cancels_in_paired_differences() -> None:
-    shared = np.random.default_rng(0).normal(0, 5, 4)
-    ours = {seed: exact(93.0 + float(s)) for seed, s in enumerate(shared)}
-    baseline = {seed: exact(95.0 + float(s)) for seed, s in enumerate(shared)}
-    interval = paired(ours, baseline)
+def test_what_makes_an_item_hard_for_both_cancels() -> None:
+    rng = np.random.default_rng(3)
+    hardness, gain = rng.normal(95, 25, 1000), rng.normal(2, 0.5, 1000)
+    interval = difference([over(hardness - gain)], [over(hardness)])
+    half = stats.t.ppf(0.975, 999) * gain.std(ddof=1) / math.sqrt(1000)
     assert interval is not None
-    assert (interval.mean, interval.lower, interval.upper) == pytest.approx((-2.0, -2.0, -2.0))
-    assert interval.excludes_zero
+    assert interval.half(0.05) == pytest.approx(half, rel=1e-3)
+    assert interval.basis == "items"
 
 
-def test_only_common_seeds_are_paired() -> None:
-    interval = paired({0: exact(1.0), 1: exact(2.0), 7: exact(50.0)}, {0: exact(0.0), 1: exact(0.0), 3: exact(9.0)})
+def test_a_difference_by_hand() -> None:
+    # A: means 2, 4; B: means 0, 1, 2; Welch: 2/2 + 1/3 = 1.3333, df = 1.7778 / (1/1 + (1/9)/2) = 1.68421
+    # items: A's mean 1, 3, 5, B's -1, 1, 3: all 2 apart, so s_i = 0; log Z: A within .1 and B within .3
+    a = [over([0, 2, 4], half=0.1), over([2, 4, 6], half=0.1)]
+    b = [over([-2 + k, k, 2 + k], half=0.3) for k in (0, 1, 2)]
+    interval = difference(a, b)
+    half = stats.t.ppf(0.975, 1.684210) * math.sqrt(4 / 3)
     assert interval is not None
-    assert (interval.n, interval.mean) == (2, 1.5)
-    assert paired({0: exact(1.0)}, {1: exact(1.0)}) is None
+    assert interval.mean == pytest.approx(2.0)
+    assert (interval.lower, interval.upper) == pytest.approx((2 - 0.4 - half, 2 + 0.4 + half), rel=1e-5)
 
 
-def test_one_common_seed_has_the_standard_error_of_the_difference() -> None:
-    ours, baseline = {0: Value(93.0, 93.0, 93.0, 0.3)}, {0: Value(95.0, 95.0, 95.0, 0.4)}
-    interval = paired(ours, baseline, {0: 0.1}.get)
+def test_the_items_that_both_have_are_compared_and_no_others() -> None:
+    rng = np.random.default_rng(4)
+    hardness = rng.normal(95, 25, 1000)
+    hardness[200:] += 3  # those that only one side has are harder
+    interval = difference([over(hardness[:200] - 1)], [over(hardness)])
     assert interval is not None
-    assert (interval.lower, interval.upper) == pytest.approx((-2 - 1.95996 * 0.1, -2 + 1.95996 * 0.1), abs=1e-5)
+    assert interval.common == 200
+    assert interval.mean == pytest.approx(-1.0, abs=1e-4)
 
 
-def test_one_common_seed_without_it_adds_both_standard_errors() -> None:
-    interval = paired({0: Value(93.0, 93.0, 93.0, 0.3)}, {0: Value(95.0, 95.0, 95.0, 0.4)})
+def test_without_single_items_both_standard_errors_are_added_and_that_is_said() -> None:
+    a, b = Trained(93.0, 93.0, 93.0, 0.3, True), Trained(95.0, 95.0, 95.0, 0.4, True)
+    interval = difference([a], [b])
     assert interval is not None
-    assert interval.basis == "images"
     assert interval.upper == pytest.approx(-2 + 1.95996 * 0.5, abs=1e-5)
+    assert interval.lost
 
 
-@pytest.mark.parametrize(("lower", "upper", "outside"), [(-2, -1, True), (0.1, 1, True), (-1, 1, False), (0, 1, False)])
-def test_zero_at_an_end_is_inside(lower: float, upper: float, outside: bool) -> None:
-    assert Interval((lower + upper) / 2, lower, upper, 3, "seeds").excludes_zero is outside
+def test_one_seed_on_a_side_leaves_the_items_alone() -> None:
+    rng = np.random.default_rng(5)
+    many = [over(rng.normal(95, 1, 50)) for _ in range(4)]
+    interval = difference(many, [over(rng.normal(95, 1, 50))])
+    assert interval is not None
+    assert interval.basis == "items"
+
+
+# ---------------------------------------------------------------- p-values
+
+
+@pytest.mark.parametrize("freedom", [1.0, 3.7, 30.0, math.inf])
+def test_p_is_the_smallest_alpha_at_which_the_interval_excludes_zero(freedom: float) -> None:
+    interval = Interval(-2.0, -2.3, -1.7, Spread(0.5, freedom), Spread(0.3, 199), (3, 3))
+    assert interval.half(interval.p) == pytest.approx(1.7, rel=1e-6)
+    assert interval.excludes_zero == (interval.p < 0.05)
+
+
+def test_p_of_one_part_is_students() -> None:
+    interval = Interval(2.0, 2.0, 2.0, Spread(0.8, 4.0), None, (5,))
+    assert interval.p == pytest.approx(2 * stats.t.sf(2.0 / 0.8, 4), rel=1e-6)
+
+
+def test_an_interval_of_log_z_that_holds_zero_excludes_it_at_no_level() -> None:
+    assert Interval(-0.1, -0.3, 0.0, Spread(1e-9, 100), None, (101,)).p == 1.0
+
+
+def test_p_within_a_margin_is_that_of_two_one_sided_tests() -> None:
+    interval = Interval(0.1, 0.1, 0.1, Spread(0.05, 10.0), None, (11,))
+    one_sided = max(stats.t.sf((0.2 - 0.1) / 0.05, 10), stats.t.sf((0.2 + 0.1) / 0.05, 10))
+    assert interval.p_within(0.2) == pytest.approx(one_sided, rel=1e-6)
+    ends = interval.mean - interval.half(0.1), interval.mean + interval.half(0.1)  # the 90 % interval
+    assert (max(map(abs, ends)) < 0.2) == (interval.p_within(0.2) < 0.05)
+
+
+def test_a_mean_outside_the_margin_is_never_the_same() -> None:
+    assert Interval(0.25, 0.25, 0.25, Spread(0.0, 3), None, (4,)).p_within(0.2) == 0.5
+
+
+def test_holm_agrees_with_a_hand_computation() -> None:
+    # ordered .01, .02, .03, .04 times 4, 3, 2, 1 = .04, .06, .06, .04, made monotone
+    assert holm([0.03, 0.01, 0.04, 0.02]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.01, 0.02], comparisons=10) == pytest.approx([0.1, 0.18])
+    assert holm([0.9, 0.8]) == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf])
-def test_a_value_with_any_part_that_is_not_finite_is_none(bad: float) -> None:
+def test_a_score_with_any_part_that_is_not_finite_is_none(bad: float) -> None:
     assert exact(1.0).finite
-    assert not any(Value(*parts).finite for parts in np.where(np.eye(4, dtype=bool), bad, 1.0))
+    assert not any(Trained(*parts).finite for parts in np.where(np.eye(4, dtype=bool), bad, 1.0))
+
+
+# ---------------------------------------------------------------- how often they are wrong
+
+
+def draws(rng: np.random.Generator, seeds: int, items: int, trainings: float) -> np.ndarray:
+    """Return scores of single items by models of equal worth, `(seeds, items)`: T_s + e_si, without the items' own."""
+    noise = rng.standard_normal((seeds, items), np.float32)
+    return noise + np.float32(trainings) * rng.standard_normal((seeds, 1), np.float32)
+
+
+def exclusions(seeds: int, items: int, repeats: int, half: float, trainings: float) -> Iterator[tuple[bool, bool]]:
+    """Give whether the interval of a mean wrongly excludes 0, and that of a difference.
+
+    Items have an effect of their own of standard deviation 1, and another of .5 on the side of the baseline, so that
+    what items do to the difference does not average out over seeds. log Z of a model is off by up to `half`.
+    """
+    rng = np.random.default_rng([seeds, items])
+    for _ in range(repeats):
+        hardness, other = rng.standard_normal(items, np.float32), rng.standard_normal(items, np.float32)
+        offsets = rng.uniform(-half, half, (2, seeds))
+        a = [over(v + hardness, o, half) for v, o in zip(draws(rng, seeds, items, trainings), offsets[0], strict=True)]
+        theirs = draws(rng, seeds, items, trainings) + hardness + np.float32(0.5) * other
+        b = [over(v, o, half) for v, o in zip(theirs, offsets[1], strict=True)]
+        alone, apart = mean(a), difference(a, b)
+        assert alone is not None
+        assert apart is not None
+        yield alone.excludes_zero, apart.excludes_zero
+
+
+def wrongly(seeds: int, items: int, repeats: int, half: float = 0.0) -> tuple[float, float]:
+    """Return the shares of wrong exclusions; the spread of trainings is that of the mean over items."""
+    wrong = np.mean([*exclusions(seeds, items, repeats, half, 1 / math.sqrt(items))], axis=0)
+    return float(wrong[0]), float(wrong[1])
+
+
+def test_five_seeds_on_200_items_wrongly_exclude_zero_in_at_most_5_percent() -> None:
+    repeats = 2000
+    for share in wrongly(5, 200, repeats):
+        assert share <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("half", [0.0, 0.05])
+@pytest.mark.parametrize("items", [200, 10_000])
+@pytest.mark.parametrize("seeds", [2, 3, 5, 10])
+def test_zero_is_wrongly_excluded_in_at_most_5_5_percent(seeds: int, items: int, half: float) -> None:
+    alone, apart = wrongly(seeds, items, REPEATS, half)
+    print(f"\n{seeds} seeds, {items} items, log Z +-{half}: {alone:.2%} of means, {apart:.2%} of differences")
+    assert alone <= MOST
+    assert apart <= MOST
