@@ -165,6 +165,7 @@ def load(
     if datasets:
         source["dataset"] = [dict(table) for table in datasets]
         changed["dataset"] = spelling("datasets")
+        _keep_margins(source, [table.get("name") for table in datasets])
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             entry["name"] = _beside(file, entry["name"])
@@ -186,6 +187,15 @@ def load(
         return where
 
     return expand(source, registry, name=file.stem, where=blame)
+
+
+def _keep_margins(source: Mapping[str, Any], names: Sequence[Any]) -> None:
+    """Drop the margins of the grid's own data sets that are not among those put in their place."""
+    headline = source.get("headline")
+    margins = headline.get("same_within") if isinstance(headline, dict) else None
+    if isinstance(headline, dict) and isinstance(margins, dict):
+        kept = {plain_name(name) for name in names if isinstance(name, str)}
+        headline["same_within"] = {name: margin for name, margin in margins.items() if name in kept}
 
 
 def _locate(grid: str) -> tuple[Path, str]:
