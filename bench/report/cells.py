@@ -14,6 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -240,7 +241,8 @@ def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:
     wanted = {tuple(canonical(o.digests) if n == "digests" else getattr(o, n) for n in _IDENTITY) for o in chosen}
     rows = frame[list(_IDENTITY)].astype(object)
     rows = rows.where(rows.notna(), None)
-    kept = frame[[row in wanted for row in rows.itertuples(index=False, name=None)]]
+    # an empty list would choose no columns in place of no rows
+    kept = frame.loc[np.array([row in wanted for row in rows.itertuples(index=False, name=None)], bool)]
     return kept[~kept.duplicated([*_IDENTITY, "metric"])].reset_index(drop=True)
 
 
