@@ -112,6 +112,8 @@ def validated(
         UserError: one sentence with `where`, the key, and what is allowed there.
     """
     writer = where if callable(where) else lambda key: where
+    if not isinstance(values, Mapping):
+        raise UserError(f"{writer(prefix)}: {prefix} = {shown(values)} is not allowed; it must be a table")
     complete = _filled(model, values)
     shape = shape_of(model, complete, writer, prefix, components)
     try:
