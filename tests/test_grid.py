@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from bench.grid import Cell, embedded, expand, identify, load
+from bench.grid import Cell, Headline, embedded, expand, identify, load
 from bench.plugins import Registry, build
 from bench.protocol import UserError
 
@@ -319,13 +319,40 @@ def test_seeds_are_a_count_or_a_list(cells: Load) -> None:
     assert [cell.seed for cell in cells(base=BASE.replace("seeds = 2", "seeds = [9]"), strategies=["plain"])] == [9]
 
 
+def test_the_headline_and_its_margins_are_the_grids_and_can_be_changed(registry: Registry, tmp_path: Path) -> None:
+    file = tmp_path / "g.toml"
+    file.write_text(f"{BASE}\n[headline]\nmetric = 'nll_ais'\nsame_within = {{ dots = 0.2 }}\n")
+    assert load(str(file), registry).headline == Headline(metric="nll_ais", same_within={"dots": 0.2})
+    changed = load(str(file), registry, settings=["headline.metric=vlb", "headline.same_within.dots=0.5"])
+    assert changed.headline == Headline(metric="vlb", same_within={"dots": 0.5})
+    file.write_text(BASE)
+    assert load(str(file), registry).headline == Headline(metric="", same_within={})
+
+
+def test_the_headline_is_no_part_of_a_cell(cells: Load) -> None:
+    plain = [cell.id for cell in cells()]
+    assert [cell.id for cell in cells("[headline]\nmetric = 'vlb'\nsame_within = { dots = 0.2 }\n")] == plain
+
+
+def test_margins_of_data_sets_that_others_take_the_place_of_fall_away(registry: Registry, tmp_path: Path) -> None:
+    (tmp_path / "plugins" / "datasets" / "lines.py").write_text(PLUGINS["datasets/dots.py"])
+    registry = Registry([tmp_path / "plugins"])
+    file = tmp_path / "g.toml"
+    file.write_text(f"{BASE}\n[headline]\nmetric = 'nll_ais'\nsame_within = {{ dots = 0.2 }}\n")
+    other = load(str(file), registry, datasets=[{"name": "lines"}])
+    assert other.headline == Headline(metric="nll_ais", same_within={})
+    assert expand(other.source, registry, name="g", where="grid.json").headline == other.headline
+    same = load(str(file), registry, datasets=[{"name": "dots", "validation": 3}, {"name": "lines"}])
+    assert same.headline.same_within == {"dots": 0.2}
+
+
 # ---------------------------------------------------------------- mistakes in the file
 
 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("[train]", "[trian]", "g.toml: unknown key trian; did you mean \"train\"? allowed: title, seeds, dataset, networks, train, evaluate, strategy, slurm"),
+        ("[train]", "[trian]", "g.toml: unknown key trian; did you mean \"train\"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm"),
         ("epochs = 3", "epoch = 3", 'g.toml: unknown key train.epoch; did you mean "epochs"? allowed: epochs, batch_size, optimiser, checkpoint'),
         ("latent = 4", "encoder.hiden = [4]", 'g.toml: unknown key networks.encoder.hiden; did you mean "hidden"? allowed: kind, hidden, activation'),
         ("epochs = 3", "optimiser.lrr = 3", 'g.toml: unknown key train.optimiser.lrr; did you mean "lr"? allowed: name, lr, betas'),
@@ -373,6 +400,14 @@ def test_seeds_are_a_count_or_a_list(cells: Load) -> None:
         ("seeds = 2", "seeds = [1, 1]", "g.toml: seeds = [1, 1] is not allowed; it must be a count, "),
         ("seeds = 2", "seeds = [-1]", "g.toml: seeds = [-1] is not allowed; it must be a count, "),
         ('"A test"', "3", "g.toml: title = 3 is not allowed; it must be text"),
+        ("[train]", "[headline]\nmetrc = 'nll'\n[train]", 'g.toml: unknown key headline.metrc; did you mean "metric"? allowed: metric, same_within'),
+        ("[train]", "[headline]\nmetric = 3\n[train]", "g.toml: headline.metric = 3 is not allowed; it must be text"),
+        ("[train]", "[headline]\nsame_within.dots = 0\n[train]", "g.toml: headline.same_within.dots = 0 is not allowed; it must be a number, above 0"),
+        ("[train]", "[headline]\nsame_within.dots = -0.2\n[train]", "g.toml: headline.same_within.dots = -0.2 is not allowed; it must be a number, above 0"),
+        ("[train]", "[headline]\nsame_within.dots = '.2'\n[train]", 'g.toml: headline.same_within.dots = ".2" is not allowed; it must be a number, above 0'),
+        ("[train]", "[headline]\nsame_within.dotz = 0.2\n[train]", 'g.toml: headline.same_within.dotz: the grid has no data set "dotz"; did you mean "dots"? it has dots'),
+        ("seeds = 2", "headline = 'nll'\nseeds = 2", 'g.toml: headline = "nll" is not allowed; it must be a table'),
+        ("seeds = 2", "slurm = 3\nseeds = 2", "g.toml: slurm = 3 is not allowed; it must be a table"),
     ],
 )  # fmt: skip
 def test_a_mistake_is_one_sentence_with_file_and_key(cells: Load, old: str, new: str, sentence: str | None) -> None:
@@ -428,8 +463,8 @@ def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
         ("train.epochs", "write KEY=VALUE, such as train.epochs=3"),
         ("=3", "write KEY=VALUE, such as train.epochs=3"),
         ("train..epochs=3", "write KEY=VALUE, such as train.epochs=3"),
-        ("trian.epochs=3", 'unknown table or key "trian"; did you mean "train"? allowed: title, seeds, dataset, networks, train, evaluate, strategy, slurm'),
-        ("epochs=3", 'unknown table or key "epochs"; allowed: title, seeds, dataset, networks, train, evaluate, strategy, slurm'),
+        ("trian.epochs=3", 'unknown table or key "trian"; did you mean "train"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm'),
+        ("epochs=3", 'unknown table or key "epochs"; allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm'),
         ("train.epoch=3", 'unknown key train.epoch; did you mean "epochs"? allowed: epochs, batch_size, optimiser, checkpoint'),
         ("train.epochs=0", "train.epochs = 0 is not allowed; it must be an integer, at least 1"),
         ("train.epochs=many", 'train.epochs = "many" is not allowed; it must be an integer, at least 1'),
@@ -483,7 +518,7 @@ def test_the_embedded_grids_expand() -> None:
     assert {cell.strategy for cell in digits.cells} == every, "every built-in strategy that scores binary images"
     energies = [cell.hyper["energy"] for cell in digits.cells if "energy" in cell.hyper]
     assert {energy["hidden"] for energy in energies if energy["kind"] == "grbm"} == {16}, "log Z by enumeration"
-    assert len(digits.cells) == 32
+    assert len(digits.cells) == 48
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
         "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching",
         "adversarial",

@@ -140,7 +140,7 @@ class Synthetic:
 
     def table(self, dataset: str = "mnist") -> Table:
         """Return the table of a data set of this store, whose records are `here` and whose cells `bench run` makes."""
-        source = sources.of_grid(self.grid.name, [self.folder], self.registry)
+        source = sources.of_grid(self.grid, [self.folder], self.registry)
         source = replace(source, words="here", command="`bench run` makes them")
         return build(dataset, source, published.read(), alone=len({cell.dataset for cell in self.grid.cells}) == 1)
 

@@ -10,6 +10,7 @@ import pytest
 from PIL import Image
 
 from bench.report import figures, outputs, published, report, sources
+from bench.report.arrays import Arrays
 from bench.report.figures import DOTS
 
 if TYPE_CHECKING:
@@ -75,13 +76,13 @@ def test_a_panel_is_the_lowest_seed_s_or_says_what_became_of_the_cells(toy: Synt
     broken.with_name(broken.name.replace("record-", "arrays-").replace(".json", ".npz")).write_bytes(b"PK half a file")
     tables = outputs.of_grid(sources.of_grid("toy", [], toy.registry), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
-    panels = {row.label: figures.panel(row, [Path("elsewhere"), toy.folder]) for row in board.rows}
+    panels = {row.label: figures.panel(row, Arrays([Path("elsewhere"), toy.folder])) for row in board.rows}
     for label, seed in (("normal", 0), ("vampprior", 1)):
         assert np.array_equal(panels[label].arrays["points_sampler"], arrays(seed)["points_sampler"])
     words = {label.partition("[")[2]: panel.words for label, panel in panels.items() if not panel.arrays}
     assert words == {"variance=learned]": "diverged", "variance=fixed]": "no arrays"}
     spirals = next(table for table in tables if table.name == "2-spirals")
-    assert figures.panel(spirals.rows[0], [toy.folder]).words == "not run"
+    assert figures.panel(spirals.rows[0], Arrays([toy.folder])).words == "not run"
 
 
 def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
@@ -90,7 +91,7 @@ def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
     toy.put("vampprior", 0, 4.0, half=0.1, unreliable=doubt, dataset="checkerboard", arrays=arrays(1))
     tables = outputs.of_grid(sources.of_grid("toy", [], toy.registry), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
-    words = {row.label: figures.panel(row, [toy.folder]).words for row in board.rows}
+    words = {row.label: figures.panel(row, Arrays([toy.folder])).words for row in board.rows}
     assert (words["normal"], words["vampprior"]) == ("", "unreliable")
 
 
@@ -116,7 +117,7 @@ def test_a_curve_is_the_mean_over_seeds(mnist: Synthetic) -> None:
     mnist.put("normal", 1, 96.0, arrays=curve(96.0))
     mnist.put("normal", 2, status="diverged")
     mnist.put("sliced-score-matching", 0, 94.0)
-    lines = figures.curves(mnist.table().rows, [mnist.folder])
+    lines = figures.curves(mnist.table().rows, Arrays([mnist.folder]))
     assert list(lines) == ["normal"]
     assert lines["normal"].samples.tolist() == SAMPLES.tolist()
     assert lines["normal"].values == pytest.approx([95.5, 93.5, 91.5, 89.5])
@@ -126,7 +127,7 @@ def test_a_curve_is_unreliable_where_a_seed_s_nll_is(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, arrays=curve(95.0))
     mnist.put("sliced-score-matching", 0, 94.0, half=0.1, arrays=curve(94.0))
     mnist.put("sliced-score-matching", 1, 94.0, half=0.1, unreliable="two bases differ", arrays=curve(94.0))
-    lines = figures.curves(mnist.table().rows, [mnist.folder])
+    lines = figures.curves(mnist.table().rows, Arrays([mnist.folder]))
     assert {label: line.unreliable for label, line in lines.items()} == {"normal": False, "sliced-score-matching": True}
     axis, *_ = figures._lines({"mnist": lines}).axes
     assert [line.get_linestyle() for line in axis.lines[:2]] == ["-", ":"]
@@ -183,7 +184,7 @@ def test_there_is_a_sheet_for_each_sampler_of_each_strategy(mnist: Synthetic) ->
     assert height == pytest.approx((figures.SHEET_INCHES + 0.35) * DOTS, rel=0.01)
 
     (table,) = outputs.of_grid(sources.of_grid("mnist", [], mnist.registry), published.read())
-    sheets = [(sheet.label, sheet.sampler) for row in table.rows for sheet in figures.sheets(row, [mnist.folder])]
+    sheets = [(sheet.label, sheet.sampler) for row in table.rows for sheet in figures.sheets(row, Arrays([mnist.folder]))]
     assert sheets == [
         ("normal", "prior"), ("sliced-score-matching", "prior"), ("sliced-score-matching", "langevin-100")
     ]  # fmt: skip

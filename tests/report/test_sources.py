@@ -14,9 +14,9 @@ import pytest
 
 from bench.files import replacing, sha256
 from bench.protocol import UserError
+from bench.report.arrays import Arrays
 from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
-from bench.report.rows import beside
 from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
 
@@ -125,17 +125,23 @@ def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> 
     values = np.arange(3, dtype=np.float32)
     arrays = {"vlb": values, "nll": values - 3, "nll_ess": values}
     mnist.put("normal", 0, 95.0, arrays=arrays)
-    mnist.put("normal", 1, 95.0)
+    mnist.put("normal", 1, 95.0, arrays={})
     mnist.put("normal", 2, status="diverged")
-    write_parquet(items([mnist.folder]), tmp_path / "items.parquet", "items")
+    found = outcomes(collect([mnist.folder]))
+    write_parquet(items(found, Arrays([mnist.folder])), tmp_path / "items.parquet", "items")
     frame = read_parquet(tmp_path / "items.parquet", "items")
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == ITEMS
     assert frame[["label", "seed", "metric", "item", "value"]].values.tolist() == [
         *(["normal", 0, "vlb", n, float(n)] for n in range(3)),
         *(["normal", 0, "nll", n, float(n - 3)] for n in range(3)),
     ]
-    write_parquet(items([]), tmp_path / "none.parquet", "items")
+    write_parquet(items([], Arrays()), tmp_path / "none.parquet", "items")
     assert len(read_parquet(tmp_path / "none.parquet", "items")) == 0
+    again = Arrays([], [tmp_path / "items.parquet"])
+    (whole,) = [outcome for outcome in found if outcome.seed == 0]
+    assert again.items(whole, "vlb").tolist() == [0, 1, 2]  # type: ignore[union-attr]
+    assert again.items(whole, "nll_ais") is None
+    assert {outcome.seed: again.items(outcome, "vlb") is None for outcome in found} == {0: False, 1: True, 2: True}
 
 
 def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic) -> None:
@@ -148,10 +154,10 @@ def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic)
     assert (frame["split"][0], frame["digests"][0], frame["restarts"][0]) == ("test", "{}", 0)
     assert frame[["normalised", "study", "device_kind"]].isna().all(axis=None)
     assert len(curves([mnist.folder])) == 1
-    assert len(pd.concat(items([mnist.folder]))) == 3
+    assert len(pd.concat(items(outcomes(frame), Arrays([mnist.folder])))) == 3
     (outcome,) = outcomes(frame)
     assert outcome.format == 1
-    assert list(beside(outcome, [mnist.folder], ["vlb"])["vlb"]) == [0, 1, 2]
+    assert list(Arrays([mnist.folder]).of(outcome, ["vlb"])["vlb"]) == [0, 1, 2]
 
 
 def test_an_empty_table_goes_to_parquet_and_back(tmp_path: Path) -> None:
