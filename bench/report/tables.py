@@ -205,7 +205,8 @@ def caption(
     what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "no scores yet"
     directions = {metric.better for metric in metrics} - {"neither"}
     better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    ways = " over trainings and test items, log Z's error included, unadjusted"
+    over = "trainings and test items" if any(meaning(metric.name).items for metric in metrics) else "trainings alone"
+    ways = f" over {over}, log Z's error included, unadjusted"
     means = f"; means with 95 % intervals{ways}" if any(row.scores for row in rows) else ""
     sentences = [f"{title}: {what}{better}{means}"]
     if baseline and judged:
