@@ -1,4 +1,4 @@
-"""Differences on each test item, from the arrays beside records."""
+"""Means and differences over seeds and test items, from the records and the arrays beside them."""
 
 from __future__ import annotations
 
@@ -8,30 +8,71 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
+from bench.protocol import Metric, Score
+
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
 HARDNESS = np.random.default_rng(0).normal(95, 25, 1000)  # of each image: the same for every model
+ONE_SEED = "one seed: its intervals are over test items alone; another training may differ by more"
 GAIN = np.random.default_rng(1).normal(2, 0.5, 1000)
 
 
-def test_one_seed_is_compared_image_by_image(mnist: Synthetic) -> None:
+def test_one_seed_is_compared_item_by_item(mnist: Synthetic) -> None:
     """What makes an image hard for both models is in both scores, and cancels in the difference."""
     better = HARDNESS - GAIN
     mnist.put("normal", 0, float(HARDNESS.mean()), arrays={"vlb": HARDNESS.astype(np.float32)})
     mnist.put("sliced-score-matching", 0, float(better.mean()), arrays={"vlb": better.astype(np.float32)})
-    difference = mnist.row("sliced-score-matching").paired["vlb"]
-    half = 1.95996 * GAIN.std(ddof=1) / math.sqrt(1000)
-    assert difference.basis == "images"
+    row = mnist.row("sliced-score-matching")
+    difference = row.differences["vlb"]
+    half = 1.96234 * GAIN.std(ddof=1) / math.sqrt(1000)  # t at 999 degrees of freedom
+    assert difference.basis == "items"
     assert difference.mean == pytest.approx(-GAIN.mean())
     assert (difference.upper - difference.lower) / 2 == pytest.approx(half, rel=1e-3)
+    assert row.marks[0] == ONE_SEED
 
 
-@pytest.mark.parametrize("arrays", [None, {"nll": HARDNESS}, {"vlb": HARDNESS[:10]}])
-def test_without_the_scores_of_the_same_images_both_errors_are_added(
-    mnist: Synthetic, arrays: dict[str, np.ndarray] | None
+@pytest.mark.parametrize("arrays", [{}, {"nll": HARDNESS}, {"vlb": HARDNESS[:1]}, {"vlb": HARDNESS.reshape(10, 100)}])
+def test_without_the_scores_of_single_items_both_errors_are_added_and_that_is_said(
+    mnist: Synthetic, arrays: dict[str, np.ndarray]
 ) -> None:
-    mnist.put("normal", 0, 95.0, arrays={"vlb": HARDNESS})
+    mnist.put("normal", 0, 95.0, arrays={"vlb": HARDNESS, "nll": HARDNESS - 3})
     mnist.put("sliced-score-matching", 0, 93.0, arrays=arrays)
-    difference = mnist.row("sliced-score-matching").paired["vlb"]
+    row = mnist.row("sliced-score-matching")
+    difference = row.differences["vlb"]
+    assert difference.half(0.05) == pytest.approx(1.95996 * math.sqrt(2) * math.hypot(0.03, 0.4), rel=1e-4)
     assert difference.upper - difference.lower > 20 * GAIN.std() / math.sqrt(1000)
+    (mark,) = [mark for mark in row.marks if mark.startswith("difference of ")]
+    assert mark.endswith(
+        ": scores of single items are not there; the interval takes both standard errors, as if the items were not"
+        " the same"
+    )
+    assert "VLB" in mark.partition(":")[0]
+
+
+def test_a_difference_is_over_the_items_that_both_have_and_says_so(mnist: Synthetic) -> None:
+    """Images beyond the first 200 are harder; a model that was scored on them is not the worse for it."""
+    hardness = HARDNESS + 3 * (np.arange(1000) >= 200)
+    for seed in range(3):
+        own = np.asarray(hardness + seed / 100, np.float32)
+        few = np.asarray(hardness[:200] - 1 + seed / 100, np.float32)
+        mnist.put("normal", seed, float(own.mean()), arrays={"vlb": own, "nll": own})
+        mnist.put("sliced-score-matching", seed, float(few.mean()), arrays={"vlb": few, "nll": few})
+    row = mnist.row("sliced-score-matching")
+    assert row.differences["vlb"].mean == pytest.approx(-1.0, abs=1e-3)
+    assert row.differences["vlb"].common == 200
+    assert "difference of VLB: over the 200 items that both have" in row.marks
+
+
+def test_a_score_that_is_no_mean_over_items_has_an_interval_over_seeds_alone(mnist: Synthetic) -> None:
+    for label, value in (("normal", 1.0), ("sliced-score-matching", 0.8)):
+        for seed in range(3):
+            distance = value + seed / 100
+            score = Score(Metric("sliced_wasserstein", "pixels"), distance, 100, "samples", 0, 9.0, distance, distance)
+            mnist.put(label, seed, scores=[score], arrays={"sliced_wasserstein": HARDNESS})
+    row = mnist.row("sliced-score-matching")
+    # s = .01 on either side: t(4) = 2.77645 times .01 sqrt(2 / 3)
+    assert row.differences["sliced_wasserstein"].basis == row.scores["sliced_wasserstein"].basis == "seeds"
+    assert row.differences["sliced_wasserstein"].half(0.05) == pytest.approx(2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5)
+    assert row.marks == ()
+    assert "means with 95 % intervals over trainings alone" in mnist.table().caption
