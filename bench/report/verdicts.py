@@ -13,11 +13,10 @@ from typing import TYPE_CHECKING, Literal
 
 from bench.protocol import Metric
 from bench.report.statistics import CONFIDENCE, Interval, holm
+from bench.sweep.status import JUDGED_SEEDS
 
 if TYPE_CHECKING:
     from bench.report.rows import Row
-
-LEAST_SEEDS = 3  # of either side
 
 Kind = Literal["baseline", "better", "worse", "same", "undecided", "none"]
 
@@ -63,7 +62,8 @@ def judge(pairs: Sequence[tuple[Row, Row]], metric: Metric, margin: float | None
     alike = holm(within, len(pairs))
     for (row, baseline, difference), p, p_same in zip(tested, apart, alike, strict=True):
         kind, words = _decided(difference.mean, metric, p, p_same, margin)
-        short = _short(row) or (f"{baseline.label}: {_short(baseline)}" if _short(baseline) else "")
+        theirs = _short(baseline, metric)
+        short = _short(row, metric) or (f"{baseline.label}: {theirs}" if theirs else "")
         row.verdict = Verdict(kind, f"{words} ({short})" if short else words, p)
 
 
@@ -85,12 +85,12 @@ def _untested(row: Row, baseline: Row, metric: Metric) -> str:
     def either(reason: Callable[[Row], str]) -> str:
         return reason(row) or (f"{baseline.label}: {theirs}" if (theirs := reason(baseline)) else "")
 
-    if few := either(lambda side: f"{side.planned} planned" if side.planned < LEAST_SEEDS else ""):
-        return f"none below {LEAST_SEEDS} seeds ({few})"
+    if few := either(lambda side: f"{side.planned} planned" if side.planned < JUDGED_SEEDS else ""):
+        return f"none below {JUDGED_SEEDS} seeds ({few})"
     if going := either(lambda side: f"{len(side.outcomes)} of {side.planned} seeds" if side.missing else ""):
         return f"preliminary, {going}"
-    if few := either(lambda side: _short(side) if len(side.trained(metric.name)) < LEAST_SEEDS else ""):
-        return f"none below {LEAST_SEEDS} seeds ({few})"
+    if few := either(lambda side: _short(side, metric) if len(side.trained(metric.name)) < JUDGED_SEEDS else ""):
+        return f"none below {JUDGED_SEEDS} seeds ({few})"
     if doubt := either(lambda side: "unreliable" if side.unreliable(metric.name) else ""):
         return f"none: {doubt}"
     if len({code for side in (row, baseline) for code in side.codes}) > 1:
@@ -98,6 +98,9 @@ def _untested(row: Row, baseline: Row, metric: Metric) -> str:
     return ""
 
 
-def _short(row: Row) -> str:
-    """Return how many seeds came to scores, where not all did."""
-    return f"{len(row.finished)} of {row.planned} finished" if len(row.finished) < row.planned else ""
+def _short(row: Row, metric: Metric) -> str:
+    """Return how many seeds came to scores, or to one of this metric, where not all did."""
+    if (finished := len(row.finished)) < row.planned:
+        return f"{finished} of {row.planned} finished"
+    scored = len(row.seeds(metric.name))
+    return f"{scored} of {row.planned} scored" if scored < row.planned else ""

@@ -17,6 +17,7 @@ from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.record import FAILED, RETRIED, STATUSES, one_line
 from bench.sweep.store import Standing, Store
 
+JUDGED_SEEDS = 3  # of either side of a comparison, below which no verdict is given
 SUBMITTED = ("pending", "preempted", "lost")
 STATES = ("stale", "running", *SUBMITTED, "missing")
 COLUMNS = ("ok", "failed", "skipped", *STATES)
@@ -66,20 +67,21 @@ class Survey:
     def extends(self) -> tuple[int, int] | None:
         """Return how many seeds the last run in the store planned and how many there are now, where a verdict was out.
 
-        That is, where some strategy has a final record of every seed that was planned then, and more are planned now.
+        That is, where two strategies on a data set have a final record of every seed that was planned then, of at least
+        `JUDGED_SEEDS`, and more are planned now.
         """
         before = self.store.grid()
         seeds = before.get("seeds", 1) if isinstance(before, dict) else None
         earlier = set(range(seeds) if isinstance(seeds, int) else seeds if isinstance(seeds, list) else ())
         now = {cell.seed for cell in self.grid.cells}
-        if not earlier < now:
+        if not earlier < now or len(earlier) < JUDGED_SEEDS:
             return None
         final: dict[tuple[str, str], set[int]] = {}
         for standing in self.standings:
             if standing.state in ("finished", "stale"):
                 final.setdefault((standing.cell.dataset, standing.cell.label), set()).add(standing.cell.seed)
-        seen = any(earlier <= seeds for seeds in final.values())
-        return (len(earlier), len(now)) if seen else None
+        whole = Counter(dataset for (dataset, _), seeds in final.items() if earlier <= seeds)
+        return (len(earlier), len(now)) if max(whole.values(), default=0) > 1 else None
 
     def counts(self) -> Counter[str]:
         """Return how many cells there are of each status (`ok`, `crashed`, ...) and each other state."""
