@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 STALE = "stale, the code of bench has changed since; `bench run --stale` runs it again"
 ONE_SEED = "one seed: its intervals are over test items alone; another training may differ by more"
 LOST = "scores of single items are not there; the interval takes the records' own standard errors over items"
-LOST_BOTH = "scores of single items are not there; the interval takes both standard errors, as if the items were not the same"
+LOST_BOTH = (
+    "scores of single items are not there; the interval takes both standard errors, as if the items were not the same"
+)
 NO_HEADLINE = 'no verdicts: no record has the grid\'s headline metric "nll_ais"; did you mean "nll"?'
 
 
