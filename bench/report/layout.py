@@ -18,10 +18,16 @@ _DIGITS = {"bits/dim": 3}  # after the point, by unit; else two
 
 
 class Heading(NamedTuple):
-    """A column's heading; `part`, 1, 2, ..., says where a narrow table is cut, and 0 what stands in every part."""
+    """A column's heading.
+
+    Attributes:
+        part: 1, 2, ... says where a narrow table is cut, and 0 what stands in every part.
+        words: below it stand words, which may be broken at blanks, in place of figures, which may not.
+    """
 
     text: str
     part: int
+    words: bool = False
 
 
 @dataclass(frozen=True)
@@ -119,10 +125,12 @@ def layout(table: Table) -> Layout:
         headings.append(Heading(f"{title}, {metric.unit}", part))
         if table.column and metric.name == table.column.metric:
             headings += [Heading("published", 1), Heading("difference", 1)]
+        # a verdict and its difference are a part of their own, so that both fit where the screen is narrow
+        compared = len(table.shown) + 1 if table.headline == metric else max(part, 2)
         if table.baseline:
-            headings.append(Heading(f"{title} vs {table.baseline}", max(part, 2)))
+            headings.append(Heading(f"{title} vs {table.baseline}", compared))
         if table.headline == metric:
-            headings.append(Heading("verdict", max(part, 2)))
+            headings.append(Heading("verdict", compared, words=True))
     letters = _Letters()
     ours = [_entries(table, row, letters.of(row.marks)) for row in table.rows]
     others, references = (

@@ -21,6 +21,7 @@ from bench.report.layout import Entry, Layout
 
 _WIDE = 120  # columns, where the output is no terminal and nobody says how wide it is
 _NARROW_LABEL = 18
+_WORDS = 20  # the width of a column of words
 
 
 def text(tables: Sequence[Layout], remarks: Sequence[str] = (), width: int | None = None) -> str:
@@ -86,6 +87,9 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
     for index, heading in enumerate(content.headings):
         words = heading.text.split() if stacked else [heading.text]
         lines = [line.cell_len for row in content.rows for line in _lines(row[index], stacked)]
+        if heading.words and stacked:
+            longest = [cell_len(word) for row in content.rows for word in row[index].text.split()]
+            lines = [min(max(lines), max(_WORDS, *longest))]
         width = max([*map(cell_len, words), *lines]) if index else labels
         justify: Literal["left", "right"] = "right" if index else "left"
         table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
