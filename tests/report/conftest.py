@@ -166,9 +166,9 @@ def mnist(here: Path) -> Synthetic:
 
 @pytest.fixture
 def toy(here: Path) -> Synthetic:
-    """The default store of part of the embedded toy grid: seven data sets, four strategies, two seeds."""
+    """The default store of part of the embedded toy grid: seven data sets, four strategies, three seeds."""
     strategies = ["normal", "importance-weighted", "vampprior"]
-    return Synthetic(Path("runs/toy"), "toy", strategies=strategies, seeds=2)
+    return Synthetic(Path("runs/toy"), "toy", strategies=strategies, seeds=3)
 
 
 @pytest.fixture

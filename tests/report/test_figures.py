@@ -42,7 +42,7 @@ def fill(toy: Synthetic) -> None:
 
 def test_a_report_of_points_has_pictures(toy: Synthetic) -> None:
     fill(toy)
-    text = report("toy", [], None)
+    text = report(toy.grid, [], None)
     assert text.endswith("records.parquet, curves.parquet, items.parquet, pictures.png, pictures.pdf\n")
     folder = toy.folder / "report"
     with Image.open(folder / "pictures.png") as image:
@@ -55,8 +55,8 @@ def test_a_report_of_points_has_pictures(toy: Synthetic) -> None:
 
 def test_the_same_records_make_the_same_pictures(toy: Synthetic) -> None:
     fill(toy)
-    report("toy", [], Path("a"))
-    report("toy", [], Path("b"))
+    report(toy.grid, [], Path("a"))
+    report(toy.grid, [], Path("b"))
     for name in ("pictures.png", "pictures.pdf"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
 
@@ -65,7 +65,7 @@ def test_records_without_such_arrays_have_no_pictures(toy: Synthetic, mnist: Syn
     toy.put("normal", 0, 4.0, dataset="checkerboard", arrays={"vlb": np.zeros(3)})
     mnist.put("normal", 0, 95.0)
     for store in (toy, mnist):
-        report(store.grid.name, [store.folder], None)
+        report(store.grid, [store.folder], None)
         assert not list((store.folder / "report").glob("pictures.*"))
 
 
@@ -74,7 +74,7 @@ def test_a_panel_is_the_lowest_seed_s_or_says_what_became_of_the_cells(toy: Synt
     toy.put("normal", 1, 4.0, dataset="checkerboard", arrays=arrays(7))
     broken = toy.put("importance-weighted[variance=fixed]", 0, 4.0, dataset="checkerboard", arrays=arrays(2))
     broken.with_name(broken.name.replace("record-", "arrays-").replace(".json", ".npz")).write_bytes(b"PK half a file")
-    tables = outputs.of_grid(sources.of_grid("toy", [], toy.registry), published.read())
+    tables = outputs.of_grid(sources.of_grid(toy.grid, [], toy.registry), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
     panels = {row.label: figures.panel(row, Arrays([Path("elsewhere"), toy.folder])) for row in board.rows}
     for label, seed in (("normal", 0), ("vampprior", 1)):
@@ -89,7 +89,7 @@ def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
     toy.put("normal", 0, 4.0, dataset="checkerboard", arrays=arrays(0))
     doubt = "quadrature had not converged"
     toy.put("vampprior", 0, 4.0, half=0.1, unreliable=doubt, dataset="checkerboard", arrays=arrays(1))
-    tables = outputs.of_grid(sources.of_grid("toy", [], toy.registry), published.read())
+    tables = outputs.of_grid(sources.of_grid(toy.grid, [], toy.registry), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
     words = {row.label: figures.panel(row, Arrays([toy.folder])).words for row in board.rows}
     assert (words["normal"], words["vampprior"]) == ("", "unreliable")
@@ -99,7 +99,7 @@ def test_no_global_state_of_matplotlib_is_left(toy: Synthetic) -> None:
     from matplotlib import pyplot
 
     fill(toy)
-    report("toy", [], None)
+    report(toy.grid, [], None)
     assert pyplot.get_fignums() == []
 
 
@@ -196,7 +196,7 @@ def test_records_without_images_have_no_sheet(toy: Synthetic, mnist: Synthetic) 
     toy.put("normal", 0, 4.0, dataset="checkerboard", arrays={"samples_prior": np.zeros((64, 2), np.float32)})
     mnist.put("normal", 0, 95.0, arrays={"samples_prior": np.zeros((64, 784), np.float32)})
     for store in (toy, mnist):
-        report(store.grid.name, [store.folder], None)
+        report(store.grid, [store.folder], None)
         assert not list((store.folder / "report").glob("samples-*"))
 
 

@@ -25,12 +25,13 @@ NASTY = r"50 % of $x_1^2$ & {more} #3 | a\b ~ <i>*so*</i> [1] `rm --all`"
 @pytest.fixture
 def table(mnist: Synthetic) -> Table:
     """A table with something of everything."""
-    for seed, value in enumerate([95.0, 96.0, 97.0]):
-        mnist.put("normal", seed, value)
-        mnist.put("sliced-score-matching", seed, value - 2 - seed / 10, half=0.1)
-    mnist.put("vampprior[components=16]", 1, 95.5, code={"fit": "0" * 64})
-    mnist.put("vampprior[components=16]", 2, status="error", reason=NASTY)
-    return mnist.table()
+    store = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
+    for seed, value in enumerate([95.0, 95.1, 95.2]):
+        store.put("normal", seed, value)
+        store.put("sliced-score-matching", seed, value - 2, half=0.1)
+    store.put("vampprior[components=16]", 1, 95.5, code={"fit": "0" * 64})
+    store.put("vampprior[components=16]", 2, status="error", reason=NASTY)
+    return store.table()
 
 
 # ---------------------------------------------------------------- Markdown
@@ -49,7 +50,7 @@ def test_markdown_holds_the_whole_table(table: Table) -> None:
         expected.append([f"{entry.text}{entry.marks}{entry.below}" for entry in entries])
     assert rows == expected
     bold = [token for token in tokens for child in token.children or [] if child.type == "strong_open"]
-    assert len(bold) == sum(entry.bold for row in layout(table).rows for entry in row) == 2
+    assert len(bold) == sum(entry.bold for row in layout(table).rows for entry in row) == 1
 
 
 def test_markdown_notes_are_a_list_of_text(table: Table) -> None:
@@ -58,6 +59,7 @@ def test_markdown_notes_are_a_list_of_text(table: Table) -> None:
     items = [_words(token.children or []) for token in tokens[start:] if token.type == "inline"]
     notes = [f"({letter}) {note}" for letter, note in layout(table).footnotes] + [
         *layout(table).notes,
+        *(f"{sentence}." for sentence in layout(table).conditions),
         "Records: here.",
     ]
     assert items == [note.replace("`", "") for note in notes]
@@ -140,18 +142,23 @@ def test_csv_gives_back_every_figure_exactly(table: Table) -> None:
                 interval.lower,
                 interval.upper,
             )
-            assert (int(line["n"]), line["interval"]) == (interval.n, interval.basis)
-            difference = row.paired.get(metric)
+            assert line["n"].split() == [str(n) for n in interval.n]
+            assert (line["interval"], int(line["items_lost"])) == (interval.basis, interval.lost)
+            difference = row.differences.get(metric)
             if difference:
-                assert tuple(float(line[name]) for name in ("paired", "paired_lower", "paired_upper")) == (
-                    difference.mean,
-                    difference.lower,
-                    difference.upper,
-                )
-                assert bool(int(line["bold"])) == (metric in row.better)
+                names = ("difference", "difference_lower", "difference_upper")
+                ends = (difference.mean, difference.lower, difference.upper)
+                assert tuple(float(line[name]) for name in names) == ends
+                assert line["difference_n"].split() == [str(n) for n in difference.n]
+                assert line["difference_interval"] == difference.basis
+            judged = row.verdict if metric == "nll" else None
+            assert line["verdict"] == (judged.words if judged else "")
+            assert line["p"] == (str(judged.p) if judged and judged.p is not None else "")
             if row.comparison and metric == "vlb":
-                assert float(line["difference"]) == row.comparison.difference
-                assert line["verdict"] == row.comparison.verdict
+                assert float(line["published_difference"]) == row.comparison.difference
+                assert line["published_verdict"] == row.comparison.verdict
+            else:
+                assert line["published_verdict"] == ""
     assert list(found) == [("vampprior[components=500]", "")]
 
 
@@ -186,22 +193,41 @@ def test_csv_counts_failed_and_missing_seeds(table: Table) -> None:
 def test_the_terminal_table_fits_and_breaks_no_figure(table: Table, width: int) -> None:
     text = terminal.text([layout(table)], width=width)
     lines = text.splitlines()
-    notes = [line for line in lines if line.startswith(" missing: ")]  # holds a command that is to be copied
+    notes = [f" {note}" for note in layout(table).notes]  # they hold commands that are to be copied
     assert max(len(line) for line in lines if line not in notes) <= width
     assert "…" not in text
     for entries in layout(table).rows:
-        for entry in entries[1:]:
-            assert entry.text in text
+        for entry, heading in zip(entries[1:], layout(table).headings[1:], strict=True):
+            assert entry.text in text or (heading.words and all(word in text for word in entry.text.split()))
             assert entry.below in text
     for letter, _ in layout(table).footnotes:
         assert f" ({letter}) " in text
 
 
+@pytest.mark.parametrize("width", [60, 80, 120])
+def test_long_verdicts_break_no_figure(mnist: Synthetic, width: int) -> None:
+    store = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
+    for seed in range(3):
+        store.put("normal", seed, 95.0 + seed)
+        store.put("sliced-score-matching", seed, 93.0 + seed, code={"fit": "0" * 64})
+    made = layout(store.table())
+    text = terminal.text([made], width=width)
+    lines = [line for line in text.splitlines() if line not in {f" {note}" for note in made.notes}]
+    assert max(map(len, lines)) <= width
+    for entries in made.rows:
+        for entry in entries[1:]:
+            assert entry.below in text
+            assert all(word in text for word in entry.text.split())
+
+
 def test_a_wide_terminal_has_one_line_a_row(table: Table) -> None:
     lines = terminal.text([layout(table)], width=250).splitlines()
     line = next(line for line in lines if line.startswith(" sliced-score-matching"))
-    assert "93.90 [91.56, 96.24]" in line
-    assert "-2.10* [-2.45, -1.75]" in line
+    # half-widths: 4.30265 * .1 / sqrt(3) + .1 = .35; Welch's 2.77645 * .1 * sqrt(2 / 3) + .1 = .33
+    assert "93.10 [92.75, 93.45]" in line
+    assert "-2.00 [-2.33, -1.67]" in line
+    assert "-2.00* [-2.33, -1.67]" in line
+    assert line.endswith(" better")
 
 
 def test_without_a_terminal_there_are_no_control_characters(table: Table) -> None:
@@ -215,7 +241,7 @@ def test_on_a_terminal_what_counts_is_bold(table: Table, monkeypatch: pytest.Mon
 
     monkeypatch.setattr("sys.stdout", Screen())
     monkeypatch.setenv("TERM", "xterm-256color")
-    assert "\x1b[1m-2.10*" in terminal.text([layout(table)], width=200)
+    assert "\x1b[1m-2.00*" in terminal.text([layout(table)], width=200)
     monkeypatch.setenv("NO_COLOR", "1")
     assert not re.search(r"\x1b\[(3[0-9]|4[0-9])", terminal.text([layout(table)], width=200))
 

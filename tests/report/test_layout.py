@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
 import pytest
 
 from bench.protocol import Metric, Score
@@ -25,15 +26,21 @@ def known(kl: float, unreliable: str = "") -> tuple[Score, ...]:
     )
 
 
+def put(toy: Synthetic, label: str, seed: int, dataset: str, kl: float, unreliable: str = "") -> None:
+    """Write a record of a divergence that is the same of all test items."""
+    beside = {"kl_data": np.full(50, kl), "nll_exact": np.full(50, kl + 3)}
+    toy.put(label, seed, dataset=dataset, scores=known(kl, unreliable), arrays=beside)
+
+
 def fill(toy: Synthetic) -> None:
-    """Write some records: VampPrior better than the baseline on one data set of two, the others in trouble."""
-    for seed in (0, 1):
+    """Write some records: VampPrior better than the baseline on one data set and worse on another; troubles of others."""
+    for seed in range(3):
         for dataset, normal, vampprior in (("8-gaussians", 1.0, 0.25), ("checkerboard", 0.9, 0.95)):
             shift = 0.01 * seed
-            toy.put("normal", seed, dataset=dataset, scores=known(normal + shift))
-            toy.put("vampprior", seed, dataset=dataset, scores=known(vampprior + shift))
+            put(toy, "normal", seed, dataset, normal + shift)
+            put(toy, "vampprior", seed, dataset, vampprior + shift)
         toy.put(LEARNED, seed, dataset="8-gaussians", status="diverged", reason="a loss is not finite", last_step=7)
-    toy.put(FIXED, 0, dataset="checkerboard", scores=known(0.5, "quadrature had not converged"))
+    put(toy, FIXED, 0, "checkerboard", 0.5, "quadrature had not converged")
 
 
 def rows(text: str, title: str) -> dict[str, list[str]]:
@@ -46,18 +53,19 @@ def rows(text: str, title: str) -> dict[str, list[str]]:
 
 def test_strategies_are_rows_and_data_sets_columns(toy: Synthetic) -> None:
     fill(toy)
-    report("toy", [], None)
+    report(toy.grid, [], None)
     made = rows((toy.folder / "report" / "table.md").read_text(), "Table 1, toy data, KL from the data")
     assert made["strategy"] == DATASETS
-    # over two seeds .01 apart, Student's t gives 12.7 * .01/2 = .06
-    assert made["normal"][:3] == ["1.00 [0.94, 1.07]", "0.91 [0.84, 0.97]", "-"]
-    assert made["vampprior"][:3] == ["**0.26** [0.19, 0.32]", "0.95 [0.89, 1.02]", "-"]
+    # over three seeds .01 apart, Student's t gives 4.30 * .01 / sqrt(3) = .025; Welch's interval of the difference is
+    # +-.023, and +-.75 and +-.05 are outside of it
+    assert made["normal"][:3] == ["1.01 [0.99, 1.03]", "0.91 [0.89, 0.93]", "-"]
+    assert made["vampprior"][:3] == ["**0.26** [0.24, 0.28] better", "**0.96** [0.94, 0.98] worse", "-"]
     assert [label.partition("<")[0] for label in made] == ["strategy", "normal", LEARNED, FIXED, "vampprior"]
 
 
 def test_both_metrics_are_printed_in_place_of_a_table_for_each_data_set(toy: Synthetic) -> None:
     fill(toy)
-    text = report("toy", [], None)
+    text = report(toy.grid, [], None)
     assert text.index("Table 1, toy data, KL from the data\n") < text.index("Table 1, toy data, exact NLL\n")
     assert "Table 1, toy data: 8-gaussians" not in text
     assert "A table of each data set, with every difference and note, is in the files\n" in text
@@ -68,21 +76,21 @@ def test_both_metrics_are_printed_in_place_of_a_table_for_each_data_set(toy: Syn
 
 def test_failures_and_doubts_are_footnotes(toy: Synthetic) -> None:
     fill(toy)
-    report("toy", [], None)
+    report(toy.grid, [], None)
     text = (toy.folder / "report" / "table.md").read_text()
     made = rows(text, "Table 1, toy data, KL from the data")
     # what all records of a strategy share stands at its name
-    assert made[f"{LEARNED}<sup>a</sup>"][0] == "- 2 diverged"
-    assert "- (a) seeds 0, 1: diverged at step 7 (a loss is not finite)" in text
-    assert made[f"{FIXED}<sup>b,c</sup>"][1] == "0.50 [0.48, 0.52]"
+    assert made[f"{LEARNED}<sup>a</sup>"][0] == "- 3 diverged none below 3 seeds (0 of 3 finished)"
+    assert "- (a) seeds 0, 1, 2: diverged at step 7 (a loss is not finite)" in text
+    assert made[f"{FIXED}<sup>b,c</sup>"][1] == "0.50 [0.50, 0.50] preliminary, 1 of 3 seeds"
     assert "- (b) seed 0: exact NLL, KL from the data unreliable (quadrature had not converged)" in text
-    assert "- (c) one seed: the interval is that of the test images" in text
+    assert "- (c) one seed: its intervals are over test items alone; another training may differ by more" in text
 
 
 def test_what_one_data_set_alone_suffers_stands_at_its_figure(toy: Synthetic) -> None:
     fill(toy)
-    toy.put("vampprior", 0, dataset="2-spirals", scores=known(0.3))
-    report("toy", [], None)
+    put(toy, "vampprior", 0, "2-spirals", 0.3)
+    report(toy.grid, [], None)
     made = rows((toy.folder / "report" / "table.md").read_text(), "Table 1, toy data, KL from the data")
     (shown,) = (entries for label, entries in made.items() if label.startswith("vampprior"))
     assert [entry.count("<sup>") for entry in shown[:4]] == [0, 0, 1, 0]
@@ -90,14 +98,14 @@ def test_what_one_data_set_alone_suffers_stands_at_its_figure(toy: Synthetic) ->
 
 def test_missing_cells_are_counted(toy: Synthetic) -> None:
     fill(toy)
-    text = report("toy", [], None)
-    # of 2 seeds x 4 strategies, 2 are missing on the first data set and 3 on the second
-    assert "missing: 45 of 56 cells (2 on 8-gaussians, 3 on checkerboard, 8 on 2-spirals, 8 on potential-1," in text
+    text = report(toy.grid, [], None)
+    # of 3 seeds x 4 strategies, 3 are missing on the first data set and 5 on the second
+    assert "missing: 68 of 84 cells (3 on 8-gaussians, 5 on checkerboard, 12 on 2-spirals, 12 on potential-1," in text
     assert "`bench run --grid toy` makes them" in text
 
 
 def test_without_such_scores_each_data_set_has_its_table(toy: Synthetic) -> None:
-    text = report("toy", [], None)
+    text = report(toy.grid, [], None)
     assert "Table 1, toy data: checkerboard" in text
     assert "KL from the data" not in text
 
@@ -108,7 +116,7 @@ def test_one_data_set_alone_has_its_table(here: Path, toy: Synthetic) -> None:
         '[[dataset]]\nname = "checkerboard"\n[[strategy]]\nname = "normal"\n'
     )
     one = type(toy)(Path("runs/one"), "one.toml")
-    one.put("normal", 0, scores=known(0.5))
+    one.put("normal", 0, scores=known(0.5))  # without scores of single items: 1.96 times its own .01
     text = report("one.toml", [], None)
     assert text.startswith("One\n")
     assert "KL from the data, nats" in text
@@ -118,17 +126,17 @@ def test_one_data_set_alone_has_its_table(here: Path, toy: Synthetic) -> None:
 @pytest.mark.parametrize("columns", ["60", "120", "200"])
 def test_every_figure_is_printed_however_narrow(toy: Synthetic, monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
     fill(toy)
-    toy.put("normal", 0, dataset="potential-4", scores=known(0.123))
+    put(toy, "normal", 0, "potential-4", 0.123)
     monkeypatch.setenv("COLUMNS", columns)
-    text = report("toy", [], None)
+    text = report(toy.grid, [], None)
     assert max(map(len, text.partition("\n (a)")[0].splitlines())) <= int(columns)
-    for figure in ("1.00", "[0.94, 1.07]", "0.26*", "2 diverged", "0.12"):
+    for figure in ("1.01", "[0.99, 1.03]", "0.26*", "0.96*", "3 diverged", "0.12"):
         assert figure in text
 
 
 def test_latex_has_a_label_for_each_metric(toy: Synthetic) -> None:
     fill(toy)
-    report("toy", [], None)
+    report(toy.grid, [], None)
     text = (toy.folder / "report" / "table.tex").read_text()
     for label in (r"\label{tab:kl-data}", r"\label{tab:nll-exact}", r"\label{tab:8-gaussians}"):
         assert text.count(label) == 1

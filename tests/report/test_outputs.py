@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import csv
 import io
+import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import numpy as np
+import pandas as pd
 import pytest
 
-from bench.protocol import UserError
-from bench.report import report
+from bench.protocol import Metric, Score, UserError
+from bench.report import published, report
 from bench.report.cells import read_parquet, write_parquet
-from bench.report.sources import collect, curves
+from bench.report.outputs import of_grid
+from bench.report.sources import collect, curves, of_places
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -44,24 +49,32 @@ def test_a_grid_is_printed_and_written_beside_its_records(mnist: Synthetic) -> N
 
 
 def test_what_is_unreliable_is_marked_wherever_it_is_shown_and_bold_nowhere(mnist: Synthetic) -> None:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
     for seed in range(3):
-        mnist.put("normal", seed, 96.0 + seed / 10)
-        mnist.put("sliced-score-matching", seed, 60.0 + seed / 10, half=0.1, unreliable="two bases differ" * (not seed))
-    shown = report("mnist", [], None)  # what `bench run` ends with as well
+        judged.put("normal", seed, 96.0 + seed / 10)
+        judged.put(
+            "sliced-score-matching", seed, 60.0 + seed / 10, half=0.1, unreliable="two bases differ" * (not seed)
+        )
+    shown = report(judged.grid, [], None)  # what `bench run` ends with as well
     written = [(mnist.folder / "report" / f"table.{kind}").read_text() for kind in ("md", "tex", "csv")]
     for text in (shown, *written):
         assert "two bases differ" in text
-        assert "in doubt" in text
+        assert "none: unreliable" in text
         assert "outside, better" not in text
     assert "**" not in written[0]
     assert "\\textbf" not in written[1]
-    assert all(row["bold"] in ("", "0") for row in csv.DictReader(io.StringIO(written[2])))
+    verdicts = {(row["row"], row["metric"]): row["verdict"] for row in csv.DictReader(io.StringIO(written[2]))}
+    assert {place: verdict for place, verdict in verdicts.items() if verdict} == {
+        ("normal", "nll"): "baseline",
+        ("sliced-score-matching", "nll"): "none: unreliable",
+    }
 
 
 def test_a_store_with_a_grid_and_no_record_yet_is_all_missing(mnist: Synthetic) -> None:
     text = report("mnist", [], None)
-    assert "sliced-score-matching seeds 0, 1, 2 (12 of 12 cells); `bench run --grid mnist` makes them" in text
+    assert "adversarial seeds 0, 1, 2 (15 of 15 cells); `bench run --grid mnist` makes them" in text
     assert "96.03" in text
+    assert len(read_parquet(mnist.folder / "report" / "records.parquet")) == 0
 
 
 def test_another_store_and_another_folder(here: Path, mnist: Synthetic) -> None:
@@ -100,9 +113,32 @@ def test_a_grid_file_has_the_store_of_its_name(mnist: Synthetic) -> None:
     assert "`bench run --grid mine.toml` makes them" in report("mine.toml", [], None)
 
 
-def test_cells_of_a_changed_grid_are_made_with_the_options_of_the_last_run(mnist: Synthetic) -> None:
-    type(mnist)(mnist.folder, settings=["train.epochs=3"])
-    assert "`bench run --grid mnist` makes them, with the options of the last run" in report("mnist", [], None)
+def test_a_report_follows_its_grid_and_not_the_last_run(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    short = type(mnist)(mnist.folder, settings=["train.epochs=3"])
+    short.put("normal", 0, 99.5)
+    text = report("mnist", [], None)
+    assert "95.50" in text
+    assert "99.50" not in text
+    assert "left out: 1 cell with train.epochs = 3 instead of 100; `bench report --all-settings` shows" in text
+    assert "(14 of 15 cells); `bench run --grid mnist` makes them\n" in text
+    assert "Trained for 100 epochs" in text
+    other = report("mnist", [], None, settings=["train.epochs=3"])
+    assert "99.50" in other
+    assert "Trained for 3 epochs" in other
+    assert report(short.grid, [], None) == other
+
+
+def test_seeds_and_strategies_of_the_last_run_under_the_grid_s_conditions_are_planned_too(mnist: Synthetic) -> None:
+    more = type(mnist)(mnist.folder, strategies=["normal", "flow"], seeds=5)
+    more.put("flow", 4, 94.5)
+    text = report("mnist", [], None)
+    assert "94.50" in text
+    assert "normal seeds 0, 1, 2, 3, 4; " in text
+    assert (
+        "flow seeds 0, 1, 2, 3 (21 of 22 cells); `bench run --grid mnist` makes them, with the options of the last"
+        in text
+    )
 
 
 def test_the_same_records_make_the_same_files(mnist: Synthetic) -> None:
@@ -177,6 +213,59 @@ def test_from_committed_records_where_there_is_no_local_store(
     assert f"Records: the committed records in {committed}." in text
     assert "95.50" in text
     assert "(14 of 15 cells)" in text
+
+
+def figures(folder: Path) -> tuple[str, str, str]:
+    """Return the three forms of a report's tables, without where the records come from."""
+    texts = [(folder / name).read_text() for name in ("table.md", "table.tex", "table.csv")]
+    return tuple(re.sub(r"Records: .*|\\?`?bench run .*|missing: .*", "", text) for text in texts)  # type: ignore[return-value]
+
+
+def test_committed_records_give_the_stores_table_to_the_last_digit(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Records and their item vectors: every interval holds what items differ by."""
+    rng = np.random.default_rng(0)
+    hardness = rng.normal(0, 25, 400)
+    for label, value in (("normal", 96.0), ("vampprior[components=16]", 95.5), ("sliced-score-matching", 95.9)):
+        for seed in range(3):
+            vectors = {
+                name: np.asarray(value + shift + hardness + rng.normal(0, 2, 400), np.float32)
+                for name, shift in (("vlb", 0.0), ("nll", -3.0), ("nll_ais", -4.0))
+            }
+            scores = []
+            for name, vector in vectors.items():
+                mean, stderr = float(vector.mean(dtype=np.float64)), float(vector.std(ddof=1)) / 20
+                half = 0.05 * (label == "sliced-score-matching")
+                scores.append(Score(Metric(name, "nats"), mean, 400, "ais", 0.03, stderr, mean - half, mean + half))
+            mnist.put(label, seed, scores=scores, arrays=vectors)
+    report(None, [], Path("stores"))
+    mnist.folder.rename("moved")
+    committed = Path("results").absolute()
+    for table in ("records", "curves", "items"):
+        name = "mnist.parquet" if table == "records" else f"mnist-{table}.parquet"
+        committed.mkdir(exist_ok=True)
+        shutil.copy(f"stores/{table}.parquet", committed / name)
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
+    assert "Records: the committed records in" in report(None, [], Path("parquet"))
+    assert figures(Path("parquet")) == figures(Path("stores"))
+    assert "items_lost" in figures(Path("stores"))[2]
+    assert "not there" not in figures(Path("parquet"))[0], "items are there"
+    for table in ("records", "items"):
+        here, there = (read_parquet(Path(out, f"{table}.parquet"), table) for out in ("stores", "parquet"))  # type: ignore[arg-type]
+        pd.testing.assert_frame_equal(there, here)
+    # and through the Python face, without a plan
+    places = [committed / "mnist.parquet", committed / "mnist-items.parquet"]
+    (whole,) = of_grid(of_places([Path("moved")], mnist.registry), published.read())
+    (alone,) = of_grid(of_places(places, mnist.registry), published.read())
+    assert {row.label: row.scores for row in alone.rows} == {
+        row.label: row.scores for row in whole.rows if row.outcomes
+    }
+    assert {row.label: row.differences for row in alone.rows} == {
+        row.label: row.differences for row in whole.rows if row.outcomes
+    }
+    (committed / "mnist-items.parquet").unlink()
+    assert "scores of single items are not there" in " ".join(report(None, [], None).split())
 
 
 def test_committed_records_of_an_earlier_grid_are_whole_by_themselves(

@@ -94,7 +94,7 @@ def setting(**changes: Any) -> Setting:
         (
             {"evaluation": {"images": None, "importance_samples": 5}},
             [],
-        ),  # which the published metric does not depend on
+        ),  # of no matter to the bound
         ({"evaluation": {"images": 200}}, ["evaluate.images = 200 instead of null"]),
         ({"budget": {"epochs": 1}}, ["train.epochs = 1 instead of 100"]),
         ({"budget": {"epochs": 100, "warmup": 3}}, ["train.warmup = 3 instead of null"]),

@@ -72,9 +72,8 @@ def test_a_score_that_is_no_mean_over_items_has_an_interval_over_seeds_alone(mni
             mnist.put(label, seed, scores=[score], arrays={"sliced_wasserstein": HARDNESS})
     row = mnist.row("sliced-score-matching")
     # s = .01 on either side: t(4) = 2.77645 times .01 sqrt(2 / 3)
-    assert row.differences["sliced_wasserstein"].basis == row.scores["sliced_wasserstein"].basis == "seeds"
-    assert row.differences["sliced_wasserstein"].half(0.05) == pytest.approx(
-        2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5
-    )
+    apart = row.differences["sliced_wasserstein"]
+    assert apart.basis == row.scores["sliced_wasserstein"].basis == "seeds"
+    assert apart.half(0.05) == pytest.approx(2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5)
     assert row.marks == ()
     assert "means with 95 % intervals over trainings alone" in mnist.table().caption
