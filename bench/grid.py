@@ -99,6 +99,7 @@ class Grid:
         cells: without duplicates.
         headline: by what its strategies are judged.
         source: the merged TOML, after `--set`, `--strategy` and `--seeds`; `expand` takes it back.
+        called: what finds it again, before these: the embedded name or the file, as it was typed.
     """
 
     name: str
@@ -106,6 +107,7 @@ class Grid:
     cells: tuple[Cell, ...]
     headline: Headline
     source: dict[str, Any]
+    called: str = ""
 
 
 def identify(request: Mapping[str, Any]) -> str:
@@ -186,7 +188,8 @@ def load(
                 return changed[path]
         return where
 
-    return expand(source, registry, name=file.stem, where=blame)
+    expanded = expand(source, registry, name=file.stem, where=blame)
+    return replace(expanded, called=grid if isinstance(grid, str) else "")
 
 
 def _keep_margins(source: Mapping[str, Any], names: Sequence[Any]) -> None:

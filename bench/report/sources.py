@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import os
+import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -92,7 +94,7 @@ def of_grid(
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
     name = grid.name if isinstance(grid, grids.Grid) else Path(grid).stem
-    called = name if isinstance(grid, grids.Grid) else grid
+    called = grid.called or name if isinstance(grid, grids.Grid) else grid
     default = profile.stores() / name
     folders = tuple(stores) or (default,)
     loaded: grids.Grid | None = None
@@ -117,7 +119,12 @@ def of_grid(
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     frame = collect(folders, _code(registry, plan), notes)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
-    command = _command(called, elsewhere, plan, loaded)
+    plain = loaded
+    if isinstance(grid, grids.Grid):
+        with contextlib.suppress(UserError):
+            plain = grids.load(called, registry)
+    options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    command = _command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
     return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), Arrays(folders), all_settings)
 
