@@ -204,7 +204,7 @@ def test_the_terminal_table_fits_and_breaks_no_figure(table: Table, width: int) 
         assert f" ({letter}) " in text
 
 
-@pytest.mark.parametrize("width", [60, 80, 120])
+@pytest.mark.parametrize("width", [80, 100, 120])
 def test_long_verdicts_break_no_figure(mnist: Synthetic, width: int) -> None:
     store = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
     for seed in range(3):

@@ -33,7 +33,7 @@ def put(toy: Synthetic, label: str, seed: int, dataset: str, kl: float, unreliab
 
 
 def fill(toy: Synthetic) -> None:
-    """Write some records: VampPrior better than the baseline on one data set and worse on another; troubles of others."""
+    """Write some records: VampPrior better than the baseline on one data set, worse on another; troubles of others."""
     for seed in range(3):
         for dataset, normal, vampprior in (("8-gaussians", 1.0, 0.25), ("checkerboard", 0.9, 0.95)):
             shift = 0.01 * seed
