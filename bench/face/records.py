@@ -19,6 +19,7 @@ from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserEr
 from bench.report import cells as reported
 from bench.report import published, sources, tables
 from bench.report.cells import Outcome
+from bench.report.metrics import headline
 from bench.report.rows import Row
 from bench.report.sources import Source
 from bench.strategy import Fitted, Strategy
@@ -111,8 +112,10 @@ class Results:
             self._demand("metric", metric, dict.fromkeys(m.name for table in built for m in table.metrics))
         rows = []
         for table in built:
-            chosen = next((m for m in table.metrics if m.name == metric), None) if metric else None
-            chosen = chosen or (table.headline or next(iter(table.metrics), None) if metric is None else None)
+            names = [m.name for m in table.metrics]
+            usual = self._source.plan.headline
+            wanted = metric or (usual if usual in names else headline(names))
+            chosen = next((m for m in table.metrics if m.name == wanted), None)
             for row in table.rows if chosen or metric is None else ():
                 name, unit = (chosen.name, chosen.unit) if chosen else ("", "")
                 judged = row.verdict if chosen == table.headline else None
