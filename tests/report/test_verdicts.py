@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+import bench
 import bench.grid as grids
 from bench.protocol import Metric, Score
 from bench.report import published, report
@@ -341,6 +342,18 @@ def test_the_verdict_follows_the_baseline_that_is_asked_for(mnist: Synthetic) ->
     made = build("mnist", source, published.read(), baseline=SSM)
     found = {row.label: row.verdict.kind for row in made.rows if row.verdict}
     assert (found["normal"], found[SSM]) == ("worse", "baseline")
+
+
+def test_the_python_interface_gives_the_verdicts_of_the_table(mnist: Synthetic) -> None:
+    store = judged(mnist)
+    put(store, "normal", 95.0)
+    alone = bench.results(store.folder).table()
+    assert set(alone["metric"]) == {"nll"}, "with or without a comparison"
+    put(store, SSM, 93.0)
+    table = bench.results(store.folder).table().set_index("strategy")
+    assert table.loc[["normal", SSM, VAMP], "verdict"].tolist() == ["baseline", "better", "preliminary, 0 of 3 seeds"]
+    assert table.loc[SSM, "p"] == verdict(store).p
+    assert bench.results(store.folder).table("vlb")["verdict"].unique().tolist() == [""]
 
 
 # ---------------------------------------------------------------- plans that were extended
