@@ -123,7 +123,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         baseline=compared_to,
         headline=judged,
         caption=caption(rows, shown, compared_to, judged, len(pairs)),
-        conditions=conditions(rows, plan, column, published.source),
+        conditions=conditions(rows, shown, plan, column, published.source),
         missing=_missing(rows, plan, source.command),
         notes=(*doubt, *selection.notes, *source.notes, *versions),
     )
@@ -209,11 +209,14 @@ def caption(
     return ". ".join(sentences) + "."
 
 
-def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: str) -> tuple[str, ...]:
+def conditions(
+    rows: Sequence[Row], metrics: Sequence[Metric], plan: Plan, column: Column | None, source: str
+) -> tuple[str, ...]:
     """Return how the rows were trained and scored, as far as all of them were so alike, and what else is to be known.
 
     Args:
         rows: of the table.
+        metrics: those with columns.
         plan: its cells.
         column: the paper's column beside it, if there is one.
         source: where that was published.
@@ -226,6 +229,9 @@ def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: s
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
+    alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
+    if alone and any(row.scores for row in rows):
+        sentences.append(f"No mean over test items, so that intervals are over seeds alone: {', '.join(alone)}")
     if plan.extended:
         first, last = plan.extended
         sentences.append(
