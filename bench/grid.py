@@ -15,7 +15,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Generic, TypeVar, cast
 
-from bench import callable_module
+from bench import callable_module, demands
 from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
 from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
@@ -303,9 +303,11 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         _tables(Budget, source, "train", registry, blame),
         _requests("strategy", source, registry, blame),
     )
-    for dataset, network in itertools.product(*axes[:2]):
-        if reason := cast(Dataset, dataset.settings).refuses(network.settings):
-            raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
+    for dataset, network, budget in itertools.product(*axes[:3]):
+        asked = network.settings, budget.settings, evaluation
+        if refused := demands.refusal(data := cast(Dataset, dataset.settings), demands.declared(data), *asked):
+            key = f"dataset.{plain_name(dataset.name)}" if refused.key == "dataset" else refused.key
+            raise UserError(f"{blame(key)}: data set {plain_name(dataset.name)}: {refused.reason}")
     cells = []
     for (dataset, network, budget, strategy), seed in itertools.product(itertools.product(*axes), seeds):
         hyper, networks = _plain(strategy.settings), _plain(network.settings)
