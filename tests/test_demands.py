@@ -59,7 +59,9 @@ name = "normal"
 """
 VERSION = '    version: ClassVar[str] = "1"\n'
 TOO_MANY = "train.batch_size = 41 is more than the 40 items to train on, so that no step would be made; at most 40 is "
-SILENT = "data set 'mine' does not say what it holds, so that whether networks, budget and scoring suit it is checked"
+SILENT = (
+    "not checked: whether networks, budget and scoring suit data set 'mine', which does not say what it holds; the "
+)
 BRIGHTNESS = "the pixels of train are 0 .. 1, and white = 255, by which they are divided; scale them to 0 .. 255"
 
 

@@ -181,8 +181,8 @@ class Plan:
         """
         data = self.survey.store.data
         names = status.unchecked(self.todo, self.request.registry, self.request.data, data)
-        why = "does not say what it holds, so that whether networks, budget and scoring suit it is checked once"
-        return [f"data set {name!r} {why} it is loaded, before anything is trained" for name in names]
+        then = "which does not say what it holds; the run checks that before it trains anything"
+        return [f"not checked: whether networks, budget and scoring suit data set {name!r}, {then}" for name in names]
 
     def carry_out(
         self,
