@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 import bench
-from bench import demands, grid
+from bench import demands
+from bench.grid import load
 from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.protocol import Budget, DataError, Dataset, Evaluation, Items, Networks, Run, Task, UserError
@@ -67,7 +68,7 @@ BRIGHTNESS = "the pixels of train are 0 .. 1, and white = 255, by which they are
 
 def refused(name: str, *settings: str) -> str:
     with pytest.raises(UserError) as raised:
-        grid.load(name, Registry(), settings=settings, strategies=["normal"], seeds=1)
+        load(name, Registry(), settings=settings, strategies=["normal"], seeds=1)
     return str(raised.value)
 
 
@@ -107,9 +108,9 @@ def test_a_grid_is_refused_by_what_its_data_sets_hold(name: str, settings: list[
 
 def test_as_many_items_as_a_batch_make_a_step() -> None:
     for settings in (["train.batch_size=1500"], ["dataset.digits.validation=1000", "train.batch_size=500"]):
-        assert grid.load("digits", Registry(), settings=settings, strategies=["normal"]).cells
-    assert grid.load("toy", Registry(), settings=["evaluate.images=10"], strategies=["normal"]).cells
-    assert grid.load("digits", Registry(), settings=["evaluate.images=5"], strategies=["normal"]).cells
+        assert load("digits", Registry(), settings=settings, strategies=["normal"]).cells
+    assert load("toy", Registry(), settings=["evaluate.images=10"], strategies=["normal"]).cells
+    assert load("digits", Registry(), settings=["evaluate.images=5"], strategies=["normal"]).cells
 
 
 @pytest.mark.parametrize("items", [Items((4, 4), 1, 5), Items((4, 4), 5, 1), Items((4, 4), 5, 0), Items((4, 4), -3, 5)])
@@ -127,7 +128,8 @@ def test_more_images_than_there_are_means_all_of_them() -> None:
 
 @pytest.mark.parametrize("name", ["digits", "8-gaussians", "mnist", "cifar10", "cifar10-subset"])
 def test_validation_is_taken_from_what_is_trained_on(name: str) -> None:
-    whole, kept = (Registry().find("dataset", name).load()(validation=n).holds() for n in (0, 100))  # type: ignore[attr-defined]
+    made: Any = Registry().find("dataset", name).load()
+    whole, kept = (made(validation=n).holds() for n in (0, 100))
     assert kept == Items(whole.shape, whole.train - 100, whole.test, 100)
 
 
