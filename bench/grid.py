@@ -17,7 +17,7 @@ from typing import Annotated, Any, Generic, TypeVar, cast
 
 from pydantic import Field
 
-from bench import callable_module
+from bench import callable_module, demands
 from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
 from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
@@ -338,9 +338,11 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
             raise UserError(
                 f'{blame(key)}: {key}: the grid has no data set "{name_of_one}"{hint} it has {listed(names)}'
             )
-    for dataset, network in itertools.product(*axes[:2]):
-        if reason := cast(Dataset, dataset.settings).refuses(network.settings):
-            raise UserError(f"{blame('networks')}: data set {plain_name(dataset.name)}: {reason}")
+    for dataset, network, budget in itertools.product(*axes[:3]):
+        asked = network.settings, budget.settings, evaluation
+        if refused := demands.refusal(data := cast(Dataset, dataset.settings), demands.declared(data), *asked):
+            key = f"dataset.{plain_name(dataset.name)}" if refused.key == "dataset" else refused.key
+            raise UserError(f"{blame(key)}: data set {plain_name(dataset.name)}: {refused.reason}")
     cells = []
     for (dataset, network, budget, strategy), seed in itertools.product(itertools.product(*axes), seeds):
         hyper, networks = _plain(strategy.settings), _plain(network.settings)

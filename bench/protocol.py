@@ -164,6 +164,14 @@ class Budget(Settings):
     # how often a cell is saved does not change what it computes, so it is no part of a cell's id
     checkpoint: Checkpoint = Field(Checkpoint(), description="how often training is saved", exclude=True)
 
+    def refuses(self, items: Items) -> str | None:
+        """Return why such a data set would not be trained on at all, in words, or None."""
+        if items.train >= self.batch_size:
+            return None
+        kept = f" (validation keeps {items.validation:,})" if items.validation else ""
+        least = f"is more than the {items.train:,} items to train on{kept}, so that no step would be made"
+        return f"train.batch_size = {self.batch_size} {least}; at most {items.train} is allowed"
+
 
 class Ais(Settings):
     """Annealed importance sampling: at most `repeats` independent runs of `chains` chains over `temperatures`.
@@ -186,7 +194,7 @@ class AisNll(Settings):
     annealed both ways, which shows how far off either is.
     """
 
-    images: int = Field(200, ge=0, description="the first so many test images; 0 leaves them out")
+    images: int = Field(200, ge=0, description="the first so many test images, or all of fewer; 0 leaves them out")
     simulated: int = Field(100, ge=0, description="images drawn from the model; 0 leaves them out")
     temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")
     chains: int = Field(4, ge=2, description="chains an image")
@@ -203,7 +211,9 @@ class Evaluation(Settings):
     """The `[evaluate]` table: one way of scoring for every cell of a grid."""
 
     seed: int = Field(0, ge=0, description="seed of scoring, separate from the seed of training")
-    images: int | None = Field(None, ge=2, description="score the first so many test images; all when absent")
+    images: int | None = Field(
+        None, ge=2, description="score the first so many test images, or all of fewer; all when absent"
+    )
     vlb_samples: int = Field(10, ge=1, description="posterior samples an image for the variational bound")
     importance_samples: int = Field(1000, ge=1, description="posterior samples S an image for the NLL")
     ais: Ais = Field(Ais(), description="for log Z where it has no exact value")
@@ -211,6 +221,26 @@ class Evaluation(Settings):
 
 
 # ---------------------------------------------------------------- what flows between the two sides
+
+
+@dataclass(frozen=True)
+class Items:
+    """How many items a data set has, and of what shape: what networks, budget and scoring must suit.
+
+    Attributes:
+        shape: of an item as it is stored.
+        train, test, validation: how many there are in each split.
+    """
+
+    shape: tuple[int, ...]
+    train: int
+    test: int
+    validation: int = 0
+
+    def __str__(self) -> str:
+        """Return `1,500 train, 0 validation and 297 test items of 8x8`."""
+        shape = "x".join(map(str, self.shape))
+        return f"{self.train:,} train, {self.validation:,} validation and {self.test:,} test items of {shape}"
 
 
 @dataclass(frozen=True)
@@ -224,6 +254,11 @@ class Splits:
     validation: np.ndarray
     test: np.ndarray
     sha256: str
+
+    @property
+    def items(self) -> Items:
+        """How many there are, and of what shape."""
+        return Items(tuple(self.train.shape[1:]), len(self.train), len(self.test), len(self.validation))
 
 
 class Noise(Protocol):
@@ -272,6 +307,12 @@ class Dataset(Protocol):
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
 
+    def holds(self) -> Items | None:
+        """Return what `load` will give, from the options alone; None where that is not known before."""
+
+    def flaw(self, splits: Splits) -> str | None:
+        """Return why what `load` gave cannot be what this data set says it is, in words, or None."""
+
     def load(self, folder: Path) -> Splits:
         """Return the splits, from `folder` or downloaded into it and verified.
 
@@ -284,6 +325,36 @@ class Dataset(Protocol):
 
     def fixed(self, x: Tensor) -> Tensor:
         """Prepare test items `(N, ...)` the same way in every cell: with noise keyed to the data set alone."""
+
+
+@runtime_checkable
+class Pixels(Protocol):
+    """A data set of dequantised images that knows its change of variables, and is scored in bits per dimension."""
+
+    def log_jacobian(self, x: Tensor) -> Tensor:
+        """Return log |det dx/dv|, `(N,)` float64, nats, at prepared x `(N, D)`; a pixel is v in 0 .. 256."""
+
+    def brightness(self, x: Tensor) -> Tensor:
+        """Return the brightness, 0 .. 1, of prepared pixels of any shape."""
+
+
+MOST_LATENTS = 2  # dimensions of z in which a model's density is had by quadrature, to be compared with a known one
+
+
+@runtime_checkable
+class KnownDensity(Protocol):
+    """A data set of points in the plane with an exact density.
+
+    `window` is half the side of the square around 0 that pictures show.
+    """
+
+    window: ClassVar[float]
+
+    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
+        """Return what the likelihood scores, `(B, 2)`, for stored items."""
+
+    def log_density(self, x: Tensor) -> Tensor:
+        """Return log p(x), `(N,)`, nats, for prepared x `(N, 2)`."""
 
 
 @dataclass(frozen=True)

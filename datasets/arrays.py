@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from bench.data import Dataset, binarise, split
-from bench.data.arrays import unpack
+from bench.data import Dataset, binarise, flaws, split
+from bench.data.arrays import WHITE, misfit, unpack
 from bench.protocol import DataError, Noise, Splits
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-WHITE = 255  # of an image whose brightness is a probability
 
 
 class Arrays(Dataset):
@@ -49,6 +47,10 @@ class Arrays(Dataset):
         if hashlib.sha256(content).hexdigest() != self.sha256:
             raise DataError(f"{path} is cut short or altered; delete it, and give the arrays to `bench.run` again")
         return split(*unpack(content))
+
+    def flaw(self, splits: Splits) -> str | None:
+        """Refuse also images that are not of 0 .. 255."""
+        return misfit(flaws.parts(splits), self.likelihood) or super().flaw(splits)
 
     def prepare(self, x: Tensor, noise: Noise) -> Tensor:
         """Return `(B, D)` float32: Bernoulli draws of images, or the items as they are."""

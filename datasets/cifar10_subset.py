@@ -10,7 +10,7 @@ from pydantic import Field
 from bench.data import split
 from bench.data.cifar import subset
 from bench.data.dequantised import Dequantised
-from bench.protocol import Splits
+from bench.protocol import Items, Splits
 
 
 class Cifar10Subset(Dequantised):
@@ -23,6 +23,10 @@ class Cifar10Subset(Dequantised):
     version: ClassVar[str] = "1"
 
     validation: int = Field(0, ge=0, le=4_000, description="so many images, the last, are kept from training")
+
+    def holds(self) -> Items:
+        """Return how many images there are."""
+        return Items((3, 32, 32), 8_068 - self.validation, 1_017, self.validation)
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 3, 32, 32)`."""

@@ -9,7 +9,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from bench.data import Binarised, split
-from bench.protocol import Splits
+from bench.protocol import Items, Splits
 
 
 class Digits(Binarised):
@@ -23,6 +23,10 @@ class Digits(Binarised):
     white: ClassVar[int] = 16
 
     validation: int = Field(0, ge=0, le=1000, description="so many images, the last, are kept from training")
+
+    def holds(self) -> Items:
+        """Return how many images there are."""
+        return Items((8, 8), 1500 - self.validation, 297, self.validation)
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 8, 8)`; `folder` is not used."""

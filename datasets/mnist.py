@@ -8,7 +8,7 @@ from typing import ClassVar
 from pydantic import Field
 
 from bench.data import Binarised, fetch, read_idx, split
-from bench.protocol import Splits
+from bench.protocol import Items, Splits
 
 MIRRORS = ("https://ossci-datasets.s3.amazonaws.com/mnist", "https://storage.googleapis.com/cvdf-datasets/mnist")
 TRAIN = "train-images-idx3-ubyte.gz"
@@ -29,6 +29,10 @@ class Mnist(Binarised):
     version: ClassVar[str] = "1"
 
     validation: int = Field(0, ge=0, le=50_000, description="so many images, the last, are kept from training")
+
+    def holds(self) -> Items:
+        """Return how many images there are."""
+        return Items((28, 28), 60_000 - self.validation, 10_000, self.validation)
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 28, 28)`."""

@@ -12,7 +12,7 @@ from bench.strategy.pixels import BLOCK, PixelDensity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.estimators.bits import Pixels
+    from bench.protocol import Pixels
 
 
 class GaussianPixels(PixelDensity):

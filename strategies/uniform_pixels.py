@@ -13,7 +13,7 @@ from bench.strategy.pixels import PixelDensity
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from bench.estimators.bits import Pixels
+    from bench.protocol import Pixels
 
 
 class UniformPixels(PixelDensity):

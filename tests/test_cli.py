@@ -393,7 +393,7 @@ def test_data_says_what_a_data_set_is(shell: Shell) -> None:
     assert code == 0
     assert out.splitlines() == [
         f"data folder: {shell.folder}",
-        f"points: 4 train, 4 test of 2, version 7, SHA-256 {'5' * 64}",
+        f"points: 64 train, 4 test of 2, version 7, SHA-256 {'5' * 64}",
     ]
 
 
@@ -404,6 +404,6 @@ def test_data_goes_on_after_a_data_set_that_cannot_be_had(shell: Shell) -> None:
     shell.environment["BENCH_DATA"] = str(shell.folder / "nowhere")
     code, out, err = shell("data")
     assert code == 2
-    assert "points: 4 train" in out
+    assert "points: 64 train" in out
     assert f"error: data set 'absent': the points are not in {shell.folder / 'nowhere'}; put them there" in err
     assert "error: data set 'mnist': " in err

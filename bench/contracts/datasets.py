@@ -11,14 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bench import priors
+from bench import demands, priors
 from bench.contracts import fields
 from bench.contracts.attempts import apart
 from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract, NotChecked
 from bench.contracts.verdicts import Subject as Base
-from bench.data import split
-from bench.protocol import Dataset, LikelihoodName, Noise, Run, Splits, Task, Unit
+from bench.data import flaws, split
+from bench.protocol import Dataset, LikelihoodName, Noise, Pixels, Run, Splits, Task, Unit
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE
@@ -54,7 +54,7 @@ class Subject(Base):
 
 
 def check_declarations(subject: Subject) -> str:
-    """Version, likelihood and unit are given, and known; networks are refused in words or not at all."""
+    """Version, likelihood and unit are given, and known; networks are refused in words, what it holds is declared."""
     dataset = subject.dataset
     for name, choices in {"likelihood": get_args(LikelihoodName), "unit": get_args(Unit)}.items():
         value = getattr(dataset, name, None)
@@ -67,6 +67,9 @@ def check_declarations(subject: Subject) -> str:
     refusal = dataset.refuses(NETWORKS)
     if not (refusal is None or (isinstance(refusal, str) and refusal)):
         raise Breach(f"refuses gives {refusal!r}; it must give why networks cannot do these items, in words, or None")
+    if reason := demands.without_bits(dataset):
+        raise Breach(reason)
+    demands.declared(dataset)
     return f"version {dataset.version}, {type(likelihood(dataset.likelihood)).__name__}, {dataset.unit}"
 
 
@@ -111,9 +114,12 @@ def check_splits(subject: Subject) -> str:
             raise Breach(f"{name} holds {array.dtype}, and train {splits.train.dtype}")
         if array.dtype == np.float32 and not np.isfinite(array).all():
             raise Breach(f"{name} holds numbers that are not finite")
-    if len(splits.train) < 1 or len(splits.test) < 2:
+    if min(len(splits.train), len(splits.test)) < demands.FEWEST:
         sizes = f"{len(splits.train)} items to train on and {len(splits.test)} to test on"
-        raise Breach(f"{sizes} are too few; 1 and 2 will do")
+        raise Breach(f"{sizes} are too few; {demands.FEWEST} of each will do")
+    said = demands.declared(subject.dataset)
+    if said is not None and said != splits.items:
+        raise Breach(f"holds says {said}, and load gives {splits.items}")
     sizes = ", ".join(f"{len(array):,} {name}" for name, array in parts.items() if len(array))
     return f"{sizes}, {splits.train.dtype} {'x'.join(map(str, splits.train.shape[1:]))}"
 
@@ -132,6 +138,22 @@ def check_digest(subject: Subject) -> str:
 
 def _digest(subject: Subject) -> str:
     return subject.dataset.load(subject.data).sha256
+
+
+def check_values(subject: Subject) -> str:
+    """The numbers are on the scale that it takes them for, finite, and not (almost) all equal once prepared."""
+    dataset, splits = subject.dataset, subject.splits
+    flaw = getattr(dataset, "flaw", None)
+    reason = flaw(splits) if callable(flaw) else flaws.sameness(splits, dataset.prepare)
+    if reason is not None:
+        raise Breach(reason)
+    chosen = np.linspace(0, len(splits.train) - 1, min(len(splits.train), flaws.LOOKED)).astype(int)
+    x = dataset.prepare(torch.from_numpy(splits.train[chosen]), stream(0, "check"))
+    stored = f"stored {splits.train.min():g} .. {splits.train.max():g}"
+    prepared = f"prepared {float(x.min()):.3g} .. {float(x.max()):.3g} with mean {float(x.mean()):.3g}"
+    if isinstance(dataset, Pixels):
+        return f"{stored}, {prepared}, brightness {float(dataset.brightness(x).mean()):.3g}"
+    return f"{stored}, {prepared}"
 
 
 def check_prepare(subject: Subject) -> str:
@@ -206,6 +228,7 @@ CONTRACTS = (
     Contract("splits", check_splits),
     Contract("digest", check_digest, ("splits",)),
     Contract("prepare", check_prepare, ("declarations", "splits")),
+    Contract("values", check_values, ("prepare",)),
     Contract("fixed", check_fixed, ("declarations", "splits")),
     Contract("likelihood", check_likelihood, ("declarations", "prepare")),
     Contract("training", check_training, ("prepare", "fixed")),

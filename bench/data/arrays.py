@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import io
 import zipfile
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from bench.data import flaws
 from bench.protocol import DataError, UserError
 
 if TYPE_CHECKING:
     import numpy as np
 
 TYPES = {"bernoulli": "uint8", "gaussian": "float32"}
+WHITE = 255  # of an image whose brightness is a probability
 _DATE = (1980, 1, 1, 0, 0, 0)  # of every member: the file depends on the arrays alone
 
 
@@ -42,6 +45,8 @@ def pack(train: Any, test: Any, likelihood: str, validation: int = 0) -> bytes:
             raise UserError(f"test has items of shape {test.shape[1:]}, and train of {train.shape[1:]}")
         if not np.isfinite(array).all():
             raise UserError(f"{name} holds numbers that are not finite")
+    if reason := misfit(arrays, likelihood):
+        raise UserError(reason)
     if len(test) < 2:
         raise UserError(f"test holds {len(test)} items; it must hold at least 2")
     if type(validation) is not int or not 0 <= validation < len(train):
@@ -57,6 +62,12 @@ def pack(train: Any, test: Any, likelihood: str, validation: int = 0) -> bytes:
             np.lib.format.write_array(member, plain.astype(plain.dtype.newbyteorder("<")), allow_pickle=False)
             file.writestr(zipfile.ZipInfo(f"{name}.npy", _DATE), member.getvalue())
     return buffer.getvalue()
+
+
+def misfit(arrays: Mapping[str, np.ndarray], likelihood: str) -> str | None:
+    """Return which images are not of 0 .. 255, which a Bernoulli likelihood takes, in words, or None."""
+    scales = (flaws.other_scale(name, array, WHITE) for name, array in arrays.items() if likelihood == "bernoulli")
+    return next(filter(None, scales), None)
 
 
 def unpack(content: bytes) -> tuple[np.ndarray, np.ndarray, int]:

@@ -10,7 +10,8 @@ from abc import abstractmethod
 from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.protocol import Likelihood, Networks, Noise, Settings, Splits, Unit, UserError
+from bench.data import flaws
+from bench.protocol import Items, Likelihood, Networks, Noise, Settings, Splits, Unit, UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +46,21 @@ class Dataset(Settings):
     def refuses(self, networks: Networks) -> str | None:
         """Return why `networks` cannot do these items, in words that name the key and what is allowed, or None."""
         return None
+
+    def holds(self) -> Items | None:
+        """Return what `load` will give, from the options alone; None where that is not known before.
+
+        With it a dry run can say whether networks, budget and scoring suit the data, and nothing has to be loaded.
+        """
+        return None
+
+    def flaw(self, splits: Splits) -> str | None:
+        """Return why what `load` gave cannot be what this data set says it is, in words, or None.
+
+        Numbers that are not finite and items that are (almost) all equal once prepared are refused. Where that is no
+        fault of the data, override this.
+        """
+        return flaws.not_finite(splits) or flaws.sameness(splits, self.prepare)
 
     @abstractmethod
     def load(self, folder: Path) -> Splits:
@@ -82,6 +98,12 @@ class Binarised(Dataset):
     def prepare(self, x: Tensor, noise: Noise) -> Tensor:
         """Draw Bernoulli(x / white) pixels, `(B, D)` float of 0 and 1, from stored images `(B, ...)`."""
         return binarise(x, self.white, noise)
+
+    def flaw(self, splits: Splits) -> str | None:
+        """Refuse also pixels that are no shares of `white`."""
+        otherwise = ", or declare another white"
+        scales = (flaws.other_scale(name, array, self.white, otherwise) for name, array in flaws.parts(splits).items())
+        return flaws.not_finite(splits) or next(filter(None, scales), None) or super().flaw(splits)
 
 
 def binarise(x: Tensor, white: int, noise: Noise) -> Tensor:

@@ -8,8 +8,8 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.data import Dataset
-from bench.protocol import Likelihood, Noise, Unit
+from bench.data import Dataset, flaws
+from bench.protocol import Likelihood, Noise, Splits, Unit
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,17 @@ class Dequantised(Dataset):
         pixels = x.flatten(1)
         unit = (pixels + noise.uniform(*pixels.shape)) / LEVELS
         return torch.logit(self.margin + (1 - 2 * self.margin) * unit)
+
+    def flaw(self, splits: Splits) -> str | None:
+        """Refuse what is no image of whole numbers 0 .. 255, or is (almost) all equal before it is dequantised."""
+        if reason := flaws.not_finite(splits):
+            return reason
+        for name, array in flaws.parts(splits).items():
+            if reason := flaws.other_scale(name, array, LEVELS - 1):
+                return reason
+            if array.dtype.kind == "f" and bool((array != array.round()).any()):
+                return f"the pixels of {name} are no whole numbers, and dequantisation is of 0, 1, .. {LEVELS - 1}"
+        return flaws.sameness(splits, lambda x, noise: x.flatten(1).float())
 
     def log_jacobian(self, x: Tensor) -> Tensor:
         """Return log |det dy/dv|, `(N,)` float64, nats, at prepared images y `(N, D)`.

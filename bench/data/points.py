@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, ClassVar
 from pydantic import Field
 
 from bench.data import Dataset, split
-from bench.protocol import Likelihood, Networks, Noise, Splits, Unit
+from bench.protocol import MOST_LATENTS, Items, Likelihood, Networks, Noise, Splits, Unit
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 __all__ = ["Points", "Potential", "legendre"]
 
 TRAIN, TEST = 40_000, 5_000
-MOST_LATENTS = 2  # as many as `bench.estimators.quadrature` does; to import that would import torch
 NODES = 400  # an axis: twice as many change the log normaliser of no potential here by 1e-10
 
 
@@ -46,6 +45,10 @@ class Points(Dataset):
         if networks.latent <= MOST_LATENTS:
             return None
         return f"networks.latent = {networks.latent} is too large for exact scoring; at most {MOST_LATENTS} is allowed"
+
+    def holds(self) -> Items:
+        """Return how many points there are."""
+        return Items((2,), TRAIN - self.validation, TEST, self.validation)
 
     @abstractmethod
     def draw(self, n: int, random: np.random.RandomState) -> np.ndarray:

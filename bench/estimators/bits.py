@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol, runtime_checkable
 
 import numpy as np
 from torch import Tensor
@@ -19,22 +18,11 @@ from torch import Tensor
 from bench.estimators.bounds import NLL, VLB
 from bench.estimators.evidence import NLL_AIS
 from bench.estimators.subject import PerImage, Subject
-from bench.protocol import Metric, Scores
+from bench.protocol import Metric, Pixels, Scores
 
 VLB_BITS = Metric("vlb_bits", "bits/dim")
 NLL_BITS = Metric("nll_bits", "bits/dim")
 NLL_AIS_BITS = Metric("nll_ais_bits", "bits/dim")
-
-
-@runtime_checkable
-class Pixels(Protocol):
-    """A data set of dequantised images that knows its change of variables."""
-
-    def log_jacobian(self, x: Tensor) -> Tensor:
-        """Return log |det dx/dv|, `(N,)` float64, nats, at prepared x `(N, D)`; a pixel is v in 0 .. 256."""
-
-    def brightness(self, x: Tensor) -> Tensor:
-        """Return the brightness, 0 .. 1, of prepared pixels of any shape."""
 
 
 def score_bits(subject: Subject) -> Scores:

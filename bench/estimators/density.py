@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import ClassVar, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -17,7 +16,7 @@ from torch import Tensor
 from bench.estimators import quadrature
 from bench.estimators.marginal import Marginal
 from bench.estimators.subject import SAMPLES, Subject
-from bench.protocol import Metric, Noise, Score, Scores
+from bench.protocol import KnownDensity, Metric, Score, Scores
 
 NLL_EXACT = Metric("nll_exact", "nats")  # -log p(x)
 KL_DATA = Metric("kl_data", "nats")  # KL from the data's distribution to the model's
@@ -36,22 +35,6 @@ FOLDS = 5
 # Two neighbours vote for each other unless they are in one fold, so that right answers come together: a label sways a
 # majority of k by sqrt(2/(pi k)), which over k neighbours adds 2/pi of the binomial variance for pairs across folds.
 INFLATION = 1 + 2 / math.pi * (FOLDS - 1) / FOLDS
-
-
-@runtime_checkable
-class KnownDensity(Protocol):
-    """A data set of points in the plane with an exact density.
-
-    `window` is half the side of the square around 0 that pictures show.
-    """
-
-    window: ClassVar[float]
-
-    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
-        """Return what the likelihood scores, `(B, 2)`, for stored items."""
-
-    def log_density(self, x: Tensor) -> Tensor:
-        """Return log p(x), `(N,)`, nats, for prepared x `(N, 2)`."""
 
 
 def score_density(subject: Subject) -> Scores:

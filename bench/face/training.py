@@ -10,10 +10,23 @@ from dataclasses import field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from bench import demands
 from bench.face.places import Place, data_of, located, plain, registry_of
 from bench.plugins import Plugin, Registry, build
 from bench.plugins.settings import validated
-from bench.protocol import Budget, Dataset, Diverged, Evaluation, OutOfMemory, Run, Scores, Splits, Task, UserError
+from bench.protocol import (
+    Budget,
+    DataError,
+    Dataset,
+    Diverged,
+    Evaluation,
+    OutOfMemory,
+    Run,
+    Scores,
+    Splits,
+    Task,
+    UserError,
+)
 from bench.strategy import Fitted, Strategy
 from bench.sweep.record import Score
 
@@ -56,10 +69,16 @@ class Data:
             UserError: they cannot be had.
         """
         if not self.content:
-            return self.settings.load(data_of(data_dir))
+            return self._loaded(data_of(data_dir))
         with tempfile.TemporaryDirectory(prefix="bench-") as folder:
             Path(folder, f"{self._values['sha256']}.npz").write_bytes(self.content)
-            return self.settings.load(Path(folder))
+            return self._loaded(Path(folder))
+
+    def _loaded(self, folder: Path) -> Splits:
+        try:
+            return demands.loaded(self.settings, folder)
+        except DataError as error:
+            raise DataError(f"data set {self.plugin.name!r}: {error}") from error
 
 
 @record(frozen=True)
@@ -132,10 +151,10 @@ class Trainer:
         evaluation = validated(Evaluation, plain(evaluate or {}), "train", "evaluate")
         if not isinstance(self.settings, Strategy):
             raise UserError(f"{self.plugin.name} {WITHOUT_LATENTS}; `bench.run` trains and scores it")
+        name, parts = dataset.plugin.name, (built, budget, evaluation)
+        demands.check(name, dataset.settings, demands.declared(dataset.settings), *parts)  # before any download
         splits = dataset.splits(data_dir)
-        refusal = dataset.settings.refuses(built) or built.refuses(splits.train.shape[1:])
-        if refusal:
-            raise UserError(f"data set {dataset.plugin.name!r}: {refusal}")
+        demands.check(name, dataset.settings, splits.items, *parts)
         task = Task(dataset.settings, splits, built, budget, evaluation)
         if reason := self.settings.skip(task):
             raise UserError(f"{self.plugin.name} cannot do this: {reason}")

@@ -10,12 +10,10 @@ from abc import abstractmethod
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, ClassVar
 
-from bench.protocol import Run, Scores, Settings, State, Task
+from bench.protocol import Pixels, Run, Scores, Settings, State, Task
 
 if TYPE_CHECKING:
     from torch import Tensor
-
-    from bench.estimators.bits import Pixels
 
 __all__ = ["PixelDensity"]
 
@@ -33,8 +31,6 @@ class PixelDensity(Settings):
 
     def skip(self, task: Task) -> str | None:
         """Say so where scores are not in bits per dimension."""
-        from bench.estimators.bits import Pixels
-
         if isinstance(task.dataset, Pixels):
             return None
         return f"it is a density of dequantised pixels, and {task.dataset.name} is not scored in bits per dimension"
@@ -70,7 +66,7 @@ class PixelDensity(Settings):
         """
         import torch
 
-        from bench.estimators.bits import Pixels, exact_bits
+        from bench.estimators.bits import exact_bits
         from bench.training import guarded
 
         assert isinstance(task.dataset, Pixels), "other data sets are skipped"

@@ -175,6 +175,17 @@ class Plan:
         """Return `2 cells of 9`."""
         return f"{cells(len(self.todo))} of {len(self.survey.standings)}"
 
+    def unchecked(self) -> list[str]:
+        """Return what cannot be said before a run, a sentence each; a dry run says that.
+
+        Raises:
+            UserError: a run would refuse these cells.
+        """
+        data = self.survey.store.data
+        names = status.unchecked(self.todo, self.request.registry, self.request.data, data)
+        then = "which does not say what it holds; the run checks that before it trains anything"
+        return [f"not checked: whether networks, budget and scoring suit data set {name!r}, {then}" for name in names]
+
     def carry_out(
         self,
         device: str | None = None,

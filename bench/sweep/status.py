@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
+from bench import demands
 from bench.grid import Cell, Grid
 from bench.plugins import Plugin, Registry, build, plain_name
-from bench.protocol import DataError, Dataset, UserError
+from bench.protocol import DataError, Dataset, Items, UserError
 from bench.sweep.attempts import Job
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
@@ -127,16 +128,14 @@ class Facts:
     """What a loaded data set is.
 
     Attributes:
-        version: of the plugin.
+        dataset: with its options.
         sha256: of its arrays.
-        sizes: items by split.
-        shape: of an item.
+        items: how many there are, and of what shape.
     """
 
-    version: str
+    dataset: Dataset
     sha256: str
-    sizes: dict[str, int]
-    shape: tuple[int, ...]
+    items: Items
 
 
 def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path, kept: Path | None = None) -> Facts:
@@ -150,20 +149,27 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
         kept: where a run store keeps those of its own.
 
     Raises:
-        UserError: there is no such data set, or it cannot be had.
+        UserError: there is no such data set, it cannot be had, or it is not what it says.
     """
-    plugin = registry.find("dataset", name)
-    dataset = cast(Dataset, build(plugin, options, f"data set {plugin.name!r}", registry.component))
+    plugin, dataset = registry.find("dataset", name), _built(registry, name, options)
     try:
-        splits = dataset.load(kept if kept and getattr(dataset, "kept_in_store", False) else folder)
+        splits = demands.loaded(dataset, kept if kept and _kept_in_store(dataset) else folder)
+        items = splits.items
     except UserError as error:
         raise DataError(f"data set {plugin.name!r}: {error}") from error
     except Exception as error:  # a plugin's own mistake is told like any other reason
         reason = one_line(f"{type(error).__name__}: {error}")
         raise DataError(f"data set {plugin.name!r} ({plugin.file}) does not load: {reason}") from error
-    arrays = {"train": splits.train, "validation": splits.validation, "test": splits.test}
-    sizes = {split: len(array) for split, array in arrays.items()}
-    return Facts(dataset.version, splits.sha256, sizes, splits.train.shape[1:])
+    return Facts(dataset, splits.sha256, items)
+
+
+def _built(registry: Registry, name: str, options: Mapping[str, Any]) -> Dataset:
+    plugin = registry.find("dataset", name)
+    return cast(Dataset, build(plugin, options, f"data set {plugin.name!r}", registry.component))
+
+
+def _kept_in_store(dataset: Dataset) -> bool:
+    return getattr(dataset, "kept_in_store", False)
 
 
 def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path | None = None) -> list[Job]:
@@ -172,7 +178,7 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path |
     Data sets lie in `folder`, or in `kept` if the run store keeps them.
 
     Raises:
-        UserError: a data set cannot be had, or a cell's networks cannot do its items.
+        UserError: a data set cannot be had, or a cell's networks, budget and scoring do not suit it.
     """
     loaded: dict[tuple[str, str], Facts] = {}
     ready = []
@@ -182,10 +188,29 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path |
         if data not in loaded:
             loaded[data] = load(registry, name, options, folder, kept)
         facts = loaded[data]
-        if reason := registry.networks(job.cell.networks, f"cell {job.cell.id}").refuses(facts.shape):
-            raise UserError(f"data set {plain_name(name)!r}: {reason}")
-        ready.append(replace(job, data={"version": facts.version, "sha256": facts.sha256}))
+        networks = registry.networks(job.cell.networks, f"cell {job.cell.id}")
+        demands.check(plain_name(name), facts.dataset, facts.items, networks, job.cell.budget, job.cell.evaluation)
+        ready.append(replace(job, data={"version": facts.dataset.version, "sha256": facts.sha256}))
     return ready
+
+
+def unchecked(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path) -> list[str]:
+    """Return the NAMEs of data sets that would have to be loaded to be checked, for they do not say what they hold.
+
+    What the run store keeps is loaded, since nothing is downloaded for that; what others say of themselves has been
+    checked with the grid.
+
+    Raises:
+        UserError: as `verified`, for data sets that the run store keeps.
+    """
+    silent: dict[str, None] = {}
+    for job in jobs:
+        dataset = _built(registry, job.cell.dataset, job.cell.options)
+        if _kept_in_store(dataset):
+            verified([job], registry, folder, kept)
+        elif demands.declared(dataset) is None:
+            silent[plain_name(job.cell.dataset)] = None
+    return list(silent)
 
 
 # ---------------------------------------------------------------- in words

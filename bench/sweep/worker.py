@@ -24,7 +24,8 @@ from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bench.plugins import Plugin, Registry, build
+from bench import demands
+from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
@@ -175,7 +176,7 @@ class Worker:
         if self._data is None or self._data[0] != dataset:
             self._data = None  # before loading: two data sets may not fit
             kept = getattr(dataset, "kept_in_store", False)
-            self._data = dataset, dataset.load(self.store.data if kept else self.setup.data)
+            self._data = dataset, demands.loaded(dataset, self.store.data if kept else self.setup.data)
         splits = self._data[1]
         return replace(splits, train=splits.train.copy(), validation=splits.validation.copy(), test=splits.test.copy())
 
@@ -218,6 +219,8 @@ class _Attempt:
         splits = self.worker.splits(dataset)
         data["sha256"] = splits.sha256
         cell = job.cell
+        # the sweep has asked the same; here the data may have changed since
+        demands.check(plain_name(cell.dataset), dataset, splits.items, networks, cell.budget, cell.evaluation)
         task = Task(dataset, splits, networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from bench import files
 from bench.priors.density import Figure
-from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task
+from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
 from bench.training.resources import Clocks, peak
@@ -40,6 +40,9 @@ class Loop:
         reach: parameter group -> names of the losses that move it.
         optimiser: parameter group -> its optimiser.
         clip: parameter group -> the norm to which its gradient is clipped, if it is.
+
+    Raises:
+        UserError: the budget would make no step: what was never trained is not to be scored.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class Loop:
         optimiser: Callable[[str, Budget], Optimiser],
         clip: Callable[[str], float | None],
     ) -> None:
+        if reason := task.budget.refuses(task.splits.items):
+            raise UserError(reason)
         self.task, self.run, self.model, self.losses = task, run, model, losses
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}

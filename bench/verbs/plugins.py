@@ -83,9 +83,11 @@ def data(request: Request, name: str | None) -> None:
                 raise
             errors.append(str(error))  # the others may be well
             continue
-        sizes = ", ".join(f"{size:,} {split}" for split, size in facts.sizes.items() if size)
-        shape = "x".join(map(str, facts.shape))
-        click.echo(f"{dataset}: {sizes} of {shape}, version {facts.version}, SHA-256 {facts.sha256}")
+        items = facts.items
+        counts = {"train": items.train, "validation": items.validation, "test": items.test}
+        sizes = ", ".join(f"{size:,} {split}" for split, size in counts.items() if size)
+        shape = "x".join(map(str, items.shape))
+        click.echo(f"{dataset}: {sizes} of {shape}, version {facts.dataset.version}, SHA-256 {facts.sha256}")
     for sentence in errors:
         options.say(f"error: {sentence}")
     raise click.exceptions.Exit(2 if errors else 0)

@@ -239,11 +239,14 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     """Carry out cells here and print the table, or how to go on where that was stopped; or say what would run."""
     survey = plan.survey
     if dry_run:
+        left = plan.unchecked()
         chosen = {job.cell.id for job in plan.todo}
         for standing in survey.standings:
             word = "run" if standing.cell.id in chosen else standing.state
             click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
         click.echo(f"{plan} would run; store: {survey.store.folder}")
+        for sentence in left:
+            say(sentence)
         return
     tally = plan.carry_out(**limits)
     if plan.todo:
@@ -266,6 +269,8 @@ def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_ru
         dry_run: print the scripts alone.
     """
     if dry_run:
+        for sentence in plan.unchecked():
+            say(sentence)
         _print_scripts(plan.submission(asked, kept))
         return
     if launch := plan.submit(asked, kept):

@@ -41,7 +41,8 @@ import numpy as np
 import torch
 from pydantic import Field
 from bench.data import Binarised, Dataset, split
-from bench.protocol import Splits
+from bench.data.dequantised import Dequantised
+from bench.protocol import Items, Splits
 DRAW = np.random.default_rng(0)
 POINTS = DRAW.normal(size=(100, 3)).astype(np.float32)
 IMAGES = DRAW.integers(256, size=(100, 2, 2)).astype(np.uint8)

@@ -37,7 +37,9 @@ def assert_fails(verdict: Verdict, sentence: str) -> None:
 
 
 @pytest.mark.parametrize("source", [POINTS, IMAGES], ids=["points", "images"])
-@pytest.mark.parametrize("contract", ["options", "declarations", "splits", "digest", "prepare", "fixed", "training"])
+@pytest.mark.parametrize(
+    "contract", ["options", "declarations", "splits", "digest", "prepare", "values", "fixed", "training"]
+)
 def test_a_right_one_keeps_them(verdict: Judge, source: str, contract: str) -> None:
     found = verdict("dataset", contract, source)
     assert found.status == "pass", found
@@ -55,6 +57,53 @@ def test_version_likelihood_and_unit_are_known(verdict: Judge, right: str, wrong
     assert_fails(verdict("dataset", "declarations", POINTS.replace(right, wrong)), sentence)
 
 
+BITS = """
+class Broken(Dequantised):
+    version: ClassVar[str] = "1"
+
+    def load(self, folder):
+        return split(IMAGES[:80], IMAGES[80:])
+"""
+
+
+@pytest.mark.parametrize("unit", ["", '    unit: ClassVar[str] = "nats"\n'])
+def test_a_change_of_variables_gives_bits(verdict: Judge, unit: str) -> None:
+    found = verdict("dataset", "declarations", BITS + unit)
+    assert found.status == "pass", found
+
+
+@pytest.mark.parametrize(
+    "source", [POINTS.replace('"nats"', '"bits/dim"'), IMAGES + '    unit: ClassVar[str] = "bits/dim"']
+)
+def test_bits_need_a_change_of_variables(verdict: Judge, source: str) -> None:
+    sentence = (
+        "its unit is 'bits/dim', and it has no change of variables from its pixels (log_jacobian and brightness);"
+    )
+    assert_fails(verdict("dataset", "declarations", source), sentence)
+
+
+@pytest.mark.parametrize(
+    ("contract", "said", "sentence"),
+    [
+        (
+            "splits",
+            "Items((3,), 81, 20)",
+            "holds says 81 train, 0 validation and 20 test items of 3, and load gives 80",
+        ),
+        (
+            "splits",
+            "Items((1, 3), 80, 20)",
+            "test items of 1x3, and load gives 80 train, 0 validation and 20 test items of",
+        ),
+        ("declarations", "(80, 20)", "Broken.holds gives a tuple; it must give bench.protocol.Items, or None"),
+        ("declarations", "1 / 0", "Broken.holds fails: ZeroDivisionError"),
+    ],
+)
+def test_a_data_set_holds_what_it_says(verdict: Judge, contract: str, said: str, sentence: str) -> None:
+    source = POINTS + f"\n    def holds(self):\n        return {said}\n"
+    assert_fails(verdict("dataset", contract, source), sentence)
+
+
 def test_networks_are_refused_in_words(verdict: Judge) -> None:
     source = POINTS + "\n    def refuses(self, networks):\n        return networks.latent > 1\n"
     sentence = "refuses gives True; it must give why networks cannot do these items, in words, or None"
@@ -69,7 +118,7 @@ def test_networks_are_refused_in_words(verdict: Judge) -> None:
         ("split(POINTS[:80, 0], POINTS[80:, 0])", "train has the shape (80,); it must be (N, ...)"),
         ("split(POINTS[:80], POINTS[80:].astype(np.uint8))", "test holds uint8, and train float32"),
         ("split(POINTS[:80] / 0, POINTS[80:])", "train holds numbers that are not finite"),
-        ("split(POINTS[:80], POINTS[80:81])", "80 items to train on and 1 to test on are too few; 1 and 2 will do"),
+        ("split(POINTS[:80], POINTS[80:81])", "80 items to train on and 1 to test on are too few; 2 of each will do"),
         ("Splits([1.0], POINTS[:0], POINTS[:2], '')", "train is a list, not a numpy array"),
         ("open(folder / 'gone')", "FileNotFoundError: [Errno 2] No such file or directory"),
     ],
@@ -116,6 +165,114 @@ def test_a_digest_is_that_of_the_arrays_in_every_process(verdict: Judge, splits:
 def test_prepare_gives_what_the_likelihood_scores(verdict: Judge, prepared: str, sentence: str) -> None:
     source = POINTS.replace("return x", f"return {prepared}")
     assert_fails(verdict("dataset", "prepare", source), sentence)
+
+
+UNIT = "IMAGES.astype(np.float32) / 255"  # brightness
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (UNIT, "the pixels of train are 0 .. 1, and white = 255, by which they are divided; scale them to 0 .. 255"),
+        (
+            "(IMAGES > 127).astype(np.uint8)",
+            "the pixels of train are 0 .. 1, and white = 255, by which they are divided",
+        ),
+        ("IMAGES.astype(np.float32) - 10", "the pixels of train are -10 .. 245, and white = 255; 0 .. 255 is allowed"),
+        ("IMAGES.astype(np.float32) * 2", "the pixels of train are 0 .. 510, and white = 255; 0 .. 255 is allowed"),
+        ("IMAGES * 0", "the numbers of train, prepared, are all 0: nothing can be learned"),
+        ("IMAGES * 0 + 255", "the numbers of train, prepared, are all 1: nothing can be learned"),
+        ("np.where(IMAGES < 255, IMAGES, np.nan).astype(np.float32)", "train holds numbers that are not finite"),
+    ],
+)
+def test_brightness_is_a_share_of_white(verdict: Judge, images: str, sentence: str) -> None:
+    source = "IMAGES[0, 0] = [0, 255]\n" + IMAGES.replace("IMAGES[", f"({images})[")
+    assert_fails(verdict("dataset", "values", source), sentence)
+
+
+def test_a_test_split_on_another_scale_is_refused(verdict: Judge) -> None:
+    source = IMAGES.replace("split(IMAGES[:80], IMAGES[80:]", f"split(IMAGES[:80].astype(np.float32), ({UNIT})[80:]")
+    assert_fails(verdict("dataset", "values", source), "the pixels of test are 0")
+
+
+def test_an_image_brighter_than_white_is_refused(verdict: Judge) -> None:
+    source = IMAGES + "    white: ClassVar[int] = 16\n"
+    assert_fails(verdict("dataset", "values", source), "and white = 16; 0 .. 16 is allowed, or declare another white")
+
+
+@pytest.mark.parametrize(
+    ("images", "white"),
+    [
+        (UNIT, 1),  # floats that are brightness, and say so
+        ("(IMAGES > 127).astype(np.uint8)", 1),  # black and white
+        ("IMAGES // 8", 255),  # dark, though nothing is wrong with it
+        ("np.pad(IMAGES // 8, ((0,), (9,), (9,)))", 255),  # darker still: 1 number in 2,000 is white
+        ("np.pad(IMAGES // 255 * 250, ((0, 0), (30, 30), (30, 30)))", 255),  # few bright pixels in the night
+        (
+            "np.pad(255 * np.eye(4, dtype=np.uint8)[np.arange(100) % 4].reshape(100, 2, 2), ((0,), (40,), (40,)))",
+            255,
+        ),
+    ],
+)
+def test_dark_images_are_images(verdict: Judge, images: str, white: int) -> None:
+    source = f"IMAGES[:, 0] = [0, 255]\nOWN = {images}\n"
+    source += IMAGES.replace("IMAGES[", "OWN[") + f"    white: ClassVar[int] = {white}\n"
+    found = verdict("dataset", "values", source)
+    assert found.status == "pass", found
+
+
+def test_images_that_prepare_divides_again_are_almost_black(verdict: Judge) -> None:
+    """Whatever the class: what counts is what is scored."""
+    own = "\n    def prepare(self, x, noise):\n        return super().prepare(x.float() / 255, noise)\n"
+    found = verdict("dataset", "values", "IMAGES = IMAGES.repeat(20, axis=1).repeat(20, axis=2)\n" + IMAGES + own)
+    assert_fails(found, "the numbers of train, prepared, are almost all 0 (0.")
+
+
+@pytest.mark.parametrize(
+    ("points", "sentence"),
+    [
+        ("POINTS * 0 + 3", "the numbers of train, prepared, are all 3: nothing can be learned"),
+        ("np.where(POINTS > 9, POINTS, np.inf)", "train holds numbers that are not finite"),
+    ],
+)
+def test_points_are_not_all_equal(verdict: Judge, points: str, sentence: str) -> None:
+    assert_fails(
+        verdict("dataset", "values", POINTS.replace("POINTS[:80]", f"({points})[:80].astype(np.float32)")), sentence
+    )
+
+
+@pytest.mark.parametrize(
+    ("images", "sentence"),
+    [
+        (UNIT, "the pixels of train are 0 .. 1, and white = 255, by which they are divided; scale them to 0 .. 255"),
+        (
+            "IMAGES.astype(np.float32) + 0.5",
+            "the pixels of train are 0.5 .. 255.5, and white = 255; 0 .. 255 is allowed",
+        ),
+        (
+            "IMAGES.astype(np.float32) * 0.7",
+            "the pixels of train are no whole numbers, and dequantisation is of 0, 1, .. 255",
+        ),
+        ("IMAGES * 0 + 9", "the numbers of train, prepared, are all 9: nothing can be learned"),
+    ],
+)
+def test_dequantised_pixels_are_whole_numbers_of_256(verdict: Judge, images: str, sentence: str) -> None:
+    source = "IMAGES[0, 0] = [0, 255]\n" + BITS.replace("IMAGES[", f"({images})[")
+    assert_fails(verdict("dataset", "values", source), sentence)
+
+
+@pytest.mark.parametrize(
+    ("source", "seen"),
+    [
+        (IMAGES, "prepared 0 .. 1 with mean 0."),
+        (BITS, ", brightness 0."),
+        (POINTS, "stored -"),
+    ],
+)
+def test_range_and_brightness_are_shown(verdict: Judge, source: str, seen: str) -> None:
+    found = verdict("dataset", "values", source)
+    assert found.status == "pass", found
+    assert seen in found.reason
 
 
 def test_a_bernoulli_likelihood_scores_zeros_and_ones(verdict: Judge) -> None:

@@ -12,7 +12,7 @@ import torch
 import bench
 from bench.contracts import check
 from bench.plugins import Registry
-from bench.protocol import DataError, UserError
+from bench.protocol import DataError, Items, UserError
 from bench.streams import stream
 from bench.sweep.requests import Request
 from bench.sweep.status import load
@@ -111,4 +111,4 @@ def test_the_command_line_reads_what_python_left(tmp_path: Path) -> None:
     made: Any = bench.dataset("arrays", train=PIXELS, test=PIXELS)
     data = stored(made, tmp_path)
     facts = load(Registry(), "arrays", {"sha256": made.settings.sha256}, Request().data, data)
-    assert facts.sizes == {"train": 60, "validation": 0, "test": 60}
+    assert facts.items == Items((4, 4), 60, 60)

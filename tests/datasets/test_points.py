@@ -14,11 +14,11 @@ import torch
 from scipy import stats
 from torch import Tensor
 
-from bench.data.points import MOST_LATENTS, legendre
+from bench.data.points import legendre
 from bench.estimators.quadrature import MAX_DIMENSION
 from bench.networks.mlp import Mlp
 from bench.plugins import Registry, build
-from bench.protocol import Networks, Splits, UserError
+from bench.protocol import MOST_LATENTS, Networks, Splits, UserError
 
 NOWHERE = Path("/nowhere")  # points are drawn, not read
 POTENTIALS = [f"potential-{number}" for number in (1, 2, 3, 4)]

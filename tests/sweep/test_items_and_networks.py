@@ -29,7 +29,7 @@ def test_convolutions_on_points_are_one_sentence_before_training(tmp_path: Path)
     )
     assert done.returncode == 2
     assert " ".join(done.stderr.split()) == (
-        "error: data set '8-gaussians': networks.encoder.kind = 'conv' with 1 layer needs images whose sides are "
-        "multiples of 2, and an item here is 2; 'mlp' takes any"
+        "error: grid.toml: data set 8-gaussians: networks.encoder.kind = 'conv' with 1 layer needs images whose sides "
+        "are multiples of 2, and an item here is 2; 'mlp' takes any"
     )
     assert not list((tmp_path / "store").glob("cells/*/record-*.json"))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 from pydantic import Field
 
 from bench.data import Dataset, split
-from bench.protocol import Noise, Splits
+from bench.protocol import Items, Noise, Splits
 
 # torch is imported for type checkers only, or inside a method, so that `bench list` stays quick
 if TYPE_CHECKING:
@@ -26,6 +26,10 @@ class Example(Dataset):
 
     # an option: its type, its default, its bounds and what it means
     width: float = Field(0.1, gt=0, le=1, description="standard deviation of the distance from the ring of radius 1")
+
+    def holds(self) -> Items:
+        """Return the shape of an item, and how many there are to train and to test on: a dry run asks before `load`."""
+        return Items((2,), 1000, 200)
 
     def load(self, folder: Path) -> Splits:
         """Return float32 points `(N, 2)`, the same every time; `folder` is not used.
