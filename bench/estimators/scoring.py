@@ -9,6 +9,7 @@ from bench.estimators import evidence
 from bench.estimators.bits import score_bits
 from bench.estimators.bounds import score_bound, score_importance
 from bench.estimators.density import score_density
+from bench.estimators.normalisation import score_normalisation
 from bench.estimators.partition import score_log_z
 from bench.estimators.subject import Meter, Subject
 from bench.protocol import Scores, UserError
@@ -18,6 +19,7 @@ Scorer = Callable[[Subject], Scores]
 #: in this order, since scores but `reconstruction` and `bdmc_gap` need log Z, and bits the scores in nats
 SCORERS: Sequence[Scorer] = (
     score_log_z,
+    score_normalisation,
     score_bound,
     score_importance,
     evidence.score_annealed,
@@ -39,7 +41,7 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
 
     Raises:
         UserError: there is no way to log Z of this prior, or there are fewer than two images.
-        ArithmeticError: a score is not finite.
+        NotFinite: a score is not finite.
     """
     evaluation, test = subject.evaluation, subject.test[: subject.evaluation.images]
     if len(test) < 2:

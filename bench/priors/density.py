@@ -139,7 +139,7 @@ class Density(nn.Module):
             noise_for: name of a stream -> its noise, on the density's device.
 
         Raises:
-            ArithmeticError: parameters are not finite, or the density does not integrate.
+            NotFinite: parameters are not finite, or the density does not integrate.
         """
         return None
 

@@ -5,7 +5,8 @@ runs/mnist/cells/<id>/request.json      what the id stands for
 runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`bench.sweep.attempts`)
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
-runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
+runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>-<sha256>.json and arrays-<key>-<sha256>.npz lie
+                                        beside it (in schema 1 without their SHA-256)
 runs/mnist/data/<sha256>.npz            arrays of the user's own
 runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
 """
@@ -212,9 +213,12 @@ class Store:
         digest = record.digests.get(kind)
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
+        folder = self.cell(record.cell)
+        place = folder / file_beside(kind, key, digest)
+        if digest and not place.exists():
+            place = folder / file_beside(kind, key, None)  # where it lay before its name held its SHA-256
         try:
-            with open(f"{self._cells}/{record.cell}/{kind}-{key}.{BESIDE[kind]}", "rb") as file:
-                content = file.read()
+            content = place.read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -328,6 +332,9 @@ class Store:
     ) -> bool:
         """Write the final record and what lies beside it; the record last, so that it never lacks them.
 
+        What lies beside it has its SHA-256 in its name: an attempt that wakes late, when another's record stands,
+        cannot touch what belongs to that.
+
         Returns:
             False where the cell has its final record already, which is left as it is, or where a later attempt has
             taken the place of this one.
@@ -343,7 +350,7 @@ class Store:
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
-                with replacing(path.with_name(f"{kind}-{job.key}.{BESIDE[kind]}")) as file:
+                with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
                     file.write(content)
             interrupted = restarts(self.history(job.cell.id), job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
@@ -389,6 +396,11 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
+
+
+def file_beside(kind: str, key: str, digest: str | None) -> str:
+    """Return the name of a file beside a record: its kind, the record's key and its own SHA-256, None in schema 1."""
+    return "-".join(filter(None, (kind, key, digest))) + f".{BESIDE[kind]}"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 from bench.estimators import density
 from bench.estimators.subject import Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Evaluation, Metric, Noise, Score, Scores
+from bench.protocol import Evaluation, Metric, Noise, NotFinite, Score, Scores
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -222,5 +222,5 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
         def log_density(self, x: Tensor) -> Tensor:
             return torch.full((len(x),), -math.inf).double()
 
-    with pytest.raises(ArithmeticError, match="the score kl_data is not finite: -inf"):
+    with pytest.raises(NotFinite, match="the score kl_data is not finite: -inf"):
         scored(Elsewhere(torch.eye(2)), linear_vae(WEIGHT), n=50)

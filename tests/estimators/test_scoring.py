@@ -20,7 +20,7 @@ from bench.energies.densities import whitened
 from bench.estimators import evidence
 from bench.estimators.subject import Meter, Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Ais, AisNll, Evaluation, Noise, Score, Scores, UserError
+from bench.protocol import Ais, AisNll, Evaluation, Noise, NotFinite, Score, Scores, UserError
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -365,7 +365,7 @@ def test_any_energy_is_scored_in_two_dimensions() -> None:
 def test_a_score_that_is_not_finite_is_an_error_and_not_a_number() -> None:
     x = images(linear_vae(), 50)
     x[3, 2] = math.nan
-    with pytest.raises(ArithmeticError, match="the score vlb is not finite: nan"):
+    with pytest.raises(NotFinite, match="the score vlb is not finite: nan"):
         score(grbm(6), x, QUICK)
 
 
