@@ -80,7 +80,7 @@ def by_importance(prior: Density, latents: Tensor, noise: Noise) -> Normalisatio
     squares = x.square().sum(1)
     stretched = -0.5 * squares / STRETCH**2 - d * math.log(STRETCH)
     log_base = torch.logaddexp(-0.5 * squares, stretched) - math.log(2) - 0.5 * d * math.log(2 * math.pi)
-    log_density = _log_density(prior, moments.colour(x))
+    log_density = _log_density(prior, moments.colour(x).to(latents.dtype))
     if doubt := _doubt(log_density):
         return Normalisation("not checked", doubt, None, 0.0, 0.0, POINTS, SAMPLED)
     estimate = Estimate.of("check", log_density - log_base + moments.log_scale)
@@ -94,7 +94,7 @@ def by_importance(prior: Density, latents: Tensor, noise: Noise) -> Normalisatio
 def by_quadrature(prior: Density, latents: Tensor, noise: Noise) -> Normalisation:
     """Return what quadrature over all z shows of a prior, d <= 2; arguments are those of `by_importance`.
 
-    The prior's energy is as precise as in its scores; what halving the spacing changes counts as the standard error.
+    What halving the spacing changes counts as the standard error.
     """
     anchors = torch.cat([latents.to(noise.device), prior.sample(_ANCHORS, noise)]).double()
     anchors = anchors[anchors.isfinite().all(1)]
@@ -102,7 +102,7 @@ def by_quadrature(prior: Density, latents: Tensor, noise: Noise) -> Normalisatio
     value, change, n = math.nan, math.inf, 0
     for points in NODES[len(centre)]:
         z, log_volume = quadrature.everywhere(centre, (high - low).clamp(min=1e-3) / 2, points)
-        log_density, n = _log_density(prior, z), len(z)
+        log_density, n = _log_density(prior, z.to(latents.dtype)), len(z)
         if doubt := _doubt(log_density):
             return Normalisation("not checked", doubt, None, 0.0, None, n, "quadrature")
         refined = float(torch.logsumexp(log_density + log_volume, 0))
@@ -114,8 +114,8 @@ def by_quadrature(prior: Density, latents: Tensor, noise: Noise) -> Normalisatio
 
 
 def _log_density(prior: Density, z: Tensor) -> Tensor:
-    """Return -E, `(n,)` float64, at z `(n, d)`, with E as precise as in scores."""
-    return torch.cat([-prior.energy(part.float()).double() for part in z.split(rows(z))])
+    """Return -E, `(n,)` float64, at z `(n, d)`."""
+    return torch.cat([-prior.energy(part).double() for part in z.split(rows(z))])
 
 
 def _doubt(log_density: Tensor) -> str:
