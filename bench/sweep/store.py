@@ -213,12 +213,8 @@ class Store:
         digest = record.digests.get(kind)
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
-        folder = self.cell(record.cell)
-        place = folder / file_beside(kind, key, digest)
-        if digest and not place.exists():
-            place = folder / file_beside(kind, key, None)  # where it lay before its name held its SHA-256
         try:
-            content = place.read_bytes()
+            content = self.place(record, key, kind).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -228,6 +224,15 @@ class Store:
         if digest not in (None, sha256(content)):
             raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its record")
         return content
+
+    def place(self, record: Record, key: str, kind: str) -> Path:
+        """Return where `arrays` or `curves` of a record lie, or should.
+
+        Their SHA-256 is in the name, but for schema 1 and the first records of schema 2.
+        """
+        plain, digest = self.cell(record.cell) / f"{kind}-{key}.{BESIDE[kind]}", record.digests.get(kind)
+        sealed = plain.with_name(file_beside(kind, key, digest)) if digest else plain
+        return sealed if sealed.exists() or not plain.exists() else plain
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -398,9 +403,9 @@ class Store:
             raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
 
 
-def file_beside(kind: str, key: str, digest: str | None) -> str:
-    """Return the name of a file beside a record: its kind, the record's key and its own SHA-256, None in schema 1."""
-    return "-".join(filter(None, (kind, key, digest))) + f".{BESIDE[kind]}"
+def file_beside(kind: str, key: str, digest: str) -> str:
+    """Return the name of a file beside a record: its kind, the record's key and its own SHA-256."""
+    return f"{kind}-{key}-{digest}.{BESIDE[kind]}"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -245,7 +245,7 @@ def test_an_epochs_curves_are_means_however_often_a_step_takes_a_loss(
 
     def watched(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
         for name, loss in inner(self, model, batch):
-            seen.setdefault(plugin.called(name, model.prior), []).append(float(loss))
+            seen.setdefault(plugin.called(name, model.prior), []).append(float(loss.detach()))
             yield name, loss
 
     def progress(*, stage: str, done: int, total: int, epoch: int, **figures: float) -> None:
