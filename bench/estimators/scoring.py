@@ -33,7 +33,8 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
     """Score a model by every scorer that has something to say of it; of a prior without a density few have.
 
     log Z's point estimate enters every metric but `reconstruction` and `bdmc_gap`, its interval as `sys_lower` and
-    `sys_upper`, and what makes it unreliable makes them so.
+    `sys_upper`, and what makes it unreliable makes them so. So does a density that calls itself normalised and
+    integrates to more than one.
 
     Args:
         subject: the model; the first `evaluation.images` of its test items are scored.
