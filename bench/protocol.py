@@ -459,12 +459,41 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Normalisation:
+    """What an estimate of log Z shows of a prior that calls itself normalised.
+
+    Attributes:
+        verdict: `holds`; `above`, where the density integrates to more than one and every likelihood under it is too
+            good; `below`, where it has mass out of sight or integrates to less, which harms the prior alone; or
+            `not checked`, where the estimate cannot tell.
+        reason: why, in words; empty where it holds.
+        log_z: the estimate, nats; None where there is none.
+        stderr: its standard error; by quadrature, how much refining still changes it.
+        ess: effective sample size of the weights; None where nothing is sampled.
+        n: how many points it rests on.
+        estimator: `importance-weighted` or `quadrature`.
+    """
+
+    verdict: Literal["holds", "above", "below", "not checked"]
+    reason: str
+    log_z: float | None
+    stderr: float
+    ess: float | None
+    n: int
+    estimator: str
+
+
+@dataclass(frozen=True)
 class Scores:
-    """What `evaluate` gives back: scores, named arrays (they lie as npz beside the record), seconds and bytes."""
+    """What `evaluate` gives back: scores, named arrays (they lie as npz beside the record), seconds and bytes.
+
+    `normalisation` is there where the prior calls itself normalised.
+    """
 
     scores: Sequence[Score]
     arrays: Mapping[str, np.ndarray] = field(default_factory=dict)
     resources: Mapping[str, float] = field(default_factory=dict)
+    normalisation: Normalisation | None = None
 
 
 @runtime_checkable
@@ -504,7 +533,15 @@ class Prior(Protocol):
 # ---------------------------------------------------------------- how things end
 
 
-class Diverged(ArithmeticError):
+class NotFinite(Exception):
+    """A model left the finite numbers: a parameter, energy or score is none, or its density has no integral.
+
+    What is said of a model, not of the code: `fit` and `evaluate` make it `Diverged`. A bug is no such finding, however
+    arithmetic: Python's own ZeroDivisionError and OverflowError remain errors.
+    """
+
+
+class Diverged(Exception):
     """Training left the finite numbers; `step` is the first bad one, `stability` and `curves` what was seen."""
 
     def __init__(

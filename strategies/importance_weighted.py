@@ -13,6 +13,7 @@ from bench.strategy import EnergyStrategy
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from bench.priors import Density
     from bench.training import Batch, Model
 
 
@@ -30,6 +31,10 @@ class ImportanceWeighted(EnergyStrategy):
     samples: int = Field(64, ge=2, le=4096, description="posterior samples K an item")
     pool: Literal["item", "batch"] = Field("item", description="one ln Z for each item's samples, or one a batch")
     stop_gradient: bool = Field(False, description="keep the gradient of ln Z from the encoder")
+
+    def called(self, loss: str, prior: Density) -> str:
+        """Say that the loss has a log Z of its own, which is biased and rewards a narrow posterior."""
+        return f"{self.form} with log Z from the posterior"
 
     def posterior_std(self) -> float | None:
         """Return 1 for ECVAE."""

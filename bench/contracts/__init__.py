@@ -5,7 +5,7 @@ imports it. The command line does, for `bench check` and `bench new`, and so do 
 is the plugin object itself.
 """
 
-from bench.contracts.suite import check, find, values, write
+from bench.contracts.suite import check, find, usual, values, write
 from bench.contracts.verdicts import Verdict
 
-__all__ = ["Verdict", "check", "find", "values", "write"]
+__all__ = ["Verdict", "check", "find", "usual", "values", "write"]

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 
 from bench.contracts.task import LATENT
 from bench.contracts.verdicts import Breach
+from bench.estimators import quadrature
 from bench.priors import Density
 from bench.streams import stream
 
@@ -166,10 +167,7 @@ class Truth:
 
 
 class Quadrature:
-    """A density on a grid that reaches out to infinity, nearly, for heavy tails: z = centre + scale u/(1 - u^2).
-
-    The midpoints u of equal intervals of (-1, 1) are its axes. For a density that dies out the integrand and all of its
-    derivatives vanish at both ends, so that the sum is as good as the trapezoidal rule can be.
+    """A density on a grid that reaches out to infinity, nearly, for heavy tails (`quadrature.everywhere`).
 
     Args:
         prior: gives E.
@@ -185,9 +183,7 @@ class Quadrature:
     """
 
     def __init__(self, prior: Density, centre: Tensor, scale: Tensor, points: int) -> None:
-        u = _grid(torch.zeros(2, dtype=torch.float64), torch.full((2,), 1 - 1 / points, dtype=torch.float64), points)
-        self.points = centre + scale * u / (1 - u.square())
-        volume = (scale * (1 + u.square()) / (1 - u.square()).square() * 2 / points).log().sum(-1)
+        self.points, volume = quadrature.everywhere(centre, scale, points)
         log_density = torch.cat([-prior.energy(block.float()).double() for block in self.points.split(2**15)])
         if not bool((log_density < math.inf).all()):  # false for NaN as well
             raise Breach("its energy is not finite everywhere")

@@ -142,8 +142,8 @@ def check_offers(subject: Subject) -> str:
             raise Breach("it offers hidden units, and its density does not extend bench.priors.Restricted")
         truth, noise = subject.truth, stream(0, "check/gibbs")
         weights = truth.fine.weights.cumsum(0)
-        draws = noise.uniform(densities.SAMPLES).double() * weights[-1]
-        z = truth.fine.points[torch.searchsorted(weights, draws).clamp(max=len(weights) - 1)].float()
+        draws = (1 - noise.uniform(densities.SAMPLES).double()) * weights[-1]  # above 0: no point without weight
+        z = truth.fine.points[torch.searchsorted(weights, draws)].float()
         truth.compare(samplers.gibbs(prior, z, SWEEPS, noise), "block Gibbs does not leave its density as it is")
     if TILT in offers:
         z = stream(0, "check/points").normal(64, LATENT)

@@ -51,13 +51,28 @@ def check(
         "energy": energies,
     }
     values = values or {}
-    for option in options(plugin.load()):
-        if option.required and not any(f"{key}.".startswith(f"{option.key}.") for key in flat(values)):
-            raise UserError(f"{option.key} of {plugin.name} has no default; give it with --set {option.key}=VALUE")
+    for key in _required(plugin):
+        if not any(_under(value, key) for value in flat(values)):
+            raise UserError(f"{key} of {plugin.name} has no default; give it with --set {key}=VALUE")
     with one_thread(), tempfile.TemporaryDirectory(prefix="bench-check-") as name:
         kind, folder = kinds[plugin.kind], Path(name)
         subject = kind.Subject(plugin, values, folder, data or folder, components=components)
         yield from judge(kind.CONTRACTS, subject)
+
+
+def usual(plugin: Plugin, values: Mapping[str, Any]) -> bool:
+    """Tell whether these values change no default of a plugin: they are those of fields that have none."""
+    required = _required(plugin)
+    return all(any(_under(key, field) for field in required) for key in flat(values))
+
+
+def _required(plugin: Plugin) -> list[str]:
+    return [option.key for option in options(plugin.load()) if option.required]
+
+
+def _under(key: str, field: str) -> bool:
+    """Tell whether a dotted key is a field's, or of something within it."""
+    return f"{key}.".startswith(f"{field}.")
 
 
 def values(settings: Sequence[str]) -> dict[str, Any]:

@@ -58,6 +58,11 @@ class LogZ:
     arrays: dict[str, np.ndarray] = field(default_factory=dict)
 
     @property
+    def exact(self) -> bool:
+        """Whether nothing is sampled, and nothing is in doubt."""
+        return self.n == 1 and not self.unreliable
+
+    @property
     def width(self) -> float:
         """Of the interval."""
         return self.upper - self.lower

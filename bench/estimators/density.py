@@ -49,7 +49,7 @@ def score_density(subject: Subject) -> Scores:
     draws and the data, and leaves out `points_model`, `density_model` and the arrays of single items.
 
     Raises:
-        ArithmeticError: the prior does not integrate.
+        NotFinite: the prior does not integrate.
     """
     dataset, test, latents, noise_for = subject.dataset, subject.test, subject.latents, subject.noise_for
     if not isinstance(dataset, KnownDensity) or latents.shape[1] > quadrature.MAX_DIMENSION:
@@ -75,7 +75,7 @@ def score_density(subject: Subject) -> Scores:
     marginal = Marginal(subject.vae, subject.prior, subject.shift, anchors, test)
 
     (log_model, changes), log_data = marginal.log_prob(test), dataset.log_density(test)
-    doubt = _doubt(marginal, changes, log_z)
+    doubt = _doubt(marginal, changes, subject.doubt)
     # where nothing is known of an item's error, that is a doubt and not a margin
     error = float(changes[changes < math.inf].sum()) / len(changes)
     below, above = (log_z.value - log_z.sys_lower, log_z.sys_upper - log_z.value) if log_z else (0.0, 0.0)
@@ -107,9 +107,9 @@ def _distances(model: np.ndarray, data: np.ndarray, other: np.ndarray, estimator
     ]
 
 
-def _doubt(marginal: Marginal, changes: Tensor, log_z: Score | None) -> str:
-    """Return why the exact density should not be trusted, or nothing."""
-    reasons = [f"log Z: {log_z.unreliable}"] if log_z and log_z.unreliable else []
+def _doubt(marginal: Marginal, changes: Tensor, of_prior: str) -> str:
+    """Return why the exact density should not be trusted, or nothing; `of_prior` is one that its prior gives."""
+    reasons = [of_prior] if of_prior else []
     if marginal.imbalance > _UNRELIABLE:
         reasons.append(f"the prior's mass on the grid is e^{marginal.imbalance:.2g} or its inverse, not 1")
     astray = int((changes > _UNRELIABLE).sum())

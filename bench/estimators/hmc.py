@@ -31,6 +31,7 @@ from torch import Tensor
 
 from bench.priors.density import Chains, Path
 from bench.protocol import Noise
+from bench.samplers.chains import accepted
 
 LEAPFROGS = 2
 PILOTS = 64  # chains of the pilot run
@@ -159,7 +160,7 @@ class Bridge(Path[State]):
             end = self.state(end.u + stride * momentum)
             momentum = momentum - 0.5 * stride * self._slope(end, t)
         log_ratio = before - self._potential(end, t) - 0.5 * momentum.square().sum(-1)
-        accept = torch.log(noise.uniform(n)) < log_ratio  # false for NaN
+        accept = accepted(log_ratio, noise)
         state = State(
             torch.where(accept[:, None], end.u, state.u),
             torch.where(accept, end.energy, state.energy),

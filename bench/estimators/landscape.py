@@ -14,7 +14,7 @@ from torch import Tensor
 from torch.nn.functional import normalize
 
 from bench.estimators.hmc import Moments, differentiated
-from bench.protocol import Noise
+from bench.protocol import Noise, NotFinite
 
 Energy = Callable[[Tensor], Tensor]
 
@@ -49,7 +49,7 @@ def tails(energy: Energy, moments: Moments, noise: Noise) -> str:
     for chains that start from a normal distribution. To find no such ray proves nothing; to find one does.
 
     Raises:
-        ArithmeticError: the density does not integrate, or its energy is not a number far out.
+        NotFinite: the density does not integrate, or its energy is not a number far out.
     """
     energy = whitened(energy, moments)
     near, far = _RADII
@@ -61,11 +61,11 @@ def tails(energy: Energy, moments: Moments, noise: Noise) -> str:
         direction = normalize(direction - angle * normalize(tangent.nan_to_num(), dim=1), dim=1)
     low, high = energy(near * direction), energy(far * direction)
     if bool(high.isnan().any()):
-        raise ArithmeticError("log Z cannot be estimated: the energy is not a number far away from the samples")
+        raise NotFinite("log Z cannot be estimated: the energy is not a number far away from the samples")
     rise = torch.where(high == math.inf, math.inf, high - low)
     freedom = float((rise / math.log(far / near)).min()) - len(moments.mean)
     if not freedom > 0:
-        raise ArithmeticError("log Z cannot be estimated: the density does not fall off away from its samples")
+        raise NotFinite("log Z cannot be estimated: the density does not fall off away from its samples")
     return (
         "" if freedom > _LEAST_FREEDOM else f"the tails are those of Student's t with {freedom:.1f} degrees of freedom"
     )

@@ -120,7 +120,7 @@ class Marginal:
 
     Raises:
         ValueError: d > 2, or the likelihood is not Gaussian.
-        ArithmeticError: the density is not finite, or does not fall off.
+        NotFinite: the density is not finite, or does not fall off.
     """
 
     @torch.no_grad()

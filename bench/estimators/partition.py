@@ -44,7 +44,7 @@ from bench.estimators import ais, hmc, landscape, quadrature
 from bench.estimators.ais import LogZ
 from bench.estimators.subject import LOG_Z, Meter, Subject
 from bench.priors.density import Annealing, Density, Path, State
-from bench.protocol import Ais, Noise, Score, Scores, UserError
+from bench.protocol import Ais, Noise, NotFinite, Score, Scores, UserError
 
 QUANTILE = 2.24  # two-sided 97.5 %: with two estimates, the union covers 99.5 % or more
 DISAGREEMENT = 3.0
@@ -79,7 +79,7 @@ class Estimate:
         """Return log mean exp(log_weights `(n,)`), or minus that if `backward`, with its delta-method error.
 
         Raises:
-            ArithmeticError: it is not finite.
+            NotFinite: it is not finite.
         """
         n = len(log_weights)
         weights = torch.softmax(log_weights, 0)
@@ -88,9 +88,7 @@ class Estimate:
         stderr = math.sqrt(max(n / ess - 1, 0) / (n - 1))
         estimate = cls(base, backward, -value if backward else value, stderr, ess, n)
         if not math.isfinite(value):
-            raise ArithmeticError(
-                f"log Z cannot be estimated: the mean weight of {estimate.name} chains is exp({value})"
-            )
+            raise NotFinite(f"log Z cannot be estimated: the mean weight of {estimate.name} chains is exp({value})")
         return estimate
 
     def differs(self, other: Estimate) -> bool:
@@ -121,18 +119,27 @@ def log_partition(
 
     Raises:
         UserError: the energy has no gradient, and more than two dimensions.
-        ArithmeticError: parameters or latents are not finite, or the prior does not integrate.
+        NotFinite: parameters or latents are not finite, or the prior does not integrate.
     """
     if len(train_latents) < 2 or not bool(train_latents.isfinite().all()):
-        raise ArithmeticError("log Z cannot be estimated: it needs two or more finite latents of training data")
+        raise NotFinite("log Z cannot be estimated: it needs two or more finite latents of training data")
     exact = prior.exact_log_z()
     if exact is not None:
         return LogZ(exact, exact, exact, 0.0, 1, "exact-enumeration")
     if train_latents.shape[-1] > quadrature.MAX_DIMENSION:
         return anneal(prior, train_latents, settings, noise_for, meter)
     noise = noise_for("log-z/anchors")
-    anchors = torch.cat([train_latents.to(noise.device), prior.sample(_ANCHORS, noise)]).detach().double()
-    value, error = quadrature.log_z(_double(prior).energy, anchors)
+    anchors = torch.cat([train_latents.to(noise.device), prior.sample(_ANCHORS, noise)]).detach()
+    return by_quadrature(prior, anchors)
+
+
+def by_quadrature(prior: Density, anchors: Tensor, tolerance: float = quadrature.TOLERANCE) -> LogZ:
+    """Return log Z in at most two dimensions; `anchors` and `tolerance` are those of `quadrature.log_z`.
+
+    Raises:
+        NotFinite: the density is not finite, or does not fall off.
+    """
+    value, error = quadrature.log_z(_double(prior).energy, anchors.double(), tolerance)
     reason = "" if error <= QUADRATURE_TOLERANCE else f"quadrature had not converged: its last step was {error:.2g}"
     return LogZ(value, value - error, value + error, 0.0, 1, "quadrature", reason)
 
@@ -179,7 +186,7 @@ def hamiltonian(prior: Density, train_latents: Tensor, noise_for: Callable[[str]
 
     Raises:
         UserError: the energy has no gradient by autograd.
-        ArithmeticError: the density does not integrate, or its energy is not finite where it has to be known.
+        NotFinite: the density does not integrate, or its energy is not finite where it has to be known.
     """
     energy, noise = _double(prior).energy, noise_for("log-z/modes")
     latents = train_latents.detach().to(noise.device).double()
@@ -275,8 +282,9 @@ def combine(
 def _resample(log_weights: Tensor, y: Tensor, n: int, noise: Noise) -> Tensor:
     """Return n rows of y `(m, d)`, drawn by the softmax of log_weights `(m,)`, evenly spread (systematically)."""
     cumulative = torch.softmax(log_weights, 0).cumsum(0)
-    points = (torch.arange(n, device=y.device) + noise.uniform(1)) / n
-    return y[torch.searchsorted(cumulative, points * cumulative[-1]).clamp(max=len(y) - 1)]
+    # above 0 and up to 1, so that no row is drawn whose weight is 0, be it the first or the last
+    points = (torch.arange(1, n + 1, device=y.device) - noise.uniform(1).double()) / n
+    return y[torch.searchsorted(cumulative, points * cumulative[-1])]
 
 
 def _settle(path: Path[State], y: Tensor, noise: Noise) -> Tensor:
@@ -300,5 +308,6 @@ def score_log_z(subject: Subject) -> Scores:
         return Scores([])
     log_z = log_partition(subject.prior, subject.latents, subject.evaluation.ais, subject.noise_for, subject.meter)
     ends = (log_z.lower, log_z.upper)
-    score = Score(LOG_Z, log_z.value, log_z.n, log_z.estimator, log_z.stderr, 0.0, *ends, log_z.unreliable)
+    # its error from the chains is what its interval is made of, and is counted there alone
+    score = Score(LOG_Z, log_z.value, log_z.n, log_z.estimator, 0.0, 0.0, *ends, log_z.unreliable)
     return Scores([score], log_z.arrays)

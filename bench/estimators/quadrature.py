@@ -8,15 +8,17 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
+from bench.protocol import NotFinite
+
 MAX_DIMENSION = 2
 
-_TOLERANCE = 1e-10  # quadrature stops once halving the spacing changes log Z by less
+TOLERANCE = 1e-10  # quadrature stops once halving the spacing changes log Z by less
 _FALL = 45.0  # nats by which the density must have fallen at the edge of the box: e^-45 = 3e-20
 _POINTS = {1: (257, 262145), 2: (129, 2049)}  # points an axis, at first and at most
 
 
 @torch.no_grad()
-def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[float, float]:
+def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor, tolerance: float = TOLERANCE) -> tuple[float, float]:
     """Return log of the integral of exp(-E) over R^d, d <= 2, and its error: by how much refining still changes it.
 
     The trapezoidal rule, whose error falls exponentially with the spacing for a smooth density that has died out at
@@ -27,10 +29,11 @@ def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[float, f
     Args:
         energy: E, `(n, d)` -> `(n,)`, in float64.
         anchors: points `(n, d)`, float64, near all the mass: samples of the density and of what it was fitted to.
+        tolerance: a change of log Z, at which it stands still.
 
     Raises:
         ValueError: d > 2.
-        ArithmeticError: the density is not finite, or does not fall off.
+        NotFinite: the density is not finite, or does not fall off.
     """
     centre, half = support(energy, anchors)
     d = len(centre)
@@ -43,7 +46,7 @@ def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor) -> tuple[float, f
         seen = float(log_density.max()) > at_anchors - 0.5
         changes.append(abs(refined - value) if seen and not math.isnan(value) else math.inf)
         value = refined
-        if changes[-1] < _TOLERANCE:
+        if changes[-1] < tolerance:
             return value, changes[-1]
         points = 2 * points - 1
     return value, max(changes[-2:])  # with kinks, successive changes shrink unevenly
@@ -59,7 +62,7 @@ def support(energy: Callable[[Tensor], Tensor], anchors: Tensor, fall: float = _
 
     Raises:
         ValueError: d > 2.
-        ArithmeticError: the density is not finite, or does not fall off.
+        NotFinite: the density is not finite, or does not fall off.
     """
     d = anchors.shape[1]
     if d > MAX_DIMENSION:
@@ -72,7 +75,7 @@ def support(energy: Callable[[Tensor], Tensor], anchors: Tensor, fall: float = _
         if _edge_maximum(log_density, d) < max(float(log_density.max()), at_anchors) - fall:
             return centre, half
         half = 1.3 * half
-    raise ArithmeticError("log Z cannot be had by quadrature: the density does not fall off away from its samples")
+    raise NotFinite("log Z cannot be had by quadrature: the density does not fall off away from its samples")
 
 
 def nodes(centre: Tensor, half: Tensor, points: int) -> Tensor:
@@ -81,15 +84,31 @@ def nodes(centre: Tensor, half: Tensor, points: int) -> Tensor:
     return torch.cartesian_prod(*[axis] * len(centre)).reshape(-1, len(centre)) * half + centre
 
 
+def everywhere(centre: Tensor, scale: Tensor, points: int) -> tuple[Tensor, Tensor]:
+    """Return nodes that reach out to infinity, nearly, and the log of the volume each stands for, `(n, d)` and `(n,)`.
+
+    They are z = centre + scale u/(1 - u^2), with the midpoints u of equal intervals of (-1, 1) on each axis. For a
+    density that dies out, however slowly, the integrand over u and all of its derivatives vanish at both ends, so that
+    the sum is as good as the trapezoidal rule can be.
+
+    Args:
+        centre, scale: where most of the mass lies, `(d,)` each.
+        points: an axis.
+    """
+    u = nodes(torch.zeros_like(centre), torch.full_like(centre, 1 - 1 / points), points)
+    stretch = (1 + u.square()) / (1 - u.square()).square()
+    return centre + scale * u / (1 - u.square()), (scale * stretch * 2 / points).log().sum(-1)
+
+
 def on_grid(energy: Callable[[Tensor], Tensor], centre: Tensor, half: Tensor, points: int) -> Tensor:
     """Return -E at the `nodes`, `(points,)` or `(points, points)`.
 
     Raises:
-        ArithmeticError: the energy is not finite.
+        NotFinite: the energy is not finite.
     """
     log_density = torch.cat([-energy(block) for block in nodes(centre, half, points).split(2**16)])
     if not bool((log_density < math.inf).all()):  # false for NaN as well
-        raise ArithmeticError("log Z cannot be had by quadrature: the energy is not finite everywhere")
+        raise NotFinite("log Z cannot be had by quadrature: the energy is not finite everywhere")
     return log_density.reshape([points] * len(centre))
 
 

@@ -9,6 +9,7 @@ from bench.estimators import evidence
 from bench.estimators.bits import score_bits
 from bench.estimators.bounds import score_bound, score_importance
 from bench.estimators.density import score_density
+from bench.estimators.normalisation import score_normalisation
 from bench.estimators.partition import score_log_z
 from bench.estimators.subject import Meter, Subject
 from bench.protocol import Scores, UserError
@@ -18,6 +19,7 @@ Scorer = Callable[[Subject], Scores]
 #: in this order, since scores but `reconstruction` and `bdmc_gap` need log Z, and bits the scores in nats
 SCORERS: Sequence[Scorer] = (
     score_log_z,
+    score_normalisation,
     score_bound,
     score_importance,
     evidence.score_annealed,
@@ -31,7 +33,8 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
     """Score a model by every scorer that has something to say of it; of a prior without a density few have.
 
     log Z's point estimate enters every metric but `reconstruction` and `bdmc_gap`, its interval as `sys_lower` and
-    `sys_upper`, and what makes it unreliable makes them so.
+    `sys_upper`, and what makes it unreliable makes them so. So does a density that calls itself normalised and
+    integrates to more than one.
 
     Args:
         subject: the model; the first `evaluation.images` of its test items are scored.
@@ -39,7 +42,7 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
 
     Raises:
         UserError: there is no way to log Z of this prior, or there are fewer than two images.
-        ArithmeticError: a score is not finite.
+        NotFinite: a score is not finite.
     """
     evaluation, test = subject.evaluation, subject.test[: subject.evaluation.images]
     if len(test) < 2:

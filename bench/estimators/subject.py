@@ -10,11 +10,11 @@ import numpy as np
 from torch import Tensor
 
 from bench.priors.density import Density
-from bench.protocol import Evaluation, Metric, Noise, Score, Scores
+from bench.protocol import Evaluation, Metric, Noise, NotFinite, Score, Scores
 from bench.vae.autoencoder import VAE
 
 SAMPLES = "samples"  # the estimator of what is scored where the prior has samples and no density
-LOG_Z = Metric("log_z", "nats", "neither")  # log of the integral of exp(-E)
+LOG_Z = Metric("log_z", "nats", "neither", 2)  # log of the integral of exp(-E); version 1 had its error twice
 
 
 class Meter:
@@ -80,12 +80,16 @@ class Subject:
         """Return the subject with further scores and arrays.
 
         Raises:
-            ArithmeticError: a score is not finite.
+            NotFinite: a score is not finite.
         """
         for score in new.scores:
             if not np.isfinite([score.value, score.stderr, score.sys_lower, score.sys_upper]).all():
-                raise ArithmeticError(f"the score {score.metric.name} is not finite: {score.value}")
-        scores = Scores([*self.scores.scores, *new.scores], {**self.scores.arrays, **new.arrays})
+                raise NotFinite(f"the score {score.metric.name} is not finite: {score.value}")
+        scores = Scores(
+            [*self.scores.scores, *new.scores],
+            {**self.scores.arrays, **new.arrays},
+            normalisation=self.scores.normalisation or new.normalisation,
+        )
         return replace(self, scores=scores)
 
     @property
@@ -96,6 +100,14 @@ class Subject:
     def earlier(self, metric: Metric) -> Score | None:
         """Return the score of `metric` that a scorer before gave, if one did."""
         return next((score for score in self.scores.scores if score.metric == metric), None)
+
+    @property
+    def doubt(self) -> str:
+        """Why no score that the prior's density enters should be trusted: its log Z, if anything."""
+        if self.log_z is not None and self.log_z.unreliable:
+            return f"log Z: {self.log_z.unreliable}"
+        check = self.scores.normalisation
+        return check.reason if check is not None and check.verdict == "above" else ""
 
     @property
     def shift(self) -> float:
@@ -111,8 +123,7 @@ class Subject:
         """Return an estimate that lacks log Z as a score with it; `doubt` is a reason not to trust it."""
         log_z = self.log_z
         value, lower, upper = (log_z.value, log_z.sys_lower, log_z.sys_upper) if log_z else (0.0, 0.0, 0.0)
-        reasons = [doubt, f"log Z: {log_z.unreliable}" if log_z and log_z.unreliable else ""]
-        return estimate.score(metric, estimator, value, lower, upper, "; ".join(filter(None, reasons)))
+        return estimate.score(metric, estimator, value, lower, upper, "; ".join(filter(None, [doubt, self.doubt])))
 
 
 @dataclass(frozen=True)

@@ -107,7 +107,7 @@ class Density(nn.Module):
 
     Attributes:
         has_density: whether there is an energy at all; `Samples` has none.
-        normalised: whether exp(-E) integrates to 1.
+        normalised: whether exp(-E) integrates to 1; every scoring of it checks that (`estimators.normalisation`).
         step_cost: how many samples' ways through a decoder take about as long as one step of an annealed chain.
     """
 
@@ -139,7 +139,7 @@ class Density(nn.Module):
             noise_for: name of a stream -> its noise, on the density's device.
 
         Raises:
-            ArithmeticError: parameters are not finite, or the density does not integrate.
+            NotFinite: parameters are not finite, or the density does not integrate.
         """
         return None
 

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor, nn
 
 from bench.priors.density import Density
-from bench.protocol import Noise
+from bench.protocol import Noise, NotFinite
 from bench.vae.autoencoder import Posterior
 
 
@@ -97,7 +97,7 @@ class GaussianMixture(Density):
 
         Raises:
             ValueError: a shape is wrong, or there is a weight below 0 or none above it.
-            ArithmeticError: a covariance is not positive definite.
+            NotFinite: a covariance is not positive definite.
         """
         w, m, c = (torch.as_tensor(np.asarray(array), dtype=torch.float64) for array in (weights, means, covariances))
         for name, new, shape in (
@@ -111,7 +111,7 @@ class GaussianMixture(Density):
             raise ValueError("the mixture's weights must not be below 0, and one must be above it")
         factors, failed = torch.linalg.cholesky_ex(c)
         if bool(failed.any()):
-            raise ArithmeticError(f"the covariance of component {int(failed.argmax())} is not positive definite")
+            raise NotFinite(f"the covariance of component {int(failed.argmax())} is not positive definite")
         identity = torch.eye(m.shape[1], dtype=torch.float64).expand_as(factors)
         self.log_weights.copy_((w / w.sum()).log())
         self.means.copy_(m)

@@ -341,7 +341,7 @@ def _beside(store: Store, key: str, record: Record, part: str, corrupt: list[str
 
 
 def _place(store: Store, key: str, record: Record, part: str) -> Path:
-    return store.cell(record.cell) / f"{part}-{key}.{BESIDE[part]}"
+    return store.place(record, key, part)
 
 
 def _complain(sentence: str, corrupt: list[str] | None) -> None:

@@ -9,6 +9,17 @@ from bench.priors.density import Density, Restricted
 from bench.protocol import Noise
 
 
+def accepted(log_ratio: Tensor, noise: Noise) -> Tensor:
+    """Return which proposals are taken, `(n,)`: each with probability min(1, exp(log_ratio)), and none where it is NaN.
+
+    Args:
+        log_ratio: log of the ratio of Metropolis and Hastings, `(n,)`.
+        noise: where draws come from.
+    """
+    # half a step up, a uniform of 24 bits is never 0, whose logarithm is below any ratio, and never 1
+    return torch.log(noise.uniform(*log_ratio.shape).double() + 2.0**-25) < log_ratio
+
+
 @torch.no_grad()
 def langevin(
     prior: Density, z: Tensor, steps: int, step_size: float, noise: Noise, adjust: bool
@@ -29,7 +40,7 @@ def langevin(
     Returns:
         The chains' ends `(n, d)`, and the share of accepted steps (1 when not adjusted).
     """
-    accepted = torch.zeros((), device=z.device)
+    taken = torch.zeros((), device=z.device)
     gradient, energy = prior.gradient(z), prior.energy(z)
     for _ in range(steps):
         eps = noise.normal(*z.shape)
@@ -41,12 +52,12 @@ def langevin(
         proposal_energy = prior.energy(proposal)
         back = z - proposal + step_size * proposal_gradient
         log_ratio = energy - proposal_energy + 0.5 * eps.square().sum(-1) - back.square().sum(-1) / (4 * step_size)
-        accept = torch.log(noise.uniform(len(z))) < log_ratio
+        accept = accepted(log_ratio, noise)
         z = torch.where(accept[:, None], proposal, z)
         gradient = torch.where(accept[:, None], proposal_gradient, gradient)
         energy = torch.where(accept, proposal_energy, energy)
-        accepted += accept.float().mean()
-    return z, accepted / steps if adjust and steps else torch.ones((), device=z.device)
+        taken += accept.float().mean()
+    return z, taken / steps if adjust and steps else torch.ones((), device=z.device)
 
 
 @torch.no_grad()
@@ -88,7 +99,7 @@ def gibbs_langevin(
         The chains' ends `(n, d)`, and the share of accepted steps (1 when not adjusted).
     """
     sigma = prior.var.sqrt()
-    accepted = torch.zeros((), device=z.device)
+    taken = torch.zeros((), device=z.device)
     for _ in range(steps):
         centre = prior.centre(prior.draw_hidden(z, noise))
         y = (z - centre) / sigma  # target given h: N(0, I)
@@ -104,9 +115,9 @@ def gibbs_langevin(
                 + 0.5 * eps.square().sum(-1)
                 - back.square().sum(-1) / (4 * step_size)
             )
-            accept = torch.log(noise.uniform(len(y))) < log_ratio
+            accept = accepted(log_ratio, noise)
             y = torch.where(accept[:, None], proposal, y)
-            accepted += accept.float().mean()
+            taken += accept.float().mean()
         z = centre + sigma * y
     moves = steps * inner
-    return z, accepted / moves if adjust and moves else torch.ones((), device=z.device)
+    return z, taken / moves if adjust and moves else torch.ones((), device=z.device)

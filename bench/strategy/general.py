@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import Budget, Diverged, Noise, Optimiser, Run, Score, Scores, Settings, State, Task
+from bench.protocol import Budget, Diverged, Noise, NotFinite, Optimiser, Run, Score, Scores, Settings, State, Task
 from bench.strategy.fitted import Fitted
 
 if TYPE_CHECKING:
@@ -56,6 +58,13 @@ class Strategy(Settings):
     def clip(self, group: str) -> float | None:
         """Return the norm to which a parameter group's gradient is clipped, or None."""
         return None
+
+    def called(self, loss: str, prior: Density) -> str:
+        """Return what the mean of a loss is called in curves and on the screen.
+
+        The bound under a prior that is not normalised lacks log Z, and is not to be compared with another's.
+        """
+        return "bound without log Z" if loss == "bound" and not prior.normalised else loss
 
     def posterior_std(self) -> float | None:
         """Return the standard deviation to which every posterior is fixed, or None where it is learned."""
@@ -139,11 +148,27 @@ class Strategy(Settings):
         """Carry out every stage of training; here there is one."""
         return self.train(model, task, run, self.losses, self.reach)
 
-    def train(self, model: Model, task: Task, run: Run, losses: Losses, reach: Mapping[str, frozenset[str]]) -> State:
-        """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one."""
+    def train(
+        self,
+        model: Model,
+        task: Task,
+        run: Run,
+        losses: Losses,
+        reach: Mapping[str, frozenset[str]],
+        prior: Density | None = None,
+    ) -> State:
+        """Train `model` by `losses` for the task's budget: one stage of `fit`, for most strategies the only one.
+
+        `prior` is the one of the bound, where that is not the model's.
+        """
         from bench.training import Loop
 
-        return Loop(task, run, model, losses, reach, self.optimiser, self.clip).train()
+        bounding = prior or model.prior
+
+        def called(loss: str) -> str:
+            return self.called(loss, bounding)
+
+        return Loop(task, run, model, losses, reach, self.optimiser, self.clip, called, bounding).train()
 
     def restored(self, state: State, task: Task, run: Run) -> Model:
         """Return the modules that a state holds, in evaluation mode."""
@@ -180,11 +205,11 @@ class Strategy(Settings):
         def noise_for(name: str) -> Stream:
             return stream(task.evaluation.seed, f"evaluate/{run.seed}/{name}", 0, run.device)
 
-        with guarded(run.device), torch.no_grad():
+        with guarded(run.device), torch.no_grad(), _finding(state):
             model = self.restored(state, task, run)
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
-            _, z = latents(model, task, LATENTS, noise_for("latents"))
+            _, _, z = latents(model, task, LATENTS, noise_for("latents"))
             subject = estimators.Subject(
                 model.vae,
                 model.prior,
@@ -196,10 +221,7 @@ class Strategy(Settings):
                 torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
-            try:
-                scores = estimators.score(subject, run.progress)
-            except ArithmeticError as error:  # a prior that does not integrate, or scores that are not finite
-                raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error
+            scores = estimators.score(subject, run.progress)
             own = self.diagnostics(model, z, scores.scores, noise_for("diagnostics"))
             samples = {
                 f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
@@ -207,4 +229,13 @@ class Strategy(Settings):
             }
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return Scores([*scores.scores, *own], {**scores.arrays, **samples}, resources)
+        return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **samples}, resources=resources)
+
+
+@contextlib.contextmanager
+def _finding(state: State) -> Iterator[None]:
+    """Turn what is not finite in the block (a score; log Z, where a prior does not integrate) into `Diverged`."""
+    try:
+        yield
+    except NotFinite as error:
+        raise Diverged(str(error), state["steps"], state["stability"], state["curves"]) from error

@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.files import Damaged, load_tensors, save_tensors, sealed
-from bench.protocol import Diverged, Noise, Run, State, Stopped, Task
+from bench.protocol import Diverged, Noise, NotFinite, Run, State, Stopped, Task
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class StagedStrategy(Strategy):
             noise: the strategy's own stream; global generators are seeded as well, for libraries.
 
         Raises:
-            ArithmeticError: it came to no finite numbers; the cell is recorded as diverged.
+            NotFinite: it came to no finite numbers; the cell is recorded as diverged.
         """
         raise NotImplementedError
 
@@ -87,7 +87,8 @@ class StagedStrategy(Strategy):
     def stages(self, model: Model, task: Task, run: Run) -> State:
         """Train the VAE, then fit the prior."""
         first_reach = {group: self.reach[group] for group in Strategy.reach}
-        first = self.train(model, task, replace(run, folder=run.folder / VAE_STAGE), self.losses, first_reach)
+        first_run, under = replace(run, folder=run.folder / VAE_STAGE), self.first_prior(task.networks.latent)
+        first = self.train(model, task, first_run, self.losses, first_reach, under.to(run.device))
         then = replace(run, folder=run.folder / PRIOR_STAGE)
         model.vae.eval()
         if self.direct:
@@ -122,7 +123,7 @@ class StagedStrategy(Strategy):
             try:
                 self._fit(model, task, run)
                 figures = {name: float(figure.value) for name, figure in watch(task, run, model).items()}
-            except ArithmeticError as error:
+            except NotFinite as error:
                 steps = first["steps"] + 1
                 raise Diverged(str(error), steps, first["stability"], first["curves"]) from error
             clocks.lap("fit_seconds")
@@ -143,7 +144,7 @@ class StagedStrategy(Strategy):
         """Fit the prior to a sample of q(z|x) of every training item.
 
         Raises:
-            ArithmeticError: the prior is not finite afterwards.
+            NotFinite: the prior is not finite afterwards.
         """
         import torch
 
@@ -155,7 +156,7 @@ class StagedStrategy(Strategy):
         self.fit_latents(model, latents, stream(run.seed, "prior", -3, run.device))
         tensors = model.prior.state_dict().values()
         if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
-            raise ArithmeticError("the prior that was fitted to latents is not finite")
+            raise NotFinite("the prior that was fitted to latents is not finite")
 
 
 def _saved(run: Run) -> dict[str, Any] | None:

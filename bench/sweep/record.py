@@ -139,7 +139,8 @@ class Record(_Part):
     Attributes:
         format: the schema in which it was written; in its file and table, `schema`.
         split: that was scored.
-        normalised: what a check of a prior that calls itself normalised came to; None where there was none.
+        normalised: what a check of a prior that calls itself normalised came to, the fields of a
+            `protocol.Normalisation`; None where there was none.
         schedule, clip, averaging, warmup: how it was trained besides `budget`, settings; None where in no way.
         study: the tuning study whose outcome its hyper-parameters are.
         restarts: how many attempts at the cell right before this one were interrupted or lost.

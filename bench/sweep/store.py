@@ -5,7 +5,8 @@ runs/mnist/cells/<id>/request.json      what the id stands for
 runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`bench.sweep.attempts`)
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
 runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
-runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>.json and arrays-<key>.npz lie beside it
+runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>-<sha256>.json and arrays-<key>-<sha256>.npz lie
+                                        beside it (in schema 1 without their SHA-256)
 runs/mnist/data/<sha256>.npz            arrays of the user's own
 runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.sweep.slurm.launches`)
 """
@@ -213,8 +214,7 @@ class Store:
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
         try:
-            with open(f"{self._cells}/{record.cell}/{kind}-{key}.{BESIDE[kind]}", "rb") as file:
-                content = file.read()
+            content = self.place(record, key, kind).read_bytes()
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -224,6 +224,15 @@ class Store:
         if digest not in (None, sha256(content)):
             raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its record")
         return content
+
+    def place(self, record: Record, key: str, kind: str) -> Path:
+        """Return where `arrays` or `curves` of a record lie, or should.
+
+        Their SHA-256 is in the name, but for schema 1 and the first records of schema 2.
+        """
+        plain, digest = self.cell(record.cell) / f"{kind}-{key}.{BESIDE[kind]}", record.digests.get(kind)
+        sealed = plain.with_name(file_beside(kind, key, digest)) if digest else plain
+        return sealed if sealed.exists() or not plain.exists() else plain
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -346,6 +355,9 @@ class Store:
     ) -> bool:
         """Write the final record and what lies beside it; the record last, so that it never lacks them.
 
+        What lies beside it has its SHA-256 in its name: an attempt that wakes late, when another's record stands,
+        cannot touch what belongs to that.
+
         Returns:
             False where the cell has its final record already, which is left as it is, or where a later attempt has
             taken the place of this one.
@@ -361,7 +373,7 @@ class Store:
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
-                with replacing(path.with_name(f"{kind}-{job.key}.{BESIDE[kind]}")) as file:
+                with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
                     file.write(content)
             interrupted = restarts(self.history(job.cell.id), job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
@@ -407,6 +419,11 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
+
+
+def file_beside(kind: str, key: str, digest: str) -> str:
+    """Return the name of a file beside a record: its kind, the record's key and its own SHA-256."""
+    return f"{kind}-{key}-{digest}.{BESIDE[kind]}"
 
 
 @functools.lru_cache(maxsize=1024)

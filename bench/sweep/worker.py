@@ -19,7 +19,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
@@ -239,6 +239,8 @@ class _Attempt:
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
         rows = [Score.of(score) for score in scores.scores]
+        if scores.normalisation is not None:
+            self.fields["normalised"] = asdict(scores.normalisation)
         self._reported |= numbers(scores.resources)
         self.arrays = _arrays(scores.arrays)
         self.fields["scores"] = rows  # last: a cell that failed has none

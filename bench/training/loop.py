@@ -15,12 +15,12 @@ import torch
 from torch import Tensor
 
 from bench import files
-from bench.priors.density import Figure
-from bench.protocol import Budget, Diverged, Optimiser, Run, State, Stopped, Task, UserError
+from bench.priors.density import Density, Figure
+from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
 from bench.training.resources import Clocks, peak
-from bench.training.stability import watch
+from bench.training.stability import BOUND, watch
 
 CHECKPOINT = "checkpoint-"  # begins the names of checkpoints, by `files.save_tensors` in a run's folder
 KEPT = 2  # checkpoints: the one before the last, should that be damaged
@@ -40,6 +40,8 @@ class Loop:
         reach: parameter group -> names of the losses that move it.
         optimiser: parameter group -> its optimiser.
         clip: parameter group -> the norm to which its gradient is clipped, if it is.
+        called: loss -> what its mean is called in curves and in progress.
+        prior: under which the bound is taken; the model's by default.
 
     Raises:
         UserError: the budget would make no step: what was never trained is not to be scored.
@@ -54,6 +56,8 @@ class Loop:
         reach: Mapping[str, frozenset[str]],
         optimiser: Callable[[str, Budget], Optimiser],
         clip: Callable[[str], float | None],
+        called: Callable[[str], str] = str,
+        prior: Density | None = None,
     ) -> None:
         if reason := task.budget.refuses(task.splits.items):
             raise UserError(reason)
@@ -61,7 +65,7 @@ class Loop:
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
         self.parameters = {group: own for group, own in parameters.items() if own}
-        self.reach, self.clip = reach, clip
+        self.reach, self.clip, self.called, self.prior = reach, clip, called, prior or model.prior
         self.adams = {group: _adam(own, optimiser(group, task.budget)) for group, own in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
@@ -71,7 +75,8 @@ class Loop:
         self.stability: dict[str, float] = {}
         self.clocks = Clocks(self.device)
         self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.sums: dict[str, Tensor] = {}  # of each loss over this epoch
+        self.sums: dict[str, Tensor] = {}  # of each loss over this epoch,
+        self.counts: dict[str, int] = {}  # which is taken so often in it
         self.norms: dict[str, Tensor] = {}  # largest gradient norm of each group over this epoch
 
     def train(self) -> State:
@@ -109,7 +114,13 @@ class Loop:
             items = data[order[position * budget.batch_size : (position + 1) * budget.batch_size]]
             x = self.task.dataset.prepare(items, binarise.at(self.step))
             seed_globals(self.run.seed, "prior", self.step)
-            self._update(Batch(x, posterior.at(self.step), prior.at(self.step)))
+            try:
+                self._update(Batch(x, posterior.at(self.step), prior.at(self.step)))
+            except NotFinite as error:
+                raise Diverged(str(error), self.step, self.stability, self.curves) from error
+            except Exception:
+                self._refuse()  # what comes after a number that went bad may fail in any way, and is no bug of its own
+                raise
             self.step += 1
 
             if self.step == first + 1:
@@ -153,27 +164,37 @@ class Loop:
                     torch.nn.utils.clip_grads_with_norm_(self.parameters[group], most, norm)
                 self.adams[group].step()
             self.sums[name] = self.sums.get(name, 0) + loss.detach()
+            self.counts[name] = self.counts.get(name, 0) + 1
             self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
 
-    def _check(self) -> None:
-        """Raise Diverged if any number went bad, and report progress."""
+    def _refuse(self) -> None:
+        """Raise Diverged if any number went bad."""
         step = int(self.first_bad)
         if step >= 0:
             self._absorb(self._gradients())
             raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
-        done = (self.step - 1) % self.per_epoch + 1
-        figures = {name: float(total) / done for name, total in self.sums.items()}
+
+    def _check(self) -> None:
+        """Raise Diverged if any number went bad, and report progress."""
+        self._refuse()
+        figures = {name: float(figure.value) for name, figure in self._means().items()}
+        if BOUND in self.stability:
+            figures[BOUND] = self.stability[BOUND]  # of the end of the last epoch
         epoch = (self.step - 1) // self.per_epoch
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
+    def _means(self) -> dict[str, Figure]:
+        """Return the mean of each loss over this epoch so far, however often a step takes it."""
+        return {self.called(name): Figure(float(total) / self.counts[name]) for name, total in self.sums.items()}
+
     def _close(self, epoch: int) -> None:
         """Record the epoch's means and how the model fares."""
-        figures = {name: Figure(float(total) / self.per_epoch) for name, total in self.sums.items()}
-        values = self._absorb(figures | self._gradients() | watch(self.task, self.run, self.model))
+        watched = watch(self.task, self.run, self.model, self.prior)
+        values = self._absorb(self._means() | self._gradients() | watched)
         self.curves += [
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
-        self.sums, self.norms = {}, {}
+        self.sums, self.counts, self.norms = {}, {}, {}
 
     def _gradients(self) -> dict[str, Figure]:
         return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
@@ -195,6 +216,7 @@ class Loop:
             "modules": self._modules(),
             "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
             "sums": self.sums,
+            "counts": self.counts,
             "norms": self.norms,
             "curves": self.curves,
             "stability": self.stability,
@@ -215,7 +237,7 @@ class Loop:
             module.load_state_dict(saved["modules"][group])
         for group, adam in self.adams.items():
             adam.load_state_dict(saved["optimisers"][group])
-        self.step, self.sums, self.norms = saved["step"], saved["sums"], saved["norms"]
+        self.step, self.sums, self.counts, self.norms = (saved[name] for name in ("step", "sums", "counts", "norms"))
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
 

@@ -40,11 +40,11 @@ class Batch:
     prior: Stream
 
 
-def latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Posterior, Tensor]:
-    """Return the posteriors of the first `n` training items and a sample of each, `(n, d)`."""
-    items = torch.from_numpy(task.splits.train[:n]).to(noise.device)
-    posterior: Posterior = model.vae.encoder(task.dataset.prepare(items, noise))
-    return posterior, posterior.sample(noise.normal(*posterior.mean.shape))
+def latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Tensor, Posterior, Tensor]:
+    """Return the first `n` training items as prepared, `(n, D)`, their posteriors and a sample of each, `(n, d)`."""
+    x = task.dataset.prepare(torch.from_numpy(task.splits.train[:n]).to(noise.device), noise)
+    posterior: Posterior = model.vae.encoder(x)
+    return x, posterior, posterior.sample(noise.normal(*posterior.mean.shape))
 
 
 def freeze(model: Model, task: Task, run: Run) -> None:

@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
+
 import torch
 
-from bench.estimators.partition import log_partition
+from bench.estimators import quadrature
+from bench.estimators.ais import LogZ
+from bench.estimators.partition import by_quadrature, log_partition
+from bench.objectives.losses import negative_bound
 from bench.priors.density import Density, Figure
-from bench.protocol import Ais, Noise, Run, Task
+from bench.protocol import Ais, Noise, NotFinite, Run, Task
 from bench.streams import Stream, stream
 from bench.training.model import WATCHED, Model, latents
 from bench.vae.autoencoder import Posterior
 
 QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
+QUICK_TOLERANCE = 1e-3  # nats, of its quadrature
+BOUND = "bound with log Z"
 ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Burda et al. (2016) call it active
 
 
@@ -55,17 +63,38 @@ def energy_gap(prior: Density, energy_posterior: float, noise: Stream, n: int = 
     return {"energy_prior": energy, "energy_gap": energy_posterior - energy}
 
 
-def watch(task: Task, run: Run, model: Model) -> dict[str, Figure]:
-    """Return figures of the end of an epoch, always of the same training items with the same noise."""
+def watch(task: Task, run: Run, model: Model, prior: Density | None = None) -> dict[str, Figure]:
+    """Return figures of the end of an epoch, always of the same training items with the same noise.
+
+    Where the bound is one under the model's prior, which is not normalised, and its log Z is had exactly in less time
+    than an epoch takes, `BOUND` is the negative bound of these items with log Z: what a normalised prior's loss is.
+
+    Args:
+        task, run, model: what is trained, on what, and where.
+        prior: under which the bound is taken; the model's by default.
+    """
 
     def noise_for(name: str) -> Noise:
         return stream(run.seed, f"evaluate/watched/{name}", 0, run.device)
 
     with torch.no_grad():
-        posterior, z = latents(model, task, WATCHED, noise_for("latents"))
+        x, posterior, z = latents(model, task, WATCHED, noise_for("latents"))
         figures = measure(model.prior, posterior, z)
-        if (
-            model.prior.has_density and not model.prior.normalised and model.prior.step_cost < 1
-        ):  # else log Z costs more than an epoch
-            figures["log_z"] = Figure(log_partition(model.prior, z, QUICK, noise_for).value)
+        log_z = _log_z(model.prior, z, noise_for)
+        if log_z is not None:
+            figures["log_z"] = Figure(log_z.value)
+            if log_z.exact and prior in (None, model.prior):
+                figures[BOUND] = Figure(negative_bound(model.vae, model.prior, x, posterior, z) + log_z.value)
     return figures
+
+
+def _log_z(prior: Density, z: torch.Tensor, noise_for: Callable[[str], Noise]) -> LogZ | None:
+    """Return log Z of a prior that is not normalised, or None where it has none or takes longer than an epoch."""
+    if prior.normalised or not prior.has_density:
+        return None
+    with suppress(NotFinite):  # nothing to show; what it means, the loop and the scores say
+        if prior.step_cost >= 1 and z.shape[-1] <= quadrature.MAX_DIMENSION:  # long chains would give better anchors
+            return by_quadrature(prior, z, QUICK_TOLERANCE)
+        if prior.step_cost < 1:
+            return log_partition(prior, z, QUICK, noise_for)
+    return None

@@ -14,7 +14,7 @@ from bench.energies.densities import annealing, whitened
 from bench.estimators import ais, partition
 from bench.estimators.subject import Meter
 from bench.priors import Density
-from bench.protocol import Ais, Noise, UserError
+from bench.protocol import Ais, Noise, NotFinite, UserError
 from bench.streams import stream
 from tests.oracles.grbms import coupled, islands
 from tests.oracles.verdicts import contains, noises
@@ -302,5 +302,5 @@ def test_an_energy_without_a_gradient_is_a_user_s_mistake_in_more_than_two_dimen
 
 @pytest.mark.parametrize("latents", [torch.zeros(1, 6), torch.full((5, 6), math.nan)])
 def test_latents_must_be_finite_and_more_than_one(latents: Tensor) -> None:
-    with pytest.raises(ArithmeticError, match="two or more finite latents"):
+    with pytest.raises(NotFinite, match="two or more finite latents"):
         partition.log_partition(coupled(6, 5, seed=1, scale=0.4), latents, Ais(), noises(0))

@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from bench.estimators import density
-from bench.estimators.subject import Subject
+from bench.estimators.subject import LOG_Z, Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Evaluation, Metric, Noise, Score, Scores
+from bench.protocol import Evaluation, Noise, NotFinite, Score, Scores
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -140,9 +140,7 @@ class Shifted(StandardNormal):
 
 
 def log_z(value: float, half: float, unreliable: str = "") -> Score:
-    return Score(
-        Metric("log_z", "nats", "neither"), value, 1, "quadrature", 0, 0, value - half, value + half, unreliable
-    )
+    return Score(LOG_Z, value, 1, "quadrature", 0, 0, value - half, value + half, unreliable)
 
 
 def test_log_z_enters_with_its_interval_and_its_doubts() -> None:
@@ -222,5 +220,5 @@ def test_a_score_that_is_not_finite_is_refused() -> None:
         def log_density(self, x: Tensor) -> Tensor:
             return torch.full((len(x),), -math.inf).double()
 
-    with pytest.raises(ArithmeticError, match="the score kl_data is not finite: -inf"):
+    with pytest.raises(NotFinite, match="the score kl_data is not finite: -inf"):
         scored(Elsewhere(torch.eye(2)), linear_vae(WEIGHT), n=50)

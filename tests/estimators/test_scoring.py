@@ -20,7 +20,7 @@ from bench.energies.densities import whitened
 from bench.estimators import evidence
 from bench.estimators.subject import Meter, Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Ais, AisNll, Evaluation, Noise, Score, Scores, UserError
+from bench.protocol import Ais, AisNll, Evaluation, Noise, NotFinite, Score, Scores, UserError
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -118,7 +118,7 @@ def test_the_kl_of_an_unnormalised_prior_is_complete(hidden: int) -> None:
 
 def test_a_normalised_prior_has_no_log_z() -> None:
     found = by_name(score(StandardNormal(LATENT), images(linear_vae(), 50), QUICK))
-    assert set(found) == {"vlb", "nll", "kl", "reconstruction"}
+    assert set(found) == {"log_z_check", "vlb", "nll", "kl", "reconstruction"}
     for each in found.values():
         assert each.sys_lower == each.sys_upper == each.value
 
@@ -350,6 +350,7 @@ def test_any_differentiable_energy_is_scored_in_more_dimensions() -> None:
     log_z = by_name(scores)["log_z"]
     assert log_z.estimator == "ais"
     assert not log_z.unreliable
+    assert log_z.stderr == 0  # the chains' error is in the interval, and nowhere else
     assert log_z.sys_lower < 4 * math.log(2 * math.gamma(1.25)) < log_z.sys_upper
     assert scores.arrays["ais_forward_isotropic"].shape == (1, 100)
     assert calls[-1][0] == calls[-1][1]
@@ -365,7 +366,7 @@ def test_any_energy_is_scored_in_two_dimensions() -> None:
 def test_a_score_that_is_not_finite_is_an_error_and_not_a_number() -> None:
     x = images(linear_vae(), 50)
     x[3, 2] = math.nan
-    with pytest.raises(ArithmeticError, match="the score vlb is not finite: nan"):
+    with pytest.raises(NotFinite, match="the score vlb is not finite: nan"):
         score(grbm(6), x, QUICK)
 
 

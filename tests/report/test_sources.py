@@ -149,6 +149,8 @@ def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic)
     path = mnist.put("normal", 0, 95.0, arrays={"vlb": np.arange(3)}, curves=points)
     record = {name: value for name, value in json.loads(path.read_text()).items() if name not in (*LATER, "sha256")}
     path.write_bytes(json_bytes(record | {"schema": 1}))
+    for file in path.parent.glob("[ac]*-*-*"):  # without its SHA-256 in its name
+        file.rename(file.with_name(f"{file.stem.rpartition('-')[0]}{file.suffix}"))
     frame = collect([mnist.folder])
     assert list(frame["schema"]) == [1, 1]
     assert (frame["split"][0], frame["digests"][0], frame["restarts"][0]) == ("test", "{}", 0)

@@ -18,7 +18,7 @@ from bench.contracts.task import small, tiny
 from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.priors import GaussianMixture, Samples
-from bench.protocol import Networks, Run, Stopped, UserError
+from bench.protocol import Networks, NotFinite, Run, Stopped, UserError
 from bench.strategy import staged
 from bench.streams import stream
 
@@ -89,7 +89,7 @@ def test_a_mixture_refuses_what_is_none() -> None:
         prior.set(weights, means[:2], covariances)
     with pytest.raises(ValueError, match="weights must not be below 0"):
         prior.set(-weights, means, covariances)
-    with pytest.raises(ArithmeticError, match="the covariance of component 0 is not positive definite"):
+    with pytest.raises(NotFinite, match="the covariance of component 0 is not positive definite"):
         prior.set(weights, means, -covariances)
 
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,10 @@ def job_of(look: Look, **changes: Any) -> Job:
 
 def standing(look: Look, **evaluate: Any) -> Standing:
     return look("ok", evaluate=evaluate).standings[0]
+
+
+def point(value: float) -> Point:
+    return Point(epoch=0, step=1, metric="bound", value=value)
 
 
 def process(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
@@ -353,9 +358,57 @@ def test_the_first_final_record_stays(look: Look, store: Store) -> None:
     assert record is not None
     assert record.status == "ok"
     path = store.record_path(job.cell.id, job.key)
-    assert json.loads(path.with_name(f"curves-{job.key}.json").read_text()) == [curve]
-    with np.load(path.with_name(f"arrays-{job.key}.npz")) as arrays:
+    assert json.loads(path.with_name(f"curves-{job.key}-{record.digests['curves']}.json").read_text()) == [curve]
+    with np.load(path.with_name(f"arrays-{job.key}-{record.digests['arrays']}.npz")) as arrays:
         np.testing.assert_array_equal(arrays["samples"], np.eye(2))
+
+
+@pytest.mark.parametrize("alike", [False, True])
+def test_an_attempt_that_wakes_late_touches_nothing_of_the_record_that_won(
+    look: Look, store: Store, alike: bool
+) -> None:
+    """It slept after it saw that there was no record, and before it wrote; it came to other numbers, or to the same."""
+    cell = job_of(look).cell
+    slow, quick = job_of(look, attempt=1), job_of(look, attempt=2)
+
+    class Sleepy(Mapping[str, np.ndarray]):
+        """Arrays that are slow to be packed: meanwhile another attempt begins and ends."""
+
+        def __getitem__(self, name: str) -> np.ndarray:
+            return np.full(3, value)
+
+        def __len__(self) -> int:
+            return 1
+
+        def __iter__(self) -> Iterator[str]:
+            if not store.records():
+                first = store.begin(cell, "first")
+                assert first is not None
+                store.end(cell.id, first, "lost")
+                assert store.begin(cell, "second") is not None
+                assert store.finish(quick, finished(quick), [point(2.0)], {"vlb": np.full(3, 2.0)})
+            yield "vlb"
+
+    value = 2.0 if alike else 1.0
+    assert not store.finish(slow, finished(slow, "ok"), [point(value)], Sleepy())
+    record = store.record(cell.id, slow.key)
+    assert record is not None
+    assert record.attempt == 2
+    with np.load(io.BytesIO(store.beside(record, slow.key, "arrays") or b"")) as arrays:
+        assert arrays["vlb"].tolist() == [2.0, 2.0, 2.0]
+    assert json.loads(store.beside(record, slow.key, "curves") or b"") == [point(2.0).model_dump()]
+
+
+def test_what_lay_beside_a_record_before_its_name_held_its_digest_is_read(look: Look, store: Store) -> None:
+    job = job_of(look)
+    assert store.finish(job, finished(job), [point(2.0)], {"vlb": np.ones(3)})
+    (record,) = store.records()
+    for kind, suffix in (("arrays", "npz"), ("curves", "json")):
+        content = store.beside(record, job.key, kind)
+        (path,) = store.cell(job.cell.id).glob(f"{kind}-*")
+        path.rename(path.with_name(f"{kind}-{job.key}.{suffix}"))
+        assert content
+        assert store.beside(record, job.key, kind) == content
 
 
 def test_of_processes_that_race_to_record_a_cell_exactly_one_wins(tmp_path: Path) -> None:

@@ -11,11 +11,15 @@ from typing import Any
 import numpy as np
 import pytest
 
+import bench.grid as grids
+from bench.plugins import Registry
 from bench.sweep.attempts import Ending
 from bench.sweep.record import Record
-from bench.sweep.status import Survey
+from bench.sweep.status import Survey, survey
 from bench.sweep.store import Store
 from bench.sweep.worker import INTERVAL, Figures, Halt, Note, Setup, Worker
+
+FAKES = Path(__file__).with_name("fakes")
 
 Look = Callable[..., Survey]
 CarryOut = Callable[..., tuple[Ending, Record]]
@@ -88,10 +92,83 @@ def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Sto
     carry_out("ok")
     found = look("ok").standings[0]
     path = store.record_path(found.cell.id, found.key)
-    curves = json.loads(path.with_name(f"curves-{found.key}.json").read_text())
+    digests = json.loads(path.read_bytes())["digests"]
+    curves = json.loads(path.with_name(f"curves-{found.key}-{digests['curves']}.json").read_text())
     assert curves == [{"epoch": 0, "step": 4, "metric": "bound", "value": 1.5}]
-    with np.load(path.with_name(f"arrays-{found.key}.npz")) as arrays:
+    with np.load(path.with_name(f"arrays-{found.key}-{digests['arrays']}.npz")) as arrays:
         assert arrays["samples"].shape == (2, 2)
+
+
+FAULTY = """
+from bench import priors
+from bench.protocol import NotFinite
+from bench.strategy import Strategy, StagedStrategy
+
+class Prior(priors.StandardNormal):
+    def energy(self, z):
+        if not self.training:
+            FAULT
+        return super().energy(z)
+
+class Faulty(Strategy):
+    "Trains well, and has a fault in the density that is scored."
+    def prior(self, task, vae, noise):
+        return Prior(task.networks.latent)
+"""
+BUG = "return 1 / 0"
+OVERFLOW = "return 10.0 ** 400"
+FLOATING = 'raise FloatingPointError("underflow")'
+FINDING = 'raise NotFinite("the energy is not finite")'
+
+
+@pytest.mark.parametrize(
+    ("fault", "reason"),
+    [
+        (BUG, "ZeroDivisionError: division by zero"),
+        (OVERFLOW, "OverflowError: (34, 'Numerical result out of range')"),
+        (FLOATING, "FloatingPointError: underflow"),
+        (FINDING, "the energy is not finite at step 2"),
+    ],
+)
+@pytest.mark.parametrize("place", ["energy", "fit_latents", "diagnostics"])
+def test_a_bug_in_a_density_is_an_error_and_not_a_finding(
+    setup: Setup, store: Store, tmp_path: Path, capsys: pytest.CaptureFixture[str], fault: str, reason: str, place: str
+) -> None:
+    """An error has its traceback in the log and is carried out again; what diverged is a finding, and is not."""
+    own = FAULTY.replace("FAULT", fault if place == "energy" else "pass")
+    if place != "energy":
+        base = "StagedStrategy" if place == "fit_latents" else "Strategy"
+        signature = "model, latents, noise" if place == "fit_latents" else "model, latents, scores, noise"
+        own = (
+            own.replace("Faulty(Strategy)", f"Faulty({base})")
+            + f"    def {place}(self, {signature}):\n        {fault}\n"
+        )
+    folder = tmp_path / "mine" / "strategies"
+    folder.mkdir(parents=True)
+    (folder / "faulty.py").write_text(own)
+    registry = Registry([FAKES, folder.parent])
+    small = {"kind": "mlp", "hidden": [4]}
+    source = {
+        "title": "faults",
+        "seeds": 1,
+        "dataset": [{"name": "points"}],
+        "networks": {"latent": 3, "encoder": small, "decoder": small},
+        "train": {"epochs": 1, "batch_size": 2},
+        "evaluate": {"importance_samples": 2, "ais_nll": {"images": 0, "simulated": 0}},
+        "strategy": [{"name": "faulty"}],
+    }
+    grid = grids.expand(source, registry, name="fakes", where="fakes.toml")
+    (job,) = survey(grid, store, registry).jobs()
+    ending = Worker(replace(setup, registry=registry)).carry_out(job)
+    assert isinstance(ending, Ending)
+    found = fault == FINDING
+    # the fit at one stroke is a step of its own
+    words = reason.replace("step 2", "step 3") if place == "fit_latents" else reason
+    assert (ending.status, ending.reason) == ("diverged" if found else "error", words)
+    log = capsys.readouterr().err
+    assert ("Traceback (most recent call last)" in log) is not found
+    assert found or reason in log
+    assert len(survey(grid, store, registry).jobs(retry=True)) == (0 if found else 1)
 
 
 @pytest.mark.parametrize(
@@ -124,8 +201,9 @@ def test_a_diverged_cell_is_data(carry_out: CarryOut, store: Store, look: Look) 
     _, record = carry_out("diverge")
     assert record.stability == {"gradient_max_prior": 1e9}
     found = look("diverge").standings[0]
-    curves = store.record_path(found.cell.id, found.key).with_name(f"curves-{found.key}.json")
-    assert json.loads(curves.read_text()) == [{"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}]
+    curves = store.beside(record, found.key, "curves")
+    assert curves
+    assert json.loads(curves) == [{"epoch": 0, "step": 2, "metric": "bound", "value": 9.0}]
 
 
 def test_a_traceback_goes_to_the_log(carry_out: CarryOut, capsys: pytest.CaptureFixture[str]) -> None:

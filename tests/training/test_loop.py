@@ -233,6 +233,62 @@ def test_a_loss_that_leaves_the_finite_numbers_is_noticed_at_its_first_step(
     assert caught.value.stability["bound"] > 0
 
 
+@pytest.mark.parametrize("stop", [None, 7])
+def test_an_epochs_curves_are_means_however_often_a_step_takes_a_loss(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path, stop: int | None
+) -> None:
+    """Also over an interruption."""
+    plugin = strategy("stein", critic_steps=3, critic_hidden=[8], directions=1, energy=Grbm(hidden=3))
+    seen: dict[str, list[float]] = {}
+    told: list[tuple[int, dict[str, float], dict[str, float]]] = []
+    inner = type(plugin).losses
+
+    def watched(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        for name, loss in inner(self, model, batch):
+            seen.setdefault(plugin.called(name, model.prior), []).append(float(loss.detach()))
+            yield name, loss
+
+    def progress(*, stage: str, done: int, total: int, epoch: int, **figures: float) -> None:
+        told.append((done, figures, {name: float(np.mean(values)) for name, values in seen.items()}))
+
+    one = replace(task, budget=Budget(epochs=1))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plugin), "losses", watched)
+        if stop is not None:
+            asked = iter([False] * stop)
+            with pytest.raises(Stopped):
+                plugin.fit(one, Run(0, "cpu", tmp_path, stop_requested=lambda: next(asked, True)))
+        state = plugin.fit(one, Run(0, "cpu", tmp_path, progress))
+    curves = {row["metric"]: row["value"] for row in state["curves"]}
+    assert len(seen["critic"]) == 3 * len(seen["discrepancy"]) == 3 * 23
+    for name, values in seen.items():
+        assert curves[name] == pytest.approx(np.mean(values), rel=1e-4), name
+    done, figures, means = told[-2]  # the last of all comes with the checkpoint, after the epoch is closed
+    assert done == 23
+    assert {name: figures[name] for name in means} == pytest.approx(means, rel=1e-4)
+
+
+def test_after_a_number_that_went_bad_whatever_else_fails_is_no_bug(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    plugin = strategy("normal")
+    inner = type(plugin).losses
+
+    def fails(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        fails.steps += 1  # type: ignore[attr-defined]
+        if fails.steps == fails.at:  # type: ignore[attr-defined]
+            raise ValueError("z has no finite density")
+        for name, loss in inner(self, model, batch):
+            yield name, loss / (0.0 if fails.steps == 4 else 1.0)  # type: ignore[attr-defined]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plugin), "losses", fails)
+        for at, kind, words in ((6, Diverged, "not finite at step 3"), (3, ValueError, "no finite density")):
+            fails.steps, fails.at = 0, at  # type: ignore[attr-defined]
+            with pytest.raises(kind, match=words):
+                plugin.fit(task, Run(0, "cpu", tmp_path / str(at)))
+
+
 def test_time_goes_to_the_clocks_and_adds_up_over_attempts(
     strategy: Callable[..., Any], task: Task, tmp_path: Path
 ) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from bench.energies.densities import annealing, whitened
 from bench.priors.density import Annealing, Figure, Restricted
-from bench.protocol import Noise
+from bench.protocol import Noise, NotFinite
 from bench.samplers.chains import gibbs
 
 LOG_VAR_BOUND = 6.0
@@ -78,7 +78,7 @@ class GRBM(Restricted):
     def draw_hidden(self, z: Tensor, noise: Noise) -> Tensor:
         """Return h ~ Bernoulli(g), `(n, H)` zeros and ones, for z `(n, d)`."""
         probability = torch.sigmoid(self.hidden(z))
-        return (noise.uniform(*probability.shape) < probability).to(probability.dtype)
+        return whitened.bernoulli(probability, noise).to(probability.dtype)
 
     def centre(self, h: Tensor) -> Tensor:
         """Return E[z|h] = mu + Wh, `(n, d)`, for h `(n, H)`."""
@@ -115,11 +115,11 @@ class GRBM(Restricted):
         """Return the same model in whitened coordinates.
 
         Raises:
-            ArithmeticError: a parameter is not finite.
+            NotFinite: a parameter is not finite.
         """
         weight, mu, bias, var = (part.detach().double() for part in (self.weight, self.mu, self.bias, self.var))
         if not all(bool(part.isfinite().all()) for part in (weight, mu, bias, var)):
-            raise ArithmeticError("log Z cannot be estimated: the GRBM has parameters that are not finite")
+            raise NotFinite("log Z cannot be estimated: the GRBM has parameters that are not finite")
         sigma = var.sqrt()
         return whitened.Whitened(weight / sigma[:, None], bias + weight.T @ (mu / var), mu, sigma)
 

@@ -1,0 +1,51 @@
+"""Which plugins have passed `bench check`: a small file in the user's cache for each code that did.
+
+It is named after the plugin's fingerprint, so that a plugin whose code changes has to be checked again. Built-in ones
+are checked by the tests of bench itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+
+from platformdirs import user_cache_dir
+
+from bench import files
+from bench.plugins import Plugin, PluginError
+from bench.sweep.fingerprints import fingerprints
+from bench.sweep.record import now
+
+
+def checked(plugin: Plugin) -> bool:
+    """Tell whether a plugin, as its code is now, has passed `bench check` on this machine or is built in."""
+    if plugin.origin == "built-in":
+        return True
+    with contextlib.suppress(PluginError):  # its file cannot be read or parsed
+        return _place(fingerprint(plugin)).is_file()
+    return False
+
+
+def fingerprint(plugin: Plugin) -> str:
+    """Return the fingerprint of a plugin's own code, as it is now.
+
+    Raises:
+        PluginError: its file cannot be read or parsed.
+    """
+    return fingerprints([plugin]).plugin
+
+
+def keep(plugin: Plugin, code: str) -> None:
+    """Keep a receipt: the plugin has passed, when its fingerprint was `code`.
+
+    Raises:
+        OSError: the cache cannot be written.
+    """
+    content = {"kind": plugin.kind, "name": plugin.name, "file": str(plugin.file), "passed": now()}
+    with files.replacing(_place(code)) as file:
+        file.write(json.dumps(content, indent=1).encode())
+
+
+def _place(code: str) -> Path:
+    return Path(user_cache_dir("priorbench")) / "checked" / f"{code}.json"
