@@ -38,6 +38,7 @@ MEANINGS = {
     "nll_bits": _NLL,
     "nll_ais_bits": _ANNEALED,
     "log_z": Meaning("log Z", "log normaliser of the prior"),
+    "log_z_check": Meaning("log Z check", "log of the integral of a prior that calls itself normalised, best at 0"),
     "kl": Meaning("KL", "divergence of the posterior from the prior"),
     "reconstruction": Meaning("reconstruction", "expected negative log-likelihood given z"),
     "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance between model and data"),

@@ -20,6 +20,13 @@ from bench.sweep.record import Score
 NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}", "{}")
 
 
+#: what an estimate of log Z shows of a prior that calls itself normalised -> what is said of it
+CHECKS = {
+    "not checked": "whether the prior integrates to one could not be checked",
+    "below": "the check that the prior integrates to one missed mass of it, which harms its own scores alone",
+}
+
+
 class Comparison(NamedTuple):
     """A published number beside a mean of ours.
 
@@ -264,6 +271,9 @@ def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
         sentences.append(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had")
     elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(f"{', '.join(absent)} not scored")
+    check = (outcome.normalised or {}).get("verdict")
+    if check in CHECKS:  # one that is above makes scores unreliable, for the reason that stands there
+        sentences.append(CHECKS[check])
     if outcome.plugin_changed:
         sentences.append("the code of one of its plugins has changed since; `bench run` runs it again")
     elif outcome.stale:

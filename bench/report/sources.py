@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
-import json
 import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
@@ -18,14 +16,15 @@ from pydantic import TypeAdapter, ValidationError
 
 import bench.grid as grids
 from bench import profile
-from bench.plugins import Kind, Registry
+from bench.plugins import Registry
 from bench.protocol import UserError
+from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Planned, Table, framed, kind, read_parquet
+from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, read_parquet
 from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical
-from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.fingerprints import Fingerprints
 from bench.sweep.record import CorruptRecord, Point, Record, explained
 from bench.sweep.store import BESIDE, Store
 
@@ -113,27 +112,22 @@ def of_grid(
         if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
-    last = _plan_of_stores(folders, name, registry, notes)
-    plan = _joined(_plan(loaded), last) if loaded else last
+    last = plans.of_stores(folders, name, registry, notes)
+    plan = plans.joined(plans.of(loaded), last) if loaded else last
     if unknown and last.cells:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
-    frame = collect(folders, _code(registry, plan), notes)
+    code = plans.Code(registry, plan)
+    frame = collect(folders, code, notes)
+    notes += code.unchecked(frame)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     plain = loaded
     if isinstance(grid, grids.Grid):
         with contextlib.suppress(UserError):
             plain = grids.load(called, registry)
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
-    command = _command(called, f"{options}{elsewhere}", plan, plain)
+    command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
     return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), Arrays(folders), all_settings)
-
-
-def _joined(plan: Plan, last: Plan) -> Plan:
-    """Return a plan with the cells that the last run planned under the same conditions."""
-    contexts, ids = {cell.setting.context for cell in plan.cells}, {cell.id for cell in plan.cells}
-    more = [cell for cell in last.cells if cell.id not in ids and cell.setting.context in contexts]
-    return replace(plan, cells=(*plan.cells, *more), extended=last.extended)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -151,8 +145,8 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
     for store in stores:
         if not (store / "grid.json").exists() and not any(store.glob("cells/*/record-*.json")):
             raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
-    plan = _plan_of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
-    current = _code(registry, plan)
+    plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
+    current = plans.Code(registry, plan)
     frame = collect(stores, current, notes)
     tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
     for table in tables:
@@ -160,6 +154,7 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
         new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
         added = marked(table[new], current)
         frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
+    notes += current.unchecked(frame)
     words = ", ".join(map(str, places))
     arrays = Arrays(stores, [place for place in places if place not in stores and kind(place) == "items"])
     return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
@@ -174,15 +169,16 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     folders = tuple(stores) or tuple(folder for folder in [profile.stores() / column.grid] if folder.is_dir())
     notes: list[str] = []
     embedded = grids.load(column.grid, registry)
-    last = _plan_of_stores(folders, column.grid, registry, notes)
-    plan = _joined(_plan(embedded), last).of(column.dataset)
-    command = _command(column.grid, "", plan, embedded)
-    local = collect(folders, _code(registry, plan), notes)
+    last = plans.of_stores(folders, column.grid, registry, notes)
+    plan = plans.joined(plans.of(embedded), last).of(column.dataset)
+    command = plans.command(column.grid, "", plan, embedded)
+    local = collect(folders, plans.Code(registry, plan), notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
+        notes += plans.Code(registry, plan).unchecked(local)
         used = tuple(f for f in folders if any(path.name in set(local["cell"]) for path in f.glob("cells/*")))
         return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
-    committed = marked(_committed(), _code(registry, plan))
+    committed = marked(_committed(), plans.Code(registry, plan))
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
@@ -349,62 +345,3 @@ def _complain(sentence: str, corrupt: list[str] | None) -> None:
         raise UserError(sentence)
     if sentence not in corrupt:
         corrupt.append(sentence)
-
-
-# ---------------------------------------------------------------- plans
-
-
-def _plan_of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
-    """Return the cells that the grid.json of these stores hold, each once."""
-    cells: dict[str, Planned] = {}
-    title, latest = "", None
-    for folder in folders:
-        path = folder / "grid.json"
-        try:
-            content = json.loads(path.read_bytes())
-            if not isinstance(content, dict):
-                raise ValueError("it holds no table")
-            plan = _plan(grids.expand(content, registry, name=name, where=str(path)))
-        except (OSError, ValueError, UserError) as error:
-            reason = str(error) if isinstance(error, UserError) else f"corrupt grid {path}: {error}"
-            reason = f"there is no {path}" if isinstance(error, FileNotFoundError) else reason
-            notes.append(f"{reason}, so that missing cells cannot be told")
-        else:
-            title = title or plan.title
-            latest = replace(plan, extended=Store(folder).extended())
-            cells |= {cell.id: cell for cell in plan.cells}
-    return replace(latest or Plan(), name=name, title=title, cells=tuple(cells.values()))
-
-
-def _plan(grid: grids.Grid) -> Plan:
-    headline = grid.headline
-    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)), headline.metric, headline.same_within)
-
-
-def _command(grid: str, elsewhere: str, plan: Plan, loaded: grids.Grid | None) -> str:
-    """Return how the missing cells of a plan are made."""
-    command = f"`bench run --grid {grid}{elsewhere}` makes them"
-    if loaded is None or {cell.id for cell in plan.cells} <= {cell.id for cell in loaded.cells}:
-        return command
-    return f"{command}, with the options of the last run"
-
-
-# ---------------------------------------------------------------- the code as it is now
-
-
-def _code(registry: Registry, plan: Plan) -> Current:
-    """Return what tells the fingerprints of the code that a cell uses as it is now."""
-    files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
-    files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
-
-    @functools.cache
-    def current(strategy: str, dataset: str, hyper: str, networks: str) -> Fingerprints | None:
-        names: tuple[tuple[Kind, str], ...] = ("strategy", strategy), ("dataset", dataset)
-        try:
-            plugins = [registry.find(kind, files.get((kind, name), name)) for kind, name in names]
-            parts = registry.parts(plugins[0], json.loads(hyper), json.loads(networks))
-            return fingerprints([*plugins, *parts])
-        except UserError:
-            return None  # a plugin that is not here any more: nobody can say whether it changed
-
-    return current
