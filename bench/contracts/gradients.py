@@ -128,9 +128,9 @@ def _watched(strategy: Strategy, watch: Watch) -> Strategy:
     class Watched(type(strategy)):  # type: ignore[misc]
         """The strategy, watched."""
 
-        def train(self, model: Model, task: Task, run: Run, losses: Losses, reach: Any) -> State:
+        def train(self, model: Model, task: Task, run: Run, losses: Losses, *others: Any) -> State:
             """Train as the strategy does, with watched losses."""
-            state: State = super().train(model, task, run, watch.losses(losses), reach)
+            state: State = super().train(model, task, run, watch.losses(losses), *others)
             return state
 
     values = {name: getattr(strategy, name) for name in type(strategy).model_fields}

@@ -150,8 +150,8 @@ def test_a_prior_takes_and_gives_the_right_shapes(verdict: Judge, methods: str, 
 @pytest.mark.parametrize(
     ("change", "sentence"),
     [
-        ("value=float('nan')", "a number of its score vlb is not finite: [nan"),
-        ("stderr_mc=-1.0", "a standard error of its score vlb is below 0"),
+        ("value=float('nan')", "a number of its score log_z_check is not finite: [nan"),
+        ("stderr_mc=-1.0", "a standard error of its score log_z_check is below 0"),
     ],
 )
 def test_a_score_is_a_number(verdict: Judge, change: str, sentence: str) -> None:
