@@ -103,7 +103,7 @@ def _latex_table(table: Layout) -> str:
         r"\centering",
         r"\footnotesize",
         r"\setlength{\tabcolsep}{4pt}",
-        rf"\caption{{{_latex(table.caption)}}}",
+        rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
         rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
         r"\toprule",

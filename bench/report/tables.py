@@ -85,7 +85,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     metrics, versions = _metrics(rows, column)
     columns = with_columns([metric.name for metric in metrics])
     shown = tuple(metric for metric in metrics if metric.name in columns)
-    chosen, doubt = _headline(plan, metrics)
+    chosen, doubt = _headline(plan, rows, metrics)
     reference = baseline or published.baseline
     baselines = {
         row.setting.context: row
@@ -122,8 +122,8 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         column=column,
         baseline=compared_to,
         headline=judged,
-        caption=caption(title, rows, shown, compared_to, judged, len(pairs)),
-        conditions=conditions(rows, plan, column, published.source),
+        caption=caption(rows, shown, compared_to, judged, len(pairs)),
+        conditions=conditions(rows, shown, plan, column, published.source),
         missing=_missing(rows, plan, source.command),
         notes=(*doubt, *selection.notes, *source.notes, *versions),
     )
@@ -139,11 +139,11 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
-def _headline(plan: Plan, metrics: Sequence[Metric]) -> tuple[Metric | None, list[str]]:
+def _headline(plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[Metric | None, list[str]]:
     """Return the metric of the verdicts, and a note where it is not the one that the grid names."""
     names = {metric.name: metric for metric in metrics}
     chosen = plan.headline or headline(list(names))
-    if chosen in names or not names:
+    if chosen in names or not any(row.outcomes for row in rows):
         return names.get(chosen), []
     hint = nearest(chosen, names) or f"; there are {listed(names)}"
     return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"{hint}']
@@ -183,17 +183,11 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
 
 
 def caption(
-    title: str,
-    rows: Sequence[Row],
-    metrics: Sequence[Metric],
-    baseline: str,
-    judged: Metric | None,
-    comparisons: int,
+    rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, judged: Metric | None, comparisons: int
 ) -> str:
     """Return what every figure of a table means, in two sentences.
 
     Args:
-        title: the table's.
         rows: its rows.
         metrics: those with columns.
         baseline: the strategy of the differences; empty where there are none.
@@ -202,13 +196,11 @@ def caption(
     """
     units = dict.fromkeys(metric.unit for metric in metrics)
     titles = [meaning(metric.name).title for metric in metrics]
-    what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "no scores yet"
+    what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "No scores yet"
     directions = {metric.better for metric in metrics} - {"neither"}
     better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    over = "trainings and test items" if any(meaning(metric.name).items for metric in metrics) else "trainings alone"
-    ways = f" over {over}, log Z's error included, unadjusted"
-    means = f"; means with 95 % intervals{ways}" if any(row.scores for row in rows) else ""
-    sentences = [f"{title}: {what}{better}{means}"]
+    means = "; means with 95 % intervals over trainings and test items, unadjusted"
+    sentences = [f"{what}{better}{means if any(row.scores for row in rows) else ''}"]
     if baseline and judged:
         sentences.append(
             f"Verdict: {meaning(judged.name).title} against {baseline}, Holm-adjusted for {comparisons}"
@@ -217,11 +209,14 @@ def caption(
     return ". ".join(sentences) + "."
 
 
-def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: str) -> tuple[str, ...]:
+def conditions(
+    rows: Sequence[Row], metrics: Sequence[Metric], plan: Plan, column: Column | None, source: str
+) -> tuple[str, ...]:
     """Return how the rows were trained and scored, as far as all of them were so alike, and what else is to be known.
 
     Args:
         rows: of the table.
+        metrics: those with columns.
         plan: its cells.
         column: the paper's column beside it, if there is one.
         source: where that was published.
@@ -234,6 +229,9 @@ def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: s
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
+    alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
+    if alone and any(row.scores for row in rows):
+        sentences.append(f"No mean over test items, so that intervals are over seeds alone: {', '.join(alone)}")
     if plan.extended:
         first, last = plan.extended
         sentences.append(
@@ -253,7 +251,8 @@ def conditions(rows: Sequence[Row], plan: Plan, column: Column | None, source: s
     ways = [f"exact in {', '.join(exact)}"] if exact else []
     ways += [f"by AIS (at most {effort}) in {', '.join(sampled)}"] if sampled else []
     if ways:
-        sentences.append(f"log Z is {'; '.join(ways)}")
+        included = "intervals hold how far it may be off, which no number of seeds narrows"
+        sentences.append(f"log Z is {'; '.join(ways)}; {included}")
     circumstances = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if circumstances:
         sentences.append(f"Made with {'; '.join(circumstances)}")

@@ -150,11 +150,11 @@ def report(
     name: str | None,
     stores: Sequence[Path],
     out: Path | None,
-    settings: Sequence[str],
     all_settings: bool,
 ) -> None:
     """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
+    settings = request.settings
     if name is None and (settings or all_settings):
-        option = f"--set {settings[0]}" if settings else "--all-settings"
+        option = f"--set {next(iter(settings))}" if settings else "--all-settings"
         raise UserError(f"{option} is said of a grid; add --grid NAME")
-    click.echo(tables.report(name, stores, out, request.registry, settings, all_settings))
+    click.echo(tables.report(name, stores, out, request.registry, list(settings), all_settings))
