@@ -138,6 +138,8 @@ print("imported:", sorted(heavy))"""
         (["cancel", "zzzz"], 'there is no cell "zzzz"; see `bench status --why`'),
         (["data", "mnits"], 'did you mean "mnist"?'),
         (["report", "--grid", "digits"], "there is no run store runs/digits"),
+        (["report", "--set", "train.epochs=1"], "--set train.epochs=1 is said of a grid; add --grid NAME"),
+        (["report", "--all-settings"], "--all-settings is said of a grid; add --grid NAME"),
     ],
 )
 def test_a_mistake_is_one_sentence_and_exit_code_2(shell: Shell, arguments: list[str], message: str) -> None:
@@ -287,6 +289,15 @@ def test_score_trains_nothing_and_keeps_the_earlier_record(shell: Shell) -> None
     before = json.loads(first.read_text())
     assert again["digests"]["state"] == before["digests"]["state"]
     assert again["resources"]["fit_seconds"] == before["resources"]["fit_seconds"], "training was measured once"
+    code, out, _ = shell("report", "--grid", "fakes.toml")
+    assert code == 0
+    assert " 1/1 " in out, "the grid's own scores stay"
+    assert "left out: 1 cell with evaluate.importance_samples = 7 instead of " in out
+    code, out, _ = shell("report", "--grid", "fakes.toml", "--set", "evaluate.importance_samples=7")
+    assert " 1/1 " in out
+    assert "left out: 1 cell with evaluate.importance_samples = " in out
+    code, out, _ = shell("report", "--grid", "fakes.toml", "--all-settings")
+    assert out.count(" 1/1 ") == 2
 
 
 def test_score_leaves_out_what_is_not_trained(shell: Shell) -> None:

@@ -264,7 +264,7 @@ class Plan:
     def _keep_grid(self) -> None:
         """Write what is planned into the store, and whether verdicts were out on fewer seeds."""
         store = self.survey.store
-        if self.trains:
+        if self.trains or store.grid() is None:
             if seeds := self.survey.extends():
                 store.extend(seeds)
             store.write_grid(self.survey.grid.source)

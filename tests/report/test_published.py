@@ -71,7 +71,7 @@ def test_the_embedded_grid_has_a_row_for_every_model_of_its_strategies_under_the
     assert published.baseline == "normal"
 
 
-SETTINGS = {
+SETTINGS: dict[str, Any] = {
     "dataset": "d",
     "options": {"validation": 0},
     "strategy": "s",

@@ -76,4 +76,4 @@ def test_a_score_that_is_no_mean_over_items_has_an_interval_over_seeds_alone(mni
     assert apart.basis == row.scores["sliced_wasserstein"].basis == "seeds"
     assert apart.half(0.05) == pytest.approx(2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5)
     assert row.marks == ()
-    assert "means with 95 % intervals over trainings alone" in mnist.table().caption
+    assert "No mean over test items, so that intervals are over seeds alone: SW" in mnist.table().conditions

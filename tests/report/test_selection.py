@@ -145,7 +145,7 @@ def test_nothing_is_chosen_from_nothing() -> None:
 
 def test_a_table_is_of_the_kind_of_device_that_came_to_more_scores(mnist: Synthetic) -> None:
     """The device is no part of a cell, so that records of both kinds are of the same cells."""
-    gpu = {"device": "NVIDIA H100", "device_kind": "gpu"}
+    gpu: dict[str, Any] = {"device": "NVIDIA H100", "device_kind": "gpu"}
     mnist.put("normal", 0, 96.0)
     mnist.put("normal", 1, 96.1)
     mnist.put("sliced-score-matching", 0, status="crashed")
@@ -280,9 +280,10 @@ def test_without_arrays_records_own_errors_stand_in_and_a_footnote_says_so(
     assert not any("not there" in mark for mark in mnist.row("normal").marks)
     text = report("mnist", [], Path("out"))
     assert all(mark in " ".join(text.split()) for mark in row.marks)
-    lost = pd.read_csv("out/table.csv").set_index(["row", "metric"])
-    assert lost.loc[("sliced-score-matching", "vlb"), ["items_lost", "difference_items_lost"]].tolist() == [1, 1]
-    assert lost.loc[("normal", "vlb"), "items_lost"] == 0
+    lines = pd.read_csv("out/table.csv").to_dict("records")
+    lost = {(line["row"], line["metric"]): (line["items_lost"], line["difference_items_lost"]) for line in lines}
+    assert lost["sliced-score-matching", "vlb"] == (1, 1)
+    assert lost["normal", "vlb"][0] == 0
 
 
 def test_damaged_arrays_are_named(mnist: Synthetic) -> None:
