@@ -102,7 +102,8 @@ def grid(dataset: list[str], strategy: list[str], network: list[str], energy: li
         encoder=json.dumps(network[:-1] or network),
         decoder=json.dumps(network[-1]),
         strategies="\n".join(
-            f'[[strategy]]\nname = "{name}"\nenergy = {{ kind = "{kind}", hidden = 4 }}' for name, kind in pairs
+            f'[[strategy]]\nname = "{name}"\nenergy = {{ kind = "{kind}", hidden = 4 }}\nsampler = {{ steps = 1 }}'
+            for name, kind in pairs
         ),
     )
 
@@ -131,11 +132,13 @@ def bench(folder: Path, *arguments: str, site: Path | None = None) -> str:
 
 @pytest.fixture
 def sources(tmp_path: Path) -> dict[Kind, str]:
-    """The source of a plugin of each kind; networks and energies are what `bench new` writes."""
+    """The source of a plugin of each kind; networks and energies are what `bench new` writes, with shorter chains."""
     written: dict[Kind, str] = {"strategy": STRATEGY, "dataset": DATASET}
     kinds: tuple[Kind, ...] = ("network", "energy")
     for kind in kinds:
         written[kind] = new(kind, "mine", tmp_path / "written").read_text()
+    assert "latent), 1000, 0.05, noise" in written["energy"]
+    written["energy"] = written["energy"].replace("latent), 1000, 0.05, noise", "latent), 20, 0.05, noise")
     return written
 
 
