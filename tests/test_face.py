@@ -54,7 +54,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def results(store: Path) -> Results:
     ran: Results = bench.run(
-        "digits", strategies=["normal", "vampprior", "stein"], seeds=2, set=QUICK, jobs=2, store=store, progress=False
+        "digits", strategies=["normal", "vampprior", "stein"], seeds=2, set=QUICK, jobs=1, store=store, progress=False
     )
     return ran
 

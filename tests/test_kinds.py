@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import check
+from bench.contracts import write as new
 from bench.grid import load
-from bench.plugins import Registry
+from bench.plugins import Kind, Registry
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -101,12 +102,13 @@ def grid(dataset: list[str], strategy: list[str], network: list[str], energy: li
         encoder=json.dumps(network[:-1] or network),
         decoder=json.dumps(network[-1]),
         strategies="\n".join(
-            f'[[strategy]]\nname = "{name}"\nenergy = {{ kind = "{kind}", hidden = 4 }}' for name, kind in pairs
+            f'[[strategy]]\nname = "{name}"\nenergy = {{ kind = "{kind}", hidden = 4 }}\nsampler = {{ steps = 1 }}'
+            for name, kind in pairs
         ),
     )
 
 
-KINDS = {"strategy": "strategies", "dataset": "datasets", "network": "networks", "energy": "energies"}
+KINDS: dict[Kind, str] = {"strategy": "strategies", "dataset": "datasets", "network": "networks", "energy": "energies"}
 
 
 def bench(folder: Path, *arguments: str, site: Path | None = None) -> str:
@@ -129,18 +131,20 @@ def bench(folder: Path, *arguments: str, site: Path | None = None) -> str:
 
 
 @pytest.fixture
-def sources(tmp_path: Path) -> dict[str, str]:
-    """The source of a plugin of each kind; networks and energies are what `bench new` writes."""
-    written = {"strategy": STRATEGY, "dataset": DATASET}
-    for kind in ("network", "energy"):
-        bench(tmp_path, "new", kind, "mine", "--plugins", "written")
-        written[kind] = (tmp_path / "written" / KINDS[kind] / "mine.py").read_text()
+def sources(tmp_path: Path) -> dict[Kind, str]:
+    """The source of a plugin of each kind; networks and energies are what `bench new` writes, with shorter chains."""
+    written: dict[Kind, str] = {"strategy": STRATEGY, "dataset": DATASET}
+    kinds: tuple[Kind, ...] = ("network", "energy")
+    for kind in kinds:
+        written[kind] = new(kind, "mine", tmp_path / "written").read_text()
+    assert "latent), 1000, 0.05, noise" in written["energy"]
+    written["energy"] = written["energy"].replace("latent), 1000, 0.05, noise", "latent), 20, 0.05, noise")
     return written
 
 
-def write(folder: Path, sources: dict[str, str], stem: str) -> dict[str, Path]:
+def write(folder: Path, sources: dict[Kind, str], stem: str) -> dict[Kind, Path]:
     """Write the plugins of one origin."""
-    files = {}
+    files: dict[Kind, Path] = {}
     for kind, source in sources.items():
         files[kind] = folder / KINDS[kind] / f"{stem}.py"
         files[kind].parent.mkdir(parents=True, exist_ok=True)
@@ -148,7 +152,7 @@ def write(folder: Path, sources: dict[str, str], stem: str) -> dict[str, Path]:
     return files
 
 
-def install(site: Path, sources: dict[str, str], name: str) -> Path:
+def install(site: Path, sources: dict[Kind, str], name: str) -> Path:
     """Install a package that offers all four, each of which uses a helper module; return the helper."""
     package = site / "vendor"
     for kind, source in sources.items():
@@ -171,7 +175,7 @@ def rows(folder: Path, pattern: str = "*") -> list[dict[str, object]]:
     return [json.loads(file.read_text()) for file in sorted(folder.glob(f"runs/{pattern}/cells/*/record-*.json"))]
 
 
-def test_four_kinds_from_folders_files_and_packages_share_a_grid(tmp_path: Path, sources: dict[str, str]) -> None:
+def test_four_kinds_from_folders_files_and_packages_share_a_grid(tmp_path: Path, sources: dict[Kind, str]) -> None:
     folder, loose, site = tmp_path / "plugins", tmp_path / "loose", tmp_path / "site"
     write(folder, sources, "in_folder")
     files = write(loose, sources, "as_file")
@@ -181,7 +185,7 @@ def test_four_kinds_from_folders_files_and_packages_share_a_grid(tmp_path: Path,
     names["energy"].append(names["energy"].pop(0))  # from another place than its strategy
     (tmp_path / "mine.toml").write_text(grid(**names))
     options = ("--grid", "mine.toml", "--plugins", "plugins")
-    said = bench(tmp_path, "run", *options, "--jobs", "2", site=site)
+    said = bench(tmp_path, "run", *options, "--jobs", "1", site=site)
     records = rows(tmp_path)
     assert {record["status"] for record in records} == {"ok"}, said
     assert len(records) == 3 * 3 * 2, "data sets, strategies, encoders"
@@ -201,7 +205,7 @@ def test_four_kinds_from_folders_files_and_packages_share_a_grid(tmp_path: Path,
     assert all("networks.encoder.kind=as-file" in line for line in changed)
 
 
-def test_an_id_does_not_depend_on_the_path(tmp_path: Path, sources: dict[str, str]) -> None:
+def test_an_id_does_not_depend_on_the_path(tmp_path: Path, sources: dict[Kind, str]) -> None:
     ids = []
     for place in ("here", "elsewhere/deeper"):
         files = write(tmp_path / place, sources, "mine")
@@ -214,7 +218,7 @@ def test_an_id_does_not_depend_on_the_path(tmp_path: Path, sources: dict[str, st
     assert ids[0] == ids[1] == ids[2]
 
 
-def test_a_strategy_is_checked_with_an_energy_of_ones_own(tmp_path: Path, sources: dict[str, str]) -> None:
+def test_a_strategy_is_checked_with_an_energy_of_ones_own(tmp_path: Path, sources: dict[Kind, str]) -> None:
     write(tmp_path, {kind: source for kind, source in sources.items() if kind != "dataset"}, "mine")
     registry = Registry([tmp_path])
     plugin = registry.find("strategy", "sliced-score-matching")
@@ -227,8 +231,9 @@ def test_a_strategy_is_checked_with_an_energy_of_ones_own(tmp_path: Path, source
     ]
 
 
-def test_a_data_set_that_brings_a_likelihood_keeps_its_contracts(tmp_path: Path, sources: dict[str, str]) -> None:
+def test_a_data_set_that_brings_a_likelihood_keeps_its_contracts(tmp_path: Path, sources: dict[Kind, str]) -> None:
     files = write(tmp_path, sources, "mine")
-    rows = json.loads(bench(tmp_path, "check", str(files["dataset"]), "--json"))
-    assert [row for row in rows if row["status"] != "pass"] == []
-    assert next(row for row in rows if row["contract"] == "likelihood")["reason"].startswith("Beta: densities")
+    verdicts = list(check(Registry().find("dataset", str(files["dataset"])), data=tmp_path))
+    assert [verdict for verdict in verdicts if verdict.status != "pass"] == []
+    reason = next(verdict.reason for verdict in verdicts if verdict.contract == "likelihood")
+    assert reason.startswith("Beta: densities")

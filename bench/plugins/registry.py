@@ -324,8 +324,9 @@ class Registry:
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
         self._closed = False
+        points = importlib.metadata.entry_points()  # once: it reads the metadata of all that is installed
         for kind in KINDS:
-            for plugin in (*_built_in(kind), *_entry_points(kind)):
+            for plugin in (*_built_in(kind), *_entry_points(kind, points)):
                 self._add(plugin)
         for folder in folders:
             home = Path(folder).expanduser().resolve()
@@ -451,9 +452,9 @@ def _built_in(kind: Kind) -> Iterator[Plugin]:
     yield from _in_folder(kind, home, "built-in")
 
 
-def _entry_points(kind: Kind) -> Iterator[Plugin]:
+def _entry_points(kind: Kind, points: importlib.metadata.EntryPoints) -> Iterator[Plugin]:
     """Give the plugins that installed packages offer; one named like a built-in is a conflict like any other."""
-    for point in importlib.metadata.entry_points(group=f"bench.{KINDS[kind].folder}"):
+    for point in points.select(group=f"bench.{KINDS[kind].folder}"):
         package = point.dist.name if point.dist else point.module.partition(".")[0]
         file = None
         with contextlib.suppress(Exception):  # whatever an installed import hook raises; loading will say it

@@ -23,6 +23,8 @@ _BOTH = (
     *("protocol", "streams", "data", "priors", "samplers", "strategy", "vae"),
     *("networks/__init__", "networks/modules", "energies/__init__", "energies/densities"),
 )
+# where a statement, an `except` or a `case` holds others
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 #: rooms of bench on which the outcome of training depends
 FIT = (*_BOTH, "objectives", "training")
 #: those on which a score depends
@@ -96,11 +98,15 @@ def _digest(texts: dict[str, str]) -> str:
 def _code(content: bytes) -> str:
     """Return a file's code without comments and docstrings."""
     tree = ast.parse(content)
-    for node in ast.walk(tree):
+    nodes: list[ast.AST] = [tree]
+    while nodes:  # statements alone, for no expression holds any; every command and worker does this, and so quickly
+        node = nodes.pop()
         body = getattr(node, "body", None)
         if isinstance(body, list):
             # any text that stands alone is a docstring, of an attribute too; an empty body would not be code
             node.body = [part for part in body if not _is_text(part)] or [ast.Pass()]  # type: ignore[attr-defined]
+        for block in _BLOCKS:
+            nodes += getattr(node, block, ())
     return ast.unparse(tree)
 
 

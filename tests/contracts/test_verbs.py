@@ -11,6 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.contracts import check
+from bench.plugins import Registry
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -52,9 +55,8 @@ def test_a_new_strategy_starts_from_a_built_in_one_and_keeps_the_contracts(name:
     source = (ROOT / "strategies" / f"{name.replace('-', '_')}.py").read_text()
     written = (tmp_path / "strategies" / "my_idea.py").read_text()
     assert written == source.replace(f"class {''.join(map(str.capitalize, name.split('-')))}(", "class MyIdea(")
-    code, out, err = bench(tmp_path, "check", "my-idea", "--plugins", ".", "--json")
-    assert (code, err) == (0, "")
-    assert {row["status"] for row in json.loads(out)} == {"pass"}
+    verdicts = list(check(Registry([tmp_path]).find("strategy", "my-idea"), data=tmp_path))
+    assert {verdict.status for verdict in verdicts} == {"pass"}
 
 
 def test_a_file_that_does_not_load_breaks_a_contract(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 import subprocess
 import sys
@@ -87,6 +88,17 @@ NOTHING = AisNll(images=0, simulated=0)
 QUICK = Evaluation(vlb_samples=10, importance_samples=200, ais_nll=NOTHING)
 ANNEALED = QUICK.model_copy(update={"ais": Ais(temperatures=100, chains=100)})
 BOTH_WAYS = ANNEALED.model_copy(update={"ais_nll": AisNll(images=30, simulated=20, temperatures=200)})
+
+
+@functools.cache
+def both_ways(hidden: int) -> tuple[Scores, list[tuple[str, int, int]]]:
+    """Return the scores of a GRBM by annealing both ways, and what was told of the progress; nobody changes them."""
+    calls: list[tuple[str, int, int]] = []
+
+    def progress(stage: str, done: int, total: int) -> None:
+        calls.append((stage, done, total))
+
+    return score(grbm(hidden), images(linear_vae(), 50), BOTH_WAYS, progress), calls
 
 
 def test_the_nll_under_a_grbm_prior_is_the_exact_one() -> None:
@@ -215,9 +227,8 @@ def test_annealed_scores_agree_with_the_exact_likelihood() -> None:
 
 
 def test_annealed_scores_say_how_they_were_had() -> None:
-    x = images(linear_vae(), 50)
-    for prior, draws in ((grbm(6), "bidirectional"), (grbm(24), "bidirectional-long-run")):
-        found = {each.metric: each for each in score(prior, x, BOTH_WAYS).scores}
+    for hidden, draws in ((6, "bidirectional"), (24, "bidirectional-long-run")):
+        found = {each.metric: each for each in both_ways(hidden)[0].scores}
         ours = {evidence.NLL_AIS: ("ais", 30, "lower")}
         ours |= dict.fromkeys((evidence.BDMC_GAP, evidence.BDMC_LOWER, evidence.BDMC_UPPER), (draws, 20, "neither"))
         for metric, (estimator, n, better) in ours.items():
@@ -226,7 +237,7 @@ def test_annealed_scores_say_how_they_were_had() -> None:
 
 
 def test_log_z_enters_annealed_scores_but_not_their_gap() -> None:
-    found = by_name(score(grbm(24), images(linear_vae(), 50), BOTH_WAYS))
+    found = by_name(both_ways(24)[0])
     log_z, gap = found["log_z"], found["bdmc_gap"]
     assert gap.sys_lower == gap.sys_upper == gap.value
     for name in ("nll_ais", "bdmc_lower", "bdmc_upper"):
@@ -235,7 +246,7 @@ def test_log_z_enters_annealed_scores_but_not_their_gap() -> None:
 
 
 def test_arrays_hold_every_image_s_annealed_score_and_log_weights() -> None:
-    scores = score(grbm(24), images(linear_vae(), 50), BOTH_WAYS)
+    scores, _ = both_ways(24)
     found, arrays = by_name(scores), scores.arrays
     for name, n, sign in (("nll_ais", 30, 1), ("bdmc_upper", 20, 1), ("bdmc_lower", 20, -1)):
         assert arrays[name].dtype == np.float32
@@ -280,8 +291,7 @@ def test_one_image_is_too_few_to_anneal(key: str) -> None:
 
 
 def test_the_same_streams_give_the_same_scores() -> None:
-    x = images(linear_vae(), 50)
-    first, second = (score(grbm(24), x, BOTH_WAYS) for _ in range(2))
+    first, second = both_ways(24)[0], score(grbm(24), images(linear_vae(), 50), BOTH_WAYS)
     assert first.scores == second.scores
     assert all(np.array_equal(first.arrays[name], second.arrays[name]) for name in first.arrays)
 
@@ -300,12 +310,7 @@ def test_only_the_first_so_many_images_are_scored() -> None:
 
 @pytest.mark.parametrize("hidden", [6, 24])
 def test_progress_rises_to_its_total(hidden: int) -> None:
-    calls: list[tuple[str, int, int]] = []
-
-    def progress(stage: str, done: int, total: int) -> None:
-        calls.append((stage, done, total))
-
-    score(grbm(hidden), images(linear_vae(), 50), BOTH_WAYS, progress)
+    _, calls = both_ways(hidden)
     stages, done, totals = zip(*calls, strict=True)
     assert set(stages) == {"evaluate"}
     assert list(done) == sorted(done)

@@ -23,7 +23,7 @@ def scored(folder: Path, strategy: str, latent: int = 2, **hyper: Any) -> Scores
     model: Any = build(registry.find("strategy", strategy), hyper, "test")
     networks = Networks(encoder=DENSE, decoder=DENSE, latent=latent)
     budget = Budget(epochs=1, batch_size=2000)
-    annealed = AisNll(images=20, simulated=20, temperatures=100, chains=10)
+    annealed = AisNll(images=20, simulated=20, temperatures=10, chains=2)
     evaluation = Evaluation(images=500, importance_samples=20, ais_nll=annealed)
     task = Task(dataset, dataset.load(folder), networks, budget, evaluation)
     run = Run(seed=0, device="cpu", folder=folder)
