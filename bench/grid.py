@@ -107,7 +107,7 @@ class Grid:
     cells: tuple[Cell, ...]
     headline: Headline
     source: dict[str, Any]
-    called: str = ""
+    called: str = field(default="", compare=False)
 
 
 def identify(request: Mapping[str, Any]) -> str:

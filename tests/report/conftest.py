@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import bench.grid as grids
-from bench.plugins import Plugin, Registry
+from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
 from bench.report import published, sources
 from bench.report.rows import Row
@@ -42,6 +43,10 @@ def items(mean: float, spread: float = 0.0, count: int = 100) -> np.ndarray:
     return np.asarray(mean + spread * signs / signs.std(ddof=1), np.float32)
 
 
+registry = functools.cache(Registry)  # to look for all plugins, and to parse all code, takes longer than a test
+code_of = functools.cache(fingerprints)
+
+
 class Synthetic:
     """A run store whose records are written by the test, by the label of the grid's cells and their seed."""
 
@@ -49,11 +54,10 @@ class Synthetic:
         self, folder: Path, grid: str = "mnist", strategies: Sequence[str] = STRATEGIES, **changes: Any
     ) -> None:
         self.folder = folder
-        self.registry = Registry()
+        self.registry = registry()
         self.store = Store(folder)
         self.grid = grids.load(grid, self.registry, strategies=strategies, **changes)
         self.store.write_grid(self.grid.source)
-        self._code: dict[tuple[Plugin, ...], Fingerprints] = {}
         self._clock = 0
 
     def cell(self, label: str, seed: int, dataset: str = "") -> grids.Cell:
@@ -62,9 +66,7 @@ class Synthetic:
 
     def code(self, cell: grids.Cell, **other: str) -> Fingerprints:
         """Return the fingerprints of a cell's code as it is, but for `other`."""
-        if cell.plugins not in self._code:
-            self._code[cell.plugins] = fingerprints(cell.plugins)
-        return Fingerprints(**{**vars(self._code[cell.plugins]), **other})
+        return Fingerprints(**{**vars(code_of(cell.plugins)), **other})
 
     def put(
         self,
