@@ -28,6 +28,8 @@ def test_the_notebook_trains_compares_and_shows(tmp_path: Path, monkeypatch: pyt
     monkeypatch.setenv("JUPYTER_PATH", str(tmp_path / "share"))
     notebook = nbformat.reads(NOTEBOOK.read_text(), as_version=4)  # type: ignore[no-untyped-call]
     assert not any(cell.get("outputs") for cell in notebook.cells), "outputs are cleared"
+    (run,) = [cell for cell in notebook.cells if "jobs=2" in cell.source]
+    run.source = run.source.replace("jobs=2", "jobs=1")  # most of the time goes into the start of a worker
     work = tmp_path / "work"
     work.mkdir()
     nbclient.NotebookClient(notebook, timeout=240, resources={"metadata": {"path": str(work)}}).execute()

@@ -38,11 +38,11 @@ def test_every_strategy_trains_and_is_scored(name: str, tmp_path: Path) -> None:
     evaluation = Evaluation(
         vlb_samples=2,
         importance_samples=20,
-        ais=Ais(temperatures=50, chains=40),
-        ais_nll=AisNll(images=4, simulated=0, temperatures=20),
+        ais=Ais(temperatures=20, chains=20),
+        ais_nll=AisNll(images=4, simulated=0, temperatures=4),
     )
     data, run = Squares(), Run(seed=0, device="cpu", folder=tmp_path)
-    task = Task(data, data.load(tmp_path), networks, Budget(epochs=2, batch_size=32), evaluation)
+    task = Task(data, data.load(tmp_path), networks, Budget(epochs=1, batch_size=32), evaluation)
     strategy: Any = Registry().find("strategy", name).load()()
     assert strategy.skip(task) is None
     scores = strategy.evaluate(strategy.fit(task, run), task, run)
