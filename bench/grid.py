@@ -13,11 +13,11 @@ import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Generic, TypeVar, cast
-
-from pydantic import Field
+from typing import Any, Generic, TypeVar, cast
 
 from bench import callable_module, demands
+from bench import headline as headlines
+from bench.headline import Headline
 from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
 from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
@@ -33,15 +33,6 @@ callable_module(__name__)
 
 _EMBEDDED = Path(__file__).with_name("grids")
 _KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
-
-
-class Headline(Settings):
-    """The `[headline]` table: the one metric by which the grid's strategies are judged."""
-
-    metric: str = Field("", description="name of a metric, such as nll_ais; by default the nearest to a likelihood")
-    same_within: dict[str, Annotated[float, Field(gt=0)]] = Field(
-        {}, description="data set -> difference in this metric that is of no interest"
-    )
 
 
 @dataclass(frozen=True)
@@ -167,7 +158,7 @@ def load(
     if datasets:
         source["dataset"] = [dict(table) for table in datasets]
         changed["dataset"] = spelling("datasets")
-        _keep_margins(source, [table.get("name") for table in datasets])
+        headlines.keep_margins(source, [table.get("name") for table in datasets])
     for kind in ("dataset", "strategy"):
         for entry in _entries(source, kind, where):
             entry["name"] = _beside(file, entry["name"])
@@ -190,15 +181,6 @@ def load(
 
     expanded = expand(source, registry, name=file.stem, where=blame)
     return replace(expanded, called=grid if isinstance(grid, str) else "")
-
-
-def _keep_margins(source: Mapping[str, Any], names: Sequence[Any]) -> None:
-    """Drop the margins of the grid's own data sets that are not among those put in their place."""
-    headline = source.get("headline")
-    margins = headline.get("same_within") if isinstance(headline, dict) else None
-    if isinstance(headline, dict) and isinstance(margins, dict):
-        kept = {plain_name(name) for name in names if isinstance(name, str)}
-        headline["same_within"] = {name: margin for name, margin in margins.items() if name in kept}
 
 
 def _locate(grid: str) -> tuple[Path, str]:
@@ -330,14 +312,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         _tables(Budget, source, "train", registry, blame),
         _requests("strategy", source, registry, blame),
     )
-    names = list(dict.fromkeys(plain_name(dataset.name) for dataset in axes[0]))
-    for name_of_one in headline.same_within:
-        if name_of_one not in names:
-            hint = nearest(name_of_one, names) or ";"
-            key = f"headline.same_within.{name_of_one}"
-            raise UserError(
-                f'{blame(key)}: {key}: the grid has no data set "{name_of_one}"{hint} it has {listed(names)}'
-            )
+    headline.suits([plain_name(dataset.name) for dataset in axes[0]], blame)
     for dataset, network, budget in itertools.product(*axes[:3]):
         asked = network.settings, budget.settings, evaluation
         if refused := demands.refusal(data := cast(Dataset, dataset.settings), demands.declared(data), *asked):
