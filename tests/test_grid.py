@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-from bench.grid import Cell, Headline, embedded, expand, identify, load
+from bench.grid import Cell, embedded, expand, identify, load
+from bench.headline import Headline
 from bench.plugins import Registry, build
 from bench.protocol import UserError
 
