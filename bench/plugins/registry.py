@@ -326,7 +326,8 @@ class Registry:
         self._closed = False
         points = importlib.metadata.entry_points()  # once: it reads the metadata of all that is installed
         for kind in KINDS:
-            for plugin in (*_built_in(kind), *_entry_points(kind, points)):
+            offered = points.select(group=f"bench.{KINDS[kind].folder}")
+            for plugin in (*_built_in(kind), *_entry_points(kind, offered)):
                 self._add(plugin)
         for folder in folders:
             home = Path(folder).expanduser().resolve()
@@ -454,7 +455,7 @@ def _built_in(kind: Kind) -> Iterator[Plugin]:
 
 def _entry_points(kind: Kind, points: importlib.metadata.EntryPoints) -> Iterator[Plugin]:
     """Give the plugins that installed packages offer; one named like a built-in is a conflict like any other."""
-    for point in points.select(group=f"bench.{KINDS[kind].folder}"):
+    for point in points:
         package = point.dist.name if point.dist else point.module.partition(".")[0]
         file = None
         with contextlib.suppress(Exception):  # whatever an installed import hook raises; loading will say it
