@@ -222,7 +222,7 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
             verdict = row.verdict if any(t.headline == metric and row in t.rows for t in tables) else None
             entry = _interval(row.scores.get(metric.name), metric.unit, bold=verdict is not None and verdict.marked)
             below = entry.below or _failed(row)
-            if verdict and verdict.kind not in ("baseline", "undecided"):
+            if verdict and verdict.kind in ("better", "worse", "same"):  # the others stand in the table of one data set
                 below = f"{below} {verdict.words}"
             own = letters.of(mark for mark in row.marks if mark not in common)
             entries.append(replace(entry, below=below, marks=own))
