@@ -228,6 +228,8 @@ def conditions(
     words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
     trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
+    if ways := _ways(training):
+        sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
     alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
@@ -266,6 +268,32 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
+
+
+def _ways(training: Mapping[str, object]) -> list[str]:
+    """Return what else training did that all rows have alike, in words: schedule, clipping, averaging, warm-up."""
+    ways = []
+    if kind := training.get("schedule.kind"):
+        share, epochs = training.get("schedule.share"), training.get("schedule.epochs")
+        warmup = training.get("schedule.warmup")
+        within = f"in the last {_epochs(epochs)}" if epochs else "until the last step"
+        parts = [f"rises for {_epochs(warmup)}"] if warmup else []
+        parts += [f"is {share} of it {within}"] if kind == "step" else []
+        parts += [f"falls by a cosine to {share} of it {within}"] if kind == "cosine" else []
+        ways.append(f"the learning rate of encoder and decoder {' and '.join(parts)}")
+    norms = {group: training.get(f"clip.{group}", training.get("clip")) for group in ("encoder", "decoder")}
+    if any(norms.values()):
+        clipped = " and ".join(f"{group} at {norm}" for group, norm in norms.items() if norm)
+        ways.append(f"gradient norms are clipped: {clipped}")
+    if decay := training.get("average.decay"):
+        ways.append(f"scores are of the moving average of the weights (decay {decay})")
+    if epochs := training.get("warmup.epochs"):
+        ways.append(f"the weight of the KL term rises to 1 over {_epochs(epochs)}")
+    return ways
+
+
+def _epochs(number: object) -> str:
+    return f"{number:g} epoch{'s' * (number != 1)}" if isinstance(number, int | float) else ""
 
 
 def _scored(evaluation: Mapping[str, object], rows: Sequence[Row]) -> str:

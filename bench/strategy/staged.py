@@ -69,11 +69,9 @@ class StagedStrategy(Strategy):
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the first stage's loss: the bound under the first prior."""
-        from bench.objectives import negative_bound
-
         posterior = model.vae.encoder(batch.x)
         z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
-        yield "bound", negative_bound(model.vae, self.first_prior(z.shape[-1]).to(z.device), batch.x, posterior, z)
+        yield "bound", self.bound(model.vae, self.first_prior(z.shape[-1]).to(z.device), batch, posterior, z)
 
     def latent_losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the second stage's losses: the objective on latents of a frozen encoder."""
@@ -101,7 +99,7 @@ class StagedStrategy(Strategy):
         ]
         took, more = first["resources"], second["resources"]
         peak = "peak_device_bytes"
-        return {
+        state: State = {
             "modules": second["modules"],
             "steps": first["steps"] + second["steps"],
             "curves": first["curves"] + later,
@@ -109,6 +107,9 @@ class StagedStrategy(Strategy):
             "resources": {name: took.get(name, 0.0) + more.get(name, 0.0) for name in took | more if name != peak}
             | {peak: max(took[peak], more[peak])},
         }
+        if "latest" in second:
+            state["latest"] = second["latest"]
+        return state
 
     def _fitted(self, model: Model, task: Task, run: Run, first: State) -> State:
         """Return the state of a prior that was fitted at one stroke, from its file if there is one."""

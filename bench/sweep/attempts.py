@@ -89,6 +89,7 @@ class Job:
         options = request.pop("options")
         start = {
             **LATER,
+            **self.cell.budget.options,
             **request,
             "schema": SCHEMA,
             "grid": grid,

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bench import files
 from bench.priors.density import Density, Figure
-from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, State, Stopped, Task, UserError
+from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, Schedule, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
+from bench.training.pace import Averages, Pace
 from bench.training.resources import Clocks, peak
 from bench.training.stability import BOUND, watch
 
@@ -27,6 +29,19 @@ KEPT = 2  # checkpoints: the one before the last, should that be damaged
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 
 Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
+
+
+class Rules(Protocol):
+    """How the parameters of a group are moved."""
+
+    def optimiser(self, group: str, budget: Budget) -> Optimiser:
+        """Return its optimiser."""
+
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return how its learning rate moves."""
+
+    def clip(self, group: str) -> float | None:
+        """Return the norm to which its gradient is clipped, if it is."""
 
 
 class Loop:
@@ -38,13 +53,13 @@ class Loop:
         model: what is trained, on the run's device.
         losses: the strategy's losses of a batch, in order.
         reach: parameter group -> names of the losses that move it.
-        optimiser: parameter group -> its optimiser.
-        clip: parameter group -> the norm to which its gradient is clipped, if it is.
+        rules: what says how the parameters of a group are moved; a strategy.
         called: loss -> what its mean is called in curves and in progress.
         prior: under which the bound is taken; the model's by default.
 
     Raises:
-        UserError: the budget would make no step: what was never trained is not to be scored.
+        UserError: the budget would make no step: what was never trained is not to be scored; or a schedule does not go
+            into its epochs.
     """
 
     def __init__(
@@ -54,8 +69,7 @@ class Loop:
         model: Model,
         losses: Losses,
         reach: Mapping[str, frozenset[str]],
-        optimiser: Callable[[str, Budget], Optimiser],
-        clip: Callable[[str], float | None],
+        rules: Rules,
         called: Callable[[str], str] = str,
         prior: Density | None = None,
     ) -> None:
@@ -65,10 +79,22 @@ class Loop:
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
         self.parameters = {group: own for group, own in parameters.items() if own}
-        self.reach, self.clip, self.called, self.prior = reach, clip, called, prior or model.prior
-        self.adams = {group: _adam(own, optimiser(group, task.budget)) for group, own in self.parameters.items()}
+        self.reach, self.called, self.prior = reach, called, prior or model.prior
+        self.clips = {group: _least(rules.clip(group), task.budget.clipped(group)) for group in self.parameters}
+        self.adams = {group: _adam(own, rules.optimiser(group, task.budget)) for group, own in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
+        self.pace = Pace(task.budget, self.per_epoch, self.device)
+        self.averages = None if task.budget.average.off else Averages(model)
+        schedules = {group: rules.schedule(group, task.budget) for group in self.parameters}
+        self.schedules = {group: schedule for group, schedule in schedules.items() if not schedule.off}
+        for group, schedule in self.schedules.items():
+            if reason := schedule.refuses(task.budget.epochs):
+                raise UserError(f"the schedule of the learning rate of {group}: {reason}")
+        self.rates = {group: rules.optimiser(group, task.budget).lr for group in self.schedules}
+        #: what Adam reads at every step where a schedule moves it
+        self.moving = {group: torch.zeros((), device=self.device) for group in self.schedules}
+        self._set_rates()
 
         self.step = 0
         self.curves: list[dict[str, Any]] = []
@@ -89,8 +115,12 @@ class Loop:
         self._restore()
         if self.step < self.total:
             self._train()
+        latest = {}
+        if self.averages is not None:
+            latest = {group: _copied(module) for group, module in self.model.scored.items()}
+            self.averages.put()
         freeze(self.model, self.task, self.run)
-        return {
+        state: State = {
             "modules": self._modules(),
             "steps": self.step,
             "curves": self.curves,
@@ -98,6 +128,9 @@ class Loop:
             "resources": {f"{name}_seconds": seconds for name, seconds in self.clocks.seconds.items()}
             | {"peak_device_bytes": float(peak(self.run.device))},
         }
+        if latest and self.model.others:
+            state["latest"] = latest
+        return state
 
     def _train(self) -> None:
         budget, data = self.task.budget, torch.from_numpy(self.task.splits.train).to(self.device)
@@ -115,7 +148,8 @@ class Loop:
             x = self.task.dataset.prepare(items, binarise.at(self.step))
             seed_globals(self.run.seed, "prior", self.step)
             try:
-                self._update(Batch(x, posterior.at(self.step), prior.at(self.step)))
+                pace = self.pace.at(self.step)
+                self._update(Batch(x, posterior.at(self.step), prior.at(self.step), pace.weight))
             except NotFinite as error:
                 raise Diverged(str(error), self.step, self.stability, self.curves) from error
             except Exception:
@@ -149,6 +183,8 @@ class Loop:
 
     def _update(self, batch: Batch) -> None:
         """Take every loss of the batch in turn and move the groups that it may reach."""
+        for group, schedule in self.schedules.items():
+            self.moving[group].copy_(self.rates[group] * self.pace.rate(schedule))
         for name, loss in self.losses(self.model, batch):
             groups = [group for group in self.parameters if name in self.reach[group]]
             parameters = [parameter for group in groups for parameter in self.parameters[group]]
@@ -160,12 +196,14 @@ class Loop:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
                 self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
                 bad = bad | ~torch.isfinite(norm)
-                if (most := self.clip(group)) is not None:
+                if (most := self.clips[group]) is not None:
                     torch.nn.utils.clip_grads_with_norm_(self.parameters[group], most, norm)
                 self.adams[group].step()
-            self.sums[name] = self.sums.get(name, 0) + loss.detach()
+            self.sums[name] = self.sums.get(name, 0) + batch.shown.pop(name, loss).detach()
             self.counts[name] = self.counts.get(name, 0) + 1
             self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
+        if self.averages is not None:
+            self.averages.follow(self.pace.news)
 
     def _refuse(self) -> None:
         """Raise Diverged if any number went bad."""
@@ -189,7 +227,8 @@ class Loop:
 
     def _close(self, epoch: int) -> None:
         """Record the epoch's means and how the model fares."""
-        watched = watch(self.task, self.run, self.model, self.prior)
+        with self.averages.standing_in() if self.averages is not None else nullcontext():
+            watched = watch(self.task, self.run, self.model, self.prior)
         values = self._absorb(self._means() | self._gradients() | watched)
         self.curves += [
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
@@ -206,6 +245,12 @@ class Loop:
             self.stability[name] = figures[name].keep(self.stability.get(name, value), value)
         return values
 
+    def _set_rates(self) -> None:
+        """Have each Adam whose rate is scheduled read it from a tensor."""
+        for group, rate in self.moving.items():
+            for parameters in self.adams[group].param_groups:
+                parameters["lr"] = rate
+
     def _modules(self) -> dict[str, dict[str, Tensor]]:
         return {group: module.state_dict() for group, module in self.model.groups.items()}
 
@@ -214,6 +259,7 @@ class Loop:
         content = {
             "step": self.step,
             "modules": self._modules(),
+            "averages": {} if self.averages is None else self.averages.values,
             "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
             "sums": self.sums,
             "counts": self.counts,
@@ -237,9 +283,20 @@ class Loop:
             module.load_state_dict(saved["modules"][group])
         for group, adam in self.adams.items():
             adam.load_state_dict(saved["optimisers"][group])
+        self._set_rates()
+        if self.averages is not None:
+            self.averages.values = saved["averages"]
         self.step, self.sums, self.counts, self.norms = (saved[name] for name in ("step", "sums", "counts", "norms"))
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
+
+
+def _least(*norms: float | None) -> float | None:
+    return min((norm for norm in norms if norm is not None), default=None)
+
+
+def _copied(module: torch.nn.Module) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
 
 
 def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:
