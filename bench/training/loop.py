@@ -187,6 +187,9 @@ class Loop:
             self.moving[group].copy_(self.rates[group] * self.pace.rate(schedule))
         for name, loss in self.losses(self.model, batch):
             groups = [group for group in self.parameters if name in self.reach[group]]
+            if batch.weight is not None and name in self.reach.get("encoder", ()) and name not in batch.shown:
+                lacking = "does not weigh its KL term by `batch.weighted`, as train.warmup asks"
+                raise UserError(f'the loss "{name}" reaches the encoder and {lacking}')
             parameters = [parameter for group in groups for parameter in self.parameters[group]]
             gradients = iter(torch.autograd.grad(loss, parameters, allow_unused=True))
             bad = ~torch.isfinite(loss.detach())

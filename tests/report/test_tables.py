@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -369,3 +370,46 @@ def test_the_conditions_hold_nothing_that_rows_differ_in(mnist: Synthetic) -> No
     swept.put("normal[train.epochs=3]", 0, 95.0)
     swept.put("normal[train.epochs=100]", 0, 95.0)
     assert swept.table().conditions[0] == "Trained for batches of 64, 64 latent dimensions"
+
+
+WAYS = {
+    "train.schedule": {"kind": "step", "share": 0.2, "epochs": 3, "warmup": 1},
+    "train.clip": {"encoder": 150},
+    "train.average": {"decay": 0.999},
+    "train.warmup": {"epochs": 5},
+}
+
+
+def test_schedule_clipping_averaging_and_warm_up_are_recorded_captioned_and_no_published_protocol(here: Path) -> None:
+    from tests.report.conftest import Synthetic
+
+    annealed = Synthetic(Path("runs/mnist"), settings=WAYS)
+    three(annealed, "normal", [95.0, 96.0, 97.0])
+    made = annealed.table()
+    assert (
+        "In training, the learning rate of encoder and decoder rises for 1 epoch and is 0.2 of it in the last 3 epochs;"
+        " gradient norms are clipped: encoder at 150.0; scores are of the moving average of the weights (decay 0.999);"
+        " the weight of the KL term rises to 1 over 5 epochs"
+    ) in made.conditions
+    (row,) = (row for row in made.rows if row.label == "normal")
+    assert row.comparison is None
+    for record in row.outcomes.values():
+        assert record.schedule == WAYS["train.schedule"]
+        assert record.clip == {"encoder": 150, "decoder": None}
+        assert (record.averaging, record.warmup) == (WAYS["train.average"], WAYS["train.warmup"])
+
+
+def test_a_cosine_schedule_is_captioned_and_what_is_off_is_not(here: Path) -> None:
+    from tests.report.conftest import Synthetic
+
+    falling = Synthetic(
+        Path("runs/falling"), settings={"train.schedule": {"kind": "cosine", "share": 0}, "train.clip": 9}
+    )
+    three(falling, "normal", [95.0, 96.0])
+    said = "; ".join(falling.table().conditions)
+    assert "learning rate of encoder and decoder falls by a cosine to 0.0 of it until the last step; gradient" in said
+    assert "clipped: encoder at 9.0 and decoder at 9.0" in said
+    plain = Synthetic(Path("runs/plain"))
+    three(plain, "normal", [95.0, 96.0])
+    assert "In training" not in "; ".join(plain.table().conditions)
+    assert plain.row("normal").comparison is not None

@@ -81,15 +81,15 @@ def test_a_schedule_on_a_quadratic_follows_its_formula(
     plugin = quadratic(strategy("normal"))
     plugin.fit(budgeted(task, schedule=SCHEDULES[kind]), Run(0, "cpu", tmp_path))
     seen = [w.double().numpy() for w in plugin.seen]
-    # Adam by hand, from the first step's result on, whose moments follow from w before it
+    # Adam by hand
     w = torch.cat([p.detach().flatten() for p in plugin.model(task, Run(0, "cpu", tmp_path)).vae.encoder.parameters()])
-    w, m, v = w.double().numpy(), 0.0, 0.0
+    at = w.double().numpy()
+    m = v = np.zeros_like(at)
     for t in range(STEPS):
-        gradient = w - 3
-        m, v = 0.9 * m + 0.1 * gradient, 0.999 * v + 0.001 * gradient**2
+        m, v = 0.9 * m + 0.1 * (at - 3), 0.999 * v + 0.001 * (at - 3) ** 2
         step = m / (1 - 0.9 ** (t + 1)) / (np.sqrt(v / (1 - 0.999 ** (t + 1))) + 1e-8)
-        w = w - 1e-3 * by_hand(kind, t) * step
-        np.testing.assert_allclose(seen[t], w, atol=2e-6)  # float32 of numbers up to 1, 46 times
+        at = at - 1e-3 * by_hand(kind, t) * step
+        np.testing.assert_allclose(seen[t], at, atol=2e-6)  # float32 of numbers up to 1, 46 times
 
 
 def test_a_schedule_moves_the_optimiser_that_it_is_of_alone(
@@ -172,7 +172,8 @@ OPTIONLESS = [
 def test_a_warm_up_of_weight_1_and_a_norm_that_is_never_reached_change_nothing(
     name: str, hyper: dict[str, Any], strategy: Callable[..., Any], task: Task, tmp_path: Path
 ) -> None:
-    plugin, ways = strategy(name, **hyper), ({}, {"warmup": {"epochs": 1e-9}}, {"clip": 1e9})
+    plugin = strategy(name, **hyper)
+    ways: list[dict[str, Any]] = [{}, {"warmup": {"epochs": 1e-9}}, {"clip": 1e9}]
     none, *others = [
         plugin.fit(budgeted(task, epochs=1, **way), Run(0, "cpu", tmp_path / str(i))) for i, way in enumerate(ways)
     ]
@@ -216,6 +217,17 @@ def test_the_weight_multiplies_the_kl_term_of_what_reaches_the_encoder_and_curve
         torch.testing.assert_close(half["bound"], (none["bound"] + plain["bound"]) / 2)
     for loss in plain.keys() - {"bound"}:
         assert torch.equal(plain[loss], half[loss])
+
+
+def test_a_loss_that_does_not_weigh_its_kl_term_cannot_be_warmed_up(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    plugin, warm = quadratic(strategy("normal")), budgeted(task, warmup={"epochs": 1})
+    words = (
+        'the loss "bound" reaches the encoder and does not weigh its KL term by `batch.weighted`, as train.warmup asks'
+    )
+    with pytest.raises(UserError, match=words):
+        plugin.fit(warm, Run(0, "cpu", tmp_path))
 
 
 def test_a_norm_bounds_each_group_that_it_names(
