@@ -242,7 +242,22 @@ class Warmup(Settings):
         return not self.epochs
 
 
-def _is_off(option: Schedule | Average | Warmup) -> bool:
+class EarlyStopping(Settings):
+    """Training ends where the validation bound has not become better for so many epochs, and keeps the best state.
+
+    Epochs count from the end of every warm-up. The bound compared takes the upper end of log Z's interval: the best of
+    noisy estimates is otherwise the one in which log Z is most understated.
+    """
+
+    patience: int = Field(0, ge=0, description="epochs without a better validation bound; 0: training never ends early")
+
+    @property
+    def off(self) -> bool:
+        """Whether training never ends early."""
+        return not self.patience
+
+
+def _is_off(option: Schedule | Average | Warmup | EarlyStopping) -> bool:
     return option.off
 
 
@@ -270,6 +285,7 @@ class Budget(Settings):
     )
     average: Average = Field(Average(), description="of the weights, in place of the latest", exclude_if=_is_off)
     warmup: Warmup = Field(Warmup(), description="of the KL term", exclude_if=_is_off)
+    early_stopping: EarlyStopping = Field(EarlyStopping(), description="on the validation bound", exclude_if=_is_off)
 
     @field_validator("clip")
     @classmethod
@@ -350,8 +366,11 @@ class Evaluation(Settings):
     """The `[evaluate]` table: one way of scoring for every cell of a grid."""
 
     seed: int = Field(0, ge=0, description="seed of scoring, separate from the seed of training")
+    split: Literal["test", "validation"] = Field(
+        "test", description="whose images are scored", exclude_if=lambda split: split == "test"
+    )
     images: int | None = Field(
-        None, ge=2, description="score the first so many test images, or all of fewer; all when absent"
+        None, ge=2, description="score the first so many images of the split, or all of fewer; all when absent"
     )
     vlb_samples: int = Field(10, ge=1, description="posterior samples an image for the variational bound")
     importance_samples: int = Field(1000, ge=1, description="posterior samples S an image for the NLL")
@@ -506,6 +525,12 @@ class Task:
     budget: Budget
     evaluation: Evaluation
 
+    @property
+    def scored(self) -> np.ndarray:
+        """The items that are scored, as stored: those of the evaluation's split, the first `images` of them."""
+        split = self.splits.validation if self.evaluation.split == "validation" else self.splits.test
+        return split[: self.evaluation.images]
+
 
 def _silent(**_: Any) -> None:
     """Report to nobody."""
@@ -547,7 +572,8 @@ class State(TypedDict):
     `modules` maps each parameter group to its state dict, of averaged weights where the budget asks for them; `latest`
     has the latest ones then, if the strategy has an adversary or a critic, which follows those. `curves` has rows
     `{epoch, step, metric, value}`.
-    `stability` and `resources` map names to numbers (seconds, bytes, counts).
+    `stability` and `resources` map names to numbers (seconds, bytes, counts); where training could end early, `epochs`
+    is how many it took.
     """
 
     modules: dict[str, dict[str, Tensor]]

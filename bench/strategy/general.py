@@ -220,7 +220,7 @@ class Strategy(Settings):
         return Fitted(model, task.dataset, task.splits.test, task.networks.latent, log_z)
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
-        """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
+        """Score a fitted state on the evaluation's split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
 
         Raises:
             Diverged: a score is not finite, or the prior does not integrate.
@@ -240,7 +240,7 @@ class Strategy(Settings):
 
         with guarded(run.device), torch.no_grad(), _finding(state):
             model = self.restored(state, task, run)
-            stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
+            stored = torch.from_numpy(task.scored)
             test = task.dataset.fixed(stored).to(run.device)
             _, _, z = latents(model, task, LATENTS, noise_for("latents"))
             subject = estimators.Subject(

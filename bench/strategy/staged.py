@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.files import Damaged, load_tensors, save_tensors, sealed
-from bench.protocol import Diverged, Noise, NotFinite, Run, State, Stopped, Task
+from bench.protocol import Diverged, Noise, NotFinite, Run, State, Stopped, Task, UserError
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -84,6 +84,10 @@ class StagedStrategy(Strategy):
 
     def stages(self, model: Model, task: Task, run: Run) -> State:
         """Train the VAE, then fit the prior."""
+        from bench.training import stopping_refused
+
+        if not self.direct and (reason := stopping_refused(model.prior, task)):
+            raise UserError(reason)  # before the first stage is trained
         first_reach = {group: self.reach[group] for group in Strategy.reach}
         first_run, under = replace(run, folder=run.folder / VAE_STAGE), self.first_prior(task.networks.latent)
         first = self.train(model, task, first_run, self.losses, first_reach, under.to(run.device))
@@ -93,7 +97,7 @@ class StagedStrategy(Strategy):
             second = self._fitted(model, task, then, first)
         else:
             second = self.train(model, task, then, self.latent_losses, self._second_reach)
-        epochs = task.budget.epochs
+        epochs = int(first["resources"].get("epochs", task.budget.epochs))
         later = [
             {**row, "epoch": row["epoch"] + epochs, "step": row["step"] + first["steps"]} for row in second["curves"]
         ]

@@ -7,6 +7,7 @@ Which parameter groups a loss moves is declared once, in `reach`, and enforced h
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
@@ -22,7 +23,7 @@ from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
 from bench.training.pace import Averages, Pace
 from bench.training.resources import Clocks, peak
-from bench.training.stability import BOUND, watch
+from bench.training.stability import BOUND, COMPARED, stopping_refused, watch
 
 CHECKPOINT = "checkpoint-"  # begins the names of checkpoints, by `files.save_tensors` in a run's folder
 KEPT = 2  # checkpoints: the one before the last, should that be damaged
@@ -58,8 +59,8 @@ class Loop:
         prior: under which the bound is taken; the model's by default.
 
     Raises:
-        UserError: the budget would make no step: what was never trained is not to be scored; or a schedule does not go
-            into its epochs.
+        UserError: the budget would make no step: what was never trained is not to be scored; a schedule does not go
+            into its epochs; or training is to end early, and the prior has no validation bound.
     """
 
     def __init__(
@@ -95,6 +96,10 @@ class Loop:
         #: what Adam reads at every step where a schedule moves it
         self.moving = {group: torch.zeros((), device=self.device) for group in self.schedules}
         self._set_rates()
+        if reason := stopping_refused(self.prior, task):
+            raise UserError(reason)
+        #: the state of the epoch with the best validation bound, where training may end early
+        self.best: dict[str, Any] = {}
 
         self.step = 0
         self.curves: list[dict[str, Any]] = []
@@ -113,8 +118,11 @@ class Loop:
             Stopped: the run was asked to stop; a checkpoint lies in its folder.
         """
         self._restore()
-        if self.step < self.total:
+        if not self.over:
             self._train()
+        if self.best:
+            self._put(self.best)
+            self.stability = self.best["stability"]  # of the model that is kept
         latest = {}
         if self.averages is not None:
             latest = {group: _copied(module) for group, module in self.model.scored.items()}
@@ -130,7 +138,16 @@ class Loop:
         }
         if latest and self.model.others:
             state["latest"] = latest
+        if not self.task.budget.early_stopping.off:
+            state["resources"]["epochs"] = float(self.step // self.per_epoch)
         return state
+
+    @property
+    def over(self) -> bool:
+        """Whether training has come to its end, that of the budget or an earlier one."""
+        closed = self.step // self.per_epoch - 1
+        waited = closed - self.best["epoch"] if self.best else 0
+        return self.step == self.total or (bool(self.best) and waited >= self.task.budget.early_stopping.patience)
 
     def _train(self) -> None:
         budget, data = self.task.budget, torch.from_numpy(self.task.splits.train).to(self.device)
@@ -139,7 +156,7 @@ class Loop:
         )
         self.clocks.lap("overhead")
         first, saved_step, saved_at = self.step, self.step, time.monotonic()
-        while self.step < self.total:
+        while not self.over:
             epoch, position = divmod(self.step, self.per_epoch)
             if position == 0 or self.step == first:
                 # drawn on the CPU, so that every device sees the data in the same order
@@ -168,7 +185,7 @@ class Loop:
                 self.clocks.lap("overhead")
             stop = self.run.stop_requested()
             due = (
-                self.step == self.total
+                self.over
                 or time.monotonic() - saved_at > 60 * budget.checkpoint.minutes
                 or (budget.checkpoint.steps is not None and self.step - saved_step >= budget.checkpoint.steps)
             )
@@ -178,7 +195,7 @@ class Loop:
                 self._save()
                 self.clocks.lap("overhead")
                 saved_step, saved_at = self.step, time.monotonic()
-            if stop and self.step < self.total:
+            if stop and not self.over:
                 raise Stopped(f"stopped at step {self.step} of {self.total}")
 
     def _update(self, batch: Batch) -> None:
@@ -237,6 +254,25 @@ class Loop:
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
         self.sums, self.counts, self.norms = {}, {}, {}
+        self._keep_best(epoch, next((values[name] for name in COMPARED if name in values), math.inf))
+
+    def _keep_best(self, epoch: int, bound: float) -> None:
+        """Keep the state of an epoch whose validation bound is the best since the end of every warm-up."""
+        budget = self.task.budget
+        warm = epoch + 1 < max(budget.warmup.epochs, *(schedule.warmup for schedule in self.schedules.values()), 0)
+        if budget.early_stopping.off or warm or (self.best and not bound < self.best["bound"]):
+            return
+        modules = {group: _copied(module) for group, module in self.model.groups.items()}
+        averages = {} if self.averages is None else {g: _cloned(own) for g, own in self.averages.values.items()}
+        self.best = {"epoch": epoch, "bound": bound, "modules": modules, "averages": averages}
+        self.best["stability"] = dict(self.stability)
+
+    def _put(self, saved: Mapping[str, Any]) -> None:
+        """Put weights, latest and averaged, into their places."""
+        for group, module in self.model.groups.items():
+            module.load_state_dict(saved["modules"][group])
+        if self.averages is not None:
+            self.averages.values = saved["averages"]
 
     def _gradients(self) -> dict[str, Figure]:
         return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
@@ -263,6 +299,7 @@ class Loop:
             "step": self.step,
             "modules": self._modules(),
             "averages": {} if self.averages is None else self.averages.values,
+            "best": self.best,
             "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
             "sums": self.sums,
             "counts": self.counts,
@@ -282,13 +319,11 @@ class Loop:
         if checkpoint is None:
             return
         _, saved = checkpoint
-        for group, module in self.model.groups.items():
-            module.load_state_dict(saved["modules"][group])
+        self._put(saved)
         for group, adam in self.adams.items():
             adam.load_state_dict(saved["optimisers"][group])
         self._set_rates()
-        if self.averages is not None:
-            self.averages.values = saved["averages"]
+        self.best = saved["best"]
         self.step, self.sums, self.counts, self.norms = (saved[name] for name in ("step", "sums", "counts", "norms"))
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
@@ -299,7 +334,11 @@ def _least(*norms: float | None) -> float | None:
 
 
 def _copied(module: torch.nn.Module) -> dict[str, Tensor]:
-    return {name: tensor.clone() for name, tensor in module.state_dict().items()}
+    return _cloned(module.state_dict())
+
+
+def _cloned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:

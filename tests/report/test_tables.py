@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.protocol import Metric, Score
+from bench.protocol import Evaluation, Metric, Score
+from bench.report import published, sources
 from bench.report.layout import layout
-from bench.report.tables import Table
+from bench.report.tables import Table, build
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -413,3 +414,52 @@ def test_a_cosine_schedule_is_captioned_and_what_is_off_is_not(here: Path) -> No
     three(plain, "normal", [95.0, 96.0])
     assert "In training" not in "; ".join(plain.table().conditions)
     assert plain.row("normal").comparison is not None
+
+
+def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_test_scores_alone(
+    mnist: Synthetic,
+) -> None:
+    three(mnist, "normal", [95.0, 96.0, 97.0])
+    made = mnist.table()
+    assert "over trainings and test items" in made.caption
+    assert any(sentence.startswith("Scored on all test items") for sentence in made.conditions)
+    assert mnist.row("normal").comparison is not None
+    validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
+    for seed, value in enumerate([85.0, 86.0, 87.0]):
+        mnist.put("normal", seed, value, evaluation=validated)
+    made = mnist.table()  # as the latest records are scored
+    assert "over trainings and validation items" in made.caption
+    assert any(sentence.startswith("Scored on all validation items") for sentence in made.conditions)
+    (row,) = (row for row in made.rows if row.outcomes)
+    assert {outcome.split for outcome in row.outcomes.values()} == {"validation"}
+    assert row.scores["vlb"].mean == pytest.approx(86)
+    assert row.number is None
+    left_out = "left out: 3 cells with evaluate.split = test instead of validation; `bench report --all-settings`"
+    assert any(note.startswith(left_out) for note in made.notes)
+
+
+def test_with_all_settings_the_splits_are_rows_of_their_own(mnist: Synthetic) -> None:
+    three(mnist, "normal", [95.0, 96.0, 97.0])
+    validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
+    mnist.put("normal", 0, 85.0, evaluation=validated)
+    source = replace(sources.of_grid(mnist.grid, [mnist.folder], mnist.registry), all_settings=True)
+    rows = [row for row in build("mnist", source, published.read()).rows if row.outcomes]
+    assert [{outcome.split for outcome in row.outcomes.values()} for row in rows] in (
+        [{"test"}, {"validation"}],
+        [{"validation"}, {"test"}],
+    )
+    assert {row.label for row in rows if row.outcomes[0].split == "validation"} == {"normal[evaluate.split=validation]"}
+
+
+def test_epochs_of_training_that_ended_early_are_said(here: Path) -> None:
+    from tests.report.conftest import Synthetic
+
+    settings = {"train.early_stopping": {"patience": 5}, "dataset.mnist.validation": 1000}
+    early = Synthetic(Path("runs/early"), settings=settings)
+    for seed, epochs in enumerate((41.0, 55.0)):
+        early.put("normal", seed, 95.0, resources={"epochs": epochs})
+    early.put("vampprior[components=16]", 0, 95.0, resources={"epochs": 60.0})
+    assert (
+        "Training ended after 5 epochs without a better validation bound, and kept the best state; epochs used, a seed"
+        " each: normal 41, 55; vampprior[components=16] 60"
+    ) in early.table().conditions
