@@ -13,6 +13,7 @@ from bench.protocol import Evaluation, Metric, Score
 from bench.report import published, sources
 from bench.report.layout import layout
 from bench.report.tables import Table, build
+from bench.sweep.columns import canonical
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -426,8 +427,10 @@ def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_te
     assert mnist.row("normal").comparison is not None
     validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
     for seed, value in enumerate([85.0, 86.0, 87.0]):
-        mnist.put("normal", seed, value, evaluation=validated)
-    made = mnist.table()  # as the latest records are scored
+        mnist.put("normal", seed, value, evaluation=validated, split="validation")
+    source = sources.of_grid(mnist.grid, [mnist.folder], mnist.registry)
+    source = replace(source, evaluation=canonical(validated.model_dump(mode="json")))
+    made = build("mnist", source, published.read())
     assert "over trainings and validation items" in made.caption
     assert any(sentence.startswith("Scored on all validation items") for sentence in made.conditions)
     (row,) = (row for row in made.rows if row.outcomes)
@@ -441,14 +444,16 @@ def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_te
 def test_with_all_settings_the_splits_are_rows_of_their_own(mnist: Synthetic) -> None:
     three(mnist, "normal", [95.0, 96.0, 97.0])
     validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
-    mnist.put("normal", 0, 85.0, evaluation=validated)
+    mnist.put("normal", 0, 85.0, evaluation=validated, split="validation")
     source = replace(sources.of_grid(mnist.grid, [mnist.folder], mnist.registry), all_settings=True)
     rows = [row for row in build("mnist", source, published.read()).rows if row.outcomes]
     assert [{outcome.split for outcome in row.outcomes.values()} for row in rows] in (
         [{"test"}, {"validation"}],
         [{"validation"}, {"test"}],
     )
-    assert {row.label for row in rows if row.outcomes[0].split == "validation"} == {"normal[evaluate.split=validation]"}
+    assert {row.label for row in rows if row.outcomes[0].split == "validation"} == {
+        "normal (evaluate.split=validation)"
+    }
 
 
 def test_epochs_of_training_that_ended_early_are_said(here: Path) -> None:

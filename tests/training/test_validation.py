@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from bench.energies.grbm import Grbm
 from bench.energies.mlp import Mlp
 from bench.objectives import negative_bound
 from bench.plugins import Registry
-from bench.protocol import Budget, Run, State, Stopped, Task, UserError
+from bench.protocol import Budget, EarlyStopping, Run, State, Stopped, Task, UserError
 from bench.streams import stream
 from bench.training import stability
 
@@ -26,7 +27,8 @@ BOUND = "validation bound"
 @pytest.fixture
 def apart(task: Task) -> Task:
     """The same task with 300 of the 1,500 items set apart."""
-    dataset: Any = Registry().find("dataset", "digits").load()(validation=300)
+    digits: Any = Registry().find("dataset", "digits").load()
+    dataset = digits(validation=300)
     return replace(task, dataset=dataset, splits=dataset.load(Path()))
 
 
@@ -137,8 +139,7 @@ def test_training_ends_after_so_many_epochs_without_a_better_bound_and_keeps_the
     # interrupted after the best epoch and after the last one, it ends the same
     seen(*values)
     for stop in (40, 12):
-        asked = iter([False] * stop)
-        cut = Run(0, "cpu", tmp_path / "cut", stop_requested=lambda asked=asked: next(asked, True))
+        cut = Run(0, "cpu", tmp_path / "cut", stop_requested=partial(next, iter([False] * stop), True))
         with pytest.raises(Stopped):
             plugin.fit(stopping(apart, 9, **ways, **patient), cut)
     again = plugin.fit(stopping(apart, 9, **ways, **patient), Run(0, "cpu", tmp_path / "cut"))
@@ -198,7 +199,7 @@ def test_both_stages_of_a_strategy_may_end_early(
 
 def test_a_data_set_without_the_split_is_refused_in_words(task: Task, apart: Task) -> None:
     validated = task.evaluation.model_copy(update={"split": "validation"})
-    ended = task.budget.model_copy(update={"early_stopping": Budget(early_stopping={"patience": 3}).early_stopping})
+    ended = task.budget.model_copy(update={"early_stopping": EarlyStopping(patience=3)})
 
     def refusal(of: Task, budget: Budget, evaluation: Any) -> demands.Refusal | None:
         return demands.refusal(of.dataset, of.splits.items, of.networks, budget, evaluation)
