@@ -60,14 +60,20 @@ def refusal(
     if items.train < FEWEST or items.test < FEWEST:
         needed = f"{FEWEST} or more to train on and {FEWEST} or more to score are needed"
         return Refusal("dataset", f"it has {items}; {needed}")
+    if (evaluation.split == "validation" or not budget.early_stopping.off) and items.validation < FEWEST:
+        key = "evaluate.split" if evaluation.split == "validation" else "train.early_stopping"
+        asked = 'evaluate.split = "validation"' if evaluation.split == "validation" else "train.early_stopping"
+        needed = f"it has {items}; {asked} needs {FEWEST} or more to validate on"
+        return Refusal(key, f"{needed}, which the data set's own option sets apart, such as validation = 1000")
     if reason := networks.refuses(items.shape):
         return Refusal("networks", reason)
     if reason := budget.refuses(items):
         return Refusal("train.batch_size", reason)
     compared = isinstance(dataset, KnownDensity) and networks.latent <= MOST_LATENTS
-    scored = min(items.test, evaluation.images or items.test)
+    held = items.validation if evaluation.split == "validation" else items.test
+    scored = min(held, evaluation.images or held)
     if compared and min(scored, items.train) < FEWEST_POINTS:
-        few = f"{scored:,} test items (evaluate.images) and {items.train:,} training items are too few"
+        few = f"{scored:,} {evaluation.split} items (evaluate.images) and {items.train:,} training items are too few"
         return Refusal("evaluate.images", f"{few} for the distance to a known density; {FEWEST_POINTS} or more will do")
     return None
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from bench import objectives
-from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Task
+from bench.protocol import Budget, Metric, Noise, Optimiser, Schedule, Score, Search, Task
 from bench.strategy import EnergyStrategy
 
 if TYPE_CHECKING:
@@ -34,6 +34,9 @@ class Adversarial(EnergyStrategy):
     adversary_lr: Annotated[float, Search(low=1e-4, high=2e-3, log=True)] = Field(
         4e-4, gt=0, le=1, description="learning rate of the adversary"
     )
+    adversary_lr_schedule: Schedule = Field(
+        Schedule(), description="of the adversary's learning rate", exclude_if=lambda schedule: schedule.off
+    )
     adversary_steps: int = Field(1, ge=1, le=100, description="adversary steps for each of the prior")
 
     def others(self, task: Task) -> dict[str, nn.Module]:
@@ -50,6 +53,10 @@ class Adversarial(EnergyStrategy):
             if group == "adversary"
             else super().optimiser(group, budget)
         )
+
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return also the adversary's own schedule."""
+        return self.adversary_lr_schedule if group == "adversary" else super().schedule(group, budget)
 
     def _drawn(self, adversary: nn.Module, n: int, noise: Noise) -> tuple[Tensor, Tensor]:
         """Return samples of the adversary `(n, d)` and their log densities `(n,)`, drawn from `noise` alone.

@@ -50,4 +50,5 @@ class ImportanceWeighted(EnergyStrategy):
             weights = -model.prior.energy(z.detach()) - posterior.detach().log_prob(z.detach())
         log_z = objectives.log_mean_exp(weights if self.pool == "item" else weights.flatten())
         objective = objectives.importance_bound if self.form == "bound" else objectives.importance_likelihood
-        yield "bound", -objective(model.vae.log_likelihood(batch.x, z), log_ratio, log_z)
+        log_likelihood = model.vae.log_likelihood(batch.x, z)
+        yield "bound", batch.weighted("bound", lambda w: -objective(log_likelihood, w * log_ratio, w * log_z))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar
 from pydantic import Field
 
 from bench import objectives
-from bench.protocol import Budget, Metric, Noise, Optimiser, Score, Search, Task
+from bench.protocol import Budget, Metric, Noise, Optimiser, Schedule, Score, Search, Task
 from bench.strategy import EnergyStrategy
 
 if TYPE_CHECKING:
@@ -39,6 +39,9 @@ class Stein(EnergyStrategy):
     critic_lr: Annotated[float, Search(low=1e-4, high=3e-3, log=True)] = Field(
         1e-3, gt=0, le=1, description="learning rate of the critic"
     )
+    critic_lr_schedule: Schedule = Field(
+        Schedule(), description="of the critic's learning rate", exclude_if=lambda schedule: schedule.off
+    )
     critic_steps: int = Field(5, ge=1, le=100, description="critic steps for each of the prior")
     directions: int = Field(4, ge=1, le=256, description="Rademacher vectors that estimate the critic's divergence")
 
@@ -51,6 +54,10 @@ class Stein(EnergyStrategy):
         if group == "critic":
             return Optimiser(lr=self.critic_lr, betas=[0.0, 0.9])
         return Optimiser(lr=self.lr, betas=[0.0, 0.9]) if group == "prior" else budget.optimiser
+
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return also the critic's own schedule."""
+        return self.critic_lr_schedule if group == "critic" else super().schedule(group, budget)
 
     def clip(self, group: str) -> float | None:
         """Return 10 for critic and prior."""

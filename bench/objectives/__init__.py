@@ -7,6 +7,7 @@ from bench import lazy_members
 if TYPE_CHECKING:
     from bench.objectives.losses import (
         adversary_bound,
+        bound_parts,
         classification,
         contrast,
         denoising,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Critic",
     "adversary_bound",
+    "bound_parts",
     "classification",
     "contrast",
     "denoising",

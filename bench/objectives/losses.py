@@ -40,7 +40,13 @@ def negative_bound(vae: VAE, prior: Density, x: Tensor, posterior: Posterior, z:
     Returns:
         A scalar, nats.
     """
-    return (prior.energy(z) + posterior.log_prob(z) - vae.log_likelihood(x, z)).mean()
+    divergence, log_likelihood = bound_parts(vae, prior, x, posterior, z)
+    return (divergence - log_likelihood).mean()
+
+
+def bound_parts(vae: VAE, prior: Density, x: Tensor, posterior: Posterior, z: Tensor) -> tuple[Tensor, Tensor]:
+    """Return E(z) + log q(z|x), whose mean is the KL term but for log Z, and log p(x|z), `(B,)` each, nats."""
+    return prior.energy(z) + posterior.log_prob(z), vae.log_likelihood(x, z)
 
 
 def contrast(prior: Density, positive: Tensor, negative: Tensor) -> Tensor:

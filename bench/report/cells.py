@@ -56,7 +56,8 @@ class Setting:
         """What rows must share to be compared, by dotted key in a grid."""
         parts = {f"dataset.{self.dataset}.": self.options, "networks.": self.networks, "train.": self.budget}
         parts["evaluate."] = self.evaluation
-        return {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
+        said = {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
+        return {"evaluate.split": "test"} | said
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key in a grid."""
@@ -284,8 +285,8 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     frame = content.to_pandas()
     if only:
         return cast(pd.DataFrame, frame)
-    if version == "1":
-        frame = frame.assign(**{name: value for name, value in EARLIER.items() if name in columns})
+    lacking = {name: value for name, value in EARLIER.items() if name in columns and name not in frame}
+    frame = frame.assign(**lacking)
     return cast(pd.DataFrame, frame[list(columns)].astype(columns))
 
 

@@ -63,6 +63,8 @@ class Column(Settings):
             for key, published, own in differences(json.dumps(theirs), ours):
                 ways.append(f"{prefix}{key} = {json.dumps(own)} instead of {json.dumps(published)}")
         scored = dict(flat(json.loads(setting.evaluation)))
+        if (split := scored.get("split", "test")) != "test":  # nobody publishes the scores of a validation split
+            ways.append(f'evaluate.split = {json.dumps(split)} instead of "test"')
         for key, published in flat(self.protocol.evaluate):
             if scored.get(key) != published:
                 ways.append(f"evaluate.{key} = {json.dumps(scored.get(key))} instead of {json.dumps(published)}")

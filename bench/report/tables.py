@@ -199,7 +199,9 @@ def caption(
     what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "No scores yet"
     directions = {metric.better for metric in metrics} - {"neither"}
     better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    over = "trainings and test items" if any(meaning(metric.name).items for metric in metrics) else "trainings"
+    over = (
+        f"trainings and {_splits(rows)} items" if any(meaning(metric.name).items for metric in metrics) else "trainings"
+    )
     means = f"; means with 95 % intervals over {over}, unadjusted"
     sentences = [f"{what}{better}{means if any(row.scores for row in rows) else ''}"]
     if baseline and judged:
@@ -228,11 +230,17 @@ def conditions(
     words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
     trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
+    if patience := training.get("early_stopping.patience"):
+        sentences.append(_ended(rows, patience))
+    if ways := _ways(training):
+        sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
     alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
     if alone and any(row.scores for row in rows):
-        sentences.append(f"No mean over test items, so that intervals are over seeds alone: {', '.join(alone)}")
+        sentences.append(
+            f"No mean over {_splits(rows)} items, so that intervals are over seeds alone: {', '.join(alone)}"
+        )
     if plan.extended:
         first, last = plan.extended
         sentences.append(
@@ -268,10 +276,53 @@ def conditions(
     return tuple(sentences)
 
 
+def _splits(rows: Sequence[Row]) -> str:
+    """Return the split on which rows were scored, in words."""
+    splits = sorted({outcome.split for row in rows for outcome in row.outcomes.values()})
+    return " or ".join(splits) or "test"
+
+
+def _ended(rows: Sequence[Row], patience: object) -> str:
+    """Return how training ended early, in words, with the epochs that each row took."""
+    epochs = {
+        row.label: [o.resources["epochs"] for o in row.outcomes.values() if "epochs" in o.resources] for row in rows
+    }
+    used = [f"{label} {', '.join(f'{count:g}' for count in counts)}" for label, counts in epochs.items() if counts]
+    ended = f"Training ended after {patience} epochs without a better validation bound, and kept the best state"
+    return f"{ended}; epochs used, a seed each: {'; '.join(used)}" if used else ended
+
+
+def _ways(training: Mapping[str, object]) -> list[str]:
+    """Return what else training did that all rows have alike, in words: schedule, clipping, averaging, warm-up."""
+    ways = []
+    if kind := training.get("schedule.kind"):
+        share, epochs = training.get("schedule.share"), training.get("schedule.epochs")
+        warmup = training.get("schedule.warmup")
+        within = f"in the last {_epochs(epochs)}" if epochs else "until the last step"
+        parts = [f"rises for {_epochs(warmup)}"] if warmup else []
+        parts += [f"is {share} of it {within}"] if kind == "step" else []
+        parts += [f"falls by a cosine to {share} of it {within}"] if kind == "cosine" else []
+        ways.append(f"the learning rate of encoder and decoder {' and '.join(parts)}")
+    norms = {group: training.get(f"clip.{group}", training.get("clip")) for group in ("encoder", "decoder")}
+    if any(norms.values()):
+        clipped = " and ".join(f"{group} at {norm}" for group, norm in norms.items() if norm)
+        ways.append(f"gradient norms are clipped: {clipped}")
+    if decay := training.get("average.decay"):
+        ways.append(f"scores are of the moving average of the weights (decay {decay})")
+    if epochs := training.get("warmup.epochs"):
+        ways.append(f"the weight of the KL term rises to 1 over {_epochs(epochs)}")
+    return ways
+
+
+def _epochs(number: object) -> str:
+    return f"{number:g} epoch{'s' * (number != 1)}" if isinstance(number, int | float) else ""
+
+
 def _scored(evaluation: Mapping[str, object], rows: Sequence[Row]) -> str:
     """Return on what models were scored and with which effort, in words."""
     images, metrics = evaluation.get("images"), {name for row in rows for name in row.scores}
-    parts = [f"the first {images} test items" if images else "all test items"]
+    split = _splits(rows)
+    parts = [f"the first {images} {split} items" if images else f"all {split} items"]
     if metrics & {"vlb", "vlb_bits"}:
         parts.append(f"VLB: {evaluation.get('vlb_samples')} posterior samples")
     if metrics & {"nll", "nll_bits"}:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from bench.energies.grbm import Grbm
-from bench.protocol import HIDDEN, Budget, Energy, Metric, Noise, Optimiser, Score, Search, Settings, Task
+from bench.protocol import HIDDEN, Budget, Energy, Metric, Noise, Optimiser, Schedule, Score, Search, Settings, Task
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -91,6 +91,9 @@ class EnergyStrategy(Strategy):
     lr: Annotated[float, Search(low=5e-5, high=2e-3, log=True)] = Field(
         2e-4, gt=0, le=1, description="learning rate of the prior"
     )
+    lr_schedule: Schedule = Field(
+        Schedule(), description="of the prior's learning rate", exclude_if=lambda schedule: schedule.off
+    )
     sampler: Sampler = Field(Sampler(), description="draws the samples shown, from N(0, I)")
 
     @model_validator(mode="after")
@@ -121,6 +124,10 @@ class EnergyStrategy(Strategy):
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return the budget's optimiser; for the prior, with its own learning rate."""
         return Optimiser(lr=self.lr) if group == "prior" else budget.optimiser
+
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return the budget's schedule; for the prior, its own."""
+        return self.lr_schedule if group == "prior" else super().schedule(group, budget)
 
     def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:
         """Return how well the sampler of the samples shown mixes."""

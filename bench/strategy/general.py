@@ -7,12 +7,26 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from bench.protocol import Budget, Diverged, Noise, NotFinite, Optimiser, Run, Score, Scores, Settings, State, Task
+from bench.protocol import (
+    Budget,
+    Diverged,
+    Noise,
+    NotFinite,
+    Optimiser,
+    Run,
+    Schedule,
+    Score,
+    Scores,
+    Settings,
+    State,
+    Task,
+)
 from bench.strategy.fitted import Fitted
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from bench.estimators import Subject
     from bench.priors import Density
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
@@ -55,6 +69,10 @@ class Strategy(Settings):
         """Return the optimiser of a parameter group: the budget's unless the strategy has its own."""
         return budget.optimiser
 
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return how a parameter group's rate moves: as the budget says where it has the budget's own optimiser."""
+        return budget.schedule if self.optimiser(group, budget) is budget.optimiser else Schedule()
+
     def clip(self, group: str) -> float | None:
         """Return the norm to which a parameter group's gradient is clipped, or None."""
         return None
@@ -89,9 +107,10 @@ class Strategy(Settings):
         """Return the strategy's own scores beside the common ones: how well its parts keep up with each other.
 
         Args:
-            model: what was trained.
-            latents: samples of q(z|x) on training data, `(K, d)`.
-            scores: the common scores.
+            model: what was trained; where weights are averaged and it has `others`, with the latest ones, which those
+                follow.
+            latents: samples of its q(z|x) on training data, `(K, d)`.
+            scores: the common scores; log Z is that of its prior.
             noise: where draws come from.
         """
         return ()
@@ -100,12 +119,25 @@ class Strategy(Settings):
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the step's losses in order: Algorithm 1's line 4, then line 5 (or whatever stands in its place)."""
-        from bench.objectives import negative_bound
-
         posterior = model.vae.encoder(batch.x)
         z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
-        yield "bound", negative_bound(model.vae, model.prior, batch.x, posterior, z)
+        yield "bound", self.bound(model.vae, model.prior, batch, posterior, z)
         yield from self.objective(model, z.detach(), posterior.detach(), batch.prior)
+
+    def bound(self, vae: VAE, prior: Density, batch: Batch, posterior: Posterior, z: Tensor) -> Tensor:
+        """Return the loss `bound`: `objectives.negative_bound` with the step's weight of the KL term, a scalar.
+
+        Args:
+            vae: gives log p(x|z).
+            prior: gives E(z).
+            batch: the step's items.
+            posterior: theirs.
+            z: its samples, `(B, d)`, differentiable in the encoder.
+        """
+        from bench.objectives import bound_parts
+
+        divergence, log_likelihood = bound_parts(vae, prior, batch.x, posterior, z)
+        return batch.weighted("bound", lambda weight: (weight * divergence - log_likelihood).mean())
 
     def model(self, task: Task, run: Run) -> Model:
         """Return fresh modules on the run's device; encoder and decoder depend on the seed alone."""
@@ -168,13 +200,14 @@ class Strategy(Settings):
         def called(loss: str) -> str:
             return self.called(loss, bounding)
 
-        return Loop(task, run, model, losses, reach, self.optimiser, self.clip, called, bounding).train()
+        return Loop(task, run, model, losses, reach, self, called, bounding).train()
 
-    def restored(self, state: State, task: Task, run: Run) -> Model:
-        """Return the modules that a state holds, in evaluation mode."""
+    def restored(self, state: State, task: Task, run: Run, latest: bool = False) -> Model:
+        """Return the modules that a state holds, in evaluation mode; the `latest` weights in place of averages."""
         model = self.model(task, run)
+        modules = state["modules"] | (state.get("latest", {}) if latest else {})
         for group, module in model.groups.items():
-            module.load_state_dict(state["modules"][group])
+            module.load_state_dict(modules[group])
             module.eval()
         return model
 
@@ -187,7 +220,7 @@ class Strategy(Settings):
         return Fitted(model, task.dataset, task.splits.test, task.networks.latent, log_z)
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
-        """Score a fitted state on the test split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
+        """Score a fitted state on the evaluation's split; the seed of scoring is `task.evaluation.seed` and `run.seed`.
 
         Raises:
             Diverged: a score is not finite, or the prior does not integrate.
@@ -207,7 +240,7 @@ class Strategy(Settings):
 
         with guarded(run.device), torch.no_grad(), _finding(state):
             model = self.restored(state, task, run)
-            stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
+            stored = torch.from_numpy(task.scored)
             test = task.dataset.fixed(stored).to(run.device)
             _, _, z = latents(model, task, LATENTS, noise_for("latents"))
             subject = estimators.Subject(
@@ -222,7 +255,7 @@ class Strategy(Settings):
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
             scores = estimators.score(subject, run.progress)
-            own = self.diagnostics(model, z, scores.scores, noise_for("diagnostics"))
+            own = self.diagnostics(*self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics"))
             samples = {
                 f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
                 for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
@@ -230,6 +263,24 @@ class Strategy(Settings):
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
         return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **samples}, resources=resources)
+
+    def _pursued(
+        self, state: State, task: Task, run: Run, model: Model, subject: Subject, scores: Scores
+    ) -> tuple[Model, Tensor, Sequence[Score]]:
+        """Return the model that an adversary or critic follows, latents of it, and the scores, log Z its own.
+
+        It is what is scored, but where that has averaged weights: they follow the latest.
+        """
+        from bench.estimators.partition import score_log_z
+        from bench.training.model import LATENTS, latents
+
+        if "latest" not in state:
+            return model, subject.latents, scores.scores
+        model = self.restored(state, task, run, latest=True)
+        _, _, z = latents(model, task, LATENTS, subject.noise_for("latents"))
+        own = score_log_z(replace(subject, vae=model.vae, prior=model.prior, latents=z)).scores
+        names = {score.metric.name for score in own}
+        return model, z, [*own, *(score for score in scores.scores if score.metric.name not in names)]
 
 
 @contextlib.contextmanager

@@ -59,7 +59,7 @@ class PixelDensity(Settings):
         return {"modules": modules, "steps": 1, "curves": [], "stability": {}, "resources": {}}
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
-        """Score the test images exactly.
+        """Score the images of the evaluation's split exactly.
 
         Raises:
             OutOfMemory: the device's memory does not suffice.
@@ -72,6 +72,6 @@ class PixelDensity(Settings):
         assert isinstance(task.dataset, Pixels), "other data sets are skipped"
         parameters = {name: tensor.to(run.device) for name, tensor in state["modules"]["density"].items()}
         with guarded(run.device), torch.no_grad():
-            test = task.dataset.fixed(torch.from_numpy(task.splits.test[: task.evaluation.images])).to(run.device)
+            test = task.dataset.fixed(torch.from_numpy(task.scored)).to(run.device)
             log_prob = torch.cat([self.log_prob(task.dataset, parameters, x) for x in test.split(BLOCK)])
             return exact_bits(task.dataset, test, log_prob)

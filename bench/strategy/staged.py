@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.files import Damaged, load_tensors, save_tensors, sealed
-from bench.protocol import Diverged, Noise, NotFinite, Run, State, Stopped, Task
+from bench.protocol import Diverged, Noise, NotFinite, Run, State, Stopped, Task, UserError
 from bench.strategy.general import Strategy
 
 if TYPE_CHECKING:
@@ -69,11 +69,9 @@ class StagedStrategy(Strategy):
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the first stage's loss: the bound under the first prior."""
-        from bench.objectives import negative_bound
-
         posterior = model.vae.encoder(batch.x)
         z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
-        yield "bound", negative_bound(model.vae, self.first_prior(z.shape[-1]).to(z.device), batch.x, posterior, z)
+        yield "bound", self.bound(model.vae, self.first_prior(z.shape[-1]).to(z.device), batch, posterior, z)
 
     def latent_losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the second stage's losses: the objective on latents of a frozen encoder."""
@@ -86,6 +84,10 @@ class StagedStrategy(Strategy):
 
     def stages(self, model: Model, task: Task, run: Run) -> State:
         """Train the VAE, then fit the prior."""
+        from bench.training import stopping_refused
+
+        if not self.direct and (reason := stopping_refused(model.prior, task)):
+            raise UserError(reason)  # before the first stage is trained
         first_reach = {group: self.reach[group] for group in Strategy.reach}
         first_run, under = replace(run, folder=run.folder / VAE_STAGE), self.first_prior(task.networks.latent)
         first = self.train(model, task, first_run, self.losses, first_reach, under.to(run.device))
@@ -95,13 +97,13 @@ class StagedStrategy(Strategy):
             second = self._fitted(model, task, then, first)
         else:
             second = self.train(model, task, then, self.latent_losses, self._second_reach)
-        epochs = task.budget.epochs
+        epochs = int(first["resources"].get("epochs", task.budget.epochs))
         later = [
             {**row, "epoch": row["epoch"] + epochs, "step": row["step"] + first["steps"]} for row in second["curves"]
         ]
         took, more = first["resources"], second["resources"]
         peak = "peak_device_bytes"
-        return {
+        state: State = {
             "modules": second["modules"],
             "steps": first["steps"] + second["steps"],
             "curves": first["curves"] + later,
@@ -109,6 +111,9 @@ class StagedStrategy(Strategy):
             "resources": {name: took.get(name, 0.0) + more.get(name, 0.0) for name in took | more if name != peak}
             | {peak: max(took[peak], more[peak])},
         }
+        if "latest" in second:
+            state["latest"] = second["latest"]
+        return state
 
     def _fitted(self, model: Model, task: Task, run: Run, first: State) -> State:
         """Return the state of a prior that was fitted at one stroke, from its file if there is one."""

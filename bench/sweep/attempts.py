@@ -89,6 +89,7 @@ class Job:
         options = request.pop("options")
         start = {
             **LATER,
+            **self.cell.budget.options,
             **request,
             "schema": SCHEMA,
             "grid": grid,
@@ -96,6 +97,7 @@ class Job:
             "dataset": {"name": request["dataset"], "options": options, **loaded},
             "label": self.cell.label,
             "evaluation": self.cell.evaluation.model_dump(mode="json"),
+            "split": self.cell.evaluation.split,
             "status": status,
             "reason": reason,
             "last_step": None,

@@ -42,9 +42,9 @@ LATER: dict[str, Any] = {
     "device_kind": None,
     "digests": {},
 }
-#: column -> what it holds in a table of schema 1, which lacks it
+#: column -> what it holds in a table of schema 1, or of an earlier schema 2, which lacks it
 EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
-EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan")}
+EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan"), "epochs": float("nan")}
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 Failure = Literal["diverged", "out-of-memory", "timeout", "crashed", "node-lost", "cancelled", "error"]
@@ -123,7 +123,8 @@ class Point(_Part):
 
 #: what a cell took altogether
 SECONDS = ("fit_seconds", "evaluate_seconds", "overhead_seconds")
-RESOURCES = (*SECONDS, "warmup_seconds", "peak_host_bytes", "peak_device_bytes", "peak_tree_bytes")
+#: and, where training could end early, how many epochs it took
+RESOURCES = (*SECONDS, "epochs", "warmup_seconds", "peak_host_bytes", "peak_device_bytes", "peak_tree_bytes")
 
 #: settings in a record or, in a column, canonical JSON
 Settings = dict[str, Any]

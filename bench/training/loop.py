@@ -7,26 +7,42 @@ Which parameter groups a loss moves is declared once, in `reach`, and enforced h
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from contextlib import nullcontext
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
 from bench import files
 from bench.priors.density import Density, Figure
-from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, State, Stopped, Task, UserError
+from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, Schedule, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
+from bench.training.pace import Averages, Pace
 from bench.training.resources import Clocks, peak
-from bench.training.stability import BOUND, watch
+from bench.training.stability import BOUND, COMPARED, stopping_refused, watch
 
 CHECKPOINT = "checkpoint-"  # begins the names of checkpoints, by `files.save_tensors` in a run's folder
 KEPT = 2  # checkpoints: the one before the last, should that be damaged
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 
 Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
+
+
+class Rules(Protocol):
+    """How the parameters of a group are moved."""
+
+    def optimiser(self, group: str, budget: Budget) -> Optimiser:
+        """Return its optimiser."""
+
+    def schedule(self, group: str, budget: Budget) -> Schedule:
+        """Return how its learning rate moves."""
+
+    def clip(self, group: str) -> float | None:
+        """Return the norm to which its gradient is clipped, if it is."""
 
 
 class Loop:
@@ -38,13 +54,13 @@ class Loop:
         model: what is trained, on the run's device.
         losses: the strategy's losses of a batch, in order.
         reach: parameter group -> names of the losses that move it.
-        optimiser: parameter group -> its optimiser.
-        clip: parameter group -> the norm to which its gradient is clipped, if it is.
+        rules: what says how the parameters of a group are moved; a strategy.
         called: loss -> what its mean is called in curves and in progress.
         prior: under which the bound is taken; the model's by default.
 
     Raises:
-        UserError: the budget would make no step: what was never trained is not to be scored.
+        UserError: the budget would make no step: what was never trained is not to be scored; a schedule does not go
+            into its epochs; or training is to end early, and the prior has no validation bound.
     """
 
     def __init__(
@@ -54,8 +70,7 @@ class Loop:
         model: Model,
         losses: Losses,
         reach: Mapping[str, frozenset[str]],
-        optimiser: Callable[[str, Budget], Optimiser],
-        clip: Callable[[str], float | None],
+        rules: Rules,
         called: Callable[[str], str] = str,
         prior: Density | None = None,
     ) -> None:
@@ -65,10 +80,26 @@ class Loop:
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
         self.parameters = {group: own for group, own in parameters.items() if own}
-        self.reach, self.clip, self.called, self.prior = reach, clip, called, prior or model.prior
-        self.adams = {group: _adam(own, optimiser(group, task.budget)) for group, own in self.parameters.items()}
+        self.reach, self.called, self.prior = reach, called, prior or model.prior
+        self.clips = {group: _least(rules.clip(group), task.budget.clipped(group)) for group in self.parameters}
+        self.adams = {group: _adam(own, rules.optimiser(group, task.budget)) for group, own in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
+        self.pace = Pace(task.budget, self.per_epoch, self.device)
+        self.averages = None if task.budget.average.off else Averages(model)
+        schedules = {group: rules.schedule(group, task.budget) for group in self.parameters}
+        self.schedules = {group: schedule for group, schedule in schedules.items() if not schedule.off}
+        for group, schedule in self.schedules.items():
+            if reason := schedule.refuses(task.budget.epochs):
+                raise UserError(f"the schedule of the learning rate of {group}: {reason}")
+        self.rates = {group: rules.optimiser(group, task.budget).lr for group in self.schedules}
+        #: what Adam reads at every step where a schedule moves it
+        self.moving = {group: torch.zeros((), device=self.device) for group in self.schedules}
+        self._set_rates()
+        if reason := stopping_refused(self.prior, task):
+            raise UserError(reason)
+        #: the state of the epoch with the best validation bound, where training may end early
+        self.best: dict[str, Any] = {}
 
         self.step = 0
         self.curves: list[dict[str, Any]] = []
@@ -87,10 +118,17 @@ class Loop:
             Stopped: the run was asked to stop; a checkpoint lies in its folder.
         """
         self._restore()
-        if self.step < self.total:
+        if not self.over:
             self._train()
+        if self.best:
+            self._put(self.best)
+            self.stability = self.best["stability"]  # of the model that is kept
+        latest = {}
+        if self.averages is not None:
+            latest = {group: _copied(module) for group, module in self.model.scored.items()}
+            self.averages.put()
         freeze(self.model, self.task, self.run)
-        return {
+        state: State = {
             "modules": self._modules(),
             "steps": self.step,
             "curves": self.curves,
@@ -98,6 +136,18 @@ class Loop:
             "resources": {f"{name}_seconds": seconds for name, seconds in self.clocks.seconds.items()}
             | {"peak_device_bytes": float(peak(self.run.device))},
         }
+        if latest and self.model.others:
+            state["latest"] = latest
+        if not self.task.budget.early_stopping.off:
+            state["resources"]["epochs"] = float(self.step // self.per_epoch)
+        return state
+
+    @property
+    def over(self) -> bool:
+        """Whether training has come to its end, that of the budget or an earlier one."""
+        closed = self.step // self.per_epoch - 1
+        waited = closed - self.best["epoch"] if self.best else 0
+        return self.step == self.total or (bool(self.best) and waited >= self.task.budget.early_stopping.patience)
 
     def _train(self) -> None:
         budget, data = self.task.budget, torch.from_numpy(self.task.splits.train).to(self.device)
@@ -106,7 +156,7 @@ class Loop:
         )
         self.clocks.lap("overhead")
         first, saved_step, saved_at = self.step, self.step, time.monotonic()
-        while self.step < self.total:
+        while not self.over:
             epoch, position = divmod(self.step, self.per_epoch)
             if position == 0 or self.step == first:
                 # drawn on the CPU, so that every device sees the data in the same order
@@ -115,7 +165,8 @@ class Loop:
             x = self.task.dataset.prepare(items, binarise.at(self.step))
             seed_globals(self.run.seed, "prior", self.step)
             try:
-                self._update(Batch(x, posterior.at(self.step), prior.at(self.step)))
+                pace = self.pace.at(self.step)
+                self._update(Batch(x, posterior.at(self.step), prior.at(self.step), pace.weight))
             except NotFinite as error:
                 raise Diverged(str(error), self.step, self.stability, self.curves) from error
             except Exception:
@@ -134,7 +185,7 @@ class Loop:
                 self.clocks.lap("overhead")
             stop = self.run.stop_requested()
             due = (
-                self.step == self.total
+                self.over
                 or time.monotonic() - saved_at > 60 * budget.checkpoint.minutes
                 or (budget.checkpoint.steps is not None and self.step - saved_step >= budget.checkpoint.steps)
             )
@@ -144,13 +195,18 @@ class Loop:
                 self._save()
                 self.clocks.lap("overhead")
                 saved_step, saved_at = self.step, time.monotonic()
-            if stop and self.step < self.total:
+            if stop and not self.over:
                 raise Stopped(f"stopped at step {self.step} of {self.total}")
 
     def _update(self, batch: Batch) -> None:
         """Take every loss of the batch in turn and move the groups that it may reach."""
+        for group, schedule in self.schedules.items():
+            self.moving[group].copy_(self.rates[group] * self.pace.rate(schedule))
         for name, loss in self.losses(self.model, batch):
             groups = [group for group in self.parameters if name in self.reach[group]]
+            if batch.weight is not None and name in self.reach.get("encoder", ()) and name not in batch.shown:
+                lacking = "does not weigh its KL term by `batch.weighted`, as train.warmup asks"
+                raise UserError(f'the loss "{name}" reaches the encoder and {lacking}')
             parameters = [parameter for group in groups for parameter in self.parameters[group]]
             gradients = iter(torch.autograd.grad(loss, parameters, allow_unused=True))
             bad = ~torch.isfinite(loss.detach())
@@ -160,12 +216,14 @@ class Loop:
                 norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
                 self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
                 bad = bad | ~torch.isfinite(norm)
-                if (most := self.clip(group)) is not None:
+                if (most := self.clips[group]) is not None:
                     torch.nn.utils.clip_grads_with_norm_(self.parameters[group], most, norm)
                 self.adams[group].step()
-            self.sums[name] = self.sums.get(name, 0) + loss.detach()
+            self.sums[name] = self.sums.get(name, 0) + batch.shown.pop(name, loss).detach()
             self.counts[name] = self.counts.get(name, 0) + 1
             self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
+        if self.averages is not None:
+            self.averages.follow(self.pace.news)
 
     def _refuse(self) -> None:
         """Raise Diverged if any number went bad."""
@@ -189,12 +247,32 @@ class Loop:
 
     def _close(self, epoch: int) -> None:
         """Record the epoch's means and how the model fares."""
-        watched = watch(self.task, self.run, self.model, self.prior)
+        with self.averages.standing_in() if self.averages is not None else nullcontext():
+            watched = watch(self.task, self.run, self.model, self.prior)
         values = self._absorb(self._means() | self._gradients() | watched)
         self.curves += [
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
         self.sums, self.counts, self.norms = {}, {}, {}
+        self._keep_best(epoch, next((values[name] for name in COMPARED if name in values), math.inf))
+
+    def _keep_best(self, epoch: int, bound: float) -> None:
+        """Keep the state of an epoch whose validation bound is the best since the end of every warm-up."""
+        budget = self.task.budget
+        warm = epoch + 1 < max(budget.warmup.epochs, *(schedule.warmup for schedule in self.schedules.values()), 0)
+        if budget.early_stopping.off or warm or (self.best and not bound < self.best["bound"]):
+            return
+        modules = {group: _copied(module) for group, module in self.model.groups.items()}
+        averages = {} if self.averages is None else {g: _cloned(own) for g, own in self.averages.values.items()}
+        self.best = {"epoch": epoch, "bound": bound, "modules": modules, "averages": averages}
+        self.best["stability"] = dict(self.stability)
+
+    def _put(self, saved: Mapping[str, Any]) -> None:
+        """Put weights, latest and averaged, into their places."""
+        for group, module in self.model.groups.items():
+            module.load_state_dict(saved["modules"][group])
+        if self.averages is not None:
+            self.averages.values = saved["averages"]
 
     def _gradients(self) -> dict[str, Figure]:
         return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
@@ -206,6 +284,12 @@ class Loop:
             self.stability[name] = figures[name].keep(self.stability.get(name, value), value)
         return values
 
+    def _set_rates(self) -> None:
+        """Have each Adam whose rate is scheduled read it from a tensor."""
+        for group, rate in self.moving.items():
+            for parameters in self.adams[group].param_groups:
+                parameters["lr"] = rate
+
     def _modules(self) -> dict[str, dict[str, Tensor]]:
         return {group: module.state_dict() for group, module in self.model.groups.items()}
 
@@ -214,6 +298,8 @@ class Loop:
         content = {
             "step": self.step,
             "modules": self._modules(),
+            "averages": {} if self.averages is None else self.averages.values,
+            "best": self.best,
             "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
             "sums": self.sums,
             "counts": self.counts,
@@ -233,13 +319,26 @@ class Loop:
         if checkpoint is None:
             return
         _, saved = checkpoint
-        for group, module in self.model.groups.items():
-            module.load_state_dict(saved["modules"][group])
+        self._put(saved)
         for group, adam in self.adams.items():
             adam.load_state_dict(saved["optimisers"][group])
+        self._set_rates()
+        self.best = saved["best"]
         self.step, self.sums, self.counts, self.norms = (saved[name] for name in ("step", "sums", "counts", "norms"))
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
+
+
+def _least(*norms: float | None) -> float | None:
+    return min((norm for norm in norms if norm is not None), default=None)
+
+
+def _copied(module: torch.nn.Module) -> dict[str, Tensor]:
+    return _cloned(module.state_dict())
+
+
+def _cloned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:

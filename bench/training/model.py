@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import torch
@@ -28,16 +29,37 @@ class Model:
     @property
     def groups(self) -> dict[str, nn.Module]:
         """The parameter groups: `encoder`, `decoder`, `prior` and the others."""
-        return {"encoder": self.vae.encoder, "decoder": self.vae.decoder, "prior": self.prior, **self.others}
+        return {**self.scored, **self.others}
+
+    @property
+    def scored(self) -> dict[str, nn.Module]:
+        """The parameter groups that scores are of: `encoder`, `decoder` and `prior`."""
+        return {"encoder": self.vae.encoder, "decoder": self.vae.decoder, "prior": self.prior}
 
 
 @dataclass(frozen=True)
 class Batch:
-    """One step's items, prepared `(B, D)`, and its noise: `posterior` is common to all strategies, `prior` is not."""
+    """One step's items, prepared `(B, D)`, and its noise: `posterior` is common to all strategies, `prior` is not.
+
+    Attributes:
+        weight: of the KL term log q - log p, any log Z of the loss's own included, in every loss that reaches the
+            encoder; None where it is 1 throughout.
+        shown: loss -> what curves show of it: what it is at weight 1, where that is another.
+    """
 
     x: Tensor
     posterior: Stream
     prior: Stream
+    weight: Tensor | None = None
+    shown: dict[str, Tensor] = field(default_factory=dict)
+
+    def weighted(self, name: str, loss: Callable[[Tensor | float], Tensor]) -> Tensor:
+        """Return a loss at this step's weight of the KL term, which `loss` takes."""
+        if self.weight is None:
+            return loss(1.0)
+        with torch.no_grad():
+            self.shown[name] = loss(1.0)
+        return loss(self.weight)
 
 
 def latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Tensor, Posterior, Tensor]:

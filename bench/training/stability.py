@@ -9,7 +9,7 @@ import torch
 
 from bench.estimators import quadrature
 from bench.estimators.ais import LogZ
-from bench.estimators.partition import by_quadrature, log_partition
+from bench.estimators.partition import by_quadrature, chain_steps, log_partition
 from bench.objectives.losses import negative_bound
 from bench.priors.density import Density, Figure
 from bench.protocol import Ais, Noise, NotFinite, Run, Task
@@ -20,6 +20,13 @@ from bench.vae.autoencoder import Posterior
 QUICK = Ais(temperatures=100, chains=100)  # for log Z at the end of an epoch: a rough figure, never a score
 QUICK_TOLERANCE = 1e-3  # nats, of its quadrature
 BOUND = "bound with log Z"
+VALIDATION = "validation bound"  # of the prior that the bound is under, with what its name then says of log Z
+UPPER = f"{VALIDATION} at log Z's upper end"  # where log Z is estimated by AIS
+COMPARED = (UPPER, f"{VALIDATION} with log Z", VALIDATION)  # by early stopping: the first that there is
+SHARE, WAYS = (
+    0.05,
+    6,
+)  # of an epoch's time that log Z may take; samples' ways through a decoder that training an item takes
 ACTIVE = 0.01  # variance over x of a dimension's posterior mean above which Burda et al. (2016) call it active
 
 
@@ -85,7 +92,57 @@ def watch(task: Task, run: Run, model: Model, prior: Density | None = None) -> d
             figures["log_z"] = Figure(log_z.value)
             if log_z.exact and prior in (None, model.prior):
                 figures[BOUND] = Figure(negative_bound(model.vae, model.prior, x, posterior, z) + log_z.value)
+        bounding = prior or model.prior
+        if len(task.splits.validation) and bounding.has_density:
+            bound = _validation_bound(task, model, bounding, noise_for("validation"))
+            quick = log_z if bounding is model.prior and cheap(bounding, task) else None
+            figures |= _with_log_z(bound, bounding, quick)
     return figures
+
+
+def _validation_bound(task: Task, model: Model, prior: Density, noise: Noise) -> float:
+    """Return the negative bound of all validation items, without log Z, nats: a posterior sample an item."""
+    x = task.dataset.fixed(torch.from_numpy(task.splits.validation)).to(noise.device)
+    draws = noise.normal(len(x), task.networks.latent)
+    vae, was = model.vae, model.vae.training
+    vae.eval()  # what is validated leaves nothing in the model
+    vae.decoder.likelihood.train()  # a calibrated scale is not frozen yet
+    total = 0.0
+    for items, own in zip(x.split(WATCHED), draws.split(WATCHED), strict=True):
+        posterior = vae.encoder(items)
+        total += float(negative_bound(vae, prior, items, posterior, posterior.sample(own))) * len(items)
+    vae.train(was)
+    return total / len(x)
+
+
+def _with_log_z(bound: float, prior: Density, log_z: LogZ | None) -> dict[str, Figure]:
+    """Return the validation bound by what it is called, with log Z where it has that."""
+    if prior.normalised:
+        return {VALIDATION: Figure(bound)}
+    if log_z is None:
+        return {f"{VALIDATION} without log Z": Figure(bound)}
+    upper = {} if log_z.exact else {UPPER: Figure(bound + log_z.upper)}
+    return {f"{VALIDATION} with log Z": Figure(bound + log_z.value)} | upper
+
+
+def cheap(prior: Density, task: Task) -> bool:
+    """Tell whether log Z of a prior is had every epoch: known, exact, by quadrature, or by AIS in 5 % of its time.
+
+    Time is counted in samples' ways through a decoder, not measured: what a run does depends on no clock.
+    """
+    if prior.normalised or not prior.has_density:
+        return prior.normalised
+    if task.networks.latent <= quadrature.MAX_DIMENSION or prior.exact_log_z() is not None:
+        return True
+    return prior.step_cost < 1 and prior.step_cost * chain_steps(QUICK) <= SHARE * WAYS * len(task.splits.train)
+
+
+def stopping_refused(prior: Density, task: Task) -> str | None:
+    """Return why training cannot end early by the validation bound under a prior, in words, or None."""
+    if task.budget.early_stopping.off or cheap(prior, task):
+        return None
+    lacking = "its log Z takes longer than 5 % of an epoch" if prior.has_density else "it has no density"
+    return f"train.early_stopping needs the validation bound every epoch, which this prior does not have: {lacking}"
 
 
 def _log_z(prior: Density, z: torch.Tensor, noise_for: Callable[[str], Noise]) -> LogZ | None:

@@ -19,7 +19,20 @@ from torch import Tensor
 from bench.energies.grbm import Grbm
 from bench.files import sealed
 from bench.plugins import Registry
-from bench.protocol import Budget, Checkpoint, Diverged, OutOfMemory, Run, Scores, State, Stopped, Task
+from bench.protocol import (
+    Average,
+    Budget,
+    Checkpoint,
+    Diverged,
+    OutOfMemory,
+    Run,
+    Schedule,
+    Scores,
+    State,
+    Stopped,
+    Task,
+    Warmup,
+)
 from bench.training import guarded
 from bench.training.loop import CHECKPOINT
 
@@ -158,11 +171,23 @@ def carry_out(
         return process.exitcode
 
 
-@pytest.mark.parametrize(("name", "hyper"), STRATEGIES[1:3])
+EVERY_OPTION: dict[str, Any] = {
+    "schedule": Schedule(kind="cosine", share=0.1, warmup=0.5),
+    "clip": 20.0,
+    "average": Average(decay=0.9),
+    "warmup": Warmup(epochs=1.5),
+}
+MOVING = {"energy": Grbm(hidden=3), "lr_schedule": Schedule(kind="step", share=0.2, epochs=0.5)}
+
+
+@pytest.mark.parametrize(
+    ("name", "hyper", "ways"), [(*STRATEGIES[1], {}), ("sliced-score-matching", MOVING, EVERY_OPTION)]
+)
 def test_a_cell_killed_at_ten_different_steps_ends_with_the_same_bits(
-    name: str, hyper: dict[str, Any], task: Task, tmp_path: Path
+    name: str, hyper: dict[str, Any], ways: dict[str, Any], task: Task, tmp_path: Path
 ) -> None:
     """Checkpoints lie 5 steps apart in 46; each life dies somewhere between two of them, at their edge, or at once."""
+    task = replace(task, budget=task.budget.model_copy(update=ways))
     undisturbed = carry_out(name, hyper, task, tmp_path / "undisturbed", None)
     for die_at in (3, 5, 6, 1, 7, 8, 9, 6, 7, 8):
         assert carry_out(name, hyper, task, tmp_path / "killed", die_at) == -signal.SIGKILL
