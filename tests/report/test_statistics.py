@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import Interval, Spread, Trained, difference, holm, mean
+from bench.report.statistics import Interval, Items, Spread, Trained, difference, holm, mean
 
 REPEATS = 10_000
 MOST = 0.055  # wrong exclusions allowed of the 5 % that are meant: 2.3 standard errors of 10,000 repeats
@@ -26,7 +26,7 @@ def over(items: Sequence[float] | np.ndarray, half: float = 0.0) -> Trained:
     vector = np.asarray(items, np.float32)
     value = float(vector.mean(dtype=np.float64))
     stderr = float(vector.std(ddof=1)) / math.sqrt(len(vector))
-    return Trained(value, value - half, value + half, stderr, True, vector)
+    return Trained(value, value - half, value + half, stderr, True, Items(vector))
 
 
 def lost(trained: Trained) -> Trained:
@@ -231,7 +231,7 @@ ERRORS = (0.0, 0.05)  # of log Z, at most
 def model(noise: np.ndarray, offset: float, half: float) -> Trained:
     """Return the score of a model by that of its items, whose log Z may be off by `half` and is off by `offset`."""
     value = float(noise.mean(dtype=np.float64)) + offset
-    return Trained(value, value - half, value + half, 0.0, True, noise)
+    return Trained(value, value - half, value + half, 0.0, True, Items(noise))
 
 
 def wrongly(seeds: int, items: int, repeats: int) -> dict[str, float]:
