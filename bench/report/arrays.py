@@ -91,10 +91,12 @@ class Arrays:
 
     def _stored(self, outcome: Outcome, metric: str) -> Vector | None:
         """Return scores in the stores: of the items that an array beside them names, else of the first ones."""
-        named = f"{metric}_items"
-        arrays = (meaning(metric).corrects and self.of(outcome, [metric, named])) or self.of(outcome, [metric])
+        named, some = f"{metric}_items", bool(meaning(metric).corrects)
+        arrays = (some and self.of(outcome, [metric, named])) or self.of(outcome, [metric])
         values = arrays.get(metric)
         if values is None or values.ndim != 1:
+            return None
+        if some and named not in arrays and len(values) != outcome.by_metric[metric].n:
             return None
         which = arrays.get(named, np.arange(len(values)))
         if which.shape != values.shape or which.dtype.kind not in "iu" or len(np.unique(which)) < len(which):

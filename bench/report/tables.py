@@ -235,8 +235,13 @@ def conditions(
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
-    loose = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).ranks]
-    if loose and any(row.scores for row in rows):
+    loose = [
+        meaning(metric.name).title
+        for metric in metrics
+        if not meaning(metric.name).ranks
+        and any(score.estimator != "exact" for row in rows for score in row.seeds(metric.name).values())
+    ]
+    if loose:
         sentences.append(f"{', '.join(loose)} is {BOUND}; it ranks nothing")
     alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
     if alone and any(row.scores for row in rows):
