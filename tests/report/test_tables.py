@@ -226,7 +226,7 @@ def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synth
     marks = {row.label: row.marks for row in made.rows}
     assert marks["uniform-pixels"] == (ONE_SEED, f"VLB, NLL: {LOST}", f"difference of VLB, NLL: {LOST_BOTH}")
     assert "The likelihood of uniform-pixels is exact, whatever these settings" in made.conditions
-    assert "AIS-NLL: by annealing, the first 20 items" in "; ".join(made.conditions)
+    assert "AIS-NLL: by annealing, the first 50 items" in "; ".join(made.conditions)
     assert "VLB, NLL, AIS-NLL in bits/dim, lower is better" in made.caption
 
 
