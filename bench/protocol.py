@@ -345,11 +345,12 @@ class Ais(Settings):
 class AisNll(Settings):
     """Log-likelihoods by annealing from q(z|x) to the posterior: of test images, and of images drawn from the model.
 
+    Of all test images, some are annealed, drawn at random once for a data set; the NLL of all is corrected by them.
     A temperature costs a chain two evaluations of the decoder and its gradient. Images drawn from the model are
     annealed both ways, which shows how far off either is.
     """
 
-    images: int = Field(200, ge=0, description="the first so many test images, or all of fewer; 0 leaves them out")
+    images: int = Field(200, ge=0, description="test images to anneal, or all of fewer; 0 leaves them out")
     simulated: int = Field(100, ge=0, description="images drawn from the model; 0 leaves them out")
     temperatures: int = Field(1000, ge=2, description="intermediate distributions of a run")
     chains: int = Field(4, ge=2, description="chains an image")

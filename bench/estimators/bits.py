@@ -17,12 +17,12 @@ from torch import Tensor
 
 from bench.estimators.bounds import NLL, VLB
 from bench.estimators.evidence import NLL_AIS
-from bench.estimators.subject import PerImage, Subject
-from bench.protocol import Metric, Pixels, Scores
+from bench.estimators.subject import Corrected, PerImage, Subject
+from bench.protocol import Metric, Pixels, Score, Scores
 
 VLB_BITS = Metric("vlb_bits", "bits/dim")
 NLL_BITS = Metric("nll_bits", "bits/dim")
-NLL_AIS_BITS = Metric("nll_ais_bits", "bits/dim")
+NLL_AIS_BITS = Metric("nll_ais_bits", "bits/dim", version=NLL_AIS.version)
 
 
 def score_bits(subject: Subject) -> Scores:
@@ -30,22 +30,31 @@ def score_bits(subject: Subject) -> Scores:
 
     The metrics are `vlb_bits` and `nll_bits`, and `nll_ais_bits` where there is `nll_ais`. The Monte Carlo error and
     the interval of log Z are those of the nats, scaled; the error from the choice of images is that of each image's own
-    bits per dimension, whose Jacobians differ. Arrays of the same names, `(N,)` float32, hold each image's score.
+    bits per dimension, whose Jacobians differ. Arrays of the same names, `(N,)` float32, hold each image's score; of
+    `nll_ais_bits` they are of the annealed images, which `nll_ais_bits_items` names, `(n,)`.
     """
     dataset, test = subject.dataset, subject.test
     if not isinstance(dataset, Pixels):
         return Scores([])
-    scores, arrays = [], {}
+    scores: list[Score] = []
+    arrays: dict[str, np.ndarray] = {}
+    images = PerImage(np.zeros(0), np.zeros(0))
     for metric, source in ((VLB_BITS, VLB), (NLL_BITS, NLL), (NLL_AIS_BITS, NLL_AIS)):
         nats = subject.earlier(source)
         if nats is None:
             continue
-        values = bits(dataset, test[: nats.n], -subject.scores.arrays[source.name].astype(np.float64))
+        annealed = subject.scores.arrays[f"{source.name}_items"] if source == NLL_AIS else None
+        shown = test if annealed is None else test[annealed]
+        values = bits(dataset, shown, -subject.scores.arrays[source.name].astype(np.float64))
         scale = 1 / (test.shape[1] * math.log(2))
-        images = PerImage(values, np.full(len(values), (nats.stderr_mc * scale) ** 2 * len(values)))
+        own = PerImage(values, np.full(len(values), (nats.stderr_mc * scale) ** 2 * len(values)))
+        # what annealing corrects is the score before it; all of the draws' error is with the annealed images
+        images = own if annealed is None else Corrected(images.values, np.zeros_like(images.values), own, annealed)
         lower, upper = ((end - nats.value) * scale for end in (nats.sys_lower, nats.sys_upper))
         scores.append(images.score(metric, nats.estimator, 0.0, lower, upper, nats.unreliable))
         arrays[metric.name] = values.astype(np.float32)
+        if annealed is not None:
+            arrays[f"{metric.name}_items"] = annealed
     return Scores(scores, arrays)
 
 

@@ -20,9 +20,10 @@ from bench.protocol import Metric, Noise, Scores
 VLB = Metric("vlb", "nats")  # negative variational lower bound: reconstruction + kl
 KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
 RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
-NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood
+NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood; its bias hangs on how well q(z|x) fits
 
 ELEMENTS = 2**20  # float32 numbers in the widest array of a chunk: 4 MiB, which a CPU's cache holds
+_DOUBTFUL = 0.05  # share of images with a low effective sample size from which on their mean is called unreliable
 _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
 
 
@@ -57,6 +58,11 @@ class Weighted:
     samples: np.ndarray
     curve: np.ndarray
 
+    @property
+    def doubt(self) -> str:
+        """Why the mean should not be trusted: it is too high by what no error of it says; or nothing."""
+        return doubt(self.ess, int(self.samples[-1]), "samples")
+
 
 def variational(subject: Subject) -> Bound:
     """Return the negative variational bound (paper Eq. 4) by `vlb_samples` posterior samples an image.
@@ -76,7 +82,8 @@ def importance(subject: Subject) -> Weighted:
     """Return -log of the mean weight of S posterior samples an image, and its curve over fewer samples.
 
     The mean weight is unbiased for p(x); minus its log is above -log p(x) in expectation, the less so the more samples
-    (Burda et al., 2016, Theorem 1). Each image's variance is the delta method's, (S/ESS - 1)/(S - 1).
+    (Burda et al., 2016, Theorem 1), and the more so the worse q(z|x) fits. Each image's variance is the delta
+    method's, which knows nothing of that.
     """
     samples = subject.evaluation.importance_samples
     sizes = curve_sizes(samples)
@@ -85,10 +92,38 @@ def importance(subject: Subject) -> Weighted:
         log_weights = likelihood + ratio  # (S, B)
         curve = torch.stack([_groups(log_weights, size) for size in sizes])
         effective = 1 / torch.softmax(log_weights, 0).square().sum(0)
-        variance = (samples / effective - 1).clamp(min=0) / max(samples - 1, 1)
-        chunks.append((-curve.T, variance, effective))
-    curves, variances, ess = _join(chunks)
-    return Weighted(PerImage(curves[:, -1], variances), ess, np.array(sizes), curves.T)
+        chunks.append((-curve.T, effective))
+    curves, ess = _join(chunks)
+    return Weighted(PerImage(curves[:, -1], variances(ess, samples)), ess, np.array(sizes), curves.T)
+
+
+def variances(ess: np.ndarray, draws: int) -> np.ndarray:
+    """Return the variance of the log of each image's mean weight by the delta method, (S/ESS - 1)/(S - 1), `(N,)`.
+
+    Args:
+        ess: effective sample sizes, `(N,)`.
+        draws: weights an image, S; of one the variance cannot be told and is 0.
+    """
+    return np.maximum(draws / ess.astype(np.float64) - 1, 0) / max(draws - 1, 1)
+
+
+def doubt(ess: np.ndarray, draws: int, what: str) -> str:
+    """Return why a mean over images of logs of mean weights should not be trusted, or nothing.
+
+    More than a twentieth of the images have an effective sample size below half of their weights; or there are so few
+    weights that none could be so low.
+
+    Args:
+        ess: effective sample sizes, `(N,)`.
+        draws: weights an image.
+        what: they are of.
+    """
+    if draws < 3:
+        return f"fewer than 3 {what} an image, whose effective sample size tells nothing"
+    low = int((ess < draws / 2).sum())
+    if low <= _DOUBTFUL * len(ess):
+        return ""
+    return f"{low} of {len(ess)} images have an effective sample size below half of {draws} {what}"
 
 
 def curve_sizes(samples: int) -> list[int]:
@@ -151,7 +186,7 @@ def score_bound(subject: Subject) -> Scores:
 
 
 def score_importance(subject: Subject) -> Scores:
-    """Score the importance-weighted likelihood, where the prior has a density.
+    """Score the importance-weighted likelihood, where the prior has a density. Too high as it is, it ranks no models.
 
     Arrays: `nll` `(N,)` float32, each image's score; `nll_ess` `(N,)`, the effective sample size of its weights;
     `nll_curve_samples`, `nll_curve_values`, `nll_curve_stderr` `(C,)`, the NLL with 1, 10, 100, ..., S samples and its
@@ -168,4 +203,4 @@ def score_importance(subject: Subject) -> Scores:
         "nll_curve_values": np.array([estimate.mean for estimate in curve]) + subject.shift,
         "nll_curve_stderr": np.array([estimate.stderr_images for estimate in curve]),
     }
-    return Scores([subject.score(NLL, weighted.nll, "importance-weighted")], arrays)
+    return Scores([subject.score(NLL, weighted.nll, "importance-weighted", weighted.doubt)], arrays)

@@ -16,7 +16,8 @@ from bench.protocol import Scores, UserError
 
 Scorer = Callable[[Subject], Scores]
 
-#: in this order, since scores but `reconstruction` and `bdmc_gap` need log Z, and bits the scores in nats
+#: in this order, since scores but `reconstruction` and `bdmc_gap` need log Z, annealing corrects the
+#: importance-weighted likelihood, and bits need the scores in nats
 SCORERS: Sequence[Scorer] = (
     score_log_z,
     score_normalisation,

@@ -10,7 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from bench.priors.density import Density
-from bench.protocol import Evaluation, Metric, Noise, NotFinite, Score, Scores
+from bench.protocol import Dataset, Evaluation, Metric, Noise, NotFinite, Score, Scores
 from bench.vae.autoencoder import VAE
 
 SAMPLES = "samples"  # the estimator of what is scored where the prior has samples and no density
@@ -57,7 +57,8 @@ class Subject:
         evaluation: numbers of samples and the effort of AIS.
         noise_for: name of a stream -> its noise, the same for the same name. None depends on the prior but those named
             `log-z/...` and `bdmc/...`, so that strategies are compared on the same draws.
-        dataset: what the items come from, if some scorer is to ask what it knows of them.
+        dataset: what the items come from, if some scorer is to ask what it knows of them. Which items are annealed
+            depends on it alone.
         train: as many training items as there are of `test`, as stored; of a data set with a known density.
         draws: n -> samples of the prior `(n, d)` by the name of their sampler, as the strategy draws them.
         meter: told what has been done.
@@ -70,7 +71,7 @@ class Subject:
     latents: Tensor
     evaluation: Evaluation
     noise_for: Callable[[str], Noise]
-    dataset: object = None
+    dataset: Dataset | None = None
     train: Tensor | None = None
     draws: Callable[[int], Mapping[str, Tensor]] = _none
     meter: Meter = field(default_factory=Meter)
@@ -167,3 +168,44 @@ class PerImage:
         n, mean = len(self.values), self.mean
         errors = self.stderr_mc, self.stderr_images
         return Score(metric, mean + shift, n, estimator, *errors, mean + lower, mean + upper, unreliable)
+
+
+@dataclass(frozen=True)
+class Corrected(PerImage):
+    """A quantity estimated roughly for every image, and better for some of them: the rough one is a control variate.
+
+    Over images it is the mean of the rough estimates R of all N, plus the mean of D = better - rough of n that were
+    taken at random. R may be biased, as far as the bias of those n is that of the others.
+
+    Attributes:
+        values, variances: of the rough estimates, `(N,)`.
+        better: estimates of n images, whose draws are others than those of the rough ones.
+        items: which these images are, `(n,)`.
+    """
+
+    better: PerImage
+    items: np.ndarray
+
+    @property
+    def mean(self) -> float:
+        """The estimate over images."""
+        return float(self.values.mean() + (self.better.values - self.values[self.items]).mean())
+
+    @property
+    def stderr_mc(self) -> float:
+        """Standard error of `mean` from the draws: the rough estimate of one of the n counts by 1/N - 1/n."""
+        weights = np.full(len(self.values), 1 / len(self.values))
+        weights[self.items] -= 1 / len(self.items)
+        rough, better = weights**2 @ self.variances, self.better.variances.sum() / len(self.items) ** 2
+        return math.sqrt(rough + better)
+
+    @property
+    def stderr_images(self) -> float:
+        """Standard error of `mean` from the choice of images: V(R)/N + V(D)/n + 2 Cov(R, D)/N, less the draws' part.
+
+        The n lie among the N. At n = N it is V(better)/N.
+        """
+        count, rough = len(self.values), self.values[self.items]
+        spread = np.cov(rough, self.better.values - rough)
+        total = (self.values.var(ddof=1) + 2 * spread[0, 1]) / count + spread[1, 1] / len(rough)
+        return math.sqrt(max(float(total) - self.stderr_mc**2, 0.0))

@@ -11,15 +11,24 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
+from bench.report.metrics import meaning
+from bench.report.statistics import Items
 from bench.sweep.record import CorruptRecord
 from bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from bench.report.cells import Outcome
+
+
+class Vector(NamedTuple):
+    """Scores of test items, `(n,)` float32, and which items these are, rising, `(n,)` int32."""
+
+    values: np.ndarray
+    which: np.ndarray
 
 
 class Arrays:
@@ -32,7 +41,7 @@ class Arrays:
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
         self.stores, self._tables = tuple(stores), tuple(tables)
-        self._vectors: dict[tuple[str, str], Mapping[str, np.ndarray]] = {}
+        self._vectors: dict[tuple[str, str], Mapping[str, Vector]] = {}
 
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
@@ -56,28 +65,55 @@ class Arrays:
                 continue
         return {}
 
-    def items(self, outcome: Outcome, metric: str) -> np.ndarray | None:
-        """Return the scores of single test items whose mean a score is, `(N,)` float32, or None where they are lost."""
+    def items(self, outcome: Outcome, metric: str) -> Items | None:
+        """Return the scores of single test items that a score comes from, or None where they are lost.
+
+        Of a metric that corrects another's, they are the other's scores of all items and its own of some; of a record
+        whose score is of these alone, as it was in an earlier version of the metric, they are its own.
+        """
+        own, rough = self.vector(outcome, metric), meaning(metric).corrects
+        count = outcome.by_metric[metric].n if own and rough else 0
+        if own is None or not rough or len(own.values) == count:
+            return own and Items(own.values)
+        whole = self.vector(outcome, rough)
+        if whole is None or len(whole.values) != count or not np.isin(own.which, whole.which).all():
+            return None
+        return Items(whole.values, own.values, own.which)
+
+    def vector(self, outcome: Outcome, metric: str) -> Vector | None:
+        """Return a metric's own scores of single test items, or None where they are lost."""
         place = outcome.cell, outcome.key
         if place not in self._vectors:
-            vectors = {
-                score.metric: np.asarray(values, np.float32)
-                for score in outcome.scores
-                for values in self.of(outcome, [score.metric]).values()
-                if values.ndim == 1
-            }
-            self._vectors[place] = vectors or self._in_tables.get(place, {})
+            vectors = {score.metric: self._stored(outcome, score.metric) for score in outcome.scores}
+            found = {name: vector for name, vector in vectors.items() if vector is not None}
+            self._vectors[place] = found or self._in_tables.get(place, {})
         return self._vectors[place].get(metric)
 
+    def _stored(self, outcome: Outcome, metric: str) -> Vector | None:
+        """Return scores in the stores: of the items that an array beside them names, else of the first ones."""
+        named, some = f"{metric}_items", bool(meaning(metric).corrects)
+        arrays = (some and self.of(outcome, [metric, named])) or self.of(outcome, [metric])
+        values = arrays.get(metric)
+        if values is None or values.ndim != 1:
+            return None
+        if some and named not in arrays and len(values) != outcome.by_metric[metric].n:
+            return None
+        which = arrays.get(named, np.arange(len(values)))
+        if which.shape != values.shape or which.dtype.kind not in "iu" or len(np.unique(which)) < len(which):
+            return None
+        order = np.argsort(which)
+        return Vector(np.asarray(values, np.float32)[order], which[order].astype(np.int32))
+
     @cached_property
-    def _in_tables(self) -> dict[tuple[str, str], dict[str, np.ndarray]]:
+    def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector]]:
         """(cell, key) -> metric -> scores of its items in order, of the Parquet files."""
         from bench.report.cells import read_parquet
 
-        vectors: dict[tuple[str, str], dict[str, np.ndarray]] = {}
+        vectors: dict[tuple[str, str], dict[str, Vector]] = {}
         for path in self._tables:
             frame = read_parquet(path, "items", ("cell", "key", "metric", "item", "value"))
             for (cell, key, metric), group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
-                values = group.sort_values("item", kind="stable")["value"].to_numpy(np.float32)
-                vectors.setdefault((str(cell), str(key)), {})[str(metric)] = values
+                ordered = group.sort_values("item", kind="stable")
+                vector = Vector(ordered["value"].to_numpy(np.float32), ordered["item"].to_numpy(np.int32))
+                vectors.setdefault((str(cell), str(key)), {})[str(metric)] = vector
         return vectors

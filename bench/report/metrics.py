@@ -12,6 +12,8 @@ class Meaning(NamedTuple):
     Attributes:
         items: whether it is a mean over test items, the same for every model, whose scores lie beside a record as the
             array of its name.
+        corrects: the metric whose scores of all items it corrects by its own of some of them.
+        ranks: whether models may be ordered by it.
     """
 
     title: str
@@ -19,12 +21,19 @@ class Meaning(NamedTuple):
     setting: str = ""
     setting_words: str = ""
     items: bool = False
+    corrects: str = ""
+    ranks: bool = True
 
+
+#: what is said of a metric that ranks no models
+BOUND = "an upper bound whose bias differs between strategies"
 
 _VLB = Meaning("VLB", "variational bound", items=True)
-_NLL = Meaning("NLL", "importance-weighted negative log-likelihood", "importance_samples", "S = {}", items=True)
+_NLL = Meaning(
+    "NLL", "importance-weighted negative log-likelihood", "importance_samples", "S = {}", items=True, ranks=False
+)
 _ANNEALED = Meaning(
-    "AIS-NLL", "negative log-likelihood by annealing", "ais_nll.images", "of the first {} items", items=True
+    "AIS-NLL", "negative log-likelihood by annealing", "ais_nll.images", "{} items annealed", items=True, corrects="nll"
 )
 
 #: metric -> what is said of it; of any other its name is all that is known
@@ -36,7 +45,7 @@ MEANINGS = {
     "nll_ais": _ANNEALED,
     "vlb_bits": _VLB,
     "nll_bits": _NLL,
-    "nll_ais_bits": _ANNEALED,
+    "nll_ais_bits": _ANNEALED._replace(corrects="nll_bits"),
     "log_z": Meaning("log Z", "log normaliser of the prior"),
     "log_z_check": Meaning("log Z check", "log of the integral of a prior that calls itself normalised, best at 0"),
     "kl": Meaning("KL", "divergence of the posterior from the prior"),

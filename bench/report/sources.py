@@ -10,7 +10,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
@@ -281,9 +280,9 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
     """
     for outcome in chosen:
         for name in with_columns(list(outcome.by_metric)):
-            values = arrays.items(outcome, name) if outcome.status == "ok" else None
-            if values is not None:
-                own = {"metric": name, "item": np.arange(len(values), dtype=np.int32), "value": values}
+            vector = arrays.vector(outcome, name) if outcome.status == "ok" else None
+            if vector is not None:
+                own = {"metric": name, "item": vector.which, "value": vector.values}
                 yield pd.DataFrame(_whose(outcome.key, outcome) | own)[list(ITEMS)].astype(ITEMS)
 
 

@@ -23,31 +23,6 @@ _LEAST = 1e-12  # p-values are not told from smaller ones
 Basis = Literal["seeds and items", "seeds", "items", "one estimate"]
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
-    """The score of one trained model.
-
-    Attributes:
-        value: the estimate.
-        lower, upper: where it may lie given the interval of log Z (systematic).
-        stderr: statistical standard error: the estimator's own draws and the choice of test items.
-        averages: whether it is a mean over test items that other models are scored on, too.
-        items: of each of these items, `(N,)`; their mean is `value`. None where they cannot be had.
-    """
-
-    value: float
-    lower: float
-    upper: float
-    stderr: float
-    averages: bool = False
-    items: np.ndarray | None = None
-
-    @property
-    def finite(self) -> bool:
-        """Whether a mean can be taken of it."""
-        return all(map(math.isfinite, (self.value, self.lower, self.upper, self.stderr)))
-
-
 @dataclass(frozen=True)
 class Spread:
     """A standard error and its degrees of freedom; infinitely many where it is known and not estimated."""
@@ -62,6 +37,111 @@ class Spread:
         # by the lower tail, in which small probabilities are exact
         quantile = special.ndtri(tail) if self.freedom == math.inf else special.stdtrit(self.freedom, tail)
         return float(-quantile) * self.stderr
+
+
+@dataclass(frozen=True, eq=False)
+class Items:
+    """Scores of single test items of one model, of several on average, or their difference to another's.
+
+    Where some items have a better score, the rough one is a control variate: the score of the model is the mean of the
+    rough ones R over all N, plus the mean of D = better - rough over the n.
+
+    Attributes:
+        values: of all items, `(N,)`; the rough ones, where there are better ones.
+        better: of n of them, which are the same for every model; None where the score is the plain mean of `values`.
+        which: the places of these n, rising, `(n,)`.
+    """
+
+    values: np.ndarray
+    better: np.ndarray | None = None
+    which: np.ndarray | None = None
+
+    @property
+    def places(self) -> np.ndarray:
+        """The places of the items that have what counts as the better score: of all where there is none better."""
+        return np.arange(len(self.values)) if self.which is None else self.which
+
+    @property
+    def enough(self) -> bool:
+        """Whether they have a spread."""
+        return min(len(self.values), len(self.places)) > 1
+
+    @property
+    def mean(self) -> float:
+        """What they come to."""
+        mean = float(self.values.mean(dtype=np.float64))
+        return mean if self.better is None else mean + float(self._corrections.mean())
+
+    @property
+    def spread(self) -> Spread:
+        """The standard error of `mean` from the choice of items, by V(R)/N + V(D)/n + 2 Cov(R, D)/N, of n - 1 degrees.
+
+        The n lie among the N, hence the covariance, which is that of the n; at n = N this is V(better)/N.
+        """
+        count, variance = len(self.values), float(self.values.var(ddof=1))
+        if self.better is None:
+            return Spread(math.sqrt(variance / count), count - 1)
+        joint = np.cov(self.values[self.places].astype(np.float64), self._corrections)
+        total = (variance + 2 * joint[0, 1]) / count + joint[1, 1] / len(self.places)
+        return Spread(math.sqrt(max(float(total), 0.0)), len(self.places) - 1)
+
+    @property
+    def _corrections(self) -> np.ndarray:
+        if self.better is None:
+            return np.zeros(len(self.values))
+        corrections: np.ndarray = self.better.astype(np.float64) - self.values[self.places]
+        return corrections
+
+    def like(self, other: Items) -> bool:
+        """Tell whether both are scores of the same items, the better ones too."""
+        return len(self.values) == len(other.values) and np.array_equal(self.places, other.places)
+
+    def common(self, other: Items) -> Items:
+        """Return those of the items that another has, too: all of its better scores are of items of both."""
+        count, places = min(len(self.values), len(other.values)), np.intersect1d(self.places, other.places)
+        better = self.values[places] if self.better is None else self.better[np.isin(self.places, places)]
+        return Items(better) if len(places) == count else Items(self.values[:count], better, places)
+
+    def minus(self, other: Items) -> Items:
+        """Return the difference to scores that are `like` these."""
+        if self.better is None or other.better is None:
+            return Items(self.values - other.values)
+        return Items(self.values - other.values, self.better - other.better, self.which)
+
+    @classmethod
+    def averaged(cls, models: Sequence[Items]) -> Items | None:
+        """Return what several models' come to item by item; None where they are not of the same items, or of one."""
+        first = models[0]
+        if not first.enough or not all(first.like(other) for other in models):
+            return None
+        values = np.stack([model.values for model in models]).mean(0, dtype=np.float64)
+        better = [model.better for model in models if model.better is not None]
+        return cls(values, np.stack(better).mean(0, dtype=np.float64), first.which) if better else cls(values)
+
+
+@dataclass(frozen=True, eq=False)
+class Trained:
+    """The score of one trained model.
+
+    Attributes:
+        value: the estimate.
+        lower, upper: where it may lie given the interval of log Z (systematic).
+        stderr: statistical standard error: the estimator's own draws and the choice of test items.
+        averages: whether it is a mean over test items that other models are scored on, too.
+        items: of each of these items; what they come to is `value`. None where they cannot be had.
+    """
+
+    value: float
+    lower: float
+    upper: float
+    stderr: float
+    averages: bool = False
+    items: Items | None = None
+
+    @property
+    def finite(self) -> bool:
+        """Whether a mean can be taken of it."""
+        return all(map(math.isfinite, (self.value, self.lower, self.upper, self.stderr)))
 
 
 @dataclass(frozen=True)
@@ -146,12 +226,13 @@ def mean(trained: Sequence[Trained]) -> Interval | None:
     With n seeds and N items `h^2 = (t_{n-1} s_s / sqrt(n))^2 + (t_{N-1} s_i / sqrt(N))^2`: s_s the spread over seeds of
     the mean over items, s_i that over items of the mean over seeds. The interval is
     `[mean(lower) - h, mean(upper) + h]`. Of one seed the items count alone. Where items cannot be had, the mean of the
-    seeds' own standard errors stands in for s_i / sqrt(N); it is never smaller.
+    seeds' own standard errors stands in for s_i / sqrt(N); it is never smaller. Where n of the items have better
+    scores, `Items.spread` takes the place of s_i / sqrt(N), and t_{n-1} that of t_{N-1}.
     """
     if not trained:
         return None
     side = _Side.of(trained)
-    part = _over_items(side.items) if side.items is not None else Spread(side.stderr, math.inf)
+    part = side.items.spread if side.items is not None else Spread(side.stderr, math.inf)
     return Interval(
         side.mean,
         side.low,
@@ -166,8 +247,9 @@ def mean(trained: Sequence[Trained]) -> Interval | None:
 def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval | None:
     """Return the difference of two means, ours - baseline, with its interval; None where a side has no score.
 
-    Items are paired: s_i is the spread of the difference of the two seed-averaged vectors, over the items that both
-    have. Seeds are not, since the same seed takes out little and costs half of the degrees of freedom: Welch's
+    Items are paired: s_i is the spread of the difference of the two seed-averaged vectors, of rough scores and of
+    better ones where there are such, over the items that both have. Seeds are not, since the same seed takes out
+    little and costs half of the degrees of freedom: Welch's
     `s_A^2 / n_A + s_B^2 / n_B` with its degrees of freedom. Log Z's ends are mean(L_A) - mean(U_B) and
     mean(U_A) - mean(L_B). Where either side has one seed, the items count alone. Where a side's items cannot be had,
     both standard errors are added as if independent, which on the same items is too wide, not too narrow.
@@ -176,16 +258,18 @@ def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval
         return None
     a, b = _Side.of(ours), _Side.of(baseline)
     averages = a.averages and b.averages
-    common, shift = None, 0.0
+    common, shift, apart = None, 0.0, None
     if a.items is not None and b.items is not None:
-        count = min(len(a.items), len(b.items))
-        if len(a.items) != len(b.items):
-            common = count
-            # over the items that both have, not over those that one has
-            shift = float(a.items[:count].mean() - a.items.mean()) - float(b.items[:count].mean() - b.items.mean())
-        part = _over_items(a.items[:count] - b.items[:count])
-    else:
-        part = Spread(math.hypot(a.stderr, b.stderr), math.inf)
+        of_both, theirs = a.items, b.items
+        if not of_both.like(theirs):
+            of_both, theirs = a.items.common(b.items), b.items.common(a.items)
+        if of_both.enough:
+            apart = of_both.minus(theirs)
+            if of_both is not a.items:
+                common = len(of_both.values)
+                # over the items that both have, not over those that one has
+                shift = (of_both.mean - a.items.mean) - (theirs.mean - b.items.mean)
+    part = apart.spread if apart else Spread(math.hypot(a.stderr, b.stderr), math.inf)
     seeds = _welch(a, b)
     return Interval(
         a.mean - b.mean + shift,
@@ -194,7 +278,7 @@ def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval
         seeds,
         part if averages or seeds is None else None,
         (a.n, b.n),
-        lost=averages and (a.items is None or b.items is None),
+        lost=averages and apart is None,
         common=common,
     )
 
@@ -210,7 +294,7 @@ class _Side:
     stderr: float
     spread: Spread | None
     averages: bool
-    items: np.ndarray | None
+    items: Items | None
 
     @classmethod
     def of(cls, trained: Sequence[Trained]) -> _Side:
@@ -220,13 +304,8 @@ class _Side:
         values = [score.value for score in trained]
         spread = Spread(float(np.std(values, ddof=1)) / math.sqrt(n), n - 1) if n > 1 else None
         vectors = [score.items for score in trained if score.items is not None]
-        whole = len(vectors) == n and len({len(items) for items in vectors}) == 1 and len(vectors[0]) > 1
-        items = np.stack(vectors).mean(0, dtype=np.float64) if whole else None
+        items = Items.averaged(vectors) if len(vectors) == n else None
         return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items)
-
-
-def _over_items(values: np.ndarray) -> Spread:
-    return Spread(float(values.std(ddof=1)) / math.sqrt(len(values)), len(values) - 1)
 
 
 def _welch(a: _Side, b: _Side) -> Spread | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric
 from bench.report.cells import Plan, outcomes
-from bench.report.metrics import BITS, EXACT, NATS, headline, meaning, with_columns
+from bench.report.metrics import BITS, BOUND, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
 from bench.report.rows import Row, group, marks, seeds_listed
 from bench.report.selection import select
@@ -140,11 +140,16 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 
 
 def _headline(plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[Metric | None, list[str]]:
-    """Return the metric of the verdicts, and a note where it is not the one that the grid names."""
+    """Return the metric of the verdicts, and a note where it is not the one that the grid names, or ranks no models."""
     names = {metric.name: metric for metric in metrics}
     chosen = plan.headline or headline(list(names))
-    if chosen in names or not any(row.outcomes for row in rows):
+    title, corrected = meaning(chosen).title, next((name for name in names if meaning(name).corrects == chosen), "")
+    if not any(row.outcomes for row in rows) or (chosen in names and meaning(chosen).ranks):
         return names.get(chosen), []
+    if corrected:
+        return None, [f'no verdicts: {title}, the grid\'s headline metric, is {BOUND}; "{corrected}" ranks them']
+    if chosen in names:
+        return names[chosen], [f"verdicts are by {title}, {BOUND}: they may be on that bias"]
     hint = nearest(chosen, names) or f"; there are {listed(names)}"
     return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"{hint}']
 
@@ -236,6 +241,14 @@ def conditions(
         sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
         sentences.append(f"Scored on {_scored(evaluation, rows)}")
+    loose = [
+        meaning(metric.name).title
+        for metric in metrics
+        if not meaning(metric.name).ranks
+        and any(score.estimator != "exact" for row in rows for score in row.seeds(metric.name).values())
+    ]
+    if loose:
+        sentences.append(f"{', '.join(loose)} is {BOUND}; it ranks nothing")
     alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
     if alone and any(row.scores for row in rows):
         sentences.append(
@@ -329,7 +342,12 @@ def _scored(evaluation: Mapping[str, object], rows: Sequence[Row]) -> str:
         parts.append(f"NLL: importance-weighted, S = {evaluation.get('importance_samples')}")
     if metrics & {"nll_ais", "nll_ais_bits"}:
         counts = [count for count in (images, evaluation.get("ais_nll.images")) if isinstance(count, int)]
-        parts.append(f"AIS-NLL: by annealing, the first {min(counts)} items" if counts else "AIS-NLL: by annealing")
+        scores = [score for row in rows for name in ("nll_ais", "nll_ais_bits") for score in row.seeds(name).values()]
+        if counts and all(score.n <= min(counts) for score in scores):
+            parts.append(f"AIS-NLL: by annealing, the first {min(counts)} items")
+        else:
+            some = f" of {min(counts)} of them" if counts else ""
+            parts.append(f"AIS-NLL: all of these, by annealing{some}; the NLL of the others is corrected by it")
     return "; ".join(parts)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import ClassVar, cast
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ from torch.distributions import MultivariateNormal
 from bench.estimators import density
 from bench.estimators.subject import LOG_Z, Subject
 from bench.priors import Density, StandardNormal
-from bench.protocol import Evaluation, Noise, NotFinite, Score, Scores
+from bench.protocol import Dataset, Evaluation, Noise, NotFinite, Score, Scores
 from bench.streams import stream
 from bench.vae import VAE, Decoder, Encoder, Gaussian
 
@@ -69,7 +69,7 @@ def scored(
             stream(0, "latents").normal(1000, latent),
             Evaluation(),
             noise_for,
-            dataset,
+            cast("Dataset", dataset),
             source.draw(n, 1),
             lambda n: {"prior": prior.sample(n, noise_for("draws")), "shifted": torch.full((n, latent), 9.0)},
             scores=Scores(scores),

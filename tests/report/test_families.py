@@ -12,7 +12,7 @@ import pytest
 from bench.protocol import Metric
 from bench.report.cells import Outcome
 from bench.report.rows import Row
-from bench.report.statistics import Trained
+from bench.report.statistics import Items, Trained
 from bench.report.verdicts import judge
 
 NLL = Metric("nll", "nats")
@@ -25,7 +25,7 @@ def made_of(label: str, models: np.ndarray) -> Row:
     seed = SimpleNamespace(status="ok", by_metric={"nll": score}, fingerprints=code)
     scores = models.mean(1, dtype=np.float64)
     trained = [
-        Trained(float(value), float(value), float(value), 0.0, True, items)
+        Trained(float(value), float(value), float(value), 0.0, True, Items(items))
         for value, items in zip(scores, models, strict=True)
     ]
     outcomes = cast("dict[int, Outcome]", dict.fromkeys(range(len(models)), seed))

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from bench.protocol import Metric, Score
+from bench.report.statistics import Items
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -77,3 +78,81 @@ def test_a_score_that_is_no_mean_over_items_has_an_interval_over_seeds_alone(mni
     assert apart.half(0.05) == pytest.approx(2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5)
     assert row.marks == ()
     assert "No mean over test items, so that intervals are over seeds alone: SW" in mnist.table().conditions
+
+
+# ---------------------------------------------------------------- a score that corrects another by some of the items
+
+WHICH = np.random.default_rng(2).permutation(1000)[:60]  # as an estimator may leave them, in any order
+NLL, ANNEALED = Metric("nll", "nats"), Metric("nll_ais", "nats", version=2)
+
+
+def annealed(
+    mnist: Synthetic, label: str, seed: int, rough: np.ndarray, better: np.ndarray, **other: np.ndarray
+) -> None:
+    """Write a record with the rough scores of all items and better ones of the chosen, as an evaluation leaves them."""
+    value = Items(rough, better, WHICH).mean
+    mean = float(rough.mean())
+    scores = [
+        Score(NLL, mean, 1000, "importance-weighted", 0.0, 0.4, mean, mean),
+        Score(ANNEALED, value, 1000, "ais-control-variate", 0.0, 0.4, value, value),
+    ]
+    arrays = {"nll": rough, "nll_ais": better, "nll_ais_items": WHICH, **other}
+    mnist.put(label, seed, scores=scores, arrays={name: array for name, array in arrays.items() if array.size})
+
+
+def test_rough_and_better_scores_are_averaged_over_seeds_before_their_spread_is_taken(mnist: Synthetic) -> None:
+    rng = np.random.default_rng(3)
+    rough, better = np.zeros((2, 3, 1000)), np.zeros((2, 3, 60))
+    for number, label in enumerate(("normal", "sliced-score-matching")):
+        for seed in range(3):
+            own = HARDNESS - number * GAIN + rng.normal(seed / 100, 3, 1000)
+            better[number, seed] = own[WHICH].astype(np.float32)
+            rough[number, seed] = (own + rng.exponential(1 + number, 1000)).astype(np.float32)
+            annealed(mnist, label, seed, rough[number, seed], better[number, seed])
+    row = mnist.row("sliced-score-matching")
+    R, A = rough.mean(1), better.mean(1)
+    for interval, r, a in (
+        (row.scores["nll_ais"], R[1], A[1]),
+        (row.differences["nll_ais"], R[1] - R[0], A[1] - A[0]),
+    ):
+        d = a - r[WHICH]
+        variance = r.var(ddof=1) / 1000 + d.var(ddof=1) / 60 + 2 * np.cov(r[WHICH], d)[0, 1] / 1000
+        assert interval.mean == pytest.approx(r.mean() + d.mean(), abs=1e-5)
+        assert interval.items is not None
+        assert interval.items.stderr == pytest.approx(math.sqrt(variance), rel=1e-5)
+        assert interval.items.freedom == 59
+        assert (interval.basis, interval.lost, interval.common) == ("seeds and items", False, None)
+    assert row.scores["nll"].items is not None
+    assert row.scores["nll"].items.freedom == 999
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"nll": np.zeros(0)},
+        {"nll": HARDNESS[:999]},
+        {"nll_ais_items": np.zeros(0)},
+        {"nll_ais_items": WHICH + 1000},
+        {"nll_ais_items": np.zeros(60, np.int64)},
+        {"nll_ais_items": WHICH - 0.5},
+        {"nll_ais_items": WHICH[:59]},
+    ],
+)
+def test_better_scores_of_items_that_nothing_names_are_lost_and_that_is_said(
+    mnist: Synthetic, other: dict[str, np.ndarray]
+) -> None:
+    annealed(mnist, "normal", 0, HARDNESS + 1, HARDNESS[WHICH], **other)
+    row = mnist.row("normal")
+    assert row.scores["nll_ais"].lost
+    assert any("scores of single items are not there" in mark for mark in row.marks)
+
+
+def test_a_score_of_the_annealed_items_alone_is_their_plain_mean(mnist: Synthetic) -> None:
+    """As in records of the first version of the metric."""
+    few, mean = HARDNESS[:200].astype(np.float32), float(HARDNESS[:200].mean())
+    score = Score(Metric("nll_ais", "nats"), mean, 200, "ais", 0.0, 0.4, mean, mean)
+    mnist.put("normal", 0, scores=[score], arrays={"nll": HARDNESS, "nll_ais": few})
+    interval = mnist.row("normal").scores["nll_ais"]
+    assert interval.items is not None
+    assert interval.items.stderr == pytest.approx(few.std(ddof=1) / math.sqrt(200))
+    assert interval.items.freedom == 199

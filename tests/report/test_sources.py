@@ -139,7 +139,7 @@ def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> 
     assert len(read_parquet(tmp_path / "none.parquet", "items")) == 0
     again = Arrays([], [tmp_path / "items.parquet"])
     (whole,) = [outcome for outcome in found if outcome.seed == 0]
-    assert again.items(whole, "vlb").tolist() == [0, 1, 2]  # type: ignore[union-attr]
+    assert again.items(whole, "vlb").values.tolist() == [0, 1, 2]  # type: ignore[union-attr]
     assert again.items(whole, "nll_ais") is None
     assert {outcome.seed: again.items(outcome, "vlb") is None for outcome in found} == {0: False, 1: True, 2: True}
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from bench.report.statistics import Interval, Spread, Trained, difference, holm, mean
+from bench.report.statistics import Interval, Items, Spread, Trained, difference, holm, mean
 
 REPEATS = 10_000
 MOST = 0.055  # wrong exclusions allowed of the 5 % that are meant: 2.3 standard errors of 10,000 repeats
@@ -26,7 +26,7 @@ def over(items: Sequence[float] | np.ndarray, half: float = 0.0) -> Trained:
     vector = np.asarray(items, np.float32)
     value = float(vector.mean(dtype=np.float64))
     stderr = float(vector.std(ddof=1)) / math.sqrt(len(vector))
-    return Trained(value, value - half, value + half, stderr, True, vector)
+    return Trained(value, value - half, value + half, stderr, True, Items(vector))
 
 
 def lost(trained: Trained) -> Trained:
@@ -178,6 +178,60 @@ def test_one_seed_on_a_side_leaves_the_items_alone() -> None:
     assert interval.basis == "items"
 
 
+# ---------------------------------------------------------------- better scores of some items
+
+
+def corrected(rough: np.ndarray, better: np.ndarray, which: np.ndarray, half: float = 0.0, off: float = 0.0) -> Trained:
+    """A score of all items by better ones of some; log Z may be off by `half` and is off by `off`."""
+    items = Items(rough, better, which)
+    value = items.mean + off
+    return Trained(value, value - half, value + half, 0.0, True, items)
+
+
+def test_better_scores_of_some_items_by_hand() -> None:
+    # R = 0, 1, 2, 7: mean 2.5, V(R) = 29/3; of items 1 and 3 D = 3 - 1, 8 - 7 = 2, 1: mean 1.5, V(D) = .5,
+    # Cov(R, D) = (1 - 4)(2 - 1.5) + (7 - 4)(1 - 1.5) = -3; (29/3 - 6)/4 + .5/2 = 1.16667
+    items = Items(np.array([0.0, 1, 2, 7]), np.array([3.0, 8]), np.array([1, 3]))
+    assert items.mean == pytest.approx(4.0)
+    assert items.spread.stderr == pytest.approx(math.sqrt(7 / 6))
+    assert items.spread.freedom == 1
+
+
+def test_with_better_scores_of_all_items_they_have_their_plain_mean_and_its_error() -> None:
+    rng = np.random.default_rng(6)
+    better = rng.normal(90, 25, 300)
+    whole, alone = Items(better + rng.exponential(1, 300), better, np.arange(300)), Items(better)
+    assert whole.mean == pytest.approx(alone.mean, rel=1e-12)
+    assert whole.spread.stderr == pytest.approx(alone.spread.stderr, rel=1e-12)
+    assert whole.spread.freedom == alone.spread.freedom
+
+
+def test_items_that_only_one_side_has_better_scores_of_are_left_out() -> None:
+    rng = np.random.default_rng(7)
+    hardness, bias = rng.normal(95, 25, 500), rng.exponential(1, 500)
+    which, fewer = np.arange(0, 500, 5), np.arange(0, 500, 10)
+    ours = corrected(hardness - 1 + bias, hardness[which] - 1, which)
+    theirs = corrected(hardness + 3 * bias, hardness[fewer], fewer)
+    interval = difference([ours], [theirs])
+    assert interval is not None
+    assert interval.items is not None
+    assert interval.items.freedom == 49
+    # D differs by -2 times the bias: over the fewer items on both sides that is what R differs by, and -1 is left
+    expected = -1 - 2 * bias.mean() + 2 * bias[fewer].mean()
+    assert interval.mean == pytest.approx(expected, abs=1e-9)
+    none = difference([ours], [corrected(hardness, hardness[which + 1], which + 1)])
+    assert none is not None
+    assert none.lost
+
+
+def test_models_whose_better_scores_are_of_other_items_are_not_averaged_item_by_item() -> None:
+    values = np.random.default_rng(8).normal(95, 25, 100)
+    some = [corrected(values, values[k : k + 50], np.arange(k, k + 50)) for k in (0, 1)]
+    interval = mean(some)
+    assert interval is not None
+    assert interval.lost
+
+
 # ---------------------------------------------------------------- p-values
 
 
@@ -231,7 +285,7 @@ ERRORS = (0.0, 0.05)  # of log Z, at most
 def model(noise: np.ndarray, offset: float, half: float) -> Trained:
     """Return the score of a model by that of its items, whose log Z may be off by `half` and is off by `offset`."""
     value = float(noise.mean(dtype=np.float64)) + offset
-    return Trained(value, value - half, value + half, 0.0, True, noise)
+    return Trained(value, value - half, value + half, 0.0, True, Items(noise))
 
 
 def wrongly(seeds: int, items: int, repeats: int) -> dict[str, float]:
@@ -266,6 +320,56 @@ def test_five_seeds_on_200_items_wrongly_exclude_zero_in_at_most_5_percent() -> 
     repeats = 600
     for name, share in wrongly(5, 200, repeats).items():
         assert share <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats), name
+
+
+def wrongly_corrected(seeds: int, items: int, better: int, repeats: int) -> dict[str, float]:
+    """Return how often intervals of means and of differences by a control variate exclude 0, which is right in either.
+
+    As in `wrongly`, but of N items n have such scores. Those of all are too high by an exponential bias whose mean is 1
+    on one side and 3 on the other, half of which comes and goes with the item and not with the seed.
+    """
+    rng = np.random.default_rng([seeds, items, better])
+    which = rng.permutation(items)[:better]
+    wrong: Counter[str] = Counter()
+    for _ in range(repeats):
+        truth = rng.standard_normal((2, seeds, items)) + 3 * rng.standard_normal(items)
+        truth[1] += 0.5 * rng.standard_normal(items)
+        if seeds > 1:  # one seed cannot tell what trainings differ by
+            truth += rng.standard_normal((2, seeds, 1)) / math.sqrt(items)
+        rough = truth + np.array([0.5, 1.5])[:, None, None] * (
+            rng.exponential(1, (2, seeds, items)) + rng.exponential(1, (2, 1, items))
+        )
+        rough, truth = rough.astype(np.float32), truth.astype(np.float32)
+        offsets = rng.uniform(-1, 1, (2, seeds))
+        for half in ERRORS:
+            ours, theirs = (
+                [corrected(r, a[which], which, half, half * o) for r, a, o in zip(rs, as_, os, strict=True)]
+                for rs, as_, os in zip(rough, truth, offsets, strict=True)
+            )
+            alone, apart = mean(ours), difference(ours, theirs)
+            assert alone is not None
+            assert apart is not None
+            wrong[f"means, log Z +-{half}"] += alone.excludes_zero
+            wrong[f"differences, log Z +-{half}"] += apart.excludes_zero
+    return {name: count / repeats for name, count in wrong.items()}
+
+
+@pytest.mark.parametrize("seeds", [1, 5])
+def test_better_scores_of_50_of_400_items_wrongly_exclude_zero_in_at_most_5_percent(seeds: int) -> None:
+    repeats = 600
+    for name, share in wrongly_corrected(seeds, 400, 50, repeats).items():
+        assert share <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / repeats), name
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("items", "better"), [(200, 50), (200, 200), (10_000, 50), (10_000, 200)])
+@pytest.mark.parametrize("seeds", [1, 2, 3, 10])
+def test_better_scores_of_some_items_wrongly_exclude_zero_in_at_most_5_5_percent(
+    seeds: int, items: int, better: int
+) -> None:
+    for name, share in wrongly_corrected(seeds, items, better, 4000).items():
+        print(f"{seeds} seeds, {better} of {items} items, {name}: {share:.2%}")
+        assert share <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 4000), name
 
 
 @pytest.mark.slow

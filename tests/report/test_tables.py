@@ -229,7 +229,7 @@ def test_an_exact_likelihood_lacks_no_estimate_and_has_no_settings(colour: Synth
     marks = {row.label: row.marks for row in made.rows}
     assert marks["uniform-pixels"] == (ONE_SEED, f"VLB, NLL: {LOST}", f"difference of VLB, NLL: {LOST_BOTH}")
     assert "The likelihood of uniform-pixels is exact, whatever these settings" in made.conditions
-    assert "AIS-NLL: by annealing, the first 20 items" in "; ".join(made.conditions)
+    assert "AIS-NLL: by annealing, the first 50 items" in "; ".join(made.conditions)
     assert "VLB, NLL, AIS-NLL in bits/dim, lower is better" in made.caption
 
 
@@ -340,9 +340,25 @@ def test_annealed_likelihoods_have_columns_of_their_own_where_they_are_there(mni
     assert not any("AIS" in heading for heading in before)
     assert mnist.row("vampprior[components=16]").differences[annealed.name].mean == pytest.approx(-1)
     assert "AIS-NLL: by annealing, the first 200 items" in "; ".join(made.conditions)
+    assert "NLL is an upper bound whose bias differs between strategies; it ranks nothing" in made.conditions
     *_, annealed_alone, last = layout(made).cut(4)
     assert [heading.text for heading in annealed_alone.headings] == ["strategy", headings[-3]]
     assert [heading.text for heading in last.headings] == ["strategy", *headings[-2:]]
+
+
+def test_of_how_many_items_annealing_is_and_of_how_many_the_score_is_said(mnist: Synthetic) -> None:
+    for seed in range(3):
+        annealed = Score(Metric("nll_ais", "nats", version=2), 86.0, 10_000, "ais-control-variate", 0, 0.1, 86.0, 86.0)
+        mnist.put("normal", seed, scores=[annealed])
+    assert (
+        "Scored on all test items; AIS-NLL: all of these, by annealing of 200 of them; the NLL of the others is"
+        " corrected by it"
+    ) in mnist.table().conditions
+
+
+def test_an_exact_nll_is_no_bound(colour: Synthetic) -> None:
+    colour.put("uniform-pixels", 0, scores=bits(8.0))
+    assert not any("upper bound" in sentence for sentence in colour.table("cifar10-subset").conditions)
 
 
 def test_the_caption_is_two_sentences_and_the_conditions_say_the_rest(mnist: Synthetic) -> None:
@@ -358,6 +374,7 @@ def test_the_caption_is_two_sentences_and_the_conditions_say_the_rest(mnist: Syn
     assert made.conditions == (
         "Trained for 100 epochs, batches of 64, 64 latent dimensions",
         "Scored on all test items; VLB: 10 posterior samples; NLL: importance-weighted, S = 1000",
+        "NLL is an upper bound whose bias differs between strategies; it ranks nothing",
         "log Z is by AIS (at most 10000 temperatures x 500 chains x 5 repeats) in sliced-score-matching;"
         " intervals hold how far it may be off, which no number of seeds narrows",
         "Made with torch 2.13.0 on cpu, commit 0123456789",

@@ -330,6 +330,35 @@ def test_a_grid_without_headline_is_judged_by_the_nearest_to_a_likelihood(mnist:
     assert store.table().headline == Metric("nll", "nats")
 
 
+BOUND = "an upper bound whose bias differs between strategies"
+
+
+def test_a_verdict_by_a_bound_says_that_it_may_be_on_its_bias(mnist: Synthetic) -> None:
+    store = judged(mnist)
+    put(store, "normal", 95.0)
+    put(store, SSM, 80.0)
+    made = type(mnist)(mnist.folder, settings=["headline.metric=nll"]).table()
+    assert made.headline == Metric("nll", "nats")
+    assert f"verdicts are by NLL, {BOUND}: they may be on that bias" in made.notes
+    assert not any("bias" in note for note in type(mnist)(mnist.folder, settings=["headline.metric=vlb"]).table().notes)
+
+
+def test_no_verdict_is_by_a_bound_where_the_likelihood_was_annealed(mnist: Synthetic) -> None:
+    store = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
+    for label, value in (("normal", 95.0), (SSM, 80.0)):
+        for seed in range(3):
+            own = value + AS_ONE[seed]
+            scores = [Score(Metric(name, "nats"), own, 9, "ais", 0, 0.4, own, own) for name in ("nll", "nll_ais")]
+            store.put(label, seed, scores=scores)
+    made = store.table()
+    assert f'no verdicts: NLL, the grid\'s headline metric, is {BOUND}; "nll_ais" ranks them' in made.notes
+    assert made.headline is None
+    assert all(row.verdict is None for row in made.rows)
+    free = type(mnist)(mnist.folder, settings=['headline.metric=""']).table()
+    assert free.headline == Metric("nll_ais", "nats")
+    assert not any("bias" in note for note in free.notes)
+
+
 def test_the_verdict_follows_the_baseline_that_is_asked_for(mnist: Synthetic) -> None:
     store = judged(mnist)
     put(store, "normal", 95.0)
