@@ -58,7 +58,7 @@ class Subject:
         noise_for: name of a stream -> its noise, the same for the same name. None depends on the prior but those named
             `log-z/...` and `bdmc/...`, so that strategies are compared on the same draws.
         dataset: what the items come from, if some scorer is to ask what it knows of them.
-        train: as many training items as there are of `test`, as stored; of a data set with a known density.
+        train: prepared training items, `(M, D)`, with which samples are compared as well.
         draws: n -> samples of the prior `(n, d)` by the name of their sampler, as the strategy draws them.
         meter: told what has been done.
         scores: what scorers before gave.

@@ -209,7 +209,7 @@ class Strategy(Settings):
             model = self.restored(state, task, run)
             stored = torch.from_numpy(task.splits.test[: task.evaluation.images])
             test = task.dataset.fixed(stored).to(run.device)
-            _, _, z = latents(model, task, LATENTS, noise_for("latents"))
+            train, _, z = latents(model, task, LATENTS, noise_for("latents"))
             subject = estimators.Subject(
                 model.vae,
                 model.prior,
@@ -218,7 +218,7 @@ class Strategy(Settings):
                 task.evaluation,
                 noise_for,
                 task.dataset,
-                torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
+                train,
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
             scores = estimators.score(subject, run.progress)
