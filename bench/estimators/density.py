@@ -55,8 +55,8 @@ def score_density(subject: Subject) -> Scores:
     }
     if not subject.prior.has_density:
         z = subject.prior.sample(min(len(test), SHOWN), noise_for("known/draws"))
-        shown = subject.vae.sample(z, noise_for("known/shown")).cpu().numpy()
-        return Scores([], arrays | {"points_sampler": shown})
+        own = subject.vae.sample(z, noise_for("known/shown"))
+        return Scores([], arrays | {"points_sampler": own.cpu().numpy()})
 
     log_z = subject.log_z
     anchors = torch.cat([latents, subject.prior.sample(_ANCHORS, noise_for("known/anchors"))])

@@ -299,16 +299,19 @@ def test_dequantised_pixels_are_compared_by_brightness() -> None:
             return x.sigmoid()
 
     x = [stream(seed, "x").normal(100, 3) for seed in range(3)]
+    seen = [item.sigmoid() for item in x]
     squashed = compare(x[0], x[1], x[2], Squashed(), stream(0, "directions"), "monte-carlo")
-    assert squashed == compare(*(item.sigmoid() for item in x), None, stream(0, "directions"), "monte-carlo")  # type: ignore[misc]
+    assert squashed == compare(seen[0], seen[1], seen[2], None, stream(0, "directions"), "monte-carlo")
 
 
 def test_the_components_are_not_fitted_to_what_is_compared() -> None:
     """Fitted to as few training items as are compared, they would tell these from test items of the same kind."""
     values = []
     for seed in range(12):
-        x = [stream(seed, name).normal(100, 4 * COMPONENTS) for name in ("model", "test")]
-        scores = compare(*x, stream(seed, "train").normal(400, 4 * COMPONENTS), None, stream(0, "d"), "monte-carlo")
+        model, test, train = (
+            stream(seed, name).normal(n, 4 * COMPONENTS) for name, n in (("model", 100), ("test", 100), ("train", 400))
+        )
+        scores = compare(model, test, train, None, stream(seed, "directions"), "monte-carlo")
         values.append(scores[3].value - scores[7].value)
     assert abs(np.mean(values)) < 3.5 * np.std(values, ddof=1) / 12**0.5
 
