@@ -25,7 +25,7 @@ from bench.protocol import (
 __all__ = ["Refusal", "check", "declared", "loaded", "refusal", "without_bits"]
 
 FEWEST = 2  # of training items, for the moments of q(z), and of test items, for a mean with an error
-FEWEST_POINTS = 10  # items to score against a known density: the jackknife of a distance leaves out one in ten
+FEWEST_POINTS = 10  # items to score against a known density: fewer cannot be parted, and their distance has no error
 
 
 @dataclass(frozen=True)

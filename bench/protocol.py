@@ -509,9 +509,6 @@ class KnownDensity(Protocol):
 
     window: ClassVar[float]
 
-    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
-        """Return what the likelihood scores, `(B, 2)`, for stored items."""
-
     def log_density(self, x: Tensor) -> Tensor:
         """Return log p(x), `(N,)`, nats, for prepared x `(N, 2)`."""
 

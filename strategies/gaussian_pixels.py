@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from bench.protocol import Run, Stopped, Task
+from bench.protocol import Noise, Run, Stopped, Task
 from bench.strategy.pixels import BLOCK, PixelDensity
 
 if TYPE_CHECKING:
@@ -60,3 +60,9 @@ class GaussianPixels(PixelDensity):
         white: Tensor = torch.linalg.solve_triangular(factor, (x.double() - mean).T, upper=False)
         log_scale = factor.diagonal().log().sum() + 0.5 * len(mean) * math.log(2 * math.pi)
         return -0.5 * white.square().sum(0) - log_scale
+
+    def sample(self, task: Task, parameters: Mapping[str, Tensor], n: int, noise: Noise) -> Tensor:
+        """Return mean + factor times white noise."""
+        mean, factor = parameters["mean"], parameters["factor"]
+        draws: Tensor = mean + noise.normal(n, len(mean)).double() @ factor.T
+        return draws.float()

@@ -9,6 +9,7 @@ from bench.estimators import evidence
 from bench.estimators.bits import score_bits
 from bench.estimators.bounds import score_bound, score_importance
 from bench.estimators.density import score_density
+from bench.estimators.distances import score_samples
 from bench.estimators.normalisation import score_normalisation
 from bench.estimators.partition import score_log_z
 from bench.estimators.subject import Meter, Subject
@@ -16,8 +17,8 @@ from bench.protocol import Scores, UserError
 
 Scorer = Callable[[Subject], Scores]
 
-#: in this order, since scores but `reconstruction` and `bdmc_gap` need log Z, annealing corrects the
-#: importance-weighted likelihood, and bits need the scores in nats
+#: in this order: scores but `reconstruction` and `bdmc_gap` need log Z, annealing corrects the importance-weighted
+#: likelihood, bits need the scores in nats, and samples the exact draws
 SCORERS: Sequence[Scorer] = (
     score_log_z,
     score_normalisation,
@@ -27,15 +28,16 @@ SCORERS: Sequence[Scorer] = (
     evidence.score_bidirectional,
     score_bits,
     score_density,
+    score_samples,
 )
 
 
 def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scores:
     """Score a model by every scorer that has something to say of it; of a prior without a density few have.
 
-    log Z's point estimate enters every metric but `reconstruction` and `bdmc_gap`, its interval as `sys_lower` and
-    `sys_upper`, and what makes it unreliable makes them so. So does a density that calls itself normalised and
-    integrates to more than one.
+    log Z's point estimate enters every metric but `reconstruction`, `bdmc_gap` and those of samples, its interval as
+    `sys_lower` and `sys_upper`, and what makes it unreliable makes them so. So does a density that calls itself
+    normalised and integrates to more than one.
 
     Args:
         subject: the model; the first `evaluation.images` of its test items are scored.

@@ -59,7 +59,7 @@ class Subject:
             `log-z/...` and `bdmc/...`, so that strategies are compared on the same draws.
         dataset: what the items come from, if some scorer is to ask what it knows of them. Which items are annealed
             depends on it alone.
-        train: as many training items as there are of `test`, as stored; of a data set with a known density.
+        train: prepared training items, `(M, D)`, with which samples are compared as well.
         draws: n -> samples of the prior `(n, d)` by the name of their sampler, as the strategy draws them.
         meter: told what has been done.
         scores: what scorers before gave.

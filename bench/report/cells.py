@@ -148,7 +148,7 @@ class Outcome(Record):
     @property
     def exact(self) -> bool:
         """Whether the model's likelihood is known, so that nothing about it had to be estimated."""
-        return bool(self.scores) and all(score.estimator == "exact" for score in self.scores)
+        return any(score.estimator == "exact" for score in self.scores)
 
     @property
     def sampled(self) -> bool:

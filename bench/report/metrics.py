@@ -50,9 +50,14 @@ MEANINGS = {
     "log_z_check": Meaning("log Z check", "log of the integral of a prior that calls itself normalised, best at 0"),
     "kl": Meaning("KL", "divergence of the posterior from the prior"),
     "reconstruction": Meaning("reconstruction", "expected negative log-likelihood given z"),
-    "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance between model and data"),
-    "sliced_wasserstein_base": Meaning("SW of the data", "the same between two samples of the data"),
-    "c2st": Meaning("C2ST", "accuracy of a classifier of model against data, best at .5"),
+    "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance of the model's draws from test items"),
+    "c2st": Meaning("C2ST", "accuracy of a classifier of draws against test items, best at .5"),
+    "precision": Meaning("precision", "share of draws within the manifold of test items"),
+    "recall": Meaning("recall", "share of test items within the manifold of draws"),
+    "sliced_wasserstein_base": Meaning("SW of the data", "the same of training items in place of draws"),
+    "c2st_base": Meaning("C2ST of the data", "the same of training items in place of draws"),
+    "precision_base": Meaning("precision of the data", "the same of training items in place of draws"),
+    "recall_base": Meaning("recall of the data", "the same of training items in place of draws"),
 }
 
 # A table has columns of one of these, the first that there are scores of: against a known density, in what images in
@@ -60,6 +65,7 @@ MEANINGS = {
 EXACT = ("kl_data", "nll_exact")
 BITS = ("vlb_bits", "nll_bits", "nll_ais_bits")
 NATS = ("vlb", "nll", "nll_ais")
+DRAWS = ("sliced_wasserstein", "c2st")  # beside these, where some prior has no density and so no likelihood
 
 
 def meaning(metric: str) -> Meaning:
@@ -70,15 +76,17 @@ def meaning(metric: str) -> Meaning:
 def headline(names: Sequence[str]) -> str:
     """Return the metric by which models are compared where no grid says which; empty where there are no scores.
 
-    The nearest to a likelihood that there is: exact, by annealing, importance-weighted.
+    The nearest to a likelihood that there is: exact, by annealing, importance-weighted; where there is none, a distance
+    between samples.
     """
-    order = (EXACT[0], BITS[2], NATS[2], BITS[1], NATS[1])
+    order = (EXACT[0], BITS[2], NATS[2], BITS[1], NATS[1], DRAWS[0])
     return next((name for name in order if name in names), next(iter(names), ""))
 
 
-def with_columns(names: Sequence[str]) -> tuple[str, ...]:
-    """Return those that have columns in a table."""
+def with_columns(names: Sequence[str], sampled: bool = False) -> tuple[str, ...]:
+    """Return those that have columns in a table; `sampled`: some of its priors can be sampled and have no density."""
+    draws = tuple(name for name in DRAWS if name in names)
     for order in (EXACT, BITS, NATS):
         if shown := tuple(name for name in order if name in names):
-            return shown
-    return tuple(names[:2])
+            return shown + draws if sampled else shown
+    return draws or tuple(names[:2])

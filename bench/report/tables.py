@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric
 from bench.report.cells import Plan, outcomes
-from bench.report.metrics import BITS, BOUND, EXACT, NATS, headline, meaning, with_columns
+from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
 from bench.report.rows import Row, group, marks, seeds_listed
 from bench.report.selection import select
@@ -83,7 +83,8 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     key = published.column_of(dataset)
     column, numbers = published.columns.get(key), published.of(key)
     metrics, versions = _metrics(rows, column)
-    columns = with_columns([metric.name for metric in metrics])
+    sampled = any(outcome.sampled for row in rows for outcome in row.outcomes.values())
+    columns = with_columns([metric.name for metric in metrics], sampled)
     shown = tuple(metric for metric in metrics if metric.name in columns)
     chosen, doubt = _headline(plan, rows, metrics)
     reference = baseline or published.baseline
@@ -180,7 +181,7 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     if not metrics and column:  # nothing has run yet, and the headings are clear all the same
         names = BITS if column.metric in BITS else NATS
         return tuple(Metric(name, column.unit) for name in names[:2]), notes
-    first = [*EXACT, *BITS, *NATS]
+    first = [*EXACT, *BITS, *NATS, *DRAWS]
     return tuple(sorted(metrics.values(), key=lambda m: first.index(m.name) if m.name in first else len(first))), notes
 
 

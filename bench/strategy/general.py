@@ -242,7 +242,7 @@ class Strategy(Settings):
             model = self.restored(state, task, run)
             stored = torch.from_numpy(task.scored)
             test = task.dataset.fixed(stored).to(run.device)
-            _, _, z = latents(model, task, LATENTS, noise_for("latents"))
+            train, _, z = latents(model, task, LATENTS, noise_for("latents"))
             subject = estimators.Subject(
                 model.vae,
                 model.prior,
@@ -251,7 +251,7 @@ class Strategy(Settings):
                 task.evaluation,
                 noise_for,
                 task.dataset,
-                torch.from_numpy(task.splits.train[: len(test)]).to(run.device),
+                train,
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
             scores = estimators.score(subject, run.progress)

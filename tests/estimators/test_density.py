@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
-from bench.estimators import density
+from bench.estimators import density, distances
 from bench.estimators.subject import LOG_Z, Subject
 from bench.priors import Density, StandardNormal
 from bench.protocol import Dataset, Evaluation, Noise, NotFinite, Score, Scores
@@ -28,9 +28,6 @@ class Plane:
 
     def __init__(self, covariance: Tensor) -> None:
         self.normal = MultivariateNormal(torch.zeros(2).double(), covariance.double())
-
-    def prepare(self, x: Tensor, noise: Noise) -> Tensor:
-        return x
 
     def log_density(self, x: Tensor) -> Tensor:
         log_density: Tensor = self.normal.log_prob(x.double())
@@ -56,7 +53,12 @@ def noise_for(name: str) -> Noise:
 
 
 def scored(
-    dataset: object, vae: VAE, prior: Density | None = None, scores: tuple[Score, ...] = (), n: int = 2000
+    dataset: object,
+    vae: VAE,
+    prior: Density | None = None,
+    scores: tuple[Score, ...] = (),
+    n: int = 2000,
+    compared: bool = False,
 ) -> Scores:
     latent = 2 if not isinstance(vae.decoder.net, nn.Linear) else vae.decoder.net.in_features
     prior = prior or StandardNormal(latent)
@@ -75,8 +77,8 @@ def scored(
             scores=Scores(scores),
         )
         own = density.score_density(subject)
-        subject.plus(own)
-        return own
+        subject = subject.plus(own)
+        return subject.plus(distances.score_samples(subject)).scores if compared else own
 
 
 def by_name(scores: Scores) -> dict[str, Score]:
@@ -101,6 +103,16 @@ def test_the_true_model_is_at_no_distance_from_the_data() -> None:
     # log densities agree to 1e-5 item by item, so that even the standard error is next to nothing
     assert found["kl_data"].value == pytest.approx(0, abs=1e-5)
     assert found["kl_data"].stderr_images < 1e-5
+
+
+def test_a_model_is_compared_to_data_by_its_exact_draws() -> None:
+    """The prior's own are all wrong here."""
+
+    class Stuck(StandardNormal):
+        def sample(self, n: int, noise: Noise) -> Tensor:
+            return 0.01 * super().sample(n, noise)
+
+    found = by_name(scored(TRUE, linear_vae(WEIGHT), Stuck(2), compared=True))
     accuracy = found["c2st"]
     assert accuracy.value == pytest.approx(0.5, abs=3.5 * accuracy.stderr)
     wasserstein, base = found["sliced_wasserstein"], found["sliced_wasserstein_base"]

@@ -211,6 +211,26 @@ def test_what_a_prior_without_a_density_cannot_have_is_said_and_is_no_failure(mn
     assert not row.failed
 
 
+def test_distances_between_samples_have_columns_beside_a_prior_without_a_density(mnist: Synthetic) -> None:
+    def scores(kind: str) -> list[Score]:
+        metrics = Metric("precision", "1", "higher"), Metric("c2st", "1"), Metric("sliced_wasserstein", "1")
+        return [Score(metric, 0.6, 100, kind, 0.01, 0.01, 0.6, 0.6) for metric in metrics]
+
+    bound = [Score(Metric(name, "nats"), 95.0, 100, "monte-carlo", 0.0, 0.4, 95.0, 95.0) for name in ("vlb", "nll")]
+    mnist.put("normal", 0, scores=[*bound, *scores("monte-carlo")])
+    assert [metric.name for metric in mnist.table().shown] == ["vlb", "nll"]
+    mnist.put("vampprior[components=16]", 0, scores=scores("samples"))
+    assert [metric.name for metric in mnist.table().shown] == ["vlb", "nll", "sliced_wasserstein", "c2st"]
+
+
+def test_where_no_prior_has_a_density_distances_between_samples_are_the_columns(mnist: Synthetic) -> None:
+    for name in ("normal", "vampprior[components=16]"):
+        metrics = Metric("reconstruction", "nats", "neither"), Metric("c2st", "1"), Metric("sliced_wasserstein", "1")
+        mnist.put(name, 0, scores=[Score(metric, 0.6, 100, "samples", 0.01, 0.01, 0.6, 0.6) for metric in metrics])
+    made = mnist.table()
+    assert [metric.name for metric in made.shown] == ["sliced_wasserstein", "c2st"]
+
+
 def bits(value: float, annealed: float | None = None) -> list[Score]:
     """Return scores in bits per dimension: by annealing too where that is given, else exact."""
     names = ("vlb_bits", "nll_bits") if annealed is None else ("vlb_bits", "nll_bits", "nll_ais_bits")
