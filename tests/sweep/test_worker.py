@@ -153,7 +153,7 @@ def test_a_bug_in_a_density_is_an_error_and_not_a_finding(
         "seeds": 1,
         "dataset": [{"name": "points"}],
         "networks": {"latent": 3, "encoder": small, "decoder": small},
-        "train": {"epochs": 1, "batch_size": 2},
+        "train": {"epochs": 1, "batch_size": 32},  # two steps of 64 points
         "evaluate": {"importance_samples": 2, "ais_nll": {"images": 0, "simulated": 0}},
         "strategy": [{"name": "faulty"}],
     }
