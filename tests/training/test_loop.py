@@ -24,6 +24,7 @@ from bench.protocol import (
     Budget,
     Checkpoint,
     Diverged,
+    EarlyStopping,
     OutOfMemory,
     Run,
     Schedule,
@@ -130,8 +131,10 @@ def test_the_vampprior_shares_one_loss_with_the_encoder_through_its_pseudo_input
 
 def _carry_out(name: str, hyper: dict[str, Any], settings: Any, folder: Path, die_at: int | None, pipe: Any) -> None:
     torch.set_num_threads(1)
-    dataset: Any = Registry().find("dataset", "digits").load()()
-    task = Task(dataset, dataset.load(folder), *settings)
+    options, *others = settings
+    digits: Any = Registry().find("dataset", "digits").load()
+    dataset = digits(**options)
+    task = Task(dataset, dataset.load(folder), *others)
     asked = 0
 
     def count_and_die() -> bool:
@@ -158,7 +161,8 @@ def carry_out(
         ["sklearn.datasets", "torch._dynamo", "bench.training.loop", "bench.vae.autoencoder"]
     )
     receiver, sender = context.Pipe(duplex=False)
-    settings = (task.networks, task.budget, task.evaluation)
+    options: Any = task.dataset
+    settings = (options.model_dump(), task.networks, task.budget, task.evaluation)
     process = context.Process(target=_carry_out, args=(name, hyper, settings, folder, die_at, sender))
     process.start()
     sender.close()
@@ -176,6 +180,8 @@ EVERY_OPTION: dict[str, Any] = {
     "clip": 20.0,
     "average": Average(decay=0.9),
     "warmup": Warmup(epochs=1.5),
+    "early_stopping": EarlyStopping(patience=1),
+    "epochs": 3,
 }
 MOVING = {"energy": Grbm(hidden=3), "lr_schedule": Schedule(kind="step", share=0.2, epochs=0.5)}
 
@@ -187,7 +193,9 @@ def test_a_cell_killed_at_ten_different_steps_ends_with_the_same_bits(
     name: str, hyper: dict[str, Any], ways: dict[str, Any], task: Task, tmp_path: Path
 ) -> None:
     """Checkpoints lie 5 steps apart in 46; each life dies somewhere between two of them, at their edge, or at once."""
-    task = replace(task, budget=task.budget.model_copy(update=ways))
+    digits: Any = type(task.dataset)
+    held = digits(validation=300 if ways else 0)
+    task = replace(task, dataset=held, budget=task.budget.model_copy(update=ways))
     undisturbed = carry_out(name, hyper, task, tmp_path / "undisturbed", None)
     for die_at in (3, 5, 6, 1, 7, 8, 9, 6, 7, 8):
         assert carry_out(name, hyper, task, tmp_path / "killed", die_at) == -signal.SIGKILL
