@@ -443,10 +443,10 @@ def test_invalid_toml_names_the_line(registry: Registry, tmp_path: Path, content
 
 
 def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
-    assert embedded() == ["cifar10", "cifar10-subset", "digits", "mnist", "toy"]
+    assert embedded() == ["cifar10", "cifar10-subset", "digits", "mnist", "mnist-annealed", "toy"]
     said = refused(lambda: load("mnits", registry))
     assert said == (
-        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, toy, or a path to a '
+        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, mnist-annealed, toy, or a path to a '
         ".toml file"
     )
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
