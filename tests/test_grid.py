@@ -446,8 +446,8 @@ def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
     assert embedded() == ["cifar10", "cifar10-subset", "digits", "mnist", "mnist-annealed", "toy"]
     said = refused(lambda: load("mnits", registry))
     assert said == (
-        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, mnist-annealed, toy, or a path to a '
-        ".toml file"
+        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, mnist-annealed,'
+        " toy, or a path to a .toml file"
     )
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
     (tmp_path / "folder.toml").mkdir()
@@ -521,9 +521,14 @@ def test_the_embedded_grids_expand() -> None:
     assert {energy["hidden"] for energy in energies if energy["kind"] == "grbm"} == {16}, "log Z by enumeration"
     assert len(digits.cells) == 48
     assert [cell.label for cell in mnist.cells if cell.seed == 0] == [
-        "normal", "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching",
-        "adversarial",
+        "normal", "gaussian", "vampprior[components=16]", "vampprior[components=500]",
+        "sliced-score-matching[variant=variance-reduced]", "sliced-score-matching[variant=sliced]", "adversarial",
     ]  # fmt: skip
+    annealed = load("mnist-annealed", registry)
+    assert [cell.label for cell in annealed.cells] == [cell.label for cell in mnist.cells]
+    assert [cell.networks for cell in annealed.cells] == [cell.networks for cell in mnist.cells]
+    assert {(cell.budget.schedule.kind, cell.budget.schedule.share, cell.budget.schedule.epochs, cell.budget.clip)
+            for cell in annealed.cells} == {("step", 0.2, 3, 150)}  # fmt: skip
 
 
 def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:

@@ -96,7 +96,8 @@ class Broken(Strategy):
     ],
 )
 def test_a_tiny_budget_ends_with_a_state(verdict: Judge, fit: str, sentence: str) -> None:
-    found = verdict("strategy", "budget", strategy(f"def fit(self, task, run):\n    {fit}"), limit=2.0)
+    limit = 2.0 if "2 s" in sentence else 60.0  # those that end may take their time on a busy machine
+    found = verdict("strategy", "budget", strategy(f"def fit(self, task, run):\n    {fit}"), limit=limit)
     assert_fails(found, sentence)
 
 

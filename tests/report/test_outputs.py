@@ -72,7 +72,7 @@ def test_what_is_unreliable_is_marked_wherever_it_is_shown_and_bold_nowhere(mnis
 
 def test_a_store_with_a_grid_and_no_record_yet_is_all_missing(mnist: Synthetic) -> None:
     text = report("mnist", [], None)
-    assert "adversarial seeds 0, 1, 2 (15 of 15 cells); `bench run --grid mnist` makes them" in text
+    assert "adversarial seeds 0, 1, 2 (21 of 21 cells); `bench run --grid mnist` makes them" in text
     assert "96.03" in text
     assert len(read_parquet(mnist.folder / "report" / "records.parquet")) == 0
 
@@ -122,7 +122,7 @@ def test_a_report_follows_its_grid_and_not_the_last_run(mnist: Synthetic) -> Non
     assert "95.50" in text
     assert "99.50" not in text
     assert "left out: 1 cell with train.epochs = 3 instead of 100; `bench report --all-settings` shows" in text
-    assert "(14 of 15 cells); `bench run --grid mnist` makes them\n" in text
+    assert "(20 of 21 cells); `bench run --grid mnist` makes them\n" in text
     assert "Trained for 100 epochs" in text
     other = report("mnist", [], None, settings=["train.epochs=3"])
     assert "99.50" in other
@@ -140,7 +140,7 @@ def test_seeds_and_strategies_of_the_last_run_under_the_grid_s_conditions_are_pl
     assert "94.50" in text
     assert "normal seeds 0, 1, 2, 3, 4; " in text
     assert (
-        "flow seeds 0, 1, 2, 3 (21 of 22 cells); `bench run --grid mnist` makes them, with the options of the last"
+        "flow seeds 0, 1, 2, 3 (27 of 28 cells); `bench run --grid mnist` makes them, with the options of the last"
         in text
     )
 
@@ -183,8 +183,8 @@ def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monk
     text = report(None, [], None)
     for part in ("Table 2, MNIST", "Table 2, CIFAR-10", "91.89", "6.33", "4.31", "Records: none yet."):
         assert part in text
-    assert "normal seeds 0, 1, 2; vampprior[components=16] seeds 0, 1, 2;" in text
-    assert "(15 of 15 cells); `bench run --grid mnist` makes them" in text
+    assert "normal seeds 0, 1, 2; gaussian seeds 0, 1, 2; vampprior[components=16] seeds 0, 1, 2;" in text
+    assert "(21 of 21 cells); `bench run --grid mnist` makes them" in text
     assert "uniform-pixels seeds 0, 1, 2; gaussian-pixels seeds 0, 1, 2; normal seeds 0, 1, 2; vampprior" in text
     assert "(18 of 18 cells); `bench run --grid cifar10` makes them" in text
     assert list(here.iterdir()) == []
@@ -216,7 +216,7 @@ def test_from_committed_records_where_there_is_no_local_store(
     text = report(None, [], None)
     assert f"Records: the committed records in {committed}." in text
     assert "95.50" in text
-    assert "(14 of 15 cells)" in text
+    assert "(20 of 21 cells)" in text
 
 
 def figures(folder: Path) -> tuple[str, str, str]:

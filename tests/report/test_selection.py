@@ -281,7 +281,7 @@ def test_without_arrays_records_own_errors_stand_in_and_a_footnote_says_so(
     assert all(mark in " ".join(text.split()) for mark in row.marks)
     lines = pd.read_csv("out/table.csv").to_dict("records")
     lost = {(line["row"], line["metric"]): (line["items_lost"], line["difference_items_lost"]) for line in lines}
-    assert lost["sliced-score-matching", "vlb"] == (1, 1)
+    assert lost["sliced-score-matching[variant=sliced]", "vlb"] == (1, 1)
     assert lost["normal", "vlb"][0] == 0
 
 
