@@ -21,9 +21,14 @@ from bench.contracts.verdicts import Breach, sentence
 from bench.contracts.verdicts import Subject as Base
 from bench.protocol import Run, Scores, State, Strategy, Task
 
-# imported once, by the server from which processes are forked; any optimiser imports torch._dynamo, which takes long
+# imported once, by the server from which processes are forked; any optimiser imports torch._dynamo, and scores from
+# samples scikit-learn, which take long
 PRELOADED = (
     "torch._dynamo",
+    "sklearn.decomposition",
+    "sklearn.linear_model",
+    "sklearn.model_selection",
+    "sklearn.neighbors",
     __name__,
     "bench.training.loop",
     "bench.vae.autoencoder",

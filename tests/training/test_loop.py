@@ -158,7 +158,10 @@ def carry_out(
     """Fit and evaluate in a process of its own that kills itself at a step; return the outcome or the exit code."""
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["sklearn.datasets", "torch._dynamo", "bench.training.loop", "bench.vae.autoencoder"]
+        [
+            *("sklearn.datasets", "sklearn.decomposition", "sklearn.linear_model", "sklearn.model_selection"),
+            *("sklearn.neighbors", "torch._dynamo", "bench.training.loop", "bench.vae.autoencoder"),
+        ]
     )
     receiver, sender = context.Pipe(duplex=False)
     options: Any = task.dataset
