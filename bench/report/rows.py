@@ -206,11 +206,11 @@ def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column
         numbers: published ones of the column.
         column: the paper's, where there is one.
     """
-    seeds: dict[str, list[int]] = {}
+    seeds: dict[str, dict[int, str]] = {}
     for seed, outcome in row.outcomes.items():
-        for sentence in _doubts(outcome, metrics) if outcome.status == "ok" else [_failure(outcome)]:
-            seeds.setdefault(sentence, []).append(seed)
-    sentences = [f"{seeds_listed(concerned)}: {sentence}" for sentence, concerned in seeds.items()]
+        for doubt in _doubts(outcome, metrics) if outcome.status == "ok" else [_Doubt(_failure(outcome))]:
+            seeds.setdefault(doubt.sentence, {})[seed] = doubt.reason
+    sentences = [f"{seeds_listed([*why])}: {sentence}{_why(why)}" for sentence, why in seeds.items()]
     if any(row.scores[metric.name].n == (1,) for metric in metrics if metric.name in row.scores):
         sentences.append("one seed: its intervals are over test items alone; another training may differ by more")
     sentences += _fallbacks(row.scores, metrics, "", "the records' own standard errors over items")
@@ -227,6 +227,21 @@ def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column
             more = f" and {len(ways) - 3} more" if len(ways) > 3 else ""
             sentences.append(f"no published number is of these settings: {', '.join(ways[:3])}{more}")
     return tuple(sentences)
+
+
+class _Doubt(NamedTuple):
+    """What is said of a seed, and why, where that may differ from seed to seed."""
+
+    sentence: str
+    reason: str = ""
+
+
+def _why(reasons: Mapping[int, str]) -> str:
+    """Return the reason of all seeds in brackets, or that of the first where they differ."""
+    (seed, reason), *others = reasons.items()
+    if not reason:
+        return ""
+    return f" ({reason})" if all(other == reason for _, other in others) else f" (seed {seed}: {reason})"
 
 
 def _fallbacks(intervals: Mapping[str, Interval], metrics: Sequence[Metric], of: str, stand_in: str) -> list[str]:
@@ -252,30 +267,37 @@ def _finite(score: Score) -> bool:
     return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr).finite
 
 
-def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[str]:
-    doubts: dict[str, list[str]] = {}
+def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[_Doubt]:
+    doubts: dict[_Doubt, list[str]] = {}
     concerned = {*(metric.name for metric in metrics), "log_z"}  # which is in most of what is shown
     for name, score in outcome.by_metric.items():
         if name not in concerned:
             continue
-        title = meaning(name).title
+        said = meaning(name)
         if not _finite(score):
-            doubts.setdefault("not a finite number, left out of the mean", []).append(title)
+            doubt = _Doubt("not a finite number, left out of the mean")
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
-            reason = f"{title}: {score.unreliable}" if name == "log_z" else score.unreliable
-            doubts.setdefault(f"unreliable ({reason})", []).append(title)
-    sentences = [f"{', '.join(titles)} {doubt}" for doubt, titles in doubts.items()]
+            doubt = _Doubt("unreliable", f"{said.title}: {score.unreliable}" if name == "log_z" else score.unreliable)
+        else:
+            continue
+        doubts.setdefault(doubt, []).append(said.title)
+    ranked = {meaning(metric.name).title for metric in metrics if meaning(metric.name).ranks}
+    sentences = [
+        # of what ranks nothing, in nearly every row, the reason is in the records
+        _Doubt(f"{', '.join(titles)} {doubt.sentence}", doubt.reason if ranked & {*titles} or len(titles) > 1 else "")
+        for doubt, titles in doubts.items()
+    ]
     absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
     if absent and outcome.sampled:
-        sentences.append(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had")
+        sentences.append(_Doubt(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had"))
     elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
-        sentences.append(f"{', '.join(absent)} not scored")
+        sentences.append(_Doubt(f"{', '.join(absent)} not scored"))
     check = (outcome.normalised or {}).get("verdict")
     if check in CHECKS:  # one that is above makes scores unreliable, for the reason that stands there
-        sentences.append(CHECKS[check])
+        sentences.append(_Doubt(CHECKS[check]))
     if outcome.plugin_changed:
-        sentences.append("the code of one of its plugins has changed since; `bench run` runs it again")
+        sentences.append(_Doubt("the code of one of its plugins has changed since; `bench run` runs it again"))
     elif outcome.stale:
-        sentences.append("stale, the code of bench has changed since; `bench run --stale` runs it again")
+        sentences.append(_Doubt("stale, the code of bench has changed since; `bench run --stale` runs it again"))
     return sentences

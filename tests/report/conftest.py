@@ -58,7 +58,9 @@ class Synthetic:
         self.registry = registry()
         self.store = Store(folder)
         if grid == "mnist" and "sliced-score-matching" in strategies:  # one of its two variants, the published one
-            changes["settings"] = [SSM, *changes.get("settings", [])]
+            key, _, value = SSM.partition("=")
+            own = changes.get("settings", [])
+            changes["settings"] = {key: value, **own} if isinstance(own, Mapping) else [SSM, *own]
         self.grid = grids.load(grid, self.registry, strategies=strategies, **changes)
         self.store.write_grid(self.grid.source)
         self._clock = 0

@@ -184,7 +184,7 @@ def test_there_is_a_sheet_for_each_sampler_of_each_strategy(mnist: Synthetic) ->
     assert width == pytest.approx(3 * figures.SHEET_INCHES * DOTS, rel=0.01)
     assert height == pytest.approx((figures.SHEET_INCHES + 0.35) * DOTS, rel=0.01)
 
-    (table,) = outputs.of_grid(sources.of_grid("mnist", [], mnist.registry), published.read())
+    (table,) = outputs.of_grid(sources.of_grid(mnist.grid, [], mnist.registry), published.read())
     sheets = [
         (sheet.label, sheet.sampler) for row in table.rows for sheet in figures.sheets(row, Arrays([mnist.folder]))
     ]
