@@ -156,3 +156,42 @@ def test_a_score_of_the_annealed_items_alone_is_their_plain_mean(mnist: Syntheti
     assert interval.items is not None
     assert interval.items.stderr == pytest.approx(few.std(ddof=1) / math.sqrt(200))
     assert interval.items.freedom == 199
+
+
+def test_plugins_that_have_not_passed_their_contracts_here_are_named(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mnist.put("normal", 0, 95.0)
+    mnist.put("vampprior[components=16]", 0, 94.0)
+    assert not any("contracts" in note for note in mnist.table().notes)
+    monkeypatch.setattr("bench.sweep.receipts.checked", lambda plugin: plugin.name != "vampprior")
+    assert (
+        "not known to keep the contracts, since `bench check` has not passed here: strategy vampprior"
+        in mnist.table().notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("verdict", "words"),
+    [
+        ("holds", None),
+        ("above", None),  # that makes scores unreliable, which is said for that reason
+        ("not checked", "whether the prior integrates to one could not be checked"),
+        ("below", "the check that the prior integrates to one missed mass of it, which harms its own scores alone"),
+    ],
+)
+def test_what_the_check_of_a_normalised_prior_could_not_see_is_said(
+    mnist: Synthetic, verdict: str, words: str | None
+) -> None:
+    for seed in range(2):
+        mnist.put("normal", seed, 95.0, normalised={"verdict": verdict, "reason": "r", "log_z": 0.0})
+    expected = () if words is None else (f"seeds 0, 1: {words}",)
+    assert mnist.row("normal").marks == expected
+
+
+def test_seeds_with_the_same_doubt_share_a_footnote_with_the_first_reason(mnist: Synthetic) -> None:
+    for seed in range(3):
+        mnist.put("sliced-score-matching", seed, 93.0, half=0.1, unreliable=f"{seed} of 9 chains are stuck")
+    assert mnist.row("sliced-score-matching").marks == (
+        "seeds 0, 1, 2: VLB, NLL, log Z unreliable (seed 0: log Z: 0 of 9 chains are stuck)",
+    )
