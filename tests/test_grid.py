@@ -443,11 +443,11 @@ def test_invalid_toml_names_the_line(registry: Registry, tmp_path: Path, content
 
 
 def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
-    assert embedded() == ["cifar10", "cifar10-subset", "digits", "mnist", "mnist-annealed", "toy"]
+    assert embedded() == ["cifar10", "cifar10-annealed", "cifar10-subset", "digits", "mnist", "mnist-annealed", "toy"]
     said = refused(lambda: load("mnits", registry))
     assert said == (
-        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-subset, digits, mnist, mnist-annealed,'
-        " toy, or a path to a .toml file"
+        'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-annealed, cifar10-subset, digits,'
+        " mnist, mnist-annealed, toy, or a path to a .toml file"
     )
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
     (tmp_path / "folder.toml").mkdir()
@@ -533,13 +533,13 @@ def test_the_embedded_grids_expand() -> None:
 
 def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:
     registry = Registry()
-    whole, subset = load("cifar10", registry), load("cifar10-subset", registry)
-    for grid in (whole, subset):
+    whole, annealed, subset = (load(f"cifar10{name}", registry) for name in ("", "-annealed", "-subset"))
+    for grid in (whole, annealed, subset):
         assert [cell.label for cell in grid.cells if cell.seed == 0] == [
             "uniform-pixels", "gaussian-pixels", "normal", "vampprior", "sliced-score-matching", "adversarial"
         ]  # fmt: skip
         assert len(grid.cells) == 18
-        assert {cell.dataset for cell in grid.cells} == {grid.name}
+        assert {cell.dataset for cell in grid.cells} == {grid.name.removesuffix("-annealed")}
         hyper = {cell.strategy: cell.hyper for cell in grid.cells}
         assert hyper["vampprior"]["components"] == 16
         for name in ("sliced-score-matching", "adversarial"):
@@ -549,11 +549,12 @@ def test_the_cifar_grids_are_the_paper_s_table_2_and_its_section_4_3() -> None:
         assert (cell.networks["latent"], registry.networks(cell.networks, "").refuses((3, 32, 32))) == (512, None)
         assert cell.networks["encoder"]["hidden"] == [32, 64, 128, 256]
         assert cell.networks["decoder"]["hidden"] == [256, 128, 64, 32]
-    # what the two differ in: the data, the effort of scoring, and their titles
-    assert [cell.budget for cell in whole.cells] == [cell.budget for cell in subset.cells]
+    # what they differ in: how steps are taken, the data, the effort of scoring, and their titles
+    assert (whole.cells[0].budget.schedule.kind, whole.cells[0].budget.clip) == ("constant", None)
+    assert [cell.budget for cell in annealed.cells] == [cell.budget for cell in subset.cells]
     assert [cell.networks for cell in whole.cells] == [cell.networks for cell in subset.cells]
     assert (whole.title, "Subset" in subset.title) == ("Table 2, CIFAR-10", True)
-    for grid, samples, temperatures in ((whole, 1000, 10_000), (subset, 100, 1000)):
+    for grid, samples, temperatures in ((whole, 1000, 10_000), (annealed, 1000, 10_000), (subset, 100, 1000)):
         evaluation = grid.cells[0].evaluation
         assert (evaluation.importance_samples, evaluation.ais.temperatures) == (samples, temperatures)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable
@@ -20,22 +19,7 @@ from bench.contracts.task import one_thread, small
 from bench.contracts.verdicts import Breach, sentence
 from bench.contracts.verdicts import Subject as Base
 from bench.protocol import Run, Scores, State, Strategy, Task
-
-# imported once, by the server from which processes are forked; any optimiser imports torch._dynamo, and scores from
-# samples scikit-learn, which take long
-PRELOADED = (
-    "torch._dynamo",
-    "sklearn.decomposition",
-    "sklearn.linear_model",
-    "sklearn.model_selection",
-    "sklearn.neighbors",
-    __name__,
-    "bench.training.loop",
-    "bench.vae.autoencoder",
-    "bench.estimators.scoring",
-    "bench.contracts.strategies",
-    "bench.contracts.energies",
-)
+from bench.sweep.processes import starting
 
 
 class Killed(Breach):
@@ -55,8 +39,7 @@ def apart(work: Callable[..., Any], *arguments: Any, file: Path, limit: float) -
         Killed: the process was ended by kill -9.
         Breach: it took longer, raised something, or ended without a word.
     """
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload([*PRELOADED])
+    context = starting()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, work, arguments, file), daemon=True)
     process.start()
@@ -81,6 +64,7 @@ def apart(work: Callable[..., Any], *arguments: Any, file: Path, limit: float) -
 
 def _work(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], file: Path) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it, and what a plugin starts would inherit that
     try:
         answer = work(*arguments), ""
     except BaseException as error:  # SystemExit too

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import multiprocessing
 import os
 import signal
 import sys
@@ -18,6 +17,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
+from bench.sweep.processes import starting
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
@@ -99,13 +99,15 @@ class Slot:
         self.work: Work | None = None
         self.printed = b""  # the end of what was printed outside of cells
         self._mute = False  # its output is closed
-        context = multiprocessing.get_context("spawn")
+        context = starting(setup.device)
         self._connection, there = context.Pipe()
         self._output, printed = context.Pipe(duplex=False)
         os.set_blocking(self._output.fileno(), False)
-        self.process = context.Process(target=serve, args=(there, printed, setup), name=f"bench-{number}")
-        # a Ctrl-C while the process starts is the parent's to answer, not the child's: it inherits the mask. The
-        # tracker is started first, because starting it lifts the mask.
+        self.process = context.Process(
+            target=serve, args=(there, printed, setup, dict(os.environ)), name=f"bench-{number}"
+        )
+        # a Ctrl-C while the process starts is the parent's to answer, not the child's: it inherits the mask, as does
+        # the server it is forked from. The tracker is started first, because starting it lifts the mask.
         resource_tracker.ensure_running()
         mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
         try:

@@ -6,7 +6,6 @@ one `Ending` or `Halt`. The record is written here, so that arrays never pass th
 
 from __future__ import annotations
 
-import ctypes
 import faulthandler
 import io
 import os
@@ -30,6 +29,7 @@ from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stop
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
+from bench.sweep.processes import end_with_parent, one_thread
 from bench.sweep.record import Point, Score, now, one_line
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
@@ -38,7 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
 
 INTERVAL = 0.25  # seconds between two reports of figures
-LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
 @dataclass(frozen=True)
@@ -344,15 +343,18 @@ def _peak() -> int:
 # ---------------------------------------------------------------- the process
 
 
-def serve(connection: Connection, output: Connection, setup: Setup) -> None:
+def serve(connection: Connection, output: Connection, setup: Setup, environment: dict[str, str]) -> None:
     """Carry out jobs until the parent says so or is gone. The entry point of a worker process.
 
     Args:
         connection: to the parent, both ways.
         output: takes what is printed, to be put into the cell's log.
         setup: what all cells share.
+        environment: the parent's variables; a server that forked this process has those of its own start.
     """
     stop = threading.Event()
+    os.environ.clear()
+    os.environ.update(environment)
     _settle(output, stop)
     orders: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders, stop), daemon=True).start()
@@ -384,12 +386,8 @@ def _settle(output: Connection, stop: threading.Event) -> None:
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers
-    for variable in LIBRARY_THREADS:
-        os.environ[variable] = "1"
-    if sys.platform == "linux":
-        # the kernel ends this process with its parent, also while a library computes and no thread can run
-        with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+    one_thread()
+    end_with_parent()
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[Job | None], stop: threading.Event) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from tests.walks import walked
+from tests.workers import workers
 
 pytestmark = pytest.mark.xdist_group("slurm")  # one cluster for all
 
@@ -33,8 +34,7 @@ def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait
     assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
     wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 8)  # eight jobs run, four wait
     first, second, *_ = [each for each in cluster.parents() if each.environ()["SLURMD_NODENAME"] == "n1"]
-    worker = next(child for child in first.children() if "spawn_main" in " ".join(child.cmdline()))
-    worker.kill()
+    workers(first)[0].kill()
     second.kill()
     cluster.ask("sbatch", "-p", "urgent", "-w", "n2", "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
     wait(lambda: any("preempted" in attempts(shell, cell["cell"]) for cell in shell.cells()), 30)

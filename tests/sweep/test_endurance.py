@@ -24,6 +24,7 @@ from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
 from tests.walks import walked
+from tests.workers import workers
 
 Look = Callable[..., Survey]
 
@@ -232,10 +233,9 @@ def test_two_hundred_cells_survive_forty_kills_and_that_of_their_parent(
             sweep = bench("run", "--jobs", "2", "--retries", "9")
             continue
         # those that are old enough to be at a cell
-        workers = [child for child in psutil.Process(sweep.pid).children() if time.time() - child.create_time() > 2]
-        workers = [child for child in workers if "spawn_main" in " ".join(child.cmdline())]
-        if workers:
-            dice.choice(workers).kill()
+        old = [child for child in workers(psutil.Process(sweep.pid)) if time.time() - child.create_time() > 2]
+        if old:
+            dice.choice(old).kill()
             killed += 1
     said, _ = sweep.communicate()
     assert sweep.returncode == 0, said

@@ -21,6 +21,7 @@ from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Figures, Setup
+from tests.workers import workers
 
 Look = Callable[..., Survey]
 
@@ -50,12 +51,6 @@ def statuses(tally: Tally) -> dict[str, str]:
     return {cell.hyper["how"]: ending.status for cell, ending in tally.endings}
 
 
-def children() -> list[psutil.Process]:
-    """Return the worker processes of this process."""
-    found = psutil.Process().children(recursive=True)
-    return [child for child in found if "spawn_main" in " ".join(child.cmdline())]
-
-
 def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look, setup: Setup, store: Store) -> None:
     expected = {
         "ok": "ok",
@@ -79,14 +74,14 @@ def test_every_cell_leaves_one_record_whatever_becomes_of_its_process(look: Look
     crashed = next(record for record in records if record.status == "crashed")
     fine = next(record for record in records if record.status == "ok")
     assert vars(crashed).keys() == vars(fine).keys()
-    assert not children()
+    assert not workers(psutil.Process())
 
 
 def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, setup: Setup, store: Store) -> None:
     start = time.monotonic()
-    tally = Pool(setup, 1, Told(), Limits(timeout=6)).run(look("hang", "deaf", "ok").jobs())
+    tally = Pool(setup, 1, Told(), Limits(timeout=3)).run(look("hang", "deaf", "ok").jobs())
     assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
-    assert time.monotonic() - start < 40
+    assert time.monotonic() - start < 20
     record = next(record for record in store.records() if record.status == "timeout")
     assert record.reason == "longer than 0.1 minutes"
 
@@ -166,7 +161,7 @@ def test_a_signal_stops_after_a_checkpoint_and_the_cell_goes_on_later(
     assert told.notes == ["stopping: 1 running cell will save a checkpoint first (Ctrl-C again kills)"]
     assert store.records() == []
     assert signal.getsignal(number) is before
-    assert not children()
+    assert not workers(psutil.Process())
 
     Pool(setup, 1, Told()).run(look("long", "ok", seconds=1.5).jobs())
     record = next(record for record in store.records() if record.hyper["how"] == "long")
@@ -191,7 +186,7 @@ def test_a_second_signal_kills_and_records_nothing(look: Look, setup: Setup, sto
     thread.join()
     assert [(ending.status, ending.reason) for _, ending in tally.endings] == [("stopped", "killed")]
     assert store.records() == []
-    assert not children()
+    assert not workers(psutil.Process())
 
 
 def test_workers_end_with_a_parent_that_is_killed(look: Look, setup: Setup, store: Store, tmp_path: Path) -> None:
@@ -201,11 +196,11 @@ def test_workers_end_with_a_parent_that_is_killed(look: Look, setup: Setup, stor
     with sweep(setup, how, seeds=2) as parent:
         wait_for(lambda: all(store.attempts(job.cell.id) for job in jobs))
         time.sleep(0.3)
-        workers = psutil.Process(parent.pid).children(recursive=True)
-        assert len(workers) >= 2
+        every = psutil.Process(parent.pid).children(recursive=True)
+        assert len(workers(psutil.Process(parent.pid))) == 2
         parent.kill()
-    psutil.wait_procs(workers, timeout=5)
-    assert [worker for worker in workers if worker.is_running()] == []
+    psutil.wait_procs(every, timeout=5)
+    assert [process for process in every if process.is_running()] == []
     assert store.records() == []
     assert look(how, seeds=2).counts() == {"missing": 2}
     assert not any(store.alive(job.cell.id, 1) for job in jobs)
@@ -264,7 +259,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 def test_a_store_that_becomes_unwritable_ends_the_sweep_with_a_sentence(look: Look, setup: Setup) -> None:
     with pytest.raises(SweepError, match=r"^the run store .* cannot be written \(File exists: "):
         Pool(setup, 1, Told()).run(look("no-store", "ok").jobs())
-    assert not children()
+    assert not workers(psutil.Process())
 
 
 def test_code_that_changes_ends_the_sweep_with_a_sentence(look: Look, setup: Setup, store: Store) -> None:

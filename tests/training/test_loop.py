@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -34,6 +33,7 @@ from bench.protocol import (
     Task,
     Warmup,
 )
+from bench.sweep.processes import starting
 from bench.training import guarded
 from bench.training.loop import CHECKPOINT
 
@@ -156,13 +156,7 @@ def carry_out(
     name: str, hyper: dict[str, Any], task: Task, folder: Path, die_at: int | None
 ) -> tuple[State, Scores] | int:
     """Fit and evaluate in a process of its own that kills itself at a step; return the outcome or the exit code."""
-    context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(
-        [
-            *("sklearn.datasets", "sklearn.decomposition", "sklearn.linear_model", "sklearn.model_selection"),
-            *("sklearn.neighbors", "torch._dynamo", "bench.training.loop", "bench.vae.autoencoder"),
-        ]
-    )
+    context = starting()
     receiver, sender = context.Pipe(duplex=False)
     options: Any = task.dataset
     settings = (options.model_dump(), task.networks, task.budget, task.evaluation)
