@@ -117,9 +117,12 @@ def binarise(x: Tensor, white: int, noise: Noise) -> Tensor:
     Returns:
         `(B, D)` float32 of 0 and 1.
     """
+    import torch
+
     flat = x.flatten(1)
+    draws = noise.uniform(*flat.shape)
     # a uniform draw lies in [0, 1): 0 is never white and `white` always
-    return (noise.uniform(*flat.shape) < flat.float() / white).float()
+    return torch.lt(draws, flat.float() / white, out=draws)
 
 
 # ---------------------------------------------------------------- splits

@@ -171,6 +171,10 @@ class Density(nn.Module):
             (product,) = torch.autograd.grad(along, z, create_graph=True)
         return (product * v).sum(-1)
 
+    def gradient_and_curvature(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both, as above, differentiable in the parameters; a subclass that knows how shares what they share."""
+        return self.gradient(z, create_graph=True), self.curvature(z, v)
+
     def laplacian(self, z: Tensor) -> Tensor:
         """Return the trace of the Hessian of E at z, `(...)`; differentiable in the parameters."""
         basis = torch.eye(z.shape[-1], device=z.device, dtype=z.dtype)

@@ -119,9 +119,13 @@ class Strategy(Settings):
 
     def losses(self, model: Model, batch: Batch) -> Iterator[tuple[str, Tensor]]:
         """Yield the step's losses in order: Algorithm 1's line 4, then line 5 (or whatever stands in its place)."""
+        from bench.training.model import held
+
         posterior = model.vae.encoder(batch.x)
         z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))
-        yield "bound", self.bound(model.vae, model.prior, batch, posterior, z)
+        with contextlib.nullcontext() if "bound" in self.reach.get("prior", ()) else held(model.prior):
+            bound = self.bound(model.vae, model.prior, batch, posterior, z)
+        yield "bound", bound
         yield from self.objective(model, z.detach(), posterior.detach(), batch.prior)
 
     def bound(self, vae: VAE, prior: Density, batch: Batch, posterior: Posterior, z: Tensor) -> Tensor:

@@ -11,38 +11,27 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import nullcontext
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from bench import files
 from bench.priors.density import Density, Figure
-from bench.protocol import Budget, Diverged, NotFinite, Optimiser, Run, Schedule, State, Stopped, Task, UserError
+from bench.protocol import Diverged, NotFinite, Run, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
 from bench.training.model import Batch, Model, freeze
+from bench.training.movers import Movers, Rules
 from bench.training.pace import Averages, Pace
 from bench.training.resources import Clocks, peak
 from bench.training.stability import BOUND, COMPARED, stopping_refused, watch
+from bench.training.tally import Tally
 
 CHECKPOINT = "checkpoint-"  # begins the names of checkpoints, by `files.save_tensors` in a run's folder
 KEPT = 2  # checkpoints: the one before the last, should that be damaged
 CHECK_STEPS = 50  # how often the host asks the device whether a number went bad; each question waits for the device
 
 Losses = Callable[[Model, Batch], Iterator[tuple[str, Tensor]]]
-
-
-class Rules(Protocol):
-    """How the parameters of a group are moved."""
-
-    def optimiser(self, group: str, budget: Budget) -> Optimiser:
-        """Return its optimiser."""
-
-    def schedule(self, group: str, budget: Budget) -> Schedule:
-        """Return how its learning rate moves."""
-
-    def clip(self, group: str) -> float | None:
-        """Return the norm to which its gradient is clipped, if it is."""
 
 
 class Loop:
@@ -79,23 +68,16 @@ class Loop:
         self.task, self.run, self.model, self.losses = task, run, model, losses
         self.device = torch.device(run.device)
         parameters = {group: list(model.groups[group].parameters()) for group in reach}
-        self.parameters = {group: own for group, own in parameters.items() if own}
+        parameters = {group: own for group, own in parameters.items() if own}
+        self.movers = Movers(parameters, reach, rules, task.budget, self.device)
         self.reach, self.called, self.prior = reach, called, prior or model.prior
-        self.clips = {group: _least(rules.clip(group), task.budget.clipped(group)) for group in self.parameters}
-        self.adams = {group: _adam(own, rules.optimiser(group, task.budget)) for group, own in self.parameters.items()}
         self.per_epoch = len(task.splits.train) // task.budget.batch_size
         self.total = self.per_epoch * task.budget.epochs
         self.pace = Pace(task.budget, self.per_epoch, self.device)
         self.averages = None if task.budget.average.off else Averages(model)
-        schedules = {group: rules.schedule(group, task.budget) for group in self.parameters}
-        self.schedules = {group: schedule for group, schedule in schedules.items() if not schedule.off}
-        for group, schedule in self.schedules.items():
-            if reason := schedule.refuses(task.budget.epochs):
-                raise UserError(f"the schedule of the learning rate of {group}: {reason}")
-        self.rates = {group: rules.optimiser(group, task.budget).lr for group in self.schedules}
-        #: what Adam reads at every step where a schedule moves it
-        self.moving = {group: torch.zeros((), device=self.device) for group in self.schedules}
-        self._set_rates()
+        for mover in self.movers:
+            if reason := mover.schedule.refuses(task.budget.epochs):
+                raise UserError(f"the schedule of the learning rate of {' and '.join(mover.groups)}: {reason}")
         if reason := stopping_refused(self.prior, task):
             raise UserError(reason)
         #: the state of the epoch with the best validation bound, where training may end early
@@ -105,10 +87,7 @@ class Loop:
         self.curves: list[dict[str, Any]] = []
         self.stability: dict[str, float] = {}
         self.clocks = Clocks(self.device)
-        self.first_bad = torch.full((), -1, dtype=torch.int64, device=self.device)
-        self.sums: dict[str, Tensor] = {}  # of each loss over this epoch,
-        self.counts: dict[str, int] = {}  # which is taken so often in it
-        self.norms: dict[str, Tensor] = {}  # largest gradient norm of each group over this epoch
+        self.tally = Tally(self.device)
 
     def train(self) -> State:
         """Train to the end of the budget, from the start or the checkpoint.
@@ -165,12 +144,14 @@ class Loop:
             x = self.task.dataset.prepare(items, binarise.at(self.step))
             seed_globals(self.run.seed, "prior", self.step)
             try:
-                pace = self.pace.at(self.step)
-                self._update(Batch(x, posterior.at(self.step), prior.at(self.step), pace.weight))
+                self._set_pace()
+                self._update(Batch(x, posterior.at(self.step), prior.at(self.step), self.pace.weight))
             except NotFinite as error:
                 raise Diverged(str(error), self.step, self.stability, self.curves) from error
             except Exception:
-                self._refuse()  # what comes after a number that went bad may fail in any way, and is no bug of its own
+                # what comes after a number that went bad may fail in any way, and is no bug of its own
+                self.tally.close_step()
+                self._refuse(position + 1)
                 raise
             self.step += 1
 
@@ -178,7 +159,7 @@ class Loop:
                 self.clocks.lap("warmup")
             ends = self.step % self.per_epoch == 0
             if ends or self.step % CHECK_STEPS == 0:
-                self._check()
+                self._check(position + 1)
             if ends:
                 self.clocks.lap("fit")
                 self._close(epoch)
@@ -191,50 +172,48 @@ class Loop:
             )
             if due or stop:
                 self.clocks.lap("fit")
-                self._check()
+                self._check(0 if ends else position + 1)  # an epoch that is over has been checked
                 self._save()
                 self.clocks.lap("overhead")
                 saved_step, saved_at = self.step, time.monotonic()
             if stop and not self.over:
                 raise Stopped(f"stopped at step {self.step} of {self.total}")
 
+    def _set_pace(self) -> None:
+        """Move learning rates and weights to this step."""
+        self.pace.at(self.step)
+        for mover in self.movers:
+            mover.pace(self.pace.rate(mover.schedule))
+
     def _update(self, batch: Batch) -> None:
         """Take every loss of the batch in turn and move the groups that it may reach."""
-        for group, schedule in self.schedules.items():
-            self.moving[group].copy_(self.rates[group] * self.pace.rate(schedule))
         for name, loss in self.losses(self.model, batch):
-            groups = [group for group in self.parameters if name in self.reach[group]]
+            movers = self.movers.of(name)
             if batch.weight is not None and name in self.reach.get("encoder", ()) and name not in batch.shown:
                 lacking = "does not weigh its KL term by `batch.weighted`, as train.warmup asks"
                 raise UserError(f'the loss "{name}" reaches the encoder and {lacking}')
-            parameters = [parameter for group in groups for parameter in self.parameters[group]]
-            gradients = iter(torch.autograd.grad(loss, parameters, allow_unused=True))
-            bad = ~torch.isfinite(loss.detach())
-            for group in groups:
-                for parameter in self.parameters[group]:
-                    parameter.grad = next(gradients)
-                norm = torch.nn.utils.get_total_norm([p.grad for p in self.parameters[group] if p.grad is not None])
-                self.norms[group] = torch.maximum(self.norms.get(group, norm), norm)
-                bad = bad | ~torch.isfinite(norm)
-                if (most := self.clips[group]) is not None:
-                    torch.nn.utils.clip_grads_with_norm_(self.parameters[group], most, norm)
-                self.adams[group].step()
-            self.sums[name] = self.sums.get(name, 0) + batch.shown.pop(name, loss).detach()
-            self.counts[name] = self.counts.get(name, 0) + 1
-            self.first_bad = torch.where((self.first_bad < 0) & bad, self.step, self.first_bad)
+            parameters = [parameter for mover in movers for parameter in mover.parameters]
+            gradients = torch.autograd.grad(loss, parameters, allow_unused=True)
+            norms: list[Tensor] = []
+            for mover in movers:
+                norms += mover.step(gradients[: len(mover.parameters)])
+                gradients = gradients[len(mover.parameters) :]
+            groups = [group for mover in movers for group in mover.groups]
+            self.tally.add(name, batch.shown.pop(name, loss), norms, groups)
+        self.tally.close_step()
         if self.averages is not None:
             self.averages.follow(self.pace.news)
 
-    def _refuse(self) -> None:
-        """Raise Diverged if any number went bad."""
-        step = int(self.first_bad)
-        if step >= 0:
-            self._absorb(self._gradients())
+    def _refuse(self, taken: int) -> None:
+        """Raise Diverged if any number went bad among the steps of this epoch that were taken."""
+        if (good := int(self.tally.good)) < taken:
+            self._absorb(self.tally.norms)
+            step = self.step // self.per_epoch * self.per_epoch + good
             raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
 
-    def _check(self) -> None:
-        """Raise Diverged if any number went bad, and report progress."""
-        self._refuse()
+    def _check(self, taken: int) -> None:
+        """Raise Diverged if any number went bad among the steps of this epoch, and report progress."""
+        self._refuse(taken)
         figures = {name: float(figure.value) for name, figure in self._means().items()}
         if BOUND in self.stability:
             figures[BOUND] = self.stability[BOUND]  # of the end of the last epoch
@@ -242,24 +221,24 @@ class Loop:
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
     def _means(self) -> dict[str, Figure]:
-        """Return the mean of each loss over this epoch so far, however often a step takes it."""
-        return {self.called(name): Figure(float(total) / self.counts[name]) for name, total in self.sums.items()}
+        """Return the mean of each loss over this epoch so far, by what it is called."""
+        return {self.called(name): Figure(mean) for name, mean in self.tally.means.items()}
 
     def _close(self, epoch: int) -> None:
         """Record the epoch's means and how the model fares."""
         with self.averages.standing_in() if self.averages is not None else nullcontext():
             watched = watch(self.task, self.run, self.model, self.prior)
-        values = self._absorb(self._means() | self._gradients() | watched)
+        values = self._absorb(self._means() | self.tally.norms | watched)
         self.curves += [
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
-        self.sums, self.counts, self.norms = {}, {}, {}
+        self.tally.clear()
         self._keep_best(epoch, next((values[name] for name in COMPARED if name in values), math.inf))
 
     def _keep_best(self, epoch: int, bound: float) -> None:
         """Keep the state of an epoch whose validation bound is the best since the end of every warm-up."""
         budget = self.task.budget
-        warm = epoch + 1 < max(budget.warmup.epochs, *(schedule.warmup for schedule in self.schedules.values()), 0)
+        warm = epoch + 1 < max(budget.warmup.epochs, *(mover.schedule.warmup for mover in self.movers))
         if budget.early_stopping.off or warm or (self.best and not bound < self.best["bound"]):
             return
         modules = {group: _copied(module) for group, module in self.model.groups.items()}
@@ -274,21 +253,12 @@ class Loop:
         if self.averages is not None:
             self.averages.values = saved["averages"]
 
-    def _gradients(self) -> dict[str, Figure]:
-        return {f"gradient_max_{group}": Figure(norm, max) for group, norm in self.norms.items()}
-
     def _absorb(self, figures: Mapping[str, Figure]) -> dict[str, float]:
         """Return the figures' values, and keep the extremes of what is an extreme and the latest of the rest."""
         values = {name: float(figure.value) for name, figure in figures.items()}
         for name, value in values.items():
             self.stability[name] = figures[name].keep(self.stability.get(name, value), value)
         return values
-
-    def _set_rates(self) -> None:
-        """Have each Adam whose rate is scheduled read it from a tensor."""
-        for group, rate in self.moving.items():
-            for parameters in self.adams[group].param_groups:
-                parameters["lr"] = rate
 
     def _modules(self) -> dict[str, dict[str, Tensor]]:
         return {group: module.state_dict() for group, module in self.model.groups.items()}
@@ -300,10 +270,8 @@ class Loop:
             "modules": self._modules(),
             "averages": {} if self.averages is None else self.averages.values,
             "best": self.best,
-            "optimisers": {group: adam.state_dict() for group, adam in self.adams.items()},
-            "sums": self.sums,
-            "counts": self.counts,
-            "norms": self.norms,
+            "optimisers": {mover.name: mover.state for mover in self.movers},
+            "tally": self.tally.state(),
             "curves": self.curves,
             "stability": self.stability,
             "seconds": self.clocks.seconds,
@@ -320,17 +288,13 @@ class Loop:
             return
         _, saved = checkpoint
         self._put(saved)
-        for group, adam in self.adams.items():
-            adam.load_state_dict(saved["optimisers"][group])
-        self._set_rates()
+        for mover in self.movers:
+            mover.state = saved["optimisers"][mover.name]
+        self.tally.load(saved["tally"])
         self.best = saved["best"]
-        self.step, self.sums, self.counts, self.norms = (saved[name] for name in ("step", "sums", "counts", "norms"))
+        self.step = saved["step"]
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
-
-
-def _least(*norms: float | None) -> float | None:
-    return min((norm for norm in norms if norm is not None), default=None)
 
 
 def _copied(module: torch.nn.Module) -> dict[str, Tensor]:
@@ -339,8 +303,3 @@ def _copied(module: torch.nn.Module) -> dict[str, Tensor]:
 
 def _cloned(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in tensors.items()}
-
-
-def _adam(parameters: list[torch.nn.Parameter], optimiser: Optimiser) -> torch.optim.Adam:
-    beta1, beta2 = optimiser.betas
-    return torch.optim.Adam(parameters, lr=optimiser.lr, betas=(beta1, beta2), fused=True)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import torch
@@ -60,6 +61,19 @@ class Batch:
         with torch.no_grad():
             self.shown[name] = loss(1.0)
         return loss(self.weight)
+
+
+@contextmanager
+def held(module: nn.Module) -> Iterator[None]:
+    """Record no gradients of a module's parameters in the block: what cannot move need not be differentiated."""
+    moving = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    for parameter in moving:
+        parameter.requires_grad_(False)
+    try:
+        yield
+    finally:
+        for parameter in moving:
+            parameter.requires_grad_(True)
 
 
 def latents(model: Model, task: Task, n: int, noise: Noise) -> tuple[Tensor, Posterior, Tensor]:

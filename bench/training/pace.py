@@ -28,38 +28,36 @@ class Pace:
 
     def __init__(self, budget: Budget, per_epoch: int, device: torch.device) -> None:
         self.budget, self.per_epoch, self.total = budget, per_epoch, per_epoch * budget.epochs
-        self._number = torch.zeros((), device=device)  # 1 at the first step; float32 tells 16 million apart
+        #: the weight of the KL term at this step, `()`; None where it is 1 throughout
+        self.weight = None if budget.warmup.off else torch.zeros((), device=device)
+        #: the weight of the parameters after this step in their average, `()`: (1 - d)/(1 - d^t), 1 at the first
+        self.news = torch.zeros((), device=device)
+        self._number = 0
 
     def at(self, step: int) -> Pace:
         """Move to a step, 0 the first."""
-        self._number.fill_(step + 1)
+        self._number = step + 1
+        if self.weight is not None:
+            self.weight.fill_(self._rise(self.budget.warmup.epochs * self.per_epoch))
+        if not self.budget.average.off:
+            decay = self.budget.average.decay
+            self.news.fill_((1 - decay) / -math.expm1(self._number * math.log(decay)))
         return self
 
-    def rate(self, schedule: Schedule) -> Tensor:
-        """Return what a schedule multiplies a learning rate by at this step, `()`."""
+    def rate(self, schedule: Schedule) -> float:
+        """Return what a schedule multiplies a learning rate by at this step."""
         warm, last = schedule.warmup * self.per_epoch, schedule.epochs * self.per_epoch
         begin = self.total - last if last else warm
         factor = self._rise(warm)
         if schedule.kind == "step":
-            return torch.where(self._number > round(begin), schedule.share, 1.0) * factor
+            return factor * (schedule.share if self._number > round(begin) else 1.0)
         if schedule.kind == "cosine":
-            way = ((self._number - begin) / (self.total - begin)).clamp(0, 1)
-            return (schedule.share + (1 - schedule.share) * 0.5 * (1 + torch.cos(math.pi * way))) * factor
+            way = min(max((self._number - begin) / (self.total - begin), 0.0), 1.0)
+            return factor * (schedule.share + (1 - schedule.share) * 0.5 * (1 + math.cos(math.pi * way)))
         return factor
 
-    @property
-    def weight(self) -> Tensor | None:
-        """The weight of the KL term at this step, `()`; None where it is 1 throughout."""
-        return None if self.budget.warmup.off else self._rise(self.budget.warmup.epochs * self.per_epoch)
-
-    @property
-    def news(self) -> Tensor:
-        """The weight of the parameters after this step in their average, `()`: (1 - d)/(1 - d^t), 1 at the first."""
-        decay = self.budget.average.decay
-        return (1 - decay) / -torch.expm1(self._number * math.log(decay))
-
-    def _rise(self, steps: float) -> Tensor:
-        return (self._number / steps).clamp(max=1) if steps else torch.ones_like(self._number)
+    def _rise(self, steps: float) -> float:
+        return min(self._number / steps, 1.0) if steps else 1.0
 
 
 class Averages:

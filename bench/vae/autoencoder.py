@@ -31,6 +31,10 @@ class Posterior:
         squares = ((z - self.mean) * torch.exp(-self.log_std)).square()
         return -(0.5 * squares + self.log_std).sum(-1) - 0.5 * self.mean.shape[-1] * math.log(2 * math.pi)
 
+    def entropy(self) -> Tensor:
+        """Return E_q[-log q(z|x)], `(B,)`."""
+        return self.log_std.sum(-1) + 0.5 * self.mean.shape[-1] * (1 + math.log(2 * math.pi))
+
     def detach(self) -> Posterior:
         """Return the same posterior, cut off from the encoder."""
         return Posterior(self.mean.detach(), self.log_std.detach())

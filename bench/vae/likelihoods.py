@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -55,7 +55,10 @@ class Bernoulli(Likelihood):
         Returns:
             `(..., B)`, nats.
         """
-        return (x * parameters).sum(-1) - functional.softplus(parameters).sum(-1)
+        if x.requires_grad or not parameters.requires_grad:
+            return _of_pixels(x, parameters)
+        value: Tensor = _OfPixels.apply(x, parameters)
+        return value
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
@@ -66,6 +69,24 @@ class Bernoulli(Likelihood):
         # half a step up, a uniform of 24 bits is never 0, which would turn on a pixel of probability 1e-20
         uniform = noise.uniform(*parameters.shape).double() + 2.0**-25
         return (uniform < torch.sigmoid(parameters.double())).to(parameters.dtype)
+
+
+def _of_pixels(x: Tensor, logits: Tensor) -> Tensor:
+    return (x * logits).sum(-1) - functional.softplus(logits).sum(-1)
+
+
+class _OfPixels(torch.autograd.Function):
+    """`_of_pixels` with its derivative in the logits, x - sigmoid(logits), in closed form: fewer passes."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, logits: Tensor) -> Tensor:
+        ctx.save_for_backward(x, logits)
+        return _of_pixels(x, logits)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+        x, logits = ctx.saved_tensors
+        return None, (x - torch.sigmoid(logits)) * slope.unsqueeze(-1)
 
 
 class Gaussian(Likelihood):

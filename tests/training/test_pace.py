@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -23,6 +23,7 @@ from bench.strategy import staged
 from bench.streams import Stream
 from bench.training import Batch
 from bench.training.loop import CHECKPOINT
+from bench.training.movers import Mover
 from bench.training.pace import Pace
 
 STEPS = 46  # two epochs of 23
@@ -233,15 +234,19 @@ def test_a_loss_that_does_not_weigh_its_kl_term_cannot_be_warmed_up(
 def test_a_norm_bounds_each_group_that_it_names(
     strategy: Callable[..., Any], task: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    norms: dict[int, list[float]] = {}
-    step = torch.optim.Adam.step
+    norms: dict[str, list[float]] = {}
+    adam = Mover.adam
 
-    def watched(self: torch.optim.Adam) -> Any:
-        own = [p.grad for p in self.param_groups[0]["params"]]
-        norms.setdefault(id(self), []).append(float(torch.nn.utils.get_total_norm(own)))
-        return step(self)
+    def watched(self: Mover, gradients: Sequence[Tensor]) -> None:
+        first = 0
+        for group, own in self.groups.items():
+            norms.setdefault(group, []).append(
+                float(torch.nn.utils.get_total_norm(gradients[first : first + len(own)]))
+            )
+            first += len(own)
+        adam(self, gradients)
 
-    monkeypatch.setattr(torch.optim.Adam, "step", watched)
+    monkeypatch.setattr(Mover, "adam", watched)
     one = {"epochs": 1, "batch_size": 150}
 
     def largest(clip: Any, folder: str) -> list[float]:

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from bench.energies.densities import annealing, whitened
@@ -54,7 +56,8 @@ class GRBM(Restricted):
 
     def energy(self, z: Tensor) -> Tensor:
         """Return E(z), `(...)`, for z `(..., d)`."""
-        return 0.5 * ((z - self.mu).square() / self.var).sum(-1) - functional.softplus(self.hidden(z)).sum(-1)
+        energy: Tensor = _Energy.apply(z, self.weight, self.mu, self.bias, self.log_var)
+        return energy
 
     def gradient(self, z: Tensor, create_graph: bool = False) -> Tensor:
         """Return L(z - mu) - LWg, `(..., d)`; differentiable in the parameters if `create_graph`."""
@@ -65,6 +68,11 @@ class GRBM(Restricted):
         """Return v'(Hessian)v = sum v^2/sigma^2 - sum_j g_j(1 - g_j)(W_j'Lv)^2, `(...)`."""
         scaled = v / self.var
         return (v * scaled).sum(-1) - (self._slope(z) * (scaled @ self.weight).square()).sum(-1)
+
+    def gradient_and_curvature(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
+        """Return both, of points `(B, d)`; they share the hidden units, and so do their derivatives."""
+        gradient, curvature = _Derivatives.apply(z, v, self.weight, self.mu, self.bias, self.log_var)
+        return gradient, curvature
 
     def laplacian(self, z: Tensor) -> Tensor:
         """Return the trace of the Hessian, sum 1/sigma^2 - sum_j g_j(1 - g_j) ||L W_j||^2, `(...)`."""
@@ -141,3 +149,64 @@ class GRBM(Restricted):
             "uniform": annealing.Base.uniform_hidden(model),
         }
         return Annealing(bases, annealing.floor(model, noise_for("log-z/modes")))
+
+
+class _Derivatives(torch.autograd.Function):
+    """`GRBM.gradient_and_curvature`, whose derivatives in the parameters are in closed form.
+
+    With p = 1/sigma^2, g = sigmoid((zp)W + b) and s = (vp)W these are r = (z - mu - gW')p and c = sum v^2 p -
+    sum g(1 - g)s^2. Derivatives in z and v, and second ones, are not had.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, v: Tensor, weight: Tensor, mu: Tensor, bias: Tensor, log_var: Tensor) -> Any:
+        p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+        zp, vp = z * p, v * p
+        g = torch.addmm(bias, zp, weight).sigmoid_()
+        s = vp @ weight
+        slope = torch.addcmul(g, g, g, value=-1)
+        bend = slope * s
+        centred = torch.addmm(z - mu, g, weight.T, alpha=-1)
+        ctx.save_for_backward(z, v, weight, log_var, p, zp, vp, g, s, slope, bend, centred)
+        return centred * p, torch.linalg.vecdot(v, vp) - torch.linalg.vecdot(bend, s)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, of_r: Tensor, of_c: Tensor) -> Any:
+        z, v, weight, log_var, p, zp, vp, g, s, slope, bend, centred = ctx.saved_tensors
+        of_c = of_c.unsqueeze(-1)
+        scaled, bend = of_r * p, bend * of_c
+        # of the hidden units' logits (1 - 2g = d slope/dg) and of s, both times -1
+        of_logits = torch.addcmul(slope * (scaled @ weight), bend * s, torch.add(1.0, g, alpha=-2))
+        of_s = bend.mul_(2)
+        of_weight = -torch.addmm(torch.addmm(zp.T @ of_logits, vp.T, of_s), scaled.T, g)
+        of_p = torch.addcmul(of_r * centred, of_c * v, v)
+        of_p = of_p.addcmul_(z, of_logits @ weight.T, value=-1).addcmul_(v, of_s @ weight.T, value=-1).sum(0)
+        of_log_var = -of_p * p * (log_var.abs() <= LOG_VAR_BOUND)
+        return None, None, of_weight, -scaled.sum(0), -of_logits.sum(0), of_log_var
+
+
+class _Energy(torch.autograd.Function):
+    """`GRBM.energy` of points `(..., d)`, whose derivatives are in closed form."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, weight: Tensor, mu: Tensor, bias: Tensor, log_var: Tensor) -> Tensor:
+        p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+        logits, centred = (z * p) @ weight + bias, z - mu
+        ctx.save_for_backward(z, weight, mu, bias, log_var)
+        return 0.5 * torch.linalg.vecdot(centred * p, centred) - functional.softplus(logits).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> Any:
+        z, weight, mu, bias, log_var = ctx.saved_tensors
+        p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+        g, centred, slope = torch.sigmoid((z * p) @ weight + bias), z - mu, slope.unsqueeze(-1)
+        back = g @ weight.T
+        of_z = (centred - back) * (p * slope)
+        if not any(ctx.needs_input_grad[1:]):
+            return of_z, None, None, None, None
+        d, H = weight.shape
+        weighed, of_mu = (g * slope).reshape(-1, H), (centred * slope).reshape(-1, d).sum(0) * -p
+        of_weight = -(z * p).reshape(-1, d).T @ weighed
+        of_p = ((0.5 * centred.square() - z * back) * slope).reshape(-1, d).sum(0)
+        return of_z, of_weight, of_mu, -weighed.sum(0), -of_p * p * (log_var.abs() <= LOG_VAR_BOUND)
