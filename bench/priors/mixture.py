@@ -45,13 +45,14 @@ class VampPrior(Density):
     def energy(self, z: Tensor) -> Tensor:
         """Return -log p(z), `(...)`, for z `(..., d)`."""
         components = self.components()
-        # ||(z - m_k)/s_k||^2 expanded, so that n points against K components are two matrix products, not (n, K, d)
-        precision = torch.exp(-2 * components.log_std)
-        linear = components.mean * precision
-        constant = (0.5 * components.mean * linear + components.log_std).sum(-1)
-        squares = 0.5 * z.square() @ precision.T - z @ linear.T
-        log_components = -squares - constant - 0.5 * z.shape[-1] * math.log(2 * math.pi)
-        return math.log(len(self.inputs)) - torch.logsumexp(log_components, dim=-1)
+        # ||(z - m_k)/s_k||^2 expanded, so that n points against K components are two matrix products, not (n, K, d);
+        # in float64, since at small s its terms are many orders greater than what they leave
+        mean, log_std, points = components.mean.double(), components.log_std.double(), z.double()
+        precision = torch.exp(-2 * log_std)
+        linear = mean * precision
+        constant = (0.5 * mean * linear + log_std).sum(-1) + 0.5 * z.shape[-1] * math.log(2 * math.pi)
+        log_components = points @ linear.T - points.square() @ (0.5 * precision).T - constant
+        return math.log(len(self.inputs)) - torch.logsumexp(log_components.to(z.dtype), dim=-1)
 
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return draws `(n, d)`."""
