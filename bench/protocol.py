@@ -73,11 +73,14 @@ class Component(Settings):
         plugin: the kind of plugin that brings it.
         name: set by the registry; `kind` in a table.
         usual: the kind of a table that names none.
+        capturable: whether what it builds does nothing in a step of training but on the device
+            (`bench.strategy.Strategy.capturable`). It counts for the very class that says so.
     """
 
     plugin: ClassVar[str] = ""
     name: ClassVar[str] = ""
     usual: ClassVar[str] = ""
+    capturable: ClassVar[bool] = False
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: Any, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -564,6 +567,16 @@ class Run:
     note: Callable[[str], None] = _unheard
 
 
+class Execution(TypedDict):
+    """How steps of training were taken.
+
+    `captured`: once, and then replayed by the device; else `reason` says why one after another.
+    """
+
+    captured: bool
+    reason: str
+
+
 class State(TypedDict):
     """What `fit` leaves: tensors and plain types, so that `torch.load(weights_only=True)` reads it.
 
@@ -571,7 +584,7 @@ class State(TypedDict):
     has the latest ones then, if the strategy has an adversary or a critic, which follows those. `curves` has rows
     `{epoch, step, metric, value}`.
     `stability` and `resources` map names to numbers (seconds, bytes, counts); where training could end early, `epochs`
-    is how many it took.
+    is how many it took. `execution` is there where training took steps.
     """
 
     modules: dict[str, dict[str, Tensor]]
@@ -580,6 +593,7 @@ class State(TypedDict):
     curves: list[dict[str, Any]]
     stability: dict[str, float]
     resources: dict[str, float]
+    execution: NotRequired[Execution]
 
 
 @dataclass(frozen=True)

@@ -23,34 +23,35 @@ class Stream:
 
     def __init__(self, seed: int, name: str, device: torch.device | str = "cpu") -> None:
         self.seed, self.name, self.device = seed, name, torch.device(device)
-        self._generator = torch.Generator(self.device)
+        #: what it draws from: a graph that replays draws has to know it
+        self.generator = torch.Generator(self.device)
         self.at(0)
 
     def at(self, step: int) -> Stream:
         """Move to the start of `step`'s draws and return self."""
-        self._generator.manual_seed(key(self.seed, self.name, step))
+        self.generator.manual_seed(key(self.seed, self.name, step))
         return self
 
     def normal(self, *shape: int) -> Tensor:
         """Return independent N(0, 1) draws of `shape`."""
-        return torch.randn(shape, generator=self._generator, device=self.device, dtype=torch.float32)
+        return torch.randn(shape, generator=self.generator, device=self.device, dtype=torch.float32)
 
     def uniform(self, *shape: int) -> Tensor:
         """Return independent U[0, 1) draws of `shape`."""
-        return torch.rand(shape, generator=self._generator, device=self.device, dtype=torch.float32)
+        return torch.rand(shape, generator=self.generator, device=self.device, dtype=torch.float32)
 
     def rademacher(self, *shape: int) -> Tensor:
         """Return independent draws of -1 or +1 of `shape`, float."""
-        bits = torch.randint(2, shape, generator=self._generator, device=self.device)
+        bits = torch.randint(2, shape, generator=self.generator, device=self.device)
         return bits.mul_(2).sub_(1).float()
 
     def integers(self, high: int, *shape: int) -> Tensor:
         """Return independent integers of 0 .. high - 1 of `shape`, int64."""
-        return torch.randint(high, shape, generator=self._generator, device=self.device)
+        return torch.randint(high, shape, generator=self.generator, device=self.device)
 
     def permutation(self, n: int) -> Tensor:
         """Return 0 .. n - 1 in random order, int64."""
-        return torch.randperm(n, generator=self._generator, device=self.device)
+        return torch.randperm(n, generator=self.generator, device=self.device)
 
 
 def stream(seed: int, name: str, step: int = 0, device: torch.device | str = "cpu") -> Stream:

@@ -27,6 +27,7 @@ class TwoSpirals(Points):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     def draw(self, n: int, random: np.random.RandomState) -> np.ndarray:
         """Return points `(n, 2)`."""

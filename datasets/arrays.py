@@ -25,6 +25,7 @@ class Arrays(Dataset):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
     unit: ClassVar[Literal["nats", "bits/dim"]] = "nats"
     kept_in_store: ClassVar[bool] = True
 

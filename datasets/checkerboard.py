@@ -23,6 +23,7 @@ class Checkerboard(Points):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     def draw(self, n: int, random: np.random.RandomState) -> np.ndarray:
         """Return points `(n, 2)`."""

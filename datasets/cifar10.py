@@ -20,6 +20,7 @@ class Cifar10(Dequantised):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     validation: int = Field(0, ge=0, le=40_000, description="so many images, the last, are kept from training")
 

@@ -21,6 +21,7 @@ class Cifar10Subset(Dequantised):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     validation: int = Field(0, ge=0, le=4_000, description="so many images, the last, are kept from training")
 

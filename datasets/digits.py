@@ -20,6 +20,7 @@ class Digits(Binarised):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
     white: ClassVar[int] = 16
 
     validation: int = Field(0, ge=0, le=1000, description="so many images, the last, are kept from training")

@@ -27,6 +27,7 @@ class Mnist(Binarised):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     validation: int = Field(0, ge=0, le=50_000, description="so many images, the last, are kept from training")
 

@@ -19,6 +19,7 @@ class PotentialThree(Potential):
     """
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
 
     def energy(self, x: Tensor) -> Tensor:
         """Return U(x), `(N,)` for x `(N, 2)`."""

@@ -25,6 +25,7 @@ LAG = Metric("adversary_lag", "nats", version=2)  # version 1 counted log Z's er
 class Adversarial(EnergyStrategy):
     """Adversarial contrastive divergence with an autoregressive flow (paper Algorithm 2, its sign corrected)."""
 
+    capturable: ClassVar = True
     reach: ClassVar = {"adversary": frozenset({"adversary"}), "prior": frozenset({"contrast"})}
 
     transforms: int = Field(4, ge=1, le=32, description="the flow's autoregressive steps")

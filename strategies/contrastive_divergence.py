@@ -25,6 +25,7 @@ class ContrastiveDivergence(EnergyStrategy):
     long enough to travel.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"contrast"})}
 
     start: Literal["posterior", "noise", "persistent"] = Field(

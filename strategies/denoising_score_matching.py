@@ -22,6 +22,7 @@ class DenoisingScoreMatching(EnergyStrategy):
     Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"score-matching"})}
 
     def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 class Flow(Strategy):
     """A neural spline flow trained with the bound: a flexible prior that is normalised, for reference."""
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"bound"})}
 
     transforms: Annotated[int, Search(low=1, high=6)] = Field(3, ge=1, le=32, description="autoregressive steps")

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 class Gaussian(Strategy):
     """A learned full-covariance Gaussian: what it gains too is no evidence of a non-Gaussian prior."""
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"bound"})}
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> priors.Density:

@@ -24,6 +24,7 @@ class ImportanceWeighted(EnergyStrategy):
     the prior, and -ln Z rewards shrinking it. With the variance fixed at 1 (ECVAE) it does reasonably.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"bound"})}
 
     variance: Literal["learned", "fixed"] = Field("learned", description="of the posterior: the paper's EVAE or ECVAE")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, ClassVar
 
 from pydantic import Field
 
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class LatentMixture(StagedStrategy):
     """A Gaussian mixture with full covariances, fitted by EM to the latents of a finished VAE (Ghosh et al., 2020)."""
+
+    capturable: ClassVar = True
 
     components: Annotated[int, Search(low=2, high=100, log=True)] = Field(
         10, ge=1, le=10_000, description="Gaussians in the mixture"

@@ -29,6 +29,7 @@ class NoiseContrastive(StagedStrategy, EnergyStrategy):
     against N(0, I). log p = log r + log N - log E_N[r]; the last term is estimated like any other log Z.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"classification"})}
 
     needs: ClassVar = frozenset({TILT})

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from bench import priors
 from bench.protocol import Noise, Task
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
 class Normal(Strategy):
     """The standard VAE: a fixed N(0, I) prior (paper Eq. 3)."""
+
+    capturable: ClassVar = True
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> priors.Density:
         """Return N(0, I)."""

@@ -24,6 +24,7 @@ class SlicedScoreMatching(EnergyStrategy):
     Scores do not tell how the mass is shared among modes far apart: each keeps the share that it began with.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"score-matching"})}
 
     variant: Literal["sliced", "variance-reduced", "exact"] = Field(

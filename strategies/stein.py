@@ -28,6 +28,7 @@ class Stein(EnergyStrategy):
     that it began with.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"critic": frozenset({"critic"}), "prior": frozenset({"discrepancy"})}
 
     penalty: Annotated[float, Search(choices=[0.1, 1.0, 10.0])] = Field(

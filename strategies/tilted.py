@@ -25,6 +25,7 @@ class Tilted(EnergyStrategy):
     Their step z - s^2/2 grad E + s eps with s = .4 is `step_size` s^2/2 = .08 here. The posterior is amortised.
     """
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"contrast"})}
 
     needs: ClassVar = frozenset({TILT})

@@ -19,6 +19,7 @@ JITTER = 0.01  # standard deviation of the noise on the training items that pseu
 class VampPrior(Strategy):
     """VampPrior: a mixture of the encoder's posteriors at learned pseudo-inputs (Tomczak & Welling, 2018)."""
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"bound"})}
 
     components: Annotated[int, Search(choices=[16, 128, 500])] = Field(

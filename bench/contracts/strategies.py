@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bench.contracts import densities, fields, gradients
+from bench.contracts import densities, fields, gradients, replays
 from bench.contracts.attempts import Killed, Outcome, Questions, attempt, difference, tensors
 from bench.contracts.attempts import Subject as Base
 from bench.contracts.task import BATCH, scramble, shorter
@@ -21,6 +21,7 @@ from bench.priors import Density
 from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, UserError
 from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
+from bench.training import capture
 
 BLUR, COPIES = 0.3, 16  # of the cloud that a prior is fitted to at one stroke: quadrature sees no peak on one point
 
@@ -221,6 +222,16 @@ def _check_crash(variant: Subject) -> str:
     return ""
 
 
+# ---------------------------------------------------------------- how its steps are replayed
+
+
+def check_capture(variant: Subject) -> str:
+    """Steps that are captured once and replayed give the bits of eager ones, where it says that they can be."""
+    if not capture.declared(variant.base):
+        raise NotChecked("the strategy does not declare `capturable`: its steps run eagerly on a GPU, too")
+    return replays.check(variant.base, variant.task, variant.folder)
+
+
 CONTRACTS = (
     Contract[Subject]("hyper-parameters", fields.check),
     Contract[Subject]("shapes", lambda subject: subject.vary(check_shapes)[0]),
@@ -228,6 +239,7 @@ CONTRACTS = (
     Contract[Subject]("gradients", lambda subject: subject.vary(check_gradients)[0], ("budget",)),
     Contract("seed", check_seed, ("budget",)),
     Contract("resume", check_resume, ("budget", "seed")),
+    Contract[Subject]("capture", lambda subject: subject.vary(check_capture)[0], ("budget",)),
     Contract[Subject]("derivatives", lambda subject: densities.check_derivatives(subject.prior), ("shapes",)),
     Contract[Subject]("density", lambda subject: densities.check_samples(subject.prior), ("shapes",)),
 )

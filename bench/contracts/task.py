@@ -43,12 +43,14 @@ class Stripes(Striped, Binarised):
     """Of black and white pixels."""
 
     name: ClassVar[str] = "stripes"
+    capturable: ClassVar[bool] = True
 
 
 class Shades(Striped, Dequantised):
     """The same, dequantised."""
 
     name: ClassVar[str] = "shades"
+    capturable: ClassVar[bool] = True
 
 
 def small(strategy: Strategy) -> Task:

@@ -34,6 +34,8 @@ class Dataset(Settings):
         version: changed whenever the stored arrays, or what `prepare` makes of them, change.
         likelihood: the decoder's p(x|z): a word, or a class of its own (a static method may import it, and torch).
         unit: the unit in which its likelihoods are published.
+        capturable: whether `prepare` and the likelihood do nothing in a step of training but on the device
+            (`bench.strategy.Strategy.capturable`). It counts for the very class that says so.
         kept_in_store: its arrays are those of a run store, in a folder there, and `load` gets that folder.
     """
 
@@ -41,6 +43,7 @@ class Dataset(Settings):
     version: ClassVar[str]
     likelihood: ClassVar[Likelihood]
     unit: ClassVar[Unit]
+    capturable: ClassVar[bool] = False
     kept_in_store: ClassVar[bool] = False
 
     def refuses(self, networks: Networks) -> str | None:

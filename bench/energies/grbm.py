@@ -16,6 +16,7 @@ class Grbm(Energy):
     """A Gaussian-Bernoulli RBM (paper Eq. 12): a mixture of 2^H Gaussians; log Z is exact up to H = 20."""
 
     name: ClassVar[str] = "grbm"
+    capturable: ClassVar[bool] = True
     offers: ClassVar[frozenset[str]] = frozenset({HIDDEN})
 
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="number H of hidden units")

@@ -16,6 +16,7 @@ class Mlp(Energy):
     """N(0, I) times exp(-f(z)) with a perceptron f (Pang et al., 2020): it always has an integral."""
 
     name: ClassVar[str] = "mlp"
+    capturable: ClassVar[bool] = True
     offers: ClassVar[frozenset[str]] = frozenset({TILT})
 
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="width of the perceptron's two hidden layers")

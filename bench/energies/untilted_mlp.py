@@ -16,6 +16,7 @@ class UntiltedMlp(Energy):
     """exp(-f(z)) with a perceptron f: it need not have an integral, and the paper saw infinities and NaNs with it."""
 
     name: ClassVar[str] = "untilted-mlp"
+    capturable: ClassVar[bool] = True
     proper: ClassVar[bool] = False
 
     hidden: Annotated[int, Field(ge=1, le=65536)] = Field(64, description="width of the perceptron's two hidden layers")

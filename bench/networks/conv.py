@@ -18,6 +18,7 @@ class Conv(Network):
     """Convolutions of 4x4 pixels and stride 2; for images whose sides can be halved once a layer."""
 
     name: ClassVar[str] = "conv"
+    capturable: ClassVar[bool] = True
 
     hidden: list[Width] = Field(
         [32, 64, 128, 256], min_length=1, description="channels of each layer; each halves (doubles) the image's sides"

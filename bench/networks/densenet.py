@@ -19,6 +19,7 @@ class Densenet(Network):
     """Each layer sees the input and all layers before it, weight-normalised (Huang et al., 2017); any items."""
 
     name: ClassVar[str] = "densenet"
+    capturable: ClassVar[bool] = True
 
     hidden: list[Width] = Field([16, 16, 16, 16], description="features that each layer adds")
     activation: Activation = Field("elu", description="after each layer but the last")

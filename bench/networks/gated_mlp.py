@@ -20,6 +20,7 @@ class GatedMlp(Network):
     """A perceptron of gated layers, (Wx + b) * sigmoid(Vx + c), as in Tomczak & Welling (2018); items of any shape."""
 
     name: ClassVar[str] = "gated-mlp"
+    capturable: ClassVar[bool] = True
 
     hidden: list[Width] = Field([300, 300], description="width of each hidden layer")
 

@@ -19,6 +19,7 @@ class Mlp(Network):
     """A perceptron: layers in a chain; takes items of any shape."""
 
     name: ClassVar[str] = "mlp"
+    capturable: ClassVar[bool] = True
 
     hidden: list[Width] = Field([256, 256], description="width of each hidden layer")
     activation: Activation = Field("elu", description="after each hidden layer")

@@ -18,6 +18,7 @@ class Resnet(Network):
     """A residual network of 3x3 convolutions, without batch normalisation, for images (28x28, 32x32, ...)."""
 
     name: ClassVar[str] = "resnet"
+    capturable: ClassVar[bool] = True
 
     channels: list[Width] = Field(
         [32, 64], min_length=1, description="of each stage; a stage halves (doubles) the image's sides"

@@ -144,7 +144,7 @@ class Density(nn.Module):
         return None
 
     @property
-    def step_unit(self) -> float:
+    def step_unit(self) -> float | Tensor:
         """The unit of a Langevin step's size, in squared units of z: about the smallest variance."""
         return 1.0
 

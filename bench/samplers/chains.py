@@ -22,7 +22,7 @@ def accepted(log_ratio: Tensor, noise: Noise) -> Tensor:
 
 @torch.no_grad()
 def langevin(
-    prior: Density, z: Tensor, steps: int, step_size: float, noise: Noise, adjust: bool
+    prior: Density, z: Tensor, steps: int, step_size: float | Tensor, noise: Noise, adjust: bool
 ) -> tuple[Tensor, Tensor]:
     """Run z <- z - s grad E(z) + sqrt(2 s) eps for `steps` steps: paper Eq. 13, where s is written sigma.
 

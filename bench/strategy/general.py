@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from bench.protocol import (
     Budget,
+    Component,
     Diverged,
     Noise,
     NotFinite,
@@ -39,11 +40,15 @@ class Strategy(Settings):
 
     Attributes:
         name: set by the plugin registry.
+        capturable: whether a step is what the device does and nothing else: no decision on the host, no counter, no
+            draw but from its noise. On a GPU it is then captured once and replayed (`bench.training.capture`). It
+            counts for the very class that says so.
         reach: parameter group -> the losses that may move it. Encoder and decoder follow the bound unless a subclass
             says otherwise; a prior that shares it says so here, and one with its own objective names that instead.
     """
 
     name: ClassVar[str] = ""
+    capturable: ClassVar[bool] = False
     reach: ClassVar[Mapping[str, frozenset[str]]] = {"encoder": frozenset({"bound"}), "decoder": frozenset({"bound"})}
 
     @classmethod
@@ -204,7 +209,14 @@ class Strategy(Settings):
         def called(loss: str) -> str:
             return self.called(loss, bounding)
 
-        return Loop(task, run, model, losses, reach, self, called, bounding).train()
+        return Loop(task, run, model, losses, reach, self, called, bounding, self._parts(task)).train()
+
+    def _parts(self, task: Task) -> dict[str, object]:
+        """Return what has a say in a step of training, by what it is called."""
+        networks = {"the encoder": task.networks.encoder, "the decoder": task.networks.decoder}
+        own = {name: getattr(self, name) for name in type(self).model_fields}
+        components = {f"the {name}": part for name, part in own.items() if isinstance(part, Component)}
+        return {"the strategy": self, "the data set": task.dataset, **networks, **components}
 
     def restored(self, state: State, task: Task, run: Run, latest: bool = False) -> Model:
         """Return the modules that a state holds, in evaluation mode; the `latest` weights in place of averages."""

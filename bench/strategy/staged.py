@@ -113,6 +113,8 @@ class StagedStrategy(Strategy):
         }
         if "latest" in second:
             state["latest"] = second["latest"]
+        took_steps = [stage["execution"] for stage in (first, second) if "execution" in stage]
+        state["execution"] = next((one for one in took_steps if not one["captured"]), took_steps[0])
         return state
 
     def _fitted(self, model: Model, task: Task, run: Run, first: State) -> State:

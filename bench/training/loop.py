@@ -20,6 +20,7 @@ from bench import files
 from bench.priors.density import Density, Figure
 from bench.protocol import Diverged, NotFinite, Run, State, Stopped, Task, UserError
 from bench.streams import Stream, seed_globals
+from bench.training import capture
 from bench.training.model import Batch, Model, freeze
 from bench.training.movers import Movers, Rules
 from bench.training.pace import Averages, Pace
@@ -46,6 +47,7 @@ class Loop:
         rules: what says how the parameters of a group are moved; a strategy.
         called: loss -> what its mean is called in curves and in progress.
         prior: under which the bound is taken; the model's by default.
+        parts: what has a say in a step, by what it is called (`capture.graph`).
 
     Raises:
         UserError: the budget would make no step: what was never trained is not to be scored; a schedule does not go
@@ -62,6 +64,7 @@ class Loop:
         rules: Rules,
         called: Callable[[str], str] = str,
         prior: Density | None = None,
+        parts: Mapping[str, object] | None = None,
     ) -> None:
         if reason := task.budget.refuses(task.splits.items):
             raise UserError(reason)
@@ -88,6 +91,18 @@ class Loop:
         self.stability: dict[str, float] = {}
         self.clocks = Clocks(self.device)
         self.tally = Tally(self.device)
+        # what a step reads: moved to it by `_begin`, in the same place all along
+        self.data = torch.from_numpy(task.splits.train).to(self.device)
+        self.index = torch.zeros(task.budget.batch_size, dtype=torch.int64, device=self.device)
+        self.order = self.index
+        self.noise = {name: Stream(run.seed, name, self.device) for name in ("binarise", "posterior", "prior")}
+        graph = capture.graph(self.device, {"the strategy": rules} if parts is None else parts)
+        generators = [stream.generator for stream in self.noise.values()]
+        self.steps = capture.Steps(self._begin, self._body, generators, self.tally, graph)
+        for mover in self.movers if not isinstance(graph, str) else ():
+            mover.asks = False
+        #: how steps are taken
+        self.execution = self.steps.execution
 
     def train(self) -> State:
         """Train to the end of the budget, from the start or the checkpoint.
@@ -114,6 +129,7 @@ class Loop:
             "stability": self.stability,
             "resources": {f"{name}_seconds": seconds for name, seconds in self.clocks.seconds.items()}
             | {"peak_device_bytes": float(peak(self.run.device))},
+            "execution": self.execution,
         }
         if latest and self.model.others:
             state["latest"] = latest
@@ -129,23 +145,18 @@ class Loop:
         return self.step == self.total or (bool(self.best) and waited >= self.task.budget.early_stopping.patience)
 
     def _train(self) -> None:
-        budget, data = self.task.budget, torch.from_numpy(self.task.splits.train).to(self.device)
-        binarise, posterior, prior = (
-            Stream(self.run.seed, name, self.device) for name in ("binarise", "posterior", "prior")
-        )
+        budget = self.task.budget
         self.clocks.lap("overhead")
+        cold = True
         first, saved_step, saved_at = self.step, self.step, time.monotonic()
         while not self.over:
             epoch, position = divmod(self.step, self.per_epoch)
             if position == 0 or self.step == first:
                 # drawn on the CPU, so that every device sees the data in the same order
-                order = Stream(self.run.seed, "data").at(epoch).permutation(len(data)).to(self.device)
-            items = data[order[position * budget.batch_size : (position + 1) * budget.batch_size]]
-            x = self.task.dataset.prepare(items, binarise.at(self.step))
-            seed_globals(self.run.seed, "prior", self.step)
+                order = Stream(self.run.seed, "data").at(epoch).permutation(len(self.data))
+                self.order = order.to(self.device)
             try:
-                self._set_pace()
-                self._update(Batch(x, posterior.at(self.step), prior.at(self.step), self.pace.weight))
+                self.steps.take()
             except NotFinite as error:
                 raise Diverged(str(error), self.step, self.stability, self.curves) from error
             except Exception:
@@ -155,8 +166,10 @@ class Loop:
                 raise
             self.step += 1
 
-            if self.step == first + 1:
+            if cold and self.steps.settled:
+                cold = False
                 self.clocks.lap("warmup")
+                self.execution = self.steps.execution
             ends = self.step % self.per_epoch == 0
             if ends or self.step % CHECK_STEPS == 0:
                 self._check(position + 1)
@@ -179,11 +192,21 @@ class Loop:
             if stop and not self.over:
                 raise Stopped(f"stopped at step {self.step} of {self.total}")
 
-    def _set_pace(self) -> None:
-        """Move learning rates and weights to this step."""
+    def _begin(self) -> None:
+        """Move all that a step reads to this step: items, noise, learning rates and weights."""
+        position, size = self.step % self.per_epoch, self.task.budget.batch_size
+        self.index.copy_(self.order[position * size : (position + 1) * size])
+        for stream in self.noise.values():
+            stream.at(self.step)
+        seed_globals(self.run.seed, "prior", self.step)
         self.pace.at(self.step)
         for mover in self.movers:
             mover.pace(self.pace.rate(mover.schedule))
+
+    def _body(self) -> None:
+        """Take this step: nothing but what the device does, so that it can be captured and replayed."""
+        x = self.task.dataset.prepare(self.data[self.index], self.noise["binarise"])
+        self._update(Batch(x, self.noise["posterior"], self.noise["prior"], self.pace.weight))
 
     def _update(self, batch: Batch) -> None:
         """Take every loss of the batch in turn and move the groups that it may reach."""
@@ -275,6 +298,7 @@ class Loop:
             "curves": self.curves,
             "stability": self.stability,
             "seconds": self.clocks.seconds,
+            "execution": self.execution,
         }
         files.save_tensors(self.run.folder, f"{CHECKPOINT}{self.step:012}", content)
         for earlier in files.sealed(self.run.folder, CHECKPOINT)[KEPT:]:
@@ -295,6 +319,7 @@ class Loop:
         self.step = saved["step"]
         self.curves, self.stability = saved["curves"], saved["stability"]
         self.clocks.seconds = saved["seconds"]
+        self.execution = saved["execution"]
 
 
 def _copied(module: torch.nn.Module) -> dict[str, Tensor]:

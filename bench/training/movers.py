@@ -56,6 +56,8 @@ class Mover:
         }
         #: a tensor where a schedule moves it, which is read at every step
         self.rate: float | Tensor = self.optimiser.lr
+        #: whether a norm is looked at on the host; never where steps are captured
+        self.asks = self.device.type == "cpu"
         if not self.schedule.off:
             self.rate = torch.tensor(self.optimiser.lr, device=self.device)
 
@@ -80,7 +82,7 @@ class Mover:
             norms.append(norm)
             most = self.clips[group]
             # asking costs nothing on a CPU, and waits for the device elsewhere; times 1 changes no bit
-            if most is not None and (self.device.type != "cpu" or bool(norm > most)):
+            if most is not None and (not self.asks or bool(norm > most)):
                 torch._foreach_mul_(there, (most / (norm + 1e-6)).clamp(max=1.0))
         self.adam(gradients)
         return norms

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import math
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -34,7 +35,7 @@ class Tally:
         """Count a loss `()` of a step and the gradient norms `()` that it gave parameter groups."""
         values = torch.stack([loss.detach(), *norms])
         if name not in self.sums:
-            self.sums[name], self.greatest[name] = torch.zeros_like(values), values.clone()
+            self.sums[name], self.greatest[name] = torch.zeros_like(values), torch.full_like(values, -math.inf)
             self.groups[name], self.counts[name] = list(groups), 0
         self.sums[name].add_(values)
         torch.maximum(self.greatest[name], values, out=self.greatest[name])
@@ -46,21 +47,36 @@ class Tally:
         self.good.add_(total - total == 0)
 
     def clear(self) -> None:
-        """Begin another epoch."""
-        for own in (self.sums, self.greatest, self.groups, self.counts):
-            own.clear()
+        """Begin another epoch, in the same tensors: a captured step goes on to add to them."""
+        for name in self.sums:
+            self.sums[name].zero_()
+            self.greatest[name].fill_(-math.inf)
+            self.counts[name] = 0
         self.good.zero_()
+
+    def count(self, losses: Mapping[str, int]) -> None:
+        """Count on the host what a replayed step added on the device, loss -> how often it takes it."""
+        for name, number in losses.items():
+            self.counts[name] += number
+
+    def forget(self, counts: Mapping[str, int]) -> None:
+        """Go back to earlier counts, and to the losses that they know: what came since never happened."""
+        for name in self.counts.keys() - counts.keys():
+            del self.sums[name], self.greatest[name], self.groups[name]
+        self.counts = dict(counts)
 
     @property
     def means(self) -> dict[str, float]:
         """The mean of each loss so far, however often a step takes it; waits for the device."""
-        return {name: float(own[0]) / self.counts[name] for name, own in self.sums.items()}
+        return {name: float(own[0]) / self.counts[name] for name, own in self.sums.items() if self.counts[name]}
 
     @property
     def norms(self) -> dict[str, Figure]:
         """The greatest gradient norm of each parameter group so far; waits for the device."""
         found: dict[str, float] = {}
         for name, own in self.greatest.items():
+            if not self.counts[name]:
+                continue
             for group, norm in zip(self.groups[name], own[1:].tolist(), strict=True):
                 before = found.get(group, norm)
                 found[group] = norm if norm > before or norm != norm else before  # a NaN stays

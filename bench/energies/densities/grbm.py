@@ -101,9 +101,9 @@ class GRBM(Restricted):
     # ------------------------------------------------------------ what scoring and training ask of it
 
     @property
-    def step_unit(self) -> float:
-        """The smallest sigma^2."""
-        return float(self.var.detach().min())
+    def step_unit(self) -> Tensor:
+        """The smallest sigma^2, `()`."""
+        return self.var.detach().min()
 
     @torch.no_grad()
     def figures(self, z: Tensor) -> dict[str, Figure]:
