@@ -9,6 +9,16 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 import pytest
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Skip what needs a GPU where there is none; torch is imported only if it is asked for."""
+    wanting = [item for item in items if item.get_closest_marker("gpu")]
+    if wanting:
+        import torch
+
+        for item in wanting if not torch.cuda.is_available() else ():
+            item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
 class Mirror:
     """A web server on this machine with the answers that a mirror of data may give.
 

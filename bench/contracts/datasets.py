@@ -5,14 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast, get_args
+from typing import ClassVar, cast, get_args
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from bench import demands, priors
-from bench.contracts import fields
+from bench.contracts import fields, replays
 from bench.contracts.attempts import apart
 from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract, NotChecked
@@ -31,6 +31,8 @@ ERRORS = 5.0  # standard errors
 
 class Baseline(Strategy):
     """A VAE with the prior N(0, I)."""
+
+    capturable: ClassVar = True
 
     def prior(self, task: Task, vae: VAE, noise: Noise) -> priors.Density:
         """Return N(0, I)."""
@@ -214,12 +216,21 @@ def _prepared(subject: Subject, name: str, prepare: Callable[[Tensor], Tensor], 
 
 def check_training(subject: Subject) -> str:
     """A tiny VAE trains on it and is scored."""
-    splits = subject.splits
-    few = replace(splits, train=splits.train[:ITEMS].copy(), test=splits.test[:16].copy())
-    task = tiny(subject.dataset, few, batch=max(1, len(few.train) // 2), simulated=4)
+    task = _task(subject)
     run, baseline = Run(0, "cpu", subject.folder), Baseline()
     scores = baseline.evaluate(baseline.fit(task, run), task, run)
     return f"a tiny VAE trains on it, NLL {next(s.value for s in scores.scores if s.metric.name == 'nll'):.4g} nats"
+
+
+def _task(subject: Subject) -> Task:
+    splits = subject.splits
+    few = replace(splits, train=splits.train[:ITEMS].copy(), test=splits.test[:16].copy())
+    return tiny(subject.dataset, few, batch=max(1, len(few.train) // 2), simulated=4)
+
+
+def check_capture(subject: Subject) -> str:
+    """Steps on it that are captured once and replayed give the bits of eager ones, where it says that they can be."""
+    return replays.check(subject.dataset, Baseline(), _task(subject), subject.folder / "capture")
 
 
 CONTRACTS = (
@@ -232,4 +243,5 @@ CONTRACTS = (
     Contract("fixed", check_fixed, ("declarations", "splits")),
     Contract("likelihood", check_likelihood, ("declarations", "prepare")),
     Contract("training", check_training, ("prepare", "fixed")),
+    Contract("capture", check_capture, ("training",)),
 )

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import objectives, samplers
-from bench.contracts import densities, fields, gradients, strategies
+from bench.contracts import densities, fields, gradients, replays, strategies
 from bench.contracts.attempts import Killed, attempt, difference
 from bench.contracts.attempts import Subject as Base
 from bench.contracts.task import LATENT
@@ -35,6 +35,7 @@ FAR, LIMIT = 1000.0, 0.1  # there a tilt of slow growth is not below -LIMIT |z|^
 class Matching(EnergyStrategy):
     """Sliced score matching of an energy to the aggregate posterior."""
 
+    capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"score-matching"})}
 
     def objective(self, model: Model, z: Tensor, posterior: Posterior, noise: Noise) -> Iterator[tuple[str, Tensor]]:
@@ -172,6 +173,11 @@ def check_training(subject: Subject) -> str:
     return f"sliced score matching trains it: {seen}; the same bits after a kill (kill -9)"
 
 
+def check_capture(subject: Subject) -> str:
+    """Steps with it that are captured once and replayed give the bits of eager ones, where it says that they can be."""
+    return replays.check(subject.energy, subject.strategy, subject.task, subject.folder / "capture")
+
+
 CONTRACTS = (
     Contract[Subject]("fields", fields.check),
     Contract("shapes", check_shapes),
@@ -182,4 +188,5 @@ CONTRACTS = (
     Contract("offers", check_offers, ("shapes",)),
     Contract("gradients", check_gradients, ("shapes", "seed")),
     Contract("training", check_training, ("shapes", "seed")),
+    Contract("capture", check_capture, ("training",)),
 )

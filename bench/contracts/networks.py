@@ -14,13 +14,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from bench.contracts import fields
+from bench.contracts import fields, replays
 from bench.contracts.datasets import Baseline
 from bench.contracts.task import LATENT, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract
 from bench.contracts.verdicts import Subject as Base
 from bench.data import Dataset, split
-from bench.protocol import AisNll, Likelihood, Network, Networks, Noise, Run, Splits, Unit
+from bench.protocol import AisNll, Likelihood, Network, Networks, Noise, Run, Splits, Task, Unit
 from bench.streams import seed_globals, stream
 
 SHAPES = ((2,), (8, 8), (3, 8, 8), (28, 28), (3, 32, 32))  # of items, as data sets have them
@@ -36,6 +36,7 @@ class Items(Dataset):
     """Normal points of some shape."""
 
     name: ClassVar[str] = "items"
+    capturable: ClassVar[bool] = True
     version: ClassVar[str] = "1"
     likelihood: ClassVar[Likelihood] = "gaussian"
     unit: ClassVar[Unit] = "nats"
@@ -212,16 +213,25 @@ def check_evaluation(subject: Subject) -> str:
 
 def check_training(subject: Subject) -> str:
     """A tiny VAE trains with it and is scored."""
+    task = _task(subject)
+    run, baseline = Run(0, "cpu", subject.folder), Baseline()
+    scores = baseline.evaluate(baseline.fit(task, run), task, run)
+    return f"a tiny VAE trains with it, NLL {next(s.value for s in scores.scores if s.metric.name == 'nll'):.4g} nats"
+
+
+def _task(subject: Subject) -> Task:
     shape = min(subject.shapes, key=math.prod)
     dataset = Items(shape=list(shape))
     task = tiny(dataset, dataset.load(Path()), batch=ITEMS // 2)
     networks = Networks(encoder=subject.network, decoder=subject.network, latent=LATENT)
     # no annealing, whose chains would take a minute where a network is large
     evaluation = task.evaluation.model_copy(update={"images": 4, "ais_nll": AisNll(images=0, simulated=0)})
-    task = replace(task, networks=networks, evaluation=evaluation)
-    run, baseline = Run(0, "cpu", subject.folder), Baseline()
-    scores = baseline.evaluate(baseline.fit(task, run), task, run)
-    return f"a tiny VAE trains with it, NLL {next(s.value for s in scores.scores if s.metric.name == 'nll'):.4g} nats"
+    return replace(task, networks=networks, evaluation=evaluation)
+
+
+def check_capture(subject: Subject) -> str:
+    """Steps with it that are captured once and replayed give the bits of eager ones, where it says that they can be."""
+    return replays.check(subject.network, Baseline(), _task(subject), subject.folder / "capture")
 
 
 CONTRACTS = (
@@ -234,4 +244,5 @@ CONTRACTS = (
     Contract("state", check_state, ("shapes",)),
     Contract("evaluation", check_evaluation, ("shapes",)),
     Contract("training", check_training, ("shapes", "gradients")),
+    Contract("capture", check_capture, ("training",)),
 )

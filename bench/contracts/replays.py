@@ -75,18 +75,26 @@ class Recording(TorchDispatchMode):
         self.done.clear()
 
 
-def check(strategy: Trained, task: Task, folder: Path) -> str:
-    """Compare 20 steps of training that are replayed with the same steps taken eagerly.
+def check(part: object, strategy: Trained, task: Task, folder: Path) -> str:
+    """Compare 20 steps of training that are replayed with the same steps taken eagerly, where a part can be captured.
 
     The rate moves, gradients are clipped and weights are averaged meanwhile, and an epoch ends.
 
+    Args:
+        part: what is checked.
+        strategy: itself, or one that trains with it.
+        task: a small one.
+        folder: for checkpoints.
+
     Raises:
         Breach: a number differs, or a step cannot be captured.
-        NotChecked: there are no steps.
+        NotChecked: it does not declare `capturable`, or no steps are taken.
     """
+    if not capture.declared(part):
+        raise NotChecked("it does not declare `capturable`: on a GPU steps with it are taken eagerly")
     budget = Budget(
         epochs=EPOCHS,
-        batch_size=len(task.splits.train) * EPOCHS // STEPS,
+        batch_size=max(1, len(task.splits.train) * EPOCHS // STEPS),
         schedule=Schedule(kind="cosine", share=0.1, warmup=0.5),
         clip=1.0,
         average=Average(decay=0.9),

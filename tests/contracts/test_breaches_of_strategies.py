@@ -364,6 +364,60 @@ def test_what_no_checkpoint_keeps_is_seen_in_every_variant(verdict: Judge) -> No
     )
 
 
+# ---------------------------------------------------------------- steps that are replayed
+
+CAPTURABLE = 'capturable: ClassVar = True\nfirm: bool = Field(False, description="f")'
+COUNT = "model.prior.count = getattr(model.prior, 'count', 0) + 1\n"
+COUNTER = f"{COUNT}z = z * (1 + 0.01 * model.prior.count)\n{OWN}"
+DIFFERS = "the parameter encoder.net.0.weight differs when steps are replayed; it depends on what Python does in a step"
+ASKS = "its steps are not captured: a step asks for the value of a tensor (aten._local_scalar_dense.default)"
+
+
+@pytest.mark.parametrize(
+    ("objective", "sentence"),
+    [
+        # the loop seeds it at every step, so that a run resumes; a graph knows nothing of it
+        pytest.param(
+            f"z = z + 0.1 * torch.from_numpy(np.random.normal(size=z.shape)).float()\n{OWN}", DIFFERS, id="numpy"
+        ),
+        pytest.param(COUNTER, DIFFERS, id="a counter"),
+        pytest.param(f"{COUNT}z = -z if model.prior.count % 2 else z\n{OWN}", DIFFERS, id="a branch on the host"),
+        pytest.param(f"z = z * z.abs().mean().item()\n{OWN}", ASKS, id="item"),
+        pytest.param(f"z = 2 * z if z.mean() > 0 else z\n{OWN}", ASKS, id="a branch on a value"),
+        pytest.param(
+            'yield "own", objectives.contrast(model.prior, z[z[:, 0] > 0], noise.normal(*z.shape))',
+            "its steps are not captured: a step picks by a mask",
+            id="a mask",
+        ),
+        pytest.param(
+            f"{COUNT}{OWN}\nif model.prior.count > 3:\n    {OWN.replace('own', 'two')}",
+            'its steps are not captured: the capture failed: _Refused: the loss "two" is not there at every step',
+            id="a late loss",
+        ),
+    ],
+)
+def test_what_python_does_in_a_step_is_seen_when_steps_are_replayed(
+    verdict: Judge, objective: str, sentence: str
+) -> None:
+    reach = '{**APART, "prior": frozenset({"own", "two"})}'
+    assert_fails(verdict("strategy", "capture", energy_strategy(objective, CAPTURABLE, reach)), sentence)
+
+
+def test_replayed_steps_are_looked_at_under_every_choice_of_a_field(verdict: Judge) -> None:
+    source = energy_strategy(f"if self.firm:\n    z = z * z.mean().item()\n{OWN}", CAPTURABLE)
+    assert_fails(
+        verdict("strategy", "capture", source), "with firm = true: it declares `capturable`, and its steps are"
+    )
+
+
+def test_steps_are_replayed_where_the_class_itself_says_that_they_can_be(verdict: Judge) -> None:
+    source = energy_strategy(COUNTER, CAPTURABLE).replace("class Broken", "class _Base")
+    found = verdict("strategy", "capture", f"{source}\nclass Broken(_Base):\n    pass\n")
+    assert (found.status, found.reason) == (
+        "not checked", "it does not declare `capturable`: on a GPU steps with it are taken eagerly"
+    )  # fmt: skip
+
+
 # ---------------------------------------------------------------- the prior
 
 
