@@ -41,9 +41,11 @@ LATER: dict[str, Any] = {
     "restarts": 0,
     "device_kind": None,
     "digests": {},
+    "execution": None,
 }
 #: column -> what it holds in a table of schema 1, or of an earlier schema 2, which lacks it
 EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
+EARLIER |= {"execution_captured": None, "execution_reason": None}
 EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan"), "epochs": float("nan")}
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
@@ -84,6 +86,13 @@ class Git(_Part):
 
     commit: str
     dirty: bool
+
+
+class Execution(_Part):
+    """How steps of training were taken (`bench.protocol.Execution`)."""
+
+    captured: bool
+    reason: str
 
 
 class Score(_Part):
@@ -146,6 +155,7 @@ class Record(_Part):
         study: the tuning study whose outcome its hyper-parameters are.
         restarts: how many attempts at the cell right before this one were interrupted or lost.
         device_kind: `cpu`, or what the GPU calls itself.
+        execution: how steps of training were taken; None where there were none, or before it was recorded.
         digests: `state` (from which it was scored), `arrays`, `curves` -> SHA-256 of the file, where there is one.
     """
 
@@ -183,6 +193,8 @@ class Record(_Part):
     git: Git | None
     fingerprints: Annotated[Fingerprints, Column("fingerprint")]
     digests: dict[str, Sha256]
+    # not every record of schema 2 has it
+    execution: Execution | None = None
     started: str
     finished: str
 

@@ -231,6 +231,7 @@ class _Attempt:
         self.fields["digests"] = {"state": digest}
         self.fields["last_step"] = state["steps"]
         self.fields["stability"] = state["stability"]
+        self.fields["execution"] = state.get("execution")
         self._reported = state["resources"]
         self.curves = points(state["curves"])
         if self.stop_requested():

@@ -162,6 +162,23 @@ def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic)
     assert list(Arrays([mnist.folder]).of(outcome, ["vlb"])["vlb"]) == [0, 1, 2]
 
 
+def test_a_record_says_how_its_steps_were_taken_or_is_of_before(mnist: Synthetic, tmp_path: Path) -> None:
+    taken = {"captured": False, "reason": "the device is cpu"}
+    for seed, execution in enumerate([taken, None]):
+        path = mnist.put("normal", seed, 95.0)
+        record = {name: v for name, v in json.loads(path.read_text()).items() if name not in ("sha256", "execution")}
+        path.write_bytes(sealed(json_bytes(record | ({"execution": execution} if execution else {}))))
+    frame = collect([mnist.folder])
+    by_seed = frame.groupby("seed")[["execution_captured", "execution_reason"]].first()
+    assert by_seed.loc[0].tolist() == [False, "the device is cpu"]
+    assert by_seed.loc[1].isna().all()
+    write_parquet(frame, tmp_path / "now.parquet")
+    pd.testing.assert_frame_equal(read_parquet(tmp_path / "now.parquet"), frame)
+    table = pq.read_table(tmp_path / "now.parquet").drop_columns(["execution_captured", "execution_reason"])
+    pq.write_table(table, tmp_path / "earlier.parquet")
+    assert read_parquet(tmp_path / "earlier.parquet")["execution_reason"].isna().all()
+
+
 def test_an_empty_table_goes_to_parquet_and_back(tmp_path: Path) -> None:
     write_parquet(collect([]), tmp_path / "records.parquet")
     pd.testing.assert_frame_equal(read_parquet(tmp_path / "records.parquet"), collect([]))

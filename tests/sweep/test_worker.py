@@ -50,7 +50,7 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     assert " ".join(record) == (
         "sha256 schema grid cell dataset strategy label hyper seed networks budget evaluation split schedule clip "
         "averaging warmup study status reason last_step attempt restarts scores normalised stability resources device "
-        "device_kind torch python platform git fingerprints digests started finished"
+        "device_kind torch python platform git fingerprints digests execution started finished"
     )
     assert ending.status == record["status"] == "ok"
     assert (record["schema"], record["grid"], record["cell"], record["label"]) == (2, "fakes", cell.id, cell.label)
@@ -169,6 +169,11 @@ def test_a_bug_in_a_density_is_an_error_and_not_a_finding(
     assert ("Traceback (most recent call last)" in log) is not found
     assert found or reason in log
     assert len(survey(grid, store, registry).jobs(retry=True)) == (0 if found else 1)
+    if place == "energy":
+        record = store.record(job.cell.id, job.key)
+        assert record is not None
+        assert record.execution is not None  # it was trained
+        assert (record.execution.captured, record.execution.reason) == (False, "the device is cpu")
 
 
 @pytest.mark.parametrize(

@@ -31,8 +31,7 @@ BUDGET = Budget(
 STRATEGIES = [
     ("normal", {}),
     ("vampprior", {"components": 3}),
-    ("sliced-score-matching", {"energy": Grbm(hidden=3)}),
-    ("adversarial", {"energy": Grbm(hidden=3), "hidden": [8], "adversary_steps": 2}),
+    ("stein", {"energy": Grbm(hidden=3), "critic_hidden": [4], "critic_steps": 2, "directions": 1}),
 ]
 
 
@@ -130,8 +129,9 @@ def test_after_a_capture_that_failed_steps_are_taken_eagerly(
     strategy: Callable[..., Any], task: Task, tmp_path: Path
 ) -> None:
     task = replace(task, budget=BUDGET)
-    plain = fitted(strategy("stein", critic_hidden=[8]), task, tmp_path / "eager")
-    refused = fitted(strategy("stein", critic_hidden=[8]), task, tmp_path / "refused", Refusing)
+    own = {"energy": Grbm(hidden=3), "critic_hidden": [4], "critic_steps": 2, "directions": 1}
+    plain = fitted(strategy("stein", **own), task, tmp_path / "eager")
+    refused = fitted(strategy("stein", **own), task, tmp_path / "refused", Refusing)
     assert not difference(Outcome(plain), Outcome(refused))
     why = "the capture failed: RuntimeError: operation not permitted when stream is capturing"
     assert refused["execution"] == {"captured": False, "reason": why}
