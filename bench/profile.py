@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -24,7 +24,9 @@ class Slurm(Settings):
     account: str | None = Field(None, min_length=1, description="the account that is charged")
     constraint: str | None = Field(None, min_length=1, description="features that a node must have")
     gpus: int = Field(0, ge=0, description="GPUs of a job")
-    per_gpu: int = Field(1, ge=1, description="cells that share a GPU")
+    per_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+        1, description="cells that share a GPU; `auto` measures how many bring most"
+    )
     cpus: int = Field(1, ge=1, description="CPUs of a job; without GPUs, so many of its cells run at a time")
     memory: float | None = Field(None, gt=0, description="gigabytes of a job; the site's default when absent")
     time: int = Field(60, ge=1, description="minutes that a job may take before it has to queue again")

@@ -35,7 +35,7 @@ class Recording(TorchDispatchMode):
     """
 
     def __init__(self, device: torch.device) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.device = device
         self.done: list[tuple[Any, Sequence[Any], Mapping[str, Any], Any]] = []
 

@@ -6,7 +6,7 @@ import os
 import signal
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from bench.face.places import Place, data_of, located, plain, registry_of
 from bench.face.records import Results
@@ -64,7 +64,7 @@ def run(
     timeout: float | None = None,
     memory: float | None = None,
     retries: int = 2,
-    per_gpu: int = 1,
+    per_gpu: int | Literal["auto"] = 1,
     stale: bool = False,
     retry_failed: bool = False,
     progress: bool | Screen | None = None,
@@ -94,7 +94,7 @@ def run(
         timeout: minutes that an attempt at a cell may take.
         memory: gigabytes that a worker process may hold.
         retries: how often a cell that was lost goes on.
-        per_gpu: cells that share a GPU.
+        per_gpu: cells that share a GPU; "auto" measures how many bring most.
         stale: also run cells again that earlier code of bench recorded.
         retry_failed: also run cells again that failed (all but diverged ones).
         progress: False for silence, or what is told instead of a display that suits where this runs.
@@ -122,8 +122,9 @@ def run(
         spelling=passed,
     )
     for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
-        if number is not None and (type(number) is not int or number < 1):
-            raise UserError(f"{passed(name, number)} is not allowed; it must be a whole number, at least 1")
+        auto = ', or "auto"' * (name == "per_gpu")
+        if number is not None and (type(number) is not int or number < 1) and not (auto and number == "auto"):
+            raise UserError(f"{passed(name, number)} is not allowed; it must be a whole number, at least 1{auto}")
     try:
         kept = request.runs(request.cells.name)
         for entry in datasets:

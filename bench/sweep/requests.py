@@ -19,7 +19,7 @@ from bench.grid import Grid, load
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
 from bench.protocol import UserError
-from bench.sweep import pool, record, status, worker
+from bench.sweep import pool, record, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -193,7 +193,7 @@ class Plan:
         timeout: float | None = None,
         memory: float | None = None,
         retries: int = 2,
-        per_gpu: int = 1,
+        per_gpu: sharing.Share = 1,
     ) -> pool.Tally:
         """Carry them out in processes of this machine.
 
@@ -203,10 +203,11 @@ class Plan:
             timeout: minutes that an attempt may take.
             memory: gigabytes that a process may hold.
             retries: how often a cell that was lost goes on.
-            per_gpu: cells that share a GPU.
+            per_gpu: cells that share a GPU; `auto` measures how many bring most.
 
         Raises:
-            UserError: the device is not there, there are more processes than it takes, or data cannot be had.
+            UserError: the device is not there, there are more processes than it takes, `auto` has no GPU to measure
+                on, or data cannot be had.
             StoreError: the store cannot be written.
             SweepError: the sweep cannot go on.
         """
@@ -215,21 +216,32 @@ class Plan:
             self._keep_grid()
             return pool.Tally()
         spelling = self.request.spelling
+        if per_gpu == "auto" and not device.startswith("cuda"):
+            why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the device is {device}"
+            raise UserError(f"{why}; add {spelling('device', 'cuda')}")
         there = devices(device, spelling)
-        most = cores() if device == "cpu" else len(there) * per_gpu
-        if jobs and jobs > most and device != "cpu":
+        most = cores() if device == "cpu" else len(there) * (1 if per_gpu == "auto" else per_gpu)
+        if jobs and jobs > most and device != "cpu" and per_gpu != "auto":
             more = f"{spelling('jobs', jobs)} are more than {per_gpu} on each of {', '.join(there)}"
             raise UserError(f"{more}; raise {spelling('per_gpu')}")
         todo = self._ready()
         setup = self._setup(survey.store.folder, device)
-        number = min(jobs or most, len(todo))
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
         with self.request.display(
             len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
         ) as screen:
-            screen.note(f"{self} to run, {number} at a time")
-            return pool.Pool(setup, number, screen, limits, devices=there).run(todo)
+            if not device.startswith("cuda"):
+                return self._run(pool.Pool(setup, min(jobs or most, len(todo)), screen, limits, devices=there), todo)
+            try:
+                with sharing.slots(setup, todo, there, per_gpu, screen) as number:
+                    return self._run(pool.Pool(setup, min(jobs or number, number), screen, limits, devices=there), todo)
+            except sharing.Interrupted as interrupted:
+                return interrupted.tally
+
+    def _run(self, workers: pool.Pool, todo: Sequence[Job]) -> pool.Tally:
+        workers.screen.note(f"{self} to run, {workers.jobs} at a time")
+        return workers.run(todo)
 
     def submission(self, asked: profile.Slurm, options: Mapping[str, Any]) -> Submission:
         """Return them as they would be submitted to SLURM; nothing is written.
@@ -238,6 +250,10 @@ class Plan:
             asked: what a job asks for.
             options: `device` and `timeout` (minutes that an attempt may take), or None; a retry takes them over.
         """
+        if asked.per_gpu == "auto" and not asked.gpus:
+            spelling = self.request.spelling
+            why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the job asks for none"
+            raise UserError(f"{why}; add {spelling('gpus', 1)}")
         # jobs run elsewhere: what they are told is absolute
         folder, timeout = self.survey.store.folder.absolute(), options["timeout"]
         setup = self._setup(folder, options["device"] or ("cuda" if asked.gpus else "cpu"))

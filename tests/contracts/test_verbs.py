@@ -42,8 +42,18 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
     assert (code, err) == (1, "")
     lines = out.splitlines()
     assert lines[0] == f"my-ring, a data set in {file}"
-    names = ("options", "declarations", "splits", "digest", "prepare", "values", "fixed", "likelihood", "training")
-    names = (*names, "capture")
+    names = (
+        "options",
+        "declarations",
+        "splits",
+        "digest",
+        "prepare",
+        "values",
+        "fixed",
+        "likelihood",
+        "training",
+        "capture",
+    )
     words = {"digest": "fail", "likelihood": "not checked", "capture": "not checked"}
     assert [line[:29].rsplit(maxsplit=1) for line in lines[1:]] == [[f"  {words.get(n, 'pass')}", n] for n in names]
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]

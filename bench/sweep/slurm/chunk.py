@@ -10,12 +10,12 @@ import contextlib
 import signal
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.profile import Slurm
-from bench.sweep import attempts
+from bench.sweep import attempts, sharing
 from bench.sweep.attempts import Job, given_up, interruptions
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
@@ -53,23 +53,25 @@ class Chunk:
         """Carry out the cells that have no final record."""
         started = time.monotonic()
         settings, warned = self.settings, slurm.notice(self.settings.time)
-        slots = min(settings.gpus * settings.per_gpu or settings.cpus, len(self.jobs))
-        memory = None
-        if settings.memory:
-            memory = int(max(settings.memory * 1e9 - PARENT, settings.memory * 5e8) / slots)
 
         def how() -> str:
             return "timeout" if time.monotonic() - started > 60 * settings.time - warned - EARLY else "preempted"
 
-        limits = Limits(self.timeout, memory, settings.retries, patience=0.6 * warned)
+        limits = Limits(self.timeout, None, settings.retries, patience=0.6 * warned)
         devices = [f"cuda:{number}" for number in range(settings.gpus)] if self.setup.device == "cuda" else []
         screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
         setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
-        pool = Pool(setup, slots, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
+        pool = Pool(setup, 1, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
-            tally = pool.run(self.jobs)
+            with self._slots(pool) as pool.jobs:
+                if settings.memory:
+                    memory = max(settings.memory * 1e9 - PARENT, settings.memory * 5e8)
+                    pool.limits = replace(limits, memory=int(memory / pool.jobs))
+                tally = pool.run(self.jobs)
             if tally.signal == signal.SIGUSR2 and self._left(pool):
                 _requeue()
+        except sharing.Interrupted as interrupted:
+            tally = interrupted.tally
         except (SweepError, StoreError, slurm.Unreachable) as error:
             screen.note(f"error: {error}")
             sys.exit(1)
@@ -77,6 +79,17 @@ class Chunk:
             _linger()
         if tally.signal is not None:
             sys.exit(1)
+
+    @contextlib.contextmanager
+    def _slots(self, pool: Pool) -> Iterator[int]:
+        """Give how many cells run at a time."""
+        settings = self.settings
+        if not pool.devices:
+            yield min(settings.gpus or settings.cpus, len(self.jobs))
+            return
+        left = [job for job in self.jobs if not pool.store.taken(job)] or self.jobs
+        with sharing.slots(pool.setup, left, pool.devices, settings.per_gpu, pool.screen) as number:
+            yield number
 
     def checkpoint(self) -> Any:
         """Return what runs after a requeue, for a signal that comes before the pool is there to take it."""
