@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-.PHONY: run test test-slow benchmark lint format clean
+.PHONY: run test test-slow benchmark benchmark-gpu lint format clean
 
 run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
 	$(BIN)/bench run
@@ -24,6 +24,9 @@ test-slow: $(VENV)/installed  ## the tests that take minutes
 
 benchmark: $(VENV)/installed  ## what scoring costs, in seconds of one core
 	$(BIN)/pytest tests/benchmarks/*.py -s
+
+benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
+	$(BIN)/python tests/benchmarks/gpu.py
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check

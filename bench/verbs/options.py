@@ -22,18 +22,17 @@ Values = dict[str, Any]
 say = functools.partial(click.echo, err=True)
 
 
-class Share(click.ParamType):
-    """Cells that share a GPU: a whole number of 1 or more, or `auto`."""
+def share_of(context: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
+    """Return how many cells share a GPU, or `auto`.
 
-    name = "share"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int | str:
-        """Return the number, or `auto`."""
-        if value == "auto":
-            return "auto"
-        if not str(value).isdigit() or not int(value):
-            self.fail(f"{value!r} is neither a whole number, at least 1, nor auto", param, ctx)
-        return int(value)
+    Raises:
+        UserError: it is neither.
+    """
+    if text in (None, "auto"):
+        return text
+    if not str(text).isdigit() or not int(str(text)):
+        raise UserError(f"--per-gpu {text} is neither a whole number, at least 1, nor auto")
+    return int(str(text))
 
 
 def seeds_of(context: click.Context, option: click.Parameter, text: str | None) -> int | list[int] | None:
@@ -126,7 +125,7 @@ slurm = _bundle(
     click.option("--account", metavar="NAME", help="The account that SLURM charges."),
     click.option("--constraint", metavar="WORDS", help="Features that a SLURM node must have."),
     count("--gpus", help="GPUs of a SLURM job."),
-    click.option("--per-gpu", type=Share(), metavar="K", help="Cells that share a GPU; auto measures (default: 1)."),
+    click.option("--per-gpu", callback=share_of, metavar="K", help="Cells that share a GPU, or auto (default: 1)."),
     number("--cpus", help="CPUs of a SLURM job."),
     amount("--memory", metavar="GB", help="Memory of a worker process, or of a SLURM job."),
     number("--time", metavar="MINUTES", help="Time limit of a SLURM job."),
