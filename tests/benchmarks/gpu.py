@@ -48,7 +48,7 @@ ROOT = Path(__file__).resolve().parents[2]
 OUT = ROOT / "results" / "speed-gpu.md"
 ERRORS = 5.0  # standard errors that two scores of one model may lie apart, of which there are some ten
 SEEDS = 6
-BETWEEN = 6.0  # standard errors between six seeds and six: with five degrees of freedom exceeded once in 500, with ten in 7,500
+BETWEEN = 6.0  # standard errors between six seeds and six: t of five degrees of freedom exceeds it once in 500
 CLOSE = 1e-3  # relative and absolute, of parameters after an epoch on one GPU, taken in two ways
 COLUMN = ("normal", "vampprior", "sliced-score-matching", "adversarial")
 ONE_EACH = {"strategy.vampprior.components": 16, "strategy.sliced-score-matching.variant": "sliced"}
@@ -208,7 +208,7 @@ def _between_seeds(strategy: Any, task: Task, at: Bench, folder: Path) -> float:
             first = state["curves"][0]["metric"]
             last[number].append([row["value"] for row in state["curves"] if row["metric"] == first][-1])
     error = sum(statistics.variance(values) / SEEDS for values in last.values()) ** 0.5
-    return abs(statistics.mean(last[0]) - statistics.mean(last[1])) / error
+    return float(abs(statistics.mean(last[0]) - statistics.mean(last[1])) / error)
 
 
 def _short(task: Task) -> Task:
