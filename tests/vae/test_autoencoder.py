@@ -81,6 +81,36 @@ def test_the_bound_is_reconstruction_minus_the_divergence_of_posterior_and_prior
     assert abs(float(bound - (terms.mean() - divergence))) < 4 * float(spread.std()) / n**0.5
 
 
+def test_the_likelihood_of_pixels_has_the_derivatives_of_its_formula() -> None:
+    torch.manual_seed(0)
+    x, slope = (torch.rand(4, 5) < 0.5).double(), torch.randn(2, 4, dtype=torch.float64)
+    logits = (5 * torch.randn(2, 4, 5, dtype=torch.float64)).requires_grad_()
+    seen = []
+    for value in (Bernoulli().log_prob(x, logits), -binary_cross_entropy_with_logits(
+        logits, x.expand(2, 4, 5), reduction="none").sum(-1)):  # fmt: skip
+        (first,) = torch.autograd.grad((slope * value).sum(), logits, create_graph=True)
+        (second,) = torch.autograd.grad(first.square().sum(), logits)
+        seen.append((value, first, second))
+    for closed, plain in zip(*seen, strict=True):
+        torch.testing.assert_close(closed, plain, rtol=1e-12, atol=1e-12)
+
+
+def test_the_bound_moves_the_encoder_as_with_a_sampled_entropy() -> None:
+    """E_q[log q] in closed form has the gradient of log q(z|x) at z = mean + std * noise, to the last sample."""
+    vae = a_vae().double()
+    x, noise = (torch.rand(6, 5) < 0.5).double(), torch.randn(6, 3, dtype=torch.float64)
+    prior, seen = StandardNormal(3), []
+    for sampled in (False, True):
+        posterior = vae.encoder(x)
+        z = posterior.sample(noise)
+        loss = negative_bound(vae, prior, x, posterior, z)
+        if sampled:
+            loss = (prior.energy(z) + posterior.log_prob(z) - vae.log_likelihood(x, z)).mean()
+        seen.append(torch.autograd.grad(loss, list(vae.parameters())))
+    for closed, plain in zip(*seen, strict=True):
+        torch.testing.assert_close(closed, plain, rtol=1e-10, atol=1e-12)
+
+
 def test_pixels_are_drawn_as_often_as_they_are_likely() -> None:
     logits = torch.tensor([-2.0, 0.0, 3.0]).expand(10_000, 3)
     x = Bernoulli().sample(logits, stream(0, "pixels"))
