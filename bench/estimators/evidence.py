@@ -133,7 +133,7 @@ def annealed(subject: Subject) -> Annealed:
     x = subject.test[chosen(subject)].to(noise.device)
     log_steps = _tuned(subject, x, subject.noise_for("ais-nll/pilot"))
     parts = []
-    for images in x.split(max(1, rows(x) // settings.chains)):
+    for images in x.split(max(1, rows(x, x.device) // settings.chains)):
         path = _path(subject, images, settings.chains, log_steps)
         chains = settings.chains * len(images)
         log_weights, _ = ais.forward(path, settings.temperatures, chains, noise, _progress(subject))
@@ -150,7 +150,7 @@ def bidirectional(subject: Subject) -> Bracket:
     z = prior.sample(settings.simulated, latent) if exact is None else exact
     x = subject.vae.sample(z, noise_for("bdmc/images"))
     log_steps = _tuned(subject, x, noise_for("bdmc/pilot"))
-    count = max(1, rows(x) // settings.chains)
+    count = max(1, rows(x, x.device) // settings.chains)
     uppers, lowers = [], []
     for images, latents in zip(x.split(count), z.split(count), strict=True):
         path = _path(subject, images, settings.chains, log_steps)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from bench.networks import Headed
 from bench.protocol import Likelihood as Word
 from bench.protocol import Networks, Noise, UserError
 from bench.vae.likelihoods import Likelihood, likelihood
@@ -66,6 +67,15 @@ class Decoder(nn.Module):
         parameters: Tensor = self.net(z)
         return parameters
 
+    def log_prob(self, x: Tensor, z: Tensor) -> Tensor:
+        """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`.
+
+        Where no gradient is recorded, a network that ends in a linear layer leaves that to the likelihood.
+        """
+        if isinstance(self.net, Headed) and not torch.is_grad_enabled():
+            return self.likelihood.log_prob_of(x, *self.net.features(z))
+        return self.likelihood.log_prob(x, self(z))
+
     def mean(self, z: Tensor) -> Tensor:
         """Return E[x|z], `(..., D)`, for z `(..., d)`."""
         return self.likelihood.mean(self(z))
@@ -80,7 +90,7 @@ class VAE(nn.Module):
 
     def log_likelihood(self, x: Tensor, z: Tensor) -> Tensor:
         """Return log p(x|z), `(..., B)`, for x `(B, D)` and z `(..., B, d)`."""
-        return self.decoder.likelihood.log_prob(x, self.decoder(z))
+        return self.decoder.log_prob(x, z)
 
     def sample(self, z: Tensor, noise: Noise) -> Tensor:
         """Return x ~ p(x|z), `(..., D)`, for z `(..., d)`."""

@@ -13,6 +13,7 @@ from bench.protocol import Likelihood as Word
 from bench.protocol import Noise, UserError
 
 FLOOR = -6.0  # of the log of a calibrated scale
+_FACTORS = 4  # of a product of 1 + e^a: float32 holds it where the mean of a's positive parts is below 22
 
 
 class Likelihood(nn.Module):
@@ -29,6 +30,18 @@ class Likelihood(nn.Module):
     def log_prob(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Return log p(x|z), `(..., B)`, nats, for x `(B, D)` and parameters `(..., B, D)`."""
         raise NotImplementedError
+
+    def log_prob_of(self, x: Tensor, features: Tensor, head: nn.Linear) -> Tensor:
+        """Return log p(x|z) where the parameters are `head(features)`, `(..., B)`; no gradient is recorded.
+
+        A likelihood that has this more cheaply than by its parameters overrides it.
+
+        Args:
+            x: `(B, D)`.
+            features: what a decoder's last layer reads, `(..., B, F)`.
+            head: that layer.
+        """
+        return self.log_prob(x, head(features))
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
@@ -56,6 +69,14 @@ class Bernoulli(Likelihood):
             `(..., B)`, nats.
         """
         return (x * parameters).sum(-1) - functional.softplus(parameters).sum(-1)
+
+    def log_prob_of(self, x: Tensor, features: Tensor, head: nn.Linear) -> Tensor:
+        """Return log p(x|z) of logits a = Wh + b as h'(W'x) + b'x - sum softplus(a): x meets no array of logits."""
+        softplus = _softplus_sum_(head(features))
+        if not bool(softplus.isfinite().all()):
+            return super().log_prob_of(x, features, head)
+        linear = (features * (x @ head.weight)).sum(-1)
+        return linear - softplus if head.bias is None else linear + x @ head.bias - softplus
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
@@ -125,6 +146,20 @@ class Laplace(Likelihood):
     def freeze(self, distance: Tensor) -> None:
         """Set the scale of evaluation to `distance`, the mean of |x - m| over training data, a scalar."""
         self.log_scale.copy_(_clipped(distance))
+
+
+def _softplus_sum_(a: Tensor) -> Tensor:
+    """Return the sum of softplus(a) over the last axis, `(...)`, for a `(..., D)`, which is overwritten.
+
+    A logarithm is taken of `_FACTORS` of 1 + e^a at a time. A term differs from softplus(a) by roundings of 1 and of
+    the product, some 1e-7 in float32. Where a product overflows, the sum is infinite or NaN.
+    """
+    width = a.shape[-1] // _FACTORS
+    first, *others, rest = a.exp_().split([*[width] * _FACTORS, a.shape[-1] - _FACTORS * width], -1)
+    product = first.add_(1)
+    for other in others:
+        product.addcmul_(product, other)
+    return product.log_().sum(-1) + rest.log1p_().sum(-1)
 
 
 def _clipped(scale: Tensor) -> Tensor:
