@@ -1,7 +1,7 @@
 """Bounds on log p(x) from posterior samples: the variational bound and the importance-weighted likelihood.
 
 Both rest on log weights log p(x|z) - E(z) - log q(z|x), z ~ q(z|x). They lack log Z, which is one number for all
-images (`partition.py`). Images and samples are taken in blocks whose arrays the cache of a CPU holds, or that fill a GPU.
+images (`partition.py`). Images and samples are taken in blocks that a CPU's cache holds, or that fill a GPU.
 """
 
 from __future__ import annotations
