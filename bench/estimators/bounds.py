@@ -24,7 +24,7 @@ NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood; its 
 
 # float32 numbers in the widest array of a block: 2 MiB, which a core's cache holds, or what keeps a GPU busy
 ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
-_POINTS = 2**12  # z at a time, at least: what a prior computes that hangs on no z is computed once for them
+_POINTS = 2**13  # z at a time, at least: what a prior computes that hangs on no z is computed once for them
 _DOUBTFUL = 0.05  # share of images with a low effective sample size from which on their mean is called unreliable
 _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
 
@@ -178,11 +178,11 @@ def _log_likelihood(subject: Subject, x: Tensor, z: Tensor, block: int) -> Tenso
     """Return log p(x|z), `(S, B)` float64, for x `(B, D)` and z `(B, S, d)`, for at most `block` z at a time."""
     columns = []
     for images, latents in zip(*(part.split(max(1, block // z.shape[1])) for part in (x, z)), strict=True):
-        rows_ = []
+        read, parts = subject.vae.decoder.reader(images), []
         for some in latents.transpose(0, 1).split(_even(z.shape[1], block)):
-            rows_.append(subject.vae.log_likelihood(images, some).double())
-            subject.meter.advance(some.shape[0] * some.shape[1])
-        columns.append(torch.cat(rows_))
+            parts.append(read(some).double())
+            subject.meter.advance(parts[-1].numel())
+        columns.append(torch.cat(parts))
     return torch.cat(columns, 1)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -236,13 +237,16 @@ def test_images_and_samples_are_taken_in_blocks(samples: int, monkeypatch: pytes
     model = Linear.of()
     x = model.images(11)
     shapes: list[tuple[int, ...]] = []
-    inner = model.vae.log_likelihood
+    inner = model.vae.decoder.reader
 
-    def watched(x: Tensor, z: Tensor) -> Tensor:
-        shapes.append(z.shape)
-        return inner(x, z)
+    def watched(x: Tensor) -> Callable[[Tensor], Tensor]:
+        def read(z: Tensor) -> Tensor:
+            shapes.append(z.shape)
+            return inner(x)(z)
 
-    monkeypatch.setattr(model.vae, "log_likelihood", watched)
+        return read
+
+    monkeypatch.setattr(model.vae.decoder, "reader", watched)
     monkeypatch.setitem(bounds.ELEMENTS, "cpu", 256 * 12)  # twelve samples at a time
     scored = subject(model, x, samples)
     weighted = bounds.importance(scored)

@@ -93,8 +93,8 @@ def test_an_elu_without_a_gradient_is_torch_s_to_a_rounding_of_one(dtype: torch.
 def test_a_network_of_vectors_ends_in_a_linear_layer_of_its_features(kind: Network) -> None:
     net, z = kind.decoder(3, (2, 2)), torch.randn(7, 2, 3)
     assert isinstance(net, Headed)
-    features, head = net.features(z)
-    assert torch.equal(head(features), net(z))
+    assert isinstance(net, nn.Module)
+    assert torch.equal(net.head(net.features(z)), net(z))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

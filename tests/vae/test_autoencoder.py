@@ -67,7 +67,7 @@ def test_pixels_score_the_same_by_what_the_last_layer_reads(leading: tuple[int, 
     x, features = (torch.rand(4, pixels) < 0.5).double(), 10 * torch.randn(*leading, 4, 6).double()
     before = x.clone(), features.clone()
     with torch.no_grad():
-        found = Bernoulli().log_prob_of(x, features, head)
+        found = Bernoulli().reader(x, head)(features)
         logits = head(features)
     plain = (x * logits - torch.logaddexp(torch.zeros(()).double(), logits)).sum(-1)
     # a term is of 1e-16 of 1 and of its logit, which is below 100
@@ -80,7 +80,7 @@ def test_in_single_precision_the_last_layer_costs_pixels_no_more_than_its_roundi
     torch.manual_seed(0)
     head, x, features = nn.Linear(256, 784), (torch.rand(5, 784) < 0.5).float(), 4 * torch.randn(200, 5, 256)
     with torch.no_grad():
-        found = Bernoulli().log_prob_of(x, features, head)
+        found = Bernoulli().reader(x, head)(features)
         weight, bias, h = head.weight.double(), head.bias.double(), features.double()
         logits = h @ weight.T + bias
         exact = (x * logits - torch.logaddexp(torch.zeros(()).double(), logits)).sum(-1)
@@ -99,22 +99,31 @@ def test_logits_whose_exponentials_overflow_score_as_others(size: float) -> None
         head.weight.copy_(torch.tensor([[1.0], [1], [-1], [1], [1], [-1], [1], [1]]))
         head.bias.zero_()
         x, features = torch.tensor([[1.0, 0, 0, 0, 1, 1, 1, 1]]), torch.tensor([[[size]], [[0.0]], [[-size]]])
-        found = Bernoulli().log_prob_of(x, features, head)
+        found = Bernoulli().reader(x, head)(features)
     expected = torch.tensor([[-3 * size], [-8 * math.log(2)], [-5 * size]])
     torch.testing.assert_close(found, expected, rtol=1e-6, atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [Mlp(hidden=[7]), GatedMlp(hidden=[7]), Densenet(hidden=[7]), Conv(hidden=[4])])
 @pytest.mark.parametrize("of", ["bernoulli", "gaussian", "laplace"])
-def test_a_likelihood_is_the_same_whether_a_gradient_is_recorded_or_not(kind: Network, of: Likelihood) -> None:
+@pytest.mark.parametrize("spread", [1.0, 3000.0])
+def test_many_z_of_an_item_have_the_likelihood_of_one_and_its_gradient(
+    kind: Network, of: Likelihood, spread: float
+) -> None:
     torch.manual_seed(0)
     networks = Networks(encoder=kind, decoder=kind, latent=3)
     vae = VAE(encoder(networks, (4, 4)), decoder(networks, (4, 4), of)).double().eval()
-    x, z = (torch.rand(5, 16) < 0.5).double(), torch.randn(2, 5, 3).double()
-    recorded = vae.log_likelihood(x, z)
-    assert recorded.requires_grad
+    x, z = (torch.rand(5, 16) < 0.5).double(), spread * torch.randn(2, 5, 3).double()
+    z.requires_grad_()
+    plain = vae.log_likelihood(x, z)
+    (gradient,) = torch.autograd.grad(plain.sum(), z)
+    read = vae.decoder.reader(x)
+    recorded = read(z)
+    torch.testing.assert_close(recorded, plain, rtol=1e-12, atol=1e-12)
+    # softplus of torch is x from 20 on, and its slope 1: off by 2e-9
+    torch.testing.assert_close(torch.autograd.grad(recorded.sum(), z)[0], gradient, rtol=1e-12, atol=1e-8)
     with torch.no_grad():
-        torch.testing.assert_close(vae.log_likelihood(x, z), recorded.detach(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(read(z), plain.detach(), rtol=1e-12, atol=1e-12)
 
 
 def test_a_gaussian_likelihood_is_a_normal_density() -> None:

@@ -28,22 +28,28 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": Elu, "relu": nn.ReLU, "silu": 
 
 
 class Headed(ABC):
-    """A network that ends in a linear layer. Whatever reads its outputs may use the layer in a quicker way."""
+    """A network that ends in a linear layer, `head`. Whatever reads its outputs may use that layer in a quicker way."""
+
+    head: nn.Linear
 
     @abstractmethod
-    def features(self, x: Tensor) -> tuple[Tensor, nn.Linear]:
-        """Return the features `(..., F)` that enter the last layer for x `(..., inputs)`, and that layer."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features `(..., F)` that enter the head, for x `(..., inputs)`."""
 
 
 class Chain(nn.Sequential, Headed):
     """Layers in a chain, the last of which is linear."""
 
-    def features(self, x: Tensor) -> tuple[Tensor, nn.Linear]:
-        """Return the features that enter the last layer, and that layer."""
-        *body, head = self
-        for layer in body:
+    @property
+    def head(self) -> nn.Linear:
+        """The last layer."""
+        return self[-1]
+
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features that enter the last layer."""
+        for layer in list(self)[:-1]:
             x = layer(x)
-        return x, head
+        return x
 
 
 def perceptron(inputs: int, hidden: Sequence[int], outputs: int, activation: str) -> Chain:
@@ -101,12 +107,11 @@ class DenseNet(nn.Module, Headed):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs `(..., outputs)` for x `(..., inputs)`."""
-        features, head = self.features(x)
-        outputs: Tensor = head(features)
+        outputs: Tensor = self.head(self.features(x))
         return outputs
 
-    def features(self, x: Tensor) -> tuple[Tensor, nn.Linear]:
-        """Return the features that enter the head, and the head."""
+    def features(self, x: Tensor) -> Tensor:
+        """Return the features that enter the head."""
         for layer in self.layers:
             x = torch.cat([x, self.activation(layer(x))], dim=-1)
-        return x, self.head
+        return x
