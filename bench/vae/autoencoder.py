@@ -75,7 +75,7 @@ class Decoder(nn.Module):
         net = self.net
         if not isinstance(net, Headed):
             return lambda z: self.likelihood.log_prob(x, self(z))
-        read = self.likelihood.reader(x, net.head)
+        read = self.likelihood.reader(x, net.last())
         return lambda z: read(net.features(z))
 
     def mean(self, z: Tensor) -> Tensor:

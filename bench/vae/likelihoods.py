@@ -154,7 +154,7 @@ class _Pixels:
     def __call__(self, features: Tensor) -> Tensor:
         """Return log p(x|z), `(..., B)`."""
         if torch.is_grad_enabled() and features.requires_grad:
-            value: Tensor = _Differentiable.apply(features, self)
+            value: Tensor = _Differentiable.apply(features, self)  # type: ignore[no-untyped-call]
             return value
         return self.value(features, _softplus_sum_(self.logits(features)))
 
@@ -165,7 +165,8 @@ class _Pixels:
     def value(self, features: Tensor, softplus: Tensor) -> Tensor:
         """Return log p(x|z) by the sum of softplus(a), `(..., B)`, or without it where that is not finite."""
         if bool(softplus.isfinite().all()):
-            return (features * self.slope).sum(-1) + self.constant - softplus
+            linear: Tensor = (features * self.slope).sum(-1) + self.constant
+            return linear - softplus
         return Bernoulli().log_prob(self.x, self.logits(features))
 
 
@@ -197,7 +198,8 @@ def _softplus_sum_(a: Tensor) -> Tensor:
     product = first.add_(1)
     for other in others:
         product.addcmul_(product, other)
-    return product.log_().sum(-1) + rest.log1p_().sum(-1)
+    total: Tensor = product.log_().sum(-1) + rest.log1p_().sum(-1)
+    return total
 
 
 def _widths(pixels: int) -> list[int]:

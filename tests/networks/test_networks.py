@@ -94,7 +94,7 @@ def test_a_network_of_vectors_ends_in_a_linear_layer_of_its_features(kind: Netwo
     net, z = kind.decoder(3, (2, 2)), torch.randn(7, 2, 3)
     assert isinstance(net, Headed)
     assert isinstance(net, nn.Module)
-    assert torch.equal(net.head(net.features(z)), net(z))
+    assert torch.equal(net.last()(net.features(z)), net(z))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

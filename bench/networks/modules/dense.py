@@ -28,9 +28,11 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"elu": Elu, "relu": nn.ReLU, "silu": 
 
 
 class Headed(ABC):
-    """A network that ends in a linear layer, `head`. Whatever reads its outputs may use that layer in a quicker way."""
+    """A network that ends in a linear layer, its head. What reads its outputs may use that layer in a quicker way."""
 
-    head: nn.Linear
+    @abstractmethod
+    def last(self) -> nn.Linear:
+        """Return the head."""
 
     @abstractmethod
     def features(self, x: Tensor) -> Tensor:
@@ -40,10 +42,11 @@ class Headed(ABC):
 class Chain(nn.Sequential, Headed):
     """Layers in a chain, the last of which is linear."""
 
-    @property
-    def head(self) -> nn.Linear:
-        """The last layer."""
-        return self[-1]
+    def last(self) -> nn.Linear:
+        """Return the last layer."""
+        layer = self[-1]
+        assert isinstance(layer, nn.Linear)
+        return layer
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features that enter the last layer."""
@@ -109,6 +112,10 @@ class DenseNet(nn.Module, Headed):
         """Return the outputs `(..., outputs)` for x `(..., inputs)`."""
         outputs: Tensor = self.head(self.features(x))
         return outputs
+
+    def last(self) -> nn.Linear:
+        """Return the head."""
+        return self.head
 
     def features(self, x: Tensor) -> Tensor:
         """Return the features that enter the head."""
