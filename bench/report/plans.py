@@ -74,7 +74,8 @@ class Code:
         self._registry = registry
         self._files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
         self._files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
-        self.plugins = functools.cache(self._plugins)
+        # read once a report: there may be thousands of records of the same code
+        self.plugins, self._current = functools.cache(self._plugins), functools.cache(fingerprints)
 
     def _plugins(self, strategy: str, dataset: str, hyper: str, networks: str) -> tuple[Plugin, ...]:
         """Return the plugins that a cell uses; none where one is not here any more."""
@@ -89,7 +90,7 @@ class Code:
         """Return the fingerprints; None where a plugin is not here: nobody can say whether it changed."""
         try:
             plugins = self.plugins(strategy, dataset, hyper, networks)
-            return fingerprints(plugins) if plugins else None
+            return self._current(plugins) if plugins else None
         except UserError:
             return None
 
