@@ -13,7 +13,7 @@ import pandas as pd
 import bench.grid as grids
 from bench.plugins import Kind, Plugin, Registry
 from bench.protocol import UserError
-from bench.report.cells import Plan, Planned
+from bench.report.cells import Plan, Planned, Setting
 from bench.sweep import receipts
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.store import Store
@@ -26,8 +26,10 @@ def joined(plan: Plan, last: Plan) -> Plan:
     return replace(plan, cells=(*plan.cells, *more), extended=last.extended)
 
 
-def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
-    """Return the cells that the grid.json of these stores hold, each once."""
+def of_stores(
+    folders: Sequence[Path], name: str, registry: Registry, notes: list[str], loaded: grids.Grid | None = None
+) -> Plan:
+    """Return the cells that the grid.json of these stores hold, each once; `loaded` is a grid that it may be."""
     cells: dict[str, Planned] = {}
     title, latest = "", None
     for folder in folders:
@@ -36,7 +38,8 @@ def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: lis
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("it holds no table")
-            plan = of(grids.expand(content, registry, name=name, where=str(path)))
+            same = loaded if loaded and loaded.source == content else None
+            plan = of(same or grids.expand(content, registry, name=name, where=str(path)))
         except (OSError, ValueError, UserError) as error:
             reason = str(error) if isinstance(error, UserError) else f"corrupt grid {path}: {error}"
             reason = f"there is no {path}" if isinstance(error, FileNotFoundError) else reason
@@ -51,7 +54,14 @@ def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: lis
 def of(grid: grids.Grid) -> Plan:
     """Return what a grid plans."""
     headline = grid.headline
-    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)), headline.metric, headline.same_within)
+    settings: dict[tuple[str, str], Setting] = {}  # by data set and label, which tell all cells apart but for the seed
+    cells = []
+    for cell in grid.cells:
+        row = cell.dataset, cell.label
+        if row not in settings:
+            settings[row] = Setting.of(cell)
+        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset))
+    return Plan(grid.name, grid.title, tuple(cells), headline.metric, headline.same_within)
 
 
 def command(grid: str, elsewhere: str, plan: Plan, loaded: grids.Grid | None) -> str:
