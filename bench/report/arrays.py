@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -29,6 +29,9 @@ class Vector(NamedTuple):
 
     values: np.ndarray
     which: np.ndarray
+
+
+_Place = tuple[Path, str, str, str | None]  # store, cell, key and SHA-256
 
 
 def _chosen(held: Sequence[str] | None, names: Sequence[str], prefix: str) -> Sequence[str]:
@@ -50,7 +53,8 @@ class Arrays:
         self.stores, self._tables = tuple(stores), tuple(tables)
         self._vectors: dict[tuple[str, str], Mapping[str, Vector]] = {}
         # what the file beside a record holds, by name; None where there is none that can be read
-        self._names: dict[tuple[Path, str, str, str | None], Sequence[str] | None] = {}
+        self._names: dict[_Place, Sequence[str] | None] = {}
+        self._open: tuple[_Place, Any] | None = None  # the last file: all of one record's are asked for in turn
 
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
@@ -67,14 +71,16 @@ class Arrays:
             if place in self._names and not _chosen(self._names[place], names, prefix):
                 continue  # most of what is asked for lies beside no record, and a file is read once to know that
             try:
-                content = Store(store).beside(outcome, outcome.key, "arrays")
-                if content is None:
-                    self._names[place] = None
-                    continue
-                with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                    self._names[place] = file.files
-                    if chosen := _chosen(file.files, names, prefix):
-                        return {name: file[name] for name in chosen}
+                if self._open is None or self._open[0] != place:
+                    content = Store(store).beside(outcome, outcome.key, "arrays")
+                    if content is None:
+                        self._names[place] = None
+                        continue
+                    self._open = place, np.load(io.BytesIO(content), allow_pickle=False)
+                file = self._open[1]
+                self._names[place] = file.files
+                if chosen := _chosen(file.files, names, prefix):
+                    return {name: file[name] for name in chosen}
             except (CorruptRecord, ValueError, zipfile.BadZipFile):
                 self._names[place] = None
         return {}

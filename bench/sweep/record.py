@@ -208,7 +208,9 @@ class Record(_Part):
 
     def rows(self) -> Iterator[dict[str, Any]]:
         """Give the record's rows of the long table: one for each score, or one without a metric."""
-        shared = {leaf.column: leaf.value(self, None) for leaf in leaves(type(self))}
+        shared = {
+            leaf.column: None if leaf.path[0] == "scores" else leaf.value(self, None) for leaf in leaves(type(self))
+        }
         for score in (self.scores if self.status == "ok" else ()) or (None,):
             yield shared | {leaf.column: leaf.value(self, score) for leaf in score_columns(type(self))}
 
