@@ -79,7 +79,8 @@ def _under_plan(
         if id(outcome) not in there:
             context = outcome.setting.context
             if context not in words:
-                words[context] = ", ".join(min((_ways(outcome.setting.conditions, other) for other in wanted), key=len))
+                ways = min((_ways(outcome.setting.conditions, other) for other in wanted), key=len)
+                words[context] = ", ".join(ways)
             others.setdefault(words[context], set()).add(outcome.cell)
     notes = [
         f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways}; `bench report --all-settings`"
