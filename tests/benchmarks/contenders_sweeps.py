@@ -10,7 +10,7 @@ import os
 import pickle
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,6 +20,7 @@ import bench.grid as grids
 from bench.plugins import Registry
 from bench.report import report
 from bench.sweep import status
+from bench.sweep.attempts import Job
 from bench.sweep.record import provenance
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup, Worker
@@ -44,22 +45,25 @@ class _Sweep:
         }
         self.grid = grids.expand(source, self.registry, name="fakes", where="fakes")
         self.store.write_grid(self.grid.source)
+        self.worker = Worker(Setup("fakes", self.store.folder, self.registry, self.folder, "cpu", provenance("cpu")))
 
     def survey(self) -> status.Survey:
         """Find where the cells stand."""
         return status.survey(self.grid, self.store, self.registry)
 
-    def carry_out(self) -> None:
-        """Carry out what is not finished, as pool and worker do."""
-        worker = Worker(Setup("fakes", self.store.folder, self.registry, self.folder, "cpu", provenance("cpu")))
-        jobs = status.verified(self.survey().jobs(), self.registry, self.folder)
+    def ready(self) -> list[Job]:
+        """Return what is not finished, to be carried out."""
+        return status.verified(self.survey().jobs(), self.registry, self.folder)
+
+    def carry_out(self, jobs: Iterable[Job]) -> None:
+        """Carry out cells, as pool and worker do."""
         mute = io.StringIO()
         with mock.patch.dict(sys.modules), contextlib.redirect_stdout(mute), contextlib.redirect_stderr(mute):
             for job in jobs:
                 sys.modules["torch"] = _Pickles("torch")  # the strategy takes it away
                 attempt = self.store.begin(job.cell, "sweep")
                 assert attempt is not None
-                worker.carry_out(job)
+                self.worker.carry_out(job)
                 self.store.end(job.cell.id, attempt, "ok")
 
 
@@ -78,7 +82,9 @@ class _Pickles(ModuleType):
 
 def empty_cells() -> Callable[[], None]:
     """A hundred cells that do nothing; a ratio to `four_durable_files`, a hundred times."""
-    return lambda: _Sweep(CELLS).carry_out()
+    sweep = _Sweep(100 * CELLS)
+    jobs = iter(sweep.ready())
+    return lambda: sweep.carry_out(itertools.islice(jobs, CELLS))
 
 
 def four_durable_files() -> Callable[[], None]:
@@ -100,7 +106,7 @@ def four_durable_files() -> Callable[[], None]:
 def finished_cells() -> Callable[[], None]:
     """A look at a thousand finished cells, as every command begins; a ratio to `record_files`."""
     sweep = _Sweep(FINISHED)
-    sweep.carry_out()
+    sweep.carry_out(sweep.ready())
 
     def look() -> None:
         assert not sweep.survey().jobs()
@@ -111,7 +117,7 @@ def finished_cells() -> Callable[[], None]:
 def rerun() -> Callable[[], None]:
     """What `bench run` does where nothing is left to do, a thousand cells; a ratio to `record_files`."""
     sweep = _Sweep(FINISHED)
-    sweep.carry_out()
+    sweep.carry_out(sweep.ready())
 
     def again() -> None:
         survey = sweep.survey()
@@ -124,7 +130,7 @@ def rerun() -> Callable[[], None]:
 def record_files() -> Callable[[], None]:
     """Reading the JSON of a thousand records, and nothing else."""
     sweep = _Sweep(FINISHED)
-    sweep.carry_out()
+    sweep.carry_out(sweep.ready())
     files = sorted(sweep.store.folder.glob("cells/*/record-*.json"))
 
     def read() -> None:
