@@ -6,11 +6,9 @@ left, `strategy` and `dataset` train one model, `grid` shows what a grid stands 
 
 from __future__ import annotations
 
-import ast
 import importlib
 import sys
 from collections.abc import Callable
-from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
@@ -32,17 +30,27 @@ def lazy_members(package: str, file: str) -> Callable[[str], Any]:
         package: the package's `__name__`.
         file: its `__file__`.
     """
-    statements = (node for node in ast.parse(Path(file).read_bytes()).body if isinstance(node, ast.If))
-    imports = [node for statement in statements for node in statement.body if isinstance(node, ast.ImportFrom)]
-    homes = {alias.name: node.module for node in imports for alias in node.names}
+    homes: dict[str, str | None] = {}
 
     def attribute(name: str) -> Any:
+        if not homes:
+            homes.update(_imported(file))
         home = homes.get(name)
         if home is None:
             raise AttributeError(f"module {package!r} has no attribute {name!r}; it has {', '.join(sorted(homes))}")
         return getattr(importlib.import_module(home), name)
 
     return attribute
+
+
+def _imported(file: str) -> dict[str, str | None]:
+    """Return name -> module of what a file imports for type checkers only."""
+    import ast
+
+    with open(file, "rb") as source:
+        statements = [node for node in ast.parse(source.read()).body if isinstance(node, ast.If)]
+    imports = [node for statement in statements for node in statement.body if isinstance(node, ast.ImportFrom)]
+    return {alias.name: node.module for node in imports for alias in node.names}
 
 
 class _Callable(ModuleType):

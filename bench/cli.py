@@ -1,30 +1,83 @@
-"""The command line: the verbs, and how it ends."""
+"""The command line: the verbs, each imported once it is asked for, and how it ends."""
 
 from __future__ import annotations
 
+import importlib
 import sys
-import traceback
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
 import click
 
 from bench import __version__
-from bench.plugins.shapes import nearest
-from bench.protocol import UserError
-from bench.sweep.pool import SweepError
-from bench.sweep.slurm.commands import Unreachable
-from bench.sweep.store import StoreError
-from bench.verbs import plugins, sweeps
+
+#: verb -> where it is, in `bench.verbs`, and what it does; `bench --help` says that without importing it
+VERBS = {
+    "cancel": (
+        "sweeps.cancel",
+        "Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.",
+    ),
+    "check": (
+        "plugins.check",
+        "Check that a plugin of any kind keeps its contracts: one line each, and why where one is broken.",
+    ),
+    "collect": (
+        "sweeps.collect",
+        "Come back to cells that were submitted to SLURM: record those that were lost, and print the table.",
+    ),
+    "data": ("plugins.data", "Fetch and verify data set NAME, or all of them, and say what they are."),
+    "list": ("plugins.list_", "List strategies, data sets, networks, energies and grids."),
+    "logs": (
+        "sweeps.logs",
+        "Print the output of an attempt at CELL, an id or its beginning, and of the SLURM job that it ran in.",
+    ),
+    "new": ("plugins.new", "Write a working example of a plugin, such as DIR/strategies/NAME.py, to start from."),
+    "report": ("plugins.report", "Print the tables from the records, and write them as Markdown, LaTeX and CSV."),
+    "retry": (
+        "sweeps.retry",
+        "Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones),"
+        " as they were submitted.",
+    ),
+    "run": ("sweeps.run", "Carry out the cells of a grid that have no final record, and print the table."),
+    "score": (
+        "sweeps.score",
+        "Score trained cells again, with other evaluation settings or scoring code, and train nothing.",
+    ),
+    "status": ("sweeps.status_", "Say where the cells of a grid stand."),
+}
 
 
 class _Verbs(click.Group):
-    """A group whose unknown verbs are answered with the nearest one."""
+    """A group whose verbs are imported when they are asked for; unknown ones are answered with the nearest one."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the verbs."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb, or None where there is none of this name."""
+        if cmd_name not in VERBS:
+            return None
+        module, _, name = VERBS[cmd_name][0].partition(".")
+        verb: click.Command = getattr(importlib.import_module(f"bench.verbs.{module}"), name)
+        if _DEBUG not in verb.params:
+            verb.params.append(_DEBUG)
+        return verb
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write what each verb does."""
+        room = formatter.width - 6 - max(map(len, VERBS))
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, click.Command(name, help=does).get_short_help_str(room)) for name, (_, does) in VERBS.items()]
+            )
 
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the verb, or fail with the nearest."""
-        if args and not args[0].startswith("-") and self.get_command(ctx, args[0]) is None:
-            raise UserError(f'there is no verb "{args[0]}"{_nearest(args[0], self.list_commands(ctx))}')
+        if args and not args[0].startswith("-") and args[0] not in VERBS:
+            from bench.protocol import UserError
+
+            raise UserError(f'there is no verb "{args[0]}"{_nearest(args[0], list(VERBS))}')
         return super().resolve_command(ctx, args)
 
 
@@ -35,12 +88,6 @@ def bench() -> None:
 
 
 _DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False, help="Show where an error comes from.")
-for _verb in (
-    *(sweeps.run, sweeps.score, sweeps.retry, sweeps.status_, sweeps.collect, sweeps.logs, sweeps.cancel),
-    *(plugins.report, plugins.list_, plugins.data, plugins.new, plugins.check),
-):
-    _verb.params.append(_DEBUG)
-    bench.add_command(_verb)
 
 
 def main() -> NoReturn:
@@ -54,12 +101,28 @@ def main() -> NoReturn:
     except click.Abort:
         click.echo("interrupted", err=True)
         code = 130
-    except (click.UsageError, UserError, StoreError, SweepError, Unreachable) as error:
+    except Exception as error:
+        sentence, code = _told(error)
         if "--debug" in sys.argv:  # looked for here, for it also counts where parsing fails
+            import traceback
+
             traceback.print_exc()
-        click.echo(f"error: {_usage(error) if isinstance(error, click.UsageError) else error}", err=True)
-        code = 2 if isinstance(error, (click.UsageError, UserError)) else 1
+        click.echo(f"error: {sentence}", err=True)
     sys.exit(code)
+
+
+def _told(error: Exception) -> tuple[str, int]:
+    """Return the sentence and the exit code of an error that is told in one sentence; raise any other."""
+    if isinstance(error, click.UsageError):
+        return _usage(error), 2
+    from bench.protocol import UserError
+    from bench.sweep.pool import SweepError
+    from bench.sweep.slurm.commands import Unreachable
+    from bench.sweep.store import StoreError
+
+    if isinstance(error, (UserError, StoreError, SweepError, Unreachable)):
+        return str(error), 2 if isinstance(error, UserError) else 1
+    raise error
 
 
 def _usage(error: click.UsageError) -> str:
@@ -73,4 +136,6 @@ def _usage(error: click.UsageError) -> str:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
+    from bench.plugins.shapes import nearest
+
     return nearest(name, names) or f"; allowed: {', '.join(names)}"

@@ -24,11 +24,19 @@ class Damaged(Exception):
 
 
 @contextlib.contextmanager
-def replacing(path: Path) -> Iterator[IO[bytes]]:
-    """Open a file that takes the place of `path` when the block ends, and leaves `path` alone if it fails."""
+def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+    """Open a file that takes the place of `path` when the block ends, and leaves `path` alone if it fails.
+
+    Args:
+        path: the file.
+        durable: it is whole even after a loss of power; else only whatever becomes of this process.
+    """
     with _complete(path) as (file, temporary):
         yield file
-        _sync(file)
+        if durable:
+            _sync(file)
+        else:
+            file.flush()
         os.replace(temporary, path)
 
 
@@ -52,8 +60,10 @@ def _sync(file: IO[bytes]) -> None:
 
 @contextlib.contextmanager
 def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = str(path.with_name(f".{path.name}.{secrets.token_hex(8)}.part"))
+    folder = os.path.dirname(path) or "."
+    if not os.path.isdir(folder):
+        os.makedirs(folder, exist_ok=True)
+    temporary = f"{folder}/.{path.name}.{secrets.token_hex(8)}.part"
     try:
         # not mkstemp: its files are for their owner alone, and stores and caches are shared
         with open(temporary, "xb") as file:

@@ -319,23 +319,25 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
             key = f"dataset.{plain_name(dataset.name)}" if refused.key == "dataset" else refused.key
             raise UserError(f"{blame(key)}: data set {plain_name(dataset.name)}: {refused.reason}")
     cells = []
-    for (dataset, network, budget, strategy), seed in itertools.product(itertools.product(*axes), seeds):
+    for dataset, network, budget, strategy in itertools.product(*axes):
         hyper, networks = _plain(strategy.settings), _plain(network.settings)
         plugins = (registry.find("strategy", strategy.name), registry.find("dataset", dataset.name))
-        cell = Cell(
+        first = Cell(
             id="",
             dataset=dataset.name,
             options=_plain(dataset.settings),
             strategy=strategy.name,
             hyper=hyper,
-            seed=seed,
+            seed=seeds[0],
             networks=networks,
             budget=budget.settings,
             evaluation=evaluation,
             label=_label(strategy, network, budget, dataset),
             plugins=(*plugins, *registry.parts(plugins[0], hyper, networks)),
         )
-        cells.append(replace(cell, id=identify(cell.request)))
+        request = first.request
+        for seed in seeds:  # all else is worked out once: there may be thousands
+            cells.append(replace(first, seed=seed, id=identify(request | {"seed": seed})))
     return Grid(name, title, tuple(cells), headline, copy.deepcopy(dict(source)))
 
 

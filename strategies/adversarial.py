@@ -44,8 +44,10 @@ class Adversarial(EnergyStrategy):
         """Return the adversary: a masked autoregressive flow turned round, so that it samples in one pass."""
         import zuko
 
+        from bench.priors.flow import quick
+
         forward = zuko.flows.MAF(task.networks.latent, transforms=self.transforms, hidden_features=self.hidden)
-        return {"adversary": zuko.flows.Flow(forward.transform.inv, forward.base)}
+        return {"adversary": quick(zuko.flows.Flow(forward.transform.inv, forward.base))}
 
     def optimiser(self, group: str, budget: Budget) -> Optimiser:
         """Return Adam without momentum for the adversary, whose target moves."""
@@ -73,11 +75,16 @@ class Adversarial(EnergyStrategy):
         """Yield Algorithm 2's lines 3 and 4."""
         import torch
 
+        from bench.training.model import held
+
         adversary = model.others["adversary"]
         for _ in range(self.adversary_steps):
-            yield "adversary", -objectives.adversary_bound(model.prior, *self._drawn(adversary, len(z), noise))
+            with held(model.prior):
+                bound = objectives.adversary_bound(model.prior, *self._drawn(adversary, len(z), noise))
+            yield "adversary", -bound
         with torch.no_grad():
-            negative, _ = self._drawn(adversary, len(z), noise)
+            flow = adversary()
+            negative = flow.transform.inv(noise.normal(len(z), *flow.base.event_shape))
         yield "contrast", objectives.contrast(model.prior, z, negative)
 
     def diagnostics(self, model: Model, latents: Tensor, scores: Sequence[Score], noise: Noise) -> Sequence[Score]:

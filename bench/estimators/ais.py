@@ -1,14 +1,16 @@
 """Annealed importance sampling of any path between a density of known log Z and one of unknown, and its effort.
 
-Effort grows in rounds, the last of which alone counts. To go on until an interval looks narrow, and to publish the
-weights that looked so, favours runs that are narrow by chance: those whose chains have missed what makes weights vary.
-So no weight decides about its own use alone. A round counts if an earlier one, whose weights are thrown away, had
+Effort is found out by rounds, the last of which alone counts. To go on until an interval looks narrow, and to publish
+the weights that looked so, favours runs that are narrow by chance: those whose chains have missed what makes weights
+vary. So no weight decides about its own use alone. A round counts if an earlier one, whose weights are thrown away, had
 foreseen that this effort would do; and its own effort was fixed before it began. It is then an estimate of fixed
 effort, unbiased for Z as any other. Nothing is pooled over rounds, whose number depends on their weights.
 
-A foreseen round can still turn out too wide, or unreliable, and is then no more than another pilot. Of rounds that
-could be published there are few, each with more effort than the last, and one is silently wrong no more often than all
-of them, taken for themselves, would be. The round with the greatest effort allowed counts whatever it says.
+The first round is a pilot, if the maximum is more than two of it. Where it shows that less effort will do, the second
+has less, but some; from there on effort only grows. A foreseen round can still turn out too wide, or unreliable, and is
+then no more than another pilot. Of rounds that could be published there are few, each with more effort than the last,
+and one is silently wrong no more often than all of them, taken for themselves, would be. The round with the greatest
+effort allowed counts whatever it says.
 
 References:
     Neal (2001), Annealed importance sampling.
@@ -27,7 +29,8 @@ from torch import Tensor
 from bench.priors.density import Path, State
 from bench.protocol import Ais, Noise
 
-PILOT = Ais(temperatures=1000, chains=200, repeats=1)  # the first round, where the maximum is no less
+PILOT = Ais(temperatures=500, chains=200, repeats=1)  # the first round, where the maximum is no less
+LEAST = 100  # temperatures of a round that a pilot makes shorter than itself
 
 _SIZES = ("temperatures", "chains", "repeats")
 _MARGIN = 1.5  # times the effort that an interval calls for: its width is itself uncertain
@@ -128,7 +131,7 @@ def reverse(
 
 
 def adapted(maximum: Ais, run: Callable[[int, Ais], LogZ]) -> list[tuple[Ais, LogZ]]:
-    """Return rounds of growing effort with what they came to; the last is the estimate.
+    """Return rounds with what they came to, of growing effort from the second on; the last is the estimate.
 
     Args:
         maximum: the most effort a round may take, and the width at which to stop.
@@ -145,7 +148,10 @@ def adapted(maximum: Ais, run: Callable[[int, Ais], LogZ]) -> list[tuple[Ais, Lo
         foreseen = not result.unreliable
         # the width falls with the square root of temperatures x chains
         called_for = _MARGIN * (result.width / maximum.width) ** 2 if foreseen else _GROWTH
-        effort = grown(effort, max(called_for, 1.0), maximum)
+        if called_for < 1 and len(rounds) == 1:
+            effort = shortened(effort, called_for)
+        else:
+            effort = grown(effort, max(called_for, 1.0), maximum)
 
 
 def first(maximum: Ais) -> Ais:
@@ -168,6 +174,15 @@ def grown(effort: Ais, factor: float, maximum: Ais) -> Ais:
         changes[name] = min(math.ceil(factor * before), getattr(maximum, name))
         factor = max(factor * before / changes[name], 1.0)
     return effort.model_copy(update=changes)
+
+
+def shortened(effort: Ais, factor: float) -> Ais:
+    """Return `effort` with `factor` of its temperatures, but no fewer than `LEAST`.
+
+    Fewer chains would leave the error of their mean, and what they say of each other, to chance.
+    """
+    temperatures = max(math.ceil(factor * effort.temperatures), min(LEAST, effort.temperatures))
+    return effort.model_copy(update={"temperatures": temperatures})
 
 
 def _size(settings: Ais) -> int:

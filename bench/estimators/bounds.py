@@ -1,7 +1,7 @@
 """Bounds on log p(x) from posterior samples: the variational bound and the importance-weighted likelihood.
 
 Both rest on log weights log p(x|z) - E(z) - log q(z|x), z ~ q(z|x). They lack log Z, which is one number for all
-images (`partition.py`). Images and samples are taken in chunks of a fixed number of elements, whatever the device.
+images (`partition.py`). Images and samples are taken in blocks that a CPU's cache holds, or that fill a GPU.
 """
 
 from __future__ import annotations
@@ -22,7 +22,9 @@ KL = Metric("kl", "nats", "neither")  # mean over images of KL(q(z|x) || p(z))
 RECONSTRUCTION = Metric("reconstruction", "nats", "neither")  # mean over images of -E_q log p(x|z)
 NLL = Metric("nll", "nats")  # negative importance-weighted log-likelihood; its bias hangs on how well q(z|x) fits
 
-ELEMENTS = 2**20  # float32 numbers in the widest array of a chunk: 4 MiB, which a CPU's cache holds
+# float32 numbers in the widest array of a block: 2 MiB, which a core's cache holds, or what keeps a GPU busy
+ELEMENTS = {"cpu": 2**19, "cuda": 2**26}
+_POINTS = 2**13  # z at a time, at least: what a prior computes that hangs on no z is computed once for them
 _DOUBTFUL = 0.05  # share of images with a low effective sample size from which on their mean is called unreliable
 _WIDTH = 256  # at least so many of them a sample: hidden layers are wider than some data
 
@@ -143,30 +145,51 @@ def _join(chunks: Sequence[tuple[Tensor, ...]]) -> list[np.ndarray]:
     return [torch.cat(parts).cpu().numpy() for parts in zip(*chunks, strict=True)]
 
 
-def rows(x: Tensor) -> int:
-    """Return how many samples to take at a time, over all images of a chunk, for x `(N, D)`."""
-    return max(1, ELEMENTS // max(x.shape[1], _WIDTH))
+def rows(x: Tensor, device: torch.device) -> int:
+    """Return how many samples to take at a time on a device, over all images of a block, for x `(N, D)`."""
+    elements = ELEMENTS.get(device.type, ELEMENTS["cpu"])
+    return max(1, elements // max(x.shape[1], _WIDTH))
 
 
 def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple[Tensor, Tensor]]:
-    """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one chunk of images after another.
+    """Yield log p(x|z) and -E(z) - log q(z|x), `(samples, B)` float64 each, for one group of images after another.
 
     A prior without a density is left out of the second.
     """
-    vae, prior, most = subject.vae, subject.prior, rows(subject.test)
-    for batch in subject.test.to(noise.device).split(max(1, most // samples)):
+    vae, prior, block = subject.vae, subject.prior, rows(subject.test, torch.device(noise.device))
+    points = max(block, _POINTS)
+    for batch in subject.test.to(noise.device).split(max(1, points // samples)):
         parts = []
-        for start in range(0, samples, most):
-            count = min(most, samples - start)
+        for count in _even(samples, points):
             with torch.inference_mode():
                 posterior = vae.encoder(batch)
-                z = posterior.sample(noise.normal(count, *posterior.mean.shape))
-                likelihood, ratio = vae.log_likelihood(batch, z), -posterior.log_prob(z)
+                eps = noise.normal(len(batch), count, posterior.mean.shape[1]).to(posterior.mean.dtype)
+                # of a draw mean + std * eps, -log q(z|x) is a matter of eps
+                z = torch.addcmul(posterior.mean[:, None], posterior.log_std.exp()[:, None], eps)
+                ratio = 0.5 * eps.square().sum(-1) + posterior.log_std.sum(-1, keepdim=True)
+                ratio = ratio.double() + 0.5 * eps.shape[-1] * math.log(2 * math.pi)
                 if prior.has_density:
-                    ratio = -prior.energy(z) + ratio
-                parts.append((likelihood.double(), ratio.double()))
-            subject.meter.advance(count * len(batch))
+                    ratio -= prior.energy(z).double()
+                parts.append((_log_likelihood(subject, batch, z, block), ratio.T))
         yield torch.cat([part[0] for part in parts]), torch.cat([part[1] for part in parts])
+
+
+def _log_likelihood(subject: Subject, x: Tensor, z: Tensor, block: int) -> Tensor:
+    """Return log p(x|z), `(S, B)` float64, for x `(B, D)` and z `(B, S, d)`, for at most `block` z at a time."""
+    columns = []
+    for images, latents in zip(*(part.split(max(1, block // z.shape[1])) for part in (x, z)), strict=True):
+        read, parts = subject.vae.decoder.reader(images), []
+        for some in latents.transpose(0, 1).split(_even(z.shape[1], block)):
+            parts.append(read(some).double())
+            subject.meter.advance(parts[-1].numel())
+        columns.append(torch.cat(parts))
+    return torch.cat(columns, 1)
+
+
+def _even(total: int, most: int) -> list[int]:
+    """Return the sizes of the fewest parts of `total` that are no greater than `most`, all about the same."""
+    parts = -(-total // most)
+    return [total * (k + 1) // parts - total * k // parts for k in range(parts)]
 
 
 def score_bound(subject: Subject) -> Scores:

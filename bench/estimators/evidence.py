@@ -56,6 +56,9 @@ BDMC_UPPER = Metric("bdmc_upper", "nats", "neither")  # the same by forward chai
 # how many samples' ways through a decoder take about as long as one step of a chain: it goes through it twice, forward
 # and back
 STEP_COST = 5.0
+_BLOCKS = (
+    2  # blocks of samples that are annealed at a time: each step of chains has its own cost, whatever their number
+)
 LEAST = 50  # annealed images below which the spread of what they tell is not enough for an interval
 
 
@@ -133,7 +136,7 @@ def annealed(subject: Subject) -> Annealed:
     x = subject.test[chosen(subject)].to(noise.device)
     log_steps = _tuned(subject, x, subject.noise_for("ais-nll/pilot"))
     parts = []
-    for images in x.split(max(1, rows(x) // settings.chains)):
+    for images in x.split(_images(x, settings.chains)):
         path = _path(subject, images, settings.chains, log_steps)
         chains = settings.chains * len(images)
         log_weights, _ = ais.forward(path, settings.temperatures, chains, noise, _progress(subject))
@@ -150,7 +153,7 @@ def bidirectional(subject: Subject) -> Bracket:
     z = prior.sample(settings.simulated, latent) if exact is None else exact
     x = subject.vae.sample(z, noise_for("bdmc/images"))
     log_steps = _tuned(subject, x, noise_for("bdmc/pilot"))
-    count = max(1, rows(x) // settings.chains)
+    count = _images(x, settings.chains)
     uppers, lowers = [], []
     for images, latents in zip(x.split(count), z.split(count), strict=True):
         path = _path(subject, images, settings.chains, log_steps)
@@ -160,6 +163,12 @@ def bidirectional(subject: Subject) -> Bracket:
         uppers.append(up.unflatten(0, (settings.chains, -1)).T)
         lowers.append(down.unflatten(0, (settings.chains, -1)).T)
     return Bracket(Annealed.of(torch.cat(uppers)), Annealed.of(torch.cat(lowers), sign=-1), exact is not None)
+
+
+def _images(x: Tensor, chains: int) -> int:
+    """Return how many of the images x `(N, D)` to anneal at a time, of about equal parts."""
+    parts = math.ceil(len(x) * chains / (_BLOCKS * rows(x, x.device)))
+    return math.ceil(len(x) / parts)
 
 
 def _progress(subject: Subject) -> Callable[[int], None]:
@@ -180,10 +189,11 @@ def _path(subject: Subject, x: Tensor, chains: int, log_steps: Tensor | None = N
     """
     posterior = subject.vae.encoder(x)
     mean, precision = posterior.mean.double(), torch.exp(-2 * posterior.log_std.double())
+    read = subject.vae.decoder.reader(x)
 
     def energy(z: Tensor) -> Tensor:
         z = z.to(posterior.mean.dtype)
-        likelihood = subject.vae.log_likelihood(x, z.unflatten(0, (chains, len(x)))).flatten()
+        likelihood = read(z.unflatten(0, (chains, len(x)))).flatten()
         return (subject.prior.energy(z) - likelihood).double()
 
     mean, precision = mean.repeat(chains, 1), precision.repeat(chains, 1)

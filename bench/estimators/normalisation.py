@@ -115,7 +115,7 @@ def by_quadrature(prior: Density, latents: Tensor, noise: Noise) -> Normalisatio
 
 def _log_density(prior: Density, z: Tensor) -> Tensor:
     """Return -E, `(n,)` float64, at z `(n, d)`."""
-    return torch.cat([-prior.energy(part).double() for part in z.split(rows(z))])
+    return torch.cat([-prior.energy(part).double() for part in z.split(rows(z, z.device))])
 
 
 def _doubt(log_density: Tensor) -> str:

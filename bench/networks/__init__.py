@@ -13,14 +13,16 @@ from bench import lazy_members
 
 if TYPE_CHECKING:
     from bench.networks.modules.convolutions import Convolutions, Transposed
-    from bench.networks.modules.dense import DenseNet, Gated, perceptron
+    from bench.networks.modules.dense import Chain, DenseNet, Gated, Headed, perceptron
     from bench.networks.modules.residual import ResidualDecoder, ResidualEncoder
 
 __all__ = [
     "Activation",
+    "Chain",
     "Convolutions",
     "DenseNet",
     "Gated",
+    "Headed",
     "ResidualDecoder",
     "ResidualEncoder",
     "Transposed",

@@ -35,8 +35,8 @@ class GatedMlp(Network):
     def _chain(self, inputs: int, outputs: int) -> nn.Module:
         from torch import nn
 
-        from bench.networks import Gated
+        from bench.networks import Chain, Gated
 
         widths = [inputs, *self.hidden]
         layers = [Gated(before, after) for before, after in itertools.pairwise(widths)]
-        return nn.Sequential(*layers, nn.Linear(widths[-1], outputs))
+        return Chain(*layers, nn.Linear(widths[-1], outputs))

@@ -60,7 +60,8 @@ def contrast(prior: Density, positive: Tensor, negative: Tensor) -> Tensor:
         positive: samples of q, detached, `(B, d)`.
         negative: samples that stand for the prior's, detached, `(n, d)`.
     """
-    return prior.energy(positive).mean() - prior.energy(negative).mean()
+    energy = prior.energy(torch.cat([positive, negative]))
+    return energy[: len(positive)].mean() - energy[len(positive) :].mean()
 
 
 def adversary_bound(prior: Density, z: Tensor, log_prob: Tensor) -> Tensor:

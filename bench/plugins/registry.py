@@ -115,8 +115,11 @@ class Plugin:
         """What is said of its kind."""
         return KINDS[self.kind]
 
-    def load(self) -> type[Settings]:
+    def load(self, fields: bool = True) -> type[Settings]:
         """Execute the file and return its class, with `cls.name` set; an unchanged file is executed once a process.
+
+        Args:
+            fields: look at its fields, too: whether they keep the rules and can be described.
 
         Raises:
             PluginError: why it does not load.
@@ -129,6 +132,8 @@ class Plugin:
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
         cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
+        if fields:
+            self._check_fields(cls)
         cls.name = self.name  # type: ignore[attr-defined]
         return cls
 
@@ -158,6 +163,7 @@ class Plugin:
         target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
 
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - a module that was executed stays in any case
     def _class(self, module: ModuleType) -> Any:
         """Return the one public class that a module defines and that has the methods of this kind."""
         classes = [
@@ -183,6 +189,11 @@ class Plugin:
             raise PluginError(f"{self.file}: {getattr(cls, '__name__', cls)} does not extend {self.traits.base}")
         if abstract := sorted(getattr(cls, "__abstractmethods__", ())) or self._missing(cls):
             raise PluginError(f"{self.file}: {cls.__name__} does not define {listed(abstract)}")
+        return cls
+
+    @functools.lru_cache(maxsize=1024)  # noqa: B019 - so does its class; every cell of a sweep loads its plugins
+    def _check_fields(self, cls: type[Settings]) -> None:
+        """Refuse a class whose fields do not keep the rules."""
         for field in cls.model_fields:
             if field == "name":
                 raise PluginError(f'{self.file}: {cls.__name__} has a field "name", which is the plugin\'s own name')
@@ -202,7 +213,6 @@ class Plugin:
             raise PluginError(
                 f"{self.file}: the fields of {cls.__name__} cannot be described: {reason(error, self.file)}"
             ) from error
-        return cls
 
 
 def reason(error: BaseException, file: Path) -> str:
@@ -257,7 +267,10 @@ def _installed() -> Registry:
 
 @dataclass(frozen=True)
 class Description:
-    """What `bench list` says of a plugin; `error` is the one-line reason why it does not load, else empty."""
+    """What `bench list` says of a plugin; `error` is the one-line reason why it does not load, else empty.
+
+    Built-in ones have their `fields` only where these are asked for.
+    """
 
     kind: Kind
     name: str
@@ -268,7 +281,7 @@ class Description:
     error: str = ""
 
 
-def _described(plugin: Plugin, problem: str) -> Description:
+def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
     """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
     description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
     if problem:
@@ -277,14 +290,15 @@ def _described(plugin: Plugin, problem: str) -> Description:
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
             content = json.loads(cached.read_bytes())
-            fields = tuple(Option(**field) for field in content["fields"])
-            return replace(description, summary=str(content["summary"]), fields=fields)
+            kept = tuple(Option(**field) for field in content["fields"])
+            return replace(description, summary=str(content["summary"]), fields=kept)
+    fields = fields or plugin.origin != "built-in"
     try:
-        cls = plugin.load()
+        cls = plugin.load(fields)
     except UserError as error:
         return replace(description, error=str(error))
     own = inspect.cleandoc(vars(cls).get("__doc__") or "")  # not that of a base class
-    description = replace(description, summary=own.partition("\n")[0], fields=options(cls))
+    description = replace(description, summary=own.partition("\n")[0], fields=options(cls) if fields else ())
     if cached is not None:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
@@ -415,13 +429,18 @@ class Registry:
             if field in values
         ]
 
-    def describe(self, kind: Kind) -> list[Description]:
-        """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`."""
+    def describe(self, kind: Kind, fields: bool = True) -> list[Description]:
+        """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`.
+
+        Args:
+            kind: of plugins.
+            fields: those of built-in ones, too, which takes as long as all else.
+        """
         descriptions = []
         for name in self.names(kind):
             claims = self._plugins[kind, name]
             problem = _conflict(claims)
-            descriptions += [_described(plugin, problem) for plugin in claims]
+            descriptions += [_described(plugin, problem, fields) for plugin in claims]
         return descriptions
 
 

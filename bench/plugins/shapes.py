@@ -83,6 +83,12 @@ def _members(nodes: Iterable[Any], definitions: Mapping[str, Any]) -> Iterator[M
             yield node
 
 
+@functools.cache
+def _schema(model: type[BaseModel]) -> Mapping[str, Any]:
+    """Return a model's JSON schema, which takes longer to make than a model to validate."""
+    return model.model_json_schema()
+
+
 def _sort(node: Mapping[str, Any]) -> str:
     """Return what a schema is of: `choice` (of some values alone) or a key of `_SORTS`."""
     if "const" in node or "enum" in node:
@@ -106,13 +112,13 @@ class Shape:
     @functools.cache
     def of(cls, model: type[BaseModel]) -> Shape:
         """Return the shape of a whole model."""
-        schema = model.model_json_schema()
+        schema = _schema(model)
         definitions = schema.get("$defs", {})
         return cls(tuple(_members([schema], definitions)), definitions)
 
     def with_table(self, field: str, model: type[BaseModel], *texts: str) -> Shape:
         """Return the same shape with a table of `model` at a field, which has the further keys `texts`."""
-        schema, (member,) = model.model_json_schema(), self.members
+        schema, (member,) = _schema(model), self.members
         table = {**schema, "properties": {**{key: {"type": "string"} for key in texts}, **schema.get("properties", {})}}
         member = {**member, "properties": {**member["properties"], field: table}}
         return Shape((member,), {**self.definitions, **schema.get("$defs", {})})

@@ -2,12 +2,24 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 import torch
 import zuko
-from torch import Tensor
+from torch import Tensor, nn
 
 from bench.priors.density import Density
 from bench.protocol import Noise
+
+Module = TypeVar("Module", bound=nn.Module)
+
+
+def quick(flow: Module) -> Module:
+    """Return an autoregressive flow with its masks as numbers: products with truth values take several times longer."""
+    for module in flow.modules():
+        if isinstance(module, zuko.nn.MaskedLinear):
+            module.mask = module.mask.to(module.weight.dtype)
+    return flow
 
 
 class Flow(Density):
@@ -27,7 +39,7 @@ class Flow(Density):
     def __init__(self, latent: int, transforms: int, hidden: list[int]) -> None:
         super().__init__()
         self.latent = latent
-        self.flow = zuko.flows.NSF(latent, transforms=transforms, hidden_features=hidden)
+        self.flow = quick(zuko.flows.NSF(latent, transforms=transforms, hidden_features=hidden))
 
     def energy(self, z: Tensor) -> Tensor:
         """Return -log p(z), `(...)`, for z `(..., d)`."""

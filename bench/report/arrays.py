@@ -11,7 +11,7 @@ import zipfile
 from collections.abc import Mapping, Sequence
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
@@ -31,6 +31,16 @@ class Vector(NamedTuple):
     which: np.ndarray
 
 
+_Place = tuple[Path, str, str, str | None]  # store, cell, key and SHA-256
+
+
+def _chosen(held: Sequence[str] | None, names: Sequence[str], prefix: str) -> Sequence[str]:
+    """Return which of the arrays in a file are wanted: all of `names`, or none of them; else those with a prefix."""
+    if names:
+        return names if held is not None and set(names) <= set(held) else ()
+    return [name for name in held or () if name.startswith(prefix)]
+
+
 class Arrays:
     """Where the arrays beside records are looked for.
 
@@ -42,6 +52,9 @@ class Arrays:
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
         self.stores, self._tables = tuple(stores), tuple(tables)
         self._vectors: dict[tuple[str, str], Mapping[str, Vector]] = {}
+        # what the file beside a record holds, by name; None where there is none that can be read
+        self._names: dict[_Place, Sequence[str] | None] = {}
+        self._open: tuple[_Place, Any] | None = None  # the last file: all of one record's are asked for in turn
 
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
@@ -54,15 +67,22 @@ class Arrays:
             prefix: in place of `names`, what their names start with; they come in their order in the file.
         """
         for store in self.stores:
+            place = store, outcome.cell, outcome.key, outcome.digests.get("arrays")
+            if place in self._names and not _chosen(self._names[place], names, prefix):
+                continue  # most of what is asked for lies beside no record, and a file is read once to know that
             try:
-                content = Store(store).beside(outcome, outcome.key, "arrays")
-                if content is None:
-                    continue
-                with np.load(io.BytesIO(content), allow_pickle=False) as file:
-                    chosen = names or [name for name in file.files if name.startswith(prefix)]
+                if self._open is None or self._open[0] != place:
+                    content = Store(store).beside(outcome, outcome.key, "arrays")
+                    if content is None:
+                        self._names[place] = None
+                        continue
+                    self._open = place, np.load(io.BytesIO(content), allow_pickle=False)
+                file = self._open[1]
+                self._names[place] = file.files
+                if chosen := _chosen(file.files, names, prefix):
                     return {name: file[name] for name in chosen}
-            except (CorruptRecord, KeyError, ValueError, zipfile.BadZipFile):
-                continue
+            except (CorruptRecord, ValueError, zipfile.BadZipFile):
+                self._names[place] = None
         return {}
 
     def items(self, outcome: Outcome, metric: str) -> Items | None:

@@ -25,7 +25,7 @@ from bench.files import replacing
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, canonical, columns
-from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, explained, flat, normal
+from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, explained, flat, normal, score_columns
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -45,6 +45,14 @@ class Setting:
     networks: str
     budget: str
     evaluation: str
+
+    @classmethod
+    def of(cls, cell: grids.Cell) -> Setting:
+        """Return what a grid's cell shares with the other seeds of its row."""
+        request = cell.request
+        parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
+        parts["evaluation"] = canonical(cell.evaluation.model_dump(mode="json"))
+        return cls(dataset=request["dataset"], strategy=request["strategy"], **parts)
 
     @property
     def context(self) -> tuple[str, ...]:
@@ -74,15 +82,6 @@ class Planned:
     label: str
     strategy: str
     dataset: str
-
-    @classmethod
-    def of(cls, cell: grids.Cell) -> Planned:
-        """Return a grid's cell as the report sees it."""
-        request = cell.request
-        parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
-        parts["evaluation"] = canonical(cell.evaluation.model_dump(mode="json"))
-        setting = Setting(dataset=request["dataset"], strategy=request["strategy"], **parts)
-        return cls(cell.id, setting, cell.seed, cell.label, cell.strategy, cell.dataset)
 
 
 @dataclass(frozen=True)
@@ -117,9 +116,10 @@ class Plan:
 
     def scored(self, evaluation: str) -> Plan:
         """Return the plan with its cells scored in another way."""
-        settings = (replace(cell.setting, evaluation=evaluation) for cell in self.cells)
-        cells = (replace(cell, setting=setting) for cell, setting in zip(self.cells, settings, strict=True))
-        return replace(self, cells=tuple(cells))
+        if all(cell.setting.evaluation == evaluation for cell in self.cells):
+            return self
+        settings = {cell.setting: replace(cell.setting, evaluation=evaluation) for cell in self.cells}
+        return replace(self, cells=tuple(replace(cell, setting=settings[cell.setting]) for cell in self.cells))
 
 
 class Outcome(Record):
@@ -226,15 +226,30 @@ def outcomes(frame: pd.DataFrame) -> list[Outcome]:
     Raises:
         UserError: a row is none of a record's.
     """
-    groups: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
-    other = [name for name, dtype in RECORDS.items() if dtype != DTYPES[float]]
-    plain = frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
-    for row in plain.to_dict("records"):
-        groups.setdefault(tuple(row[name] for name in _IDENTITY), []).append(cast(dict[str, Any], row))
+    if frame.empty:
+        return []
+    whose = frame.groupby(list(_IDENTITY), sort=False, dropna=False).ngroup().to_numpy()
+    order = np.argsort(whose, kind="stable")  # the rows of a record, one record after another
+    starts = np.flatnonzero(np.diff(whose[order], prepend=-1))
+    shared = _plain(frame.iloc[order[starts]]).to_dict("records")
+    own = _plain(frame.iloc[order][[leaf.column for leaf in score_columns(Outcome)]])
+    scores = list(zip(*(own[name].tolist() for name in own), strict=True))
+    scored = own["metric"].notna().tolist()
     try:
-        return [Outcome.from_rows(rows) for rows in groups.values()]
+        return [
+            Outcome.from_rows(
+                cast(dict[str, Any], row), [scores[place] for place in range(start, end) if scored[place]]
+            )
+            for row, start, end in zip(shared, starts, [*starts[1:], len(order)], strict=True)
+        ]
     except ValidationError as error:
         raise UserError(f"these are no records: {explained(error)}") from None
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table of plain Python values, None where there is none but for numbers, of which it is NaN."""
+    other = [name for name, dtype in RECORDS.items() if dtype != DTYPES[float]]
+    return frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
 
 
 def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:

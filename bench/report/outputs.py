@@ -88,7 +88,7 @@ def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origi
         cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
         cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
         cells.write_parquet(items, out / "items.parquet", "items")
-        pictures = figures.write(tables, Arrays(stores), out)
+        pictures = figures.write(tables, origins[0].arrays if len(origins) == 1 else Arrays(stores), out)
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"

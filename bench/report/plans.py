@@ -13,7 +13,7 @@ import pandas as pd
 import bench.grid as grids
 from bench.plugins import Kind, Plugin, Registry
 from bench.protocol import UserError
-from bench.report.cells import Plan, Planned
+from bench.report.cells import Plan, Planned, Setting
 from bench.sweep import receipts
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.store import Store
@@ -26,8 +26,10 @@ def joined(plan: Plan, last: Plan) -> Plan:
     return replace(plan, cells=(*plan.cells, *more), extended=last.extended)
 
 
-def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: list[str]) -> Plan:
-    """Return the cells that the grid.json of these stores hold, each once."""
+def of_stores(
+    folders: Sequence[Path], name: str, registry: Registry, notes: list[str], loaded: grids.Grid | None = None
+) -> Plan:
+    """Return the cells that the grid.json of these stores hold, each once; `loaded` is a grid that it may be."""
     cells: dict[str, Planned] = {}
     title, latest = "", None
     for folder in folders:
@@ -36,7 +38,8 @@ def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: lis
             content = json.loads(path.read_bytes())
             if not isinstance(content, dict):
                 raise ValueError("it holds no table")
-            plan = of(grids.expand(content, registry, name=name, where=str(path)))
+            same = loaded if loaded and loaded.source == content else None
+            plan = of(same or grids.expand(content, registry, name=name, where=str(path)))
         except (OSError, ValueError, UserError) as error:
             reason = str(error) if isinstance(error, UserError) else f"corrupt grid {path}: {error}"
             reason = f"there is no {path}" if isinstance(error, FileNotFoundError) else reason
@@ -51,7 +54,14 @@ def of_stores(folders: Sequence[Path], name: str, registry: Registry, notes: lis
 def of(grid: grids.Grid) -> Plan:
     """Return what a grid plans."""
     headline = grid.headline
-    return Plan(grid.name, grid.title, tuple(map(Planned.of, grid.cells)), headline.metric, headline.same_within)
+    settings: dict[tuple[str, str], Setting] = {}  # by data set and label, which tell all cells apart but for the seed
+    cells = []
+    for cell in grid.cells:
+        row = cell.dataset, cell.label
+        if row not in settings:
+            settings[row] = Setting.of(cell)
+        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset))
+    return Plan(grid.name, grid.title, tuple(cells), headline.metric, headline.same_within)
 
 
 def command(grid: str, elsewhere: str, plan: Plan, loaded: grids.Grid | None) -> str:
@@ -74,7 +84,8 @@ class Code:
         self._registry = registry
         self._files = {("strategy", cell.setting.strategy): cell.strategy for cell in plan.cells}
         self._files |= {("dataset", cell.setting.dataset): cell.dataset for cell in plan.cells}
-        self.plugins = functools.cache(self._plugins)
+        # read once a report: there may be thousands of records of the same code
+        self.plugins, self._current = functools.cache(self._plugins), functools.cache(fingerprints)
 
     def _plugins(self, strategy: str, dataset: str, hyper: str, networks: str) -> tuple[Plugin, ...]:
         """Return the plugins that a cell uses; none where one is not here any more."""
@@ -89,7 +100,7 @@ class Code:
         """Return the fingerprints; None where a plugin is not here: nobody can say whether it changed."""
         try:
             plugins = self.plugins(strategy, dataset, hyper, networks)
-            return fingerprints(plugins) if plugins else None
+            return self._current(plugins) if plugins else None
         except UserError:
             return None
 

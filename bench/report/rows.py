@@ -176,17 +176,17 @@ def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
 
 def _distinct(labels: Mapping[Setting, str]) -> dict[Setting, str]:
     """Add to labels that several settings share what these settings differ in."""
-    distinct = {}
+    sharing: dict[str, dict[Setting, dict[str, Any]]] = {}
     for setting, label in labels.items():
-        same = [other.flat() for other, name in labels.items() if name == label]
-        ours = setting.flat()
-        keys = dict.fromkeys(key for other in [ours, *same] for key in other)
-        parts = [
-            f"{key}={_plain(ours[key])}" if key in ours else f"no {key}"
-            for key in keys
-            if len({_plain(other.get(key)) for other in same}) > 1
-        ]
-        distinct[setting] = f"{label} ({', '.join(parts)})" if parts else label
+        sharing.setdefault(label, {})[setting] = setting.flat()
+    distinct = dict.fromkeys(labels, "")  # in their order
+    for label, settings in sharing.items():
+        keys = dict.fromkeys(key for own in settings.values() for key in own)
+        differing = {key: None for key in keys if len({_plain(own.get(key)) for own in settings.values()}) > 1}
+        for setting, ours in settings.items():
+            parts = [f"{key}={_plain(value)}" for key, value in ours.items() if key in differing]
+            parts += [f"no {key}" for key in differing if key not in ours]
+            distinct[setting] = f"{label} ({', '.join(parts)})" if parts else label
     return distinct
 
 

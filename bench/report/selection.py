@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from bench.report.cells import Outcome, Plan
+from bench.report.cells import Outcome, Plan, Setting
 
 _KINDS = {"cpu": "a CPU", "gpu": "a GPU"}
 
@@ -72,18 +72,27 @@ def _under_plan(
     plan = plan.scored(evaluation)
     kept = [outcome for outcome in kin if outcome.scoring == evaluation]
     there = {id(outcome) for outcome in kept}
-    wanted = [cell.setting.conditions for cell in plan.cells] or [outcome.setting.conditions for outcome in kept]
+    wanted = _different(cell.setting for cell in plan.cells) or _different(outcome.setting for outcome in kept)
     others: dict[str, set[str]] = {}
+    words: dict[tuple[str, ...], str] = {}
     for outcome in dated:
         if id(outcome) not in there:
-            ways = min((_ways(outcome.setting.conditions, conditions) for conditions in wanted), key=len)
-            others.setdefault(", ".join(ways), set()).add(outcome.cell)
+            context = outcome.setting.context
+            if context not in words:
+                ways = min((_ways(outcome.setting.conditions, other) for other in wanted), key=len)
+                words[context] = ", ".join(ways)
+            others.setdefault(words[context], set()).add(outcome.cell)
     notes = [
         f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways}; `bench report --all-settings`"
         " shows other settings, too"
         for ways, cells in others.items()
     ]
     return kept, plan, notes
+
+
+def _different(settings: Iterable[Setting]) -> list[dict[str, object]]:
+    """Return the conditions of settings, those of many cells once."""
+    return [setting.conditions for setting in {setting.context: setting for setting in settings}.values()]
 
 
 def _ways(ours: dict[str, object], wanted: dict[str, object]) -> list[str]:

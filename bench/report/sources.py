@@ -22,7 +22,7 @@ from bench.report.arrays import Arrays
 from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, read_parquet
 from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
-from bench.sweep.columns import canonical
+from bench.sweep.columns import canonical, leaves
 from bench.sweep.fingerprints import Fingerprints
 from bench.sweep.record import CorruptRecord, Point, Record, explained
 from bench.sweep.store import BESIDE, Store
@@ -31,6 +31,7 @@ from bench.sweep.store import BESIDE, Store
 Current = Callable[[str, str, str, str], Fingerprints | None]
 
 _CURVE = TypeAdapter(list[Point])
+_WHOSE = [leaf for leaf in leaves(Record) if leaf.column in WHOSE]
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ def of_grid(
         if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
-    last = plans.of_stores(folders, name, registry, notes)
+    last = plans.of_stores(folders, name, registry, notes, loaded)
     plan = plans.joined(plans.of(loaded), last) if loaded else last
     if unknown and last.cells:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
@@ -120,7 +121,7 @@ def of_grid(
     notes += code.unchecked(frame)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     plain = loaded
-    if isinstance(grid, grids.Grid):
+    if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {*frame["cell"]}:
         with contextlib.suppress(UserError):
             plain = grids.load(called, registry)
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
@@ -171,17 +172,19 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     last = plans.of_stores(folders, column.grid, registry, notes)
     plan = plans.joined(plans.of(embedded), last).of(column.dataset)
     command = plans.command(column.grid, "", plan, embedded)
-    local = collect(folders, plans.Code(registry, plan), notes)
+    code = plans.Code(registry, plan)
+    local = collect(folders, code, notes)
     local = local[local["dataset"] == column.dataset]
     if len(local):
-        notes += plans.Code(registry, plan).unchecked(local)
-        used = tuple(f for f in folders if any(path.name in set(local["cell"]) for path in f.glob("cells/*")))
+        notes += code.unchecked(local)
+        cells = set(local["cell"])
+        used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
         return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
-    committed = marked(_committed(), plans.Code(registry, plan))
+    committed = marked(_committed(), code)
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
         # a grid may have moved on since; then nothing is missing from what was committed
-        current = any(cell.id in set(committed["cell"]) for cell in plan.cells)
+        current = not {cell.id for cell in plan.cells}.isdisjoint(committed["cell"])
         words = f"the committed records in {results_folder()}"
         plan = plan if current else replace(plan, cells=())
         return Source(words, committed, plan, None, command, tuple(notes), Arrays((), _tables("items")))
@@ -240,17 +243,16 @@ def curves(
     Args:
         stores: folders of run stores.
         corrupt: as in `collect`.
-        chosen: the records; by default all. Curves that several stores hold come once.
+        chosen: the records, which need not be read again; by default all. Curves that several stores hold come once.
 
     Raises:
         UserError: a store does not exist, or a record or its curves are corrupt.
     """
     rows: list[dict[str, Any]] = []
-    wanted = None if chosen is None else {_identity(outcome.key, outcome) for outcome in chosen}
     seen: set[tuple[str, ...]] = set()
-    for store, key, record in _records(stores, corrupt):
+    for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
         identity = _identity(key, record)
-        if identity in seen or (wanted is not None and identity not in wanted):
+        if identity in seen:
             continue
         content = _beside(store, key, record, "curves", corrupt)
         if content is None:
@@ -263,6 +265,20 @@ def curves(
             seen.add(identity)
             rows += [_whose(key, record) | point.model_dump() for point in points]
     return framed(rows, "curves")
+
+
+def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:
+    """Give each of these records with every store that holds it and its key."""
+    for store in map(Store, stores):
+        for outcome in sorted(chosen, key=lambda outcome: (outcome.cell, outcome.key)):
+            if outcome.digests.get("curves"):  # by which alone they are read
+                if store.record_path(outcome.cell, outcome.key).is_file():
+                    yield store, outcome.key, outcome
+                continue
+            with contextlib.suppress(CorruptRecord):
+                record = store.record(outcome.cell, outcome.key)
+                if record and _identity(outcome.key, record) == _identity(outcome.key, outcome):
+                    yield store, outcome.key, outcome
 
 
 def _identity(key: str, record: Record) -> tuple[str, ...]:
@@ -323,8 +339,7 @@ def _rows(key: str, record: Record) -> list[dict[str, Any]]:
 
 
 def _whose(key: str, record: Record) -> dict[str, Any]:
-    row = _rows(key, record)[0]
-    return {name: row[name] for name in WHOSE}
+    return {"key": key} | {leaf.column: leaf.value(record, None) for leaf in _WHOSE}
 
 
 def _beside(store: Store, key: str, record: Record, part: str, corrupt: list[str] | None) -> bytes | None:

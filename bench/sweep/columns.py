@@ -11,10 +11,13 @@ from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+_read = functools.lru_cache(maxsize=4096)(json.loads)  # the records of a grid have few settings in all
+
 
 def canonical(settings: Mapping[str, Any]) -> str:
     """Return settings as JSON that is equal where they are."""
-    return json.dumps(settings, sort_keys=True, separators=(",", ":"))
+    return _CANONICAL.encode(settings)
 
 
 @dataclass(frozen=True)
@@ -52,11 +55,11 @@ class Leaf:
         return canonical(value) if self.settings and value is not None else value
 
     def put(self, content: dict[str, Any], value: Any) -> None:
-        """Put what a column holds into the place of a record that it comes from."""
+        """Put what a column holds into the place of a record that it comes from; settings are shared, not copied."""
         for name in self.path[:-1]:
             content = content.setdefault(name, {})
         if not self.entry or value == value:  # a number that is not there is NaN in a table
-            content[self.path[-1]] = json.loads(value) if self.settings and value is not None else value
+            content[self.path[-1]] = _read(value) if self.settings and value is not None else value
 
 
 def columns(model: type[BaseModel]) -> dict[str, str]:

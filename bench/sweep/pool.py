@@ -131,6 +131,7 @@ class Pool:
         self._numbers = range(0)
         self._slots: dict[int, Slot] = {}  # by number
         self._failed_starts = 0
+        self._starting = False  # and waiting for a process to be there
         self._signals = 0  # asked to stop so many times
         self._asked: float | None = None  # when the workers were told
         self._how = "stopped"
@@ -191,14 +192,32 @@ class Pool:
             self._waiting, self._elsewhere = self._elsewhere, self._waiting
         for number in self._numbers:
             if self._waiting and number not in self._slots:
-                device = self.devices[number % len(self.devices)] if self.devices else self.setup.device
-                self._slots[number] = Slot(number, self.setup.on(device))
+                self._start(number)
             slot = self._slots.get(number)
             try:
                 while self._waiting and slot and slot.ready and not slot.work:
                     self._offer(slot, self._waiting.popleft())
             except (StoreError, OSError) as error:
                 self._fatal = str(error)
+
+    def _start(self, number: int) -> None:
+        """Start the process of a slot."""
+        device = self.devices[number % len(self.devices)] if self.devices else self.setup.device
+        self._starting = True
+        try:
+            self._slots[number] = Slot(number, self.setup.on(device))
+        except EOFError:
+            self._started_in_vain("the server that forks them ended")
+        except OSError as error:
+            self._started_in_vain(error.strerror or str(error))
+        finally:
+            self._starting = False
+
+    def _started_in_vain(self, reason: str) -> None:
+        """Give up once too many processes in a row did not come to be ready."""
+        self._failed_starts += 1
+        if self._failed_starts >= STARTS:
+            self._fatal = self._fatal or f"no worker process starts: {reason}"
 
     def _offer(self, slot: Slot, job: Job) -> None:
         """Give `slot` the cell, unless it is another's, or finished, or was lost too often."""
@@ -267,10 +286,8 @@ class Pool:
             else:
                 self._fail(slot, work, "crashed", slot.exit)
         elif not slot.ready and slot.process.exitcode != 0:
-            self._failed_starts += 1
-            if self._failed_starts >= STARTS:
-                said = slot.printed.decode(errors="replace").strip().splitlines()
-                self._fatal = f"no worker process starts: {slot.exit}{': ' + said[-1] if said else ''}"
+            said = slot.printed.decode(errors="replace").strip().splitlines()
+            self._started_in_vain(f"{slot.exit}{': ' + said[-1] if said else ''}")
         self._remove(slot)
 
     def _enforce(self) -> None:
@@ -380,6 +397,8 @@ class Pool:
             self._how = self.stops[number]() if number in self.stops else "stopped"
             self.tally.signal = number
         self._signals += 1
+        if self._starting and self._signals > 1:
+            raise KeyboardInterrupt  # libraries may take long to load, and no cell is carried out meanwhile
 
     def _wind_down(self) -> None:
         """Ask running cells to stop; when they do not, kill them."""

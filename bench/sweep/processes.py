@@ -6,10 +6,14 @@ import ctypes
 import multiprocessing
 import os
 import signal
+import site
 import sys
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
+from pathlib import Path
 
 # An optimiser imports torch._dynamo, scores from samples scikit-learn: six seconds of a core. Nothing of `bench` is
 # here: a process reads its code when it starts, as it is then.
@@ -29,12 +33,51 @@ def starting(device: str = "cpu") -> ForkServerContext | SpawnContext:
     On Linux, processes for the CPU are forked from a server that has loaded `LIBRARIES` once for all of them. CUDA does
     not survive a fork, nor do libraries of macOS: there each process starts afresh. So it does outside the main thread,
     since the server ends with the thread that started it.
+
+    The server runs from here on, and loads libraries meanwhile: the first process takes as long to start. What they
+    read of the environment as they load is that of now. One that is gone is started anew by the next call.
+
+    Raises:
+        OSError: the server cannot be started.
     """
     if device != "cpu" or sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.sweep.server", *LIBRARIES])
+    resource_tracker.ensure_running()  # first, because starting it lifts the mask
+    with uninterrupted(), _this_bench():
+        forkserver.ensure_running()
     return context
+
+
+@contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Hold a Ctrl-C back for the block, and from a process that starts in it, until that lifts the mask.
+
+    While a process starts it is its parent's to answer.
+    """
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+@contextmanager
+def _this_bench() -> Iterator[None]:
+    """Let an interpreter that starts in the block import the `bench` of this process, wherever it was found.
+
+    The server is not told our `sys.path`, and another `bench` may be installed.
+    """
+    home, before = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")
+    if home not in (*site.getsitepackages(), site.getusersitepackages()):  # where every interpreter looks
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, before)))
+    try:
+        yield
+    finally:
+        os.environ.pop("PYTHONPATH", None)
+        if before is not None:
+            os.environ["PYTHONPATH"] = before
 
 
 def one_thread() -> None:

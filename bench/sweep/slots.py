@@ -12,12 +12,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
+from multiprocessing.context import SpawnContext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
-from bench.sweep.processes import starting
+from bench.sweep.processes import starting, uninterrupted
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
@@ -91,6 +92,10 @@ class Slot:
     Args:
         number: of the slot.
         setup: what all of its cells share.
+
+    Raises:
+        EOFError: the server that was to fork the process is gone.
+        OSError: the process cannot be started.
     """
 
     def __init__(self, number: int, setup: Setup) -> None:
@@ -106,17 +111,19 @@ class Slot:
         self.process = context.Process(
             target=serve, args=(there, printed, setup, dict(os.environ)), name=f"bench-{number}"
         )
-        # a Ctrl-C while the process starts is the parent's to answer, not the child's: it inherits the mask, as does
-        # the server it is forked from. The tracker is started first, because starting it lifts the mask.
-        resource_tracker.ensure_running()
-        mask = signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+        resource_tracker.ensure_running()  # first, because starting it lifts the mask
+        # one that is forked inherits the mask of its server, and that may take long to load libraries
+        masked = uninterrupted() if isinstance(context, SpawnContext) else contextlib.nullcontext()
         try:
-            with _without_main():
+            with masked, _without_main():
                 self.process.start()
+        except BaseException:
+            self._connection.close()
+            self._output.close()
+            raise
         finally:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        there.close()
-        printed.close()
+            there.close()
+            printed.close()
 
     @property
     def watched(self) -> tuple[Any, ...]:

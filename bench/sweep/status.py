@@ -181,15 +181,18 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path |
         UserError: a data set cannot be had, or a cell's networks, budget and scoring do not suit it.
     """
     loaded: dict[tuple[str, str], Facts] = {}
+    suited: dict[tuple[str, str], Facts] = {}  # by data set and label, which tell all cells apart but for their seeds
     ready = []
     for job in jobs:
-        name, options = job.cell.dataset, job.cell.options
-        data = name, canonical(options)
-        if data not in loaded:
-            loaded[data] = load(registry, name, options, folder, kept)
-        facts = loaded[data]
-        networks = registry.networks(job.cell.networks, f"cell {job.cell.id}")
-        demands.check(plain_name(name), facts.dataset, facts.items, networks, job.cell.budget, job.cell.evaluation)
+        cell, row = job.cell, (job.cell.dataset, job.cell.label)
+        if row not in suited:
+            data = cell.dataset, canonical(cell.options)
+            if data not in loaded:
+                loaded[data] = load(registry, cell.dataset, cell.options, folder, kept)
+            suited[row] = facts = loaded[data]
+            networks = registry.networks(cell.networks, f"cell {cell.id}")
+            demands.check(plain_name(cell.dataset), facts.dataset, facts.items, networks, cell.budget, cell.evaluation)
+        facts = suited[row]
         ready.append(replace(job, data={"version": facts.dataset.version, "sha256": facts.sha256}))
     return ready
 

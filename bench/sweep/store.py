@@ -214,7 +214,8 @@ class Store:
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
         try:
-            content = self.place(record, key, kind).read_bytes()
+            with open(self._place(record, key, kind), "rb") as file:
+                content = file.read()
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -230,9 +231,13 @@ class Store:
 
         Their SHA-256 is in the name, but for schema 1 and the first records of schema 2.
         """
-        plain, digest = self.cell(record.cell) / f"{kind}-{key}.{BESIDE[kind]}", record.digests.get(kind)
-        sealed = plain.with_name(file_beside(kind, key, digest)) if digest else plain
-        return sealed if sealed.exists() or not plain.exists() else plain
+        return Path(self._place(record, key, kind))
+
+    def _place(self, record: Record, key: str, kind: str) -> str:
+        folder, digest = f"{self._cells}/{record.cell}", record.digests.get(kind)
+        plain = f"{folder}/{kind}-{key}.{BESIDE[kind]}"
+        sealed = f"{folder}/{file_beside(kind, key, digest)}" if digest else plain
+        return sealed if os.path.exists(sealed) or not os.path.exists(plain) else plain
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -317,7 +322,7 @@ class Store:
                 attempts.end(folder, before, "lost")
             request = folder / "request.json"
             if not request.exists():
-                with replacing(request) as file:
+                with replacing(request, durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
                 for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn import functional
 
 from bench.protocol import Likelihood as Word
 from bench.protocol import Noise, UserError
 
 FLOOR = -6.0  # of the log of a calibrated scale
+_FACTORS = 4  # of a product of 1 + e^a: float32 holds it where the mean of a's positive parts is below 22
 
 
 class Likelihood(nn.Module):
@@ -29,6 +32,14 @@ class Likelihood(nn.Module):
     def log_prob(self, x: Tensor, parameters: Tensor) -> Tensor:
         """Return log p(x|z), `(..., B)`, nats, for x `(B, D)` and parameters `(..., B, D)`."""
         raise NotImplementedError
+
+    def reader(self, x: Tensor, head: nn.Linear) -> Callable[[Tensor], Tensor]:
+        """Return how log p(x|z), `(..., B)`, follows from features `(..., B, F)` where parameters are `head(features)`.
+
+        x `(B, D)` and the layer stand still meanwhile: a gradient reaches the features alone. A likelihood that has
+        this more cheaply than by its parameters overrides it.
+        """
+        return lambda features: self.log_prob(x, head(features))
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
@@ -59,6 +70,10 @@ class Bernoulli(Likelihood):
             return _of_pixels(x, parameters)
         value: Tensor = _OfPixels.apply(x, parameters)
         return value
+
+    def reader(self, x: Tensor, head: nn.Linear) -> Callable[[Tensor], Tensor]:
+        """Return how log p(x|z) follows from features: without the product of x and logits, and with few logarithms."""
+        return _Pixels(x, head)
 
     def mean(self, parameters: Tensor) -> Tensor:
         """Return E[x|z], the shape of `parameters`."""
@@ -146,6 +161,71 @@ class Laplace(Likelihood):
     def freeze(self, distance: Tensor) -> None:
         """Set the scale of evaluation to `distance`, the mean of |x - m| over training data, a scalar."""
         self.log_scale.copy_(_clipped(distance))
+
+
+class _Pixels:
+    """Features h `(..., B, F)` -> log p(x|z) of pixels with logits a = Wh + b, as h'(W'x) + b'x - sum softplus(a)."""
+
+    @torch.no_grad()
+    def __init__(self, x: Tensor, head: nn.Linear) -> None:
+        self.x, self.weight = x, head.weight.detach()
+        self.bias = x.new_zeros(len(self.weight)) if head.bias is None else head.bias.detach()
+        self.slope, self.constant = x @ self.weight, x @ self.bias
+
+    def __call__(self, features: Tensor) -> Tensor:
+        """Return log p(x|z), `(..., B)`."""
+        if torch.is_grad_enabled() and features.requires_grad:
+            value: Tensor = _Differentiable.apply(features, self)  # type: ignore[no-untyped-call]
+            return value
+        return self.value(features, _softplus_sum_(self.logits(features)))
+
+    def logits(self, features: Tensor) -> Tensor:
+        """Return a, `(..., B, D)`."""
+        return functional.linear(features, self.weight, self.bias)
+
+    def value(self, features: Tensor, softplus: Tensor) -> Tensor:
+        """Return log p(x|z) by the sum of softplus(a), `(..., B)`, or without it where that is not finite."""
+        if bool(softplus.isfinite().all()):
+            linear: Tensor = (features * self.slope).sum(-1) + self.constant
+            return linear - softplus
+        return Bernoulli().log_prob(self.x, self.logits(features))
+
+
+class _Differentiable(torch.autograd.Function):
+    """What `_Pixels` gives, with its gradient in h, W'(x - sigmoid(a))."""
+
+    @staticmethod
+    def forward(ctx: Any, features: Tensor, pixels: _Pixels) -> Tensor:
+        factors = pixels.logits(features).exp_().add_(1)
+        *groups, rest = factors.split(_widths(factors.shape[-1]), -1)
+        value = pixels.value(features, math.prod(groups[1:], start=groups[0]).log_().sum(-1) + rest.log().sum(-1))
+        # x - sigmoid(a) is x - 1 + 1/(1 + e^a), also where e^a overflows
+        ctx.residual, ctx.weight = factors.reciprocal_().add_(pixels.x - 1), pixels.weight
+        return value
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, None]:
+        return (ctx.residual @ ctx.weight).mul_(gradient[..., None]), None
+
+
+def _softplus_sum_(a: Tensor) -> Tensor:
+    """Return the sum of softplus(a) over the last axis, `(...)`, for a `(..., D)`, which is overwritten.
+
+    A logarithm is taken of `_FACTORS` of 1 + e^a at a time. A term differs from softplus(a) by roundings of 1 and of
+    the product, some 1e-7 in float32. Where a product overflows, the sum is infinite or NaN.
+    """
+    first, *others, rest = a.exp_().split(_widths(a.shape[-1]), -1)
+    product = first.add_(1)
+    for other in others:
+        product.addcmul_(product, other)
+    total: Tensor = product.log_().sum(-1) + rest.log1p_().sum(-1)
+    return total
+
+
+def _widths(pixels: int) -> list[int]:
+    """Return the widths of `_FACTORS` equal parts of an axis, and of what is left of it."""
+    return [pixels // _FACTORS] * _FACTORS + [pixels % _FACTORS]
 
 
 def _clipped(scale: Tensor) -> Tensor:

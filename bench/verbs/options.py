@@ -6,16 +6,16 @@ import functools
 import shlex
 import sys
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.sweep.progress import screen
-from bench.sweep.requests import Request
+
+if TYPE_CHECKING:
+    from bench.sweep.requests import Request
 
 Verb = Callable[..., Any]
 Values = dict[str, Any]
@@ -91,11 +91,17 @@ store = folder("--store", help="The run store (default: GRID in $BENCH_STORE, th
 grid = click.option("--grid", default="digits", show_default=True, metavar="NAME", help="A grid, or a .toml FILE.")
 json = flag("--json", "as_json", help="Print JSON for a program to read.")
 
-_request = (
-    "request",
-    [field.name for field in fields(Request)],
-    lambda values: Request(**values, say=say, display=screen),
-)
+
+def _requested(values: Values) -> Request:
+    from bench.sweep.progress import screen
+    from bench.sweep.requests import Request
+
+    return Request(**values, say=say, display=screen)
+
+
+#: options of which a request is made
+REQUESTED = ("grid", "settings", "strategies", "seeds", "store", "data_dir", "plugins")
+_request = ("request", REQUESTED, _requested)
 #: the folders of plugins; the verb gets a `request` made of all such options that it has
 request = _bundle(*_request, plugins)
 #: which cells

@@ -7,38 +7,37 @@ import shlex
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from bench import contracts
-from bench import report as tables
 from bench.grid import embedded
 from bench.plugins import KINDS, Description, Kind, PluginError, Registry
 from bench.protocol import UserError
-from bench.sweep import receipts
-from bench.sweep.requests import Request
-from bench.sweep.status import load
 from bench.verbs import options
+
+if TYPE_CHECKING:
+    from bench.sweep.requests import Request
 
 
 @click.command("list")
 @options.flag("--verbose", help="Show every hyper-parameter and option.")
 @options.json
-@options.request
-def list_(request: Request, verbose: bool, as_json: bool) -> None:
+@options.plugins
+def list_(plugins: Sequence[Path], verbose: bool, as_json: bool) -> None:
     """List strategies, data sets, networks, energies and grids."""
-    plugins = {kind: request.registry.describe(kind) for kind in KINDS}
+    registry = Registry(plugins)
+    described = {kind: registry.describe(kind, verbose or as_json) for kind in KINDS}
     if as_json:
         plain: dict[str, list[Any]] = {
-            KINDS[kind].folder: [asdict(plugin) | {"file": str(plugin.file)} for plugin in plugins[kind]]
+            KINDS[kind].folder: [asdict(plugin) | {"file": str(plugin.file)} for plugin in described[kind]]
             for kind in KINDS
         }
         click.echo(json.dumps(plain | {"grids": embedded()}, indent=1))
         return
-    width = max((len(plugin.name) for kind in KINDS for plugin in plugins[kind]), default=0)
+    width = max((len(plugin.name) for kind in KINDS for plugin in described[kind]), default=0)
     lines = []
-    for kind, descriptions in plugins.items():
+    for kind, descriptions in described.items():
         lines += [KINDS[kind].words, *_described(descriptions, width, verbose), ""]
     lines += ["grids", *(f"  {name}" for name in embedded())]
     click.echo("\n".join(lines))
@@ -72,6 +71,8 @@ def _searched(search: dict[str, Any]) -> str:
 @options.request
 def data(request: Request, name: str | None) -> None:
     """Fetch and verify data set NAME, or all of them, and say what they are."""
+    from bench.sweep.status import load
+
     registry = request.registry
     names = [registry.find("dataset", name).name] if name else _fetched(registry)
     click.echo(f"data folder: {request.data}")
@@ -107,6 +108,8 @@ def _fetched(registry: Registry) -> list[str]:
 @click.option("--like", default="", metavar="NAME2", help="Start from this built-in plugin, not from the example.")
 def new(kind: Kind, name: str, plugins: Path, like: str) -> None:
     """Write a working example of a plugin, such as DIR/strategies/NAME.py, to start from."""
+    from bench import contracts
+
     file = contracts.write(kind, name, plugins, like)
     click.echo(f"wrote {file}; to check it, and to see it in the list:")
     click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
@@ -124,6 +127,9 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
 
     A report says which plugins have not passed. One that passes with --set, where it need not be, does not count.
     """
+    from bench import contracts
+    from bench.sweep import receipts
+
     values = contracts.values(changes)
     plugin, code = None, ""
     try:
@@ -166,8 +172,10 @@ def report(
     all_settings: bool,
 ) -> None:
     """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
+    from bench.report import report as tables
+
     settings = request.settings
     if name is None and (settings or all_settings):
         option = f"--set {next(iter(settings))}" if settings else "--all-settings"
         raise UserError(f"{option} is said of a grid; add --grid NAME")
-    click.echo(tables.report(name, stores, out, request.registry, list(settings), all_settings))
+    click.echo(tables(name, stores, out, request.registry, list(settings), all_settings))

@@ -1,7 +1,8 @@
-"""Contenders: a step of training on items of MNIST's size, 64 a batch. Pixels are random: speed does not depend on them."""
+"""Contenders: a step of training, 64 items of MNIST's size a batch. Pixels are random, which does not matter here."""
 
 from __future__ import annotations
 
+import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
@@ -26,7 +27,7 @@ def _items(shape: tuple[int, ...] = (28, 28)) -> np.ndarray:
 def _networks() -> tuple[nn.Sequential, nn.Sequential]:
     def chain(*widths: int) -> nn.Sequential:
         layers: list[nn.Module] = []
-        for before, after in zip(widths, widths[1:], strict=False):
+        for before, after in itertools.pairwise(widths):
             layers += [nn.Linear(before, after), nn.ELU()]
         return nn.Sequential(*layers[:-1])
 
@@ -127,3 +128,42 @@ def vampprior_500() -> None:
 def adversarial() -> None:
     """A step of `adversarial`."""
     _trained("mnist", "adversarial")
+
+
+# ---------------------------------------------------------------- convolutions
+
+
+def _convolutional(last: bool) -> Callable[[], None]:
+    """Return a step of the grid `cifar10-subset`'s networks on 256 images, without what moves them."""
+    import bench.grid as grids
+    from bench import vae
+    from bench.networks.modules import convolutions
+    from bench.plugins import Registry
+
+    registry = Registry()
+    cell = grids.load("cifar10-subset", registry).cells[0]
+    networks, shape = registry.networks(cell.networks, ""), (3, 32, 32)
+    encoder, decoder = vae.encoder(networks, shape), vae.decoder(networks, shape, "laplace")
+    if not last:
+        for module in (encoder, decoder):
+            module.to(memory_format=torch.contiguous_format)
+        convolutions.images = lambda x, shape: x.reshape(-1, *shape)
+    parameters = [*encoder.parameters(), *decoder.parameters()]
+    x = torch.randn(256, 3 * 32 * 32)
+
+    def step() -> None:
+        posterior = encoder(x)
+        loss = (decoder(posterior.mean) - x).abs().mean() + posterior.log_std.mean()
+        torch.autograd.grad(loss, [parameter for parameter in parameters if parameter.requires_grad], allow_unused=True)
+
+    return step
+
+
+def channels_last() -> Callable[[], None]:
+    """As `bench` does."""
+    return _convolutional(last=True)
+
+
+def contiguous() -> Callable[[], None]:
+    """Planes outermost in memory."""
+    return _convolutional(last=False)

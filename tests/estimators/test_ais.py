@@ -15,7 +15,7 @@ from bench.estimators import ais, partition
 from bench.estimators.subject import Meter
 from bench.priors import Density
 from bench.protocol import Ais, Noise, NotFinite, UserError
-from bench.streams import stream
+from bench.streams import Stream, stream
 from tests.oracles.grbms import coupled, islands
 from tests.oracles.verdicts import contains, noises
 
@@ -64,6 +64,39 @@ def test_the_gain_of_softplus_is_that_of_its_terms_however_large_and_many(hidden
     zero = torch.zeros(()).double()  # torch has softplus(x) = x from 20 on, which is off by 2e-9
     expected = (torch.logaddexp(zero, new * logits) - torch.logaddexp(zero, old * logits)).sum(-1)
     torch.testing.assert_close(annealing.softplus_gain(logits, old, new), expected, rtol=1e-11, atol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["posterior", "uniform"])
+@pytest.mark.parametrize(("old", "new"), [(0.0, 0.001), (0.4, 0.401), (0.999, 1.0), (0.5, 0.0)])
+def test_a_step_s_weight_is_the_ratio_of_the_densities(name: str, old: float, new: float) -> None:
+    base = bases(coupled(6, 5, seed=1, scale=2.0), 5 + 3 * stream(0, "latents").normal(500, 6))[name]
+    state = base.state(20 * stream(0, "u").normal(200, 6).double())
+
+    def log_density(t: float) -> Tensor:
+        gaussian = ((state.u - base.mean).square() * base.precision).sum(-1)
+        hidden = torch.logaddexp(torch.zeros(()).double(), t * (state.u @ base.coupling + base.offset)).sum(-1)
+        return -0.5 * (1 - t) * gaussian - 0.5 * t * state.u.square().sum(-1) + hidden
+
+    # sums of some ten terms below 1e5, each of whose roundings is 1e-16 of it
+    torch.testing.assert_close(
+        base.log_ratio(state, old, new), log_density(new) - log_density(old), rtol=1e-12, atol=1e-10
+    )
+
+
+def test_a_sweep_draws_units_as_often_as_they_are_likely() -> None:
+    n, t = 40_000, 0.7
+    logits = torch.tensor([-60.0, -4.0, -1.0, 0.0, 0.5, 4.0, 60.0]).double().expand(n, 7)
+    share, p = annealing.switched(logits, t, stream(0, "units")).mean(0), torch.sigmoid(t * logits[0])
+    assert ((share - p).abs() <= 4 * (p * (1 - p) / n).sqrt()).all()
+
+
+@pytest.mark.parametrize(("uniform", "logit", "on"), [(0.0, -46.0, 0.0), (1 - 2.0**-24, 46.0, 1.0), (0.0, 0.0, 1.0)])
+def test_a_unit_that_is_certain_is_never_otherwise(uniform: float, logit: float, on: float) -> None:
+    class Extreme(Stream):
+        def uniform(self, *shape: int) -> Tensor:
+            return torch.full(shape, uniform)
+
+    assert annealing.switched(torch.tensor([[logit]]).double(), 1.0, Extreme(0, "")).item() == on
 
 
 def test_chains_end_in_the_model() -> None:

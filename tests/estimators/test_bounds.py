@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -232,21 +233,24 @@ def test_with_one_draw_all_error_counts_as_the_images() -> None:
 
 
 @pytest.mark.parametrize("samples", [3, 40])
-def test_images_and_samples_are_taken_in_chunks(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_images_and_samples_are_taken_in_blocks(samples: int, monkeypatch: pytest.MonkeyPatch) -> None:
     model = Linear.of()
     x = model.images(11)
     shapes: list[tuple[int, ...]] = []
-    inner = model.vae.log_likelihood
+    inner = model.vae.decoder.reader
 
-    def watched(x: Tensor, z: Tensor) -> Tensor:
-        shapes.append(z.shape)
-        return inner(x, z)
+    def watched(x: Tensor) -> Callable[[Tensor], Tensor]:
+        def read(z: Tensor) -> Tensor:
+            shapes.append(z.shape)
+            return inner(x)(z)
 
-    monkeypatch.setattr(model.vae, "log_likelihood", watched)
-    monkeypatch.setattr(bounds, "ELEMENTS", 256 * 12)  # twelve samples at a time
+        return read
+
+    monkeypatch.setattr(model.vae.decoder, "reader", watched)
+    monkeypatch.setitem(bounds.ELEMENTS, "cpu", 256 * 12)  # twelve samples at a time
     scored = subject(model, x, samples)
     weighted = bounds.importance(scored)
-    assert max(math.prod(shape[:-1]) for shape in shapes) == 12
+    assert max(math.prod(shape[:-1]) for shape in shapes) == {3: 12, 40: 10}[samples]  # in even parts
     assert sum(math.prod(shape[:-1]) for shape in shapes) == scored.meter.done == 11 * samples
     assert weighted.nll.values == pytest.approx(-model.log_p(x).numpy(), abs=1e-9)  # each image with its own samples
     assert weighted.ess == pytest.approx(samples)

@@ -400,7 +400,7 @@ def test_networks_in_single_precision_give_the_same_likelihood() -> None:
 def test_images_in_chunks_keep_their_own_chains(monkeypatch: pytest.MonkeyPatch) -> None:
     model = Linear.of(latent=1)
     x = model.images(11)
-    monkeypatch.setattr(bounds, "ELEMENTS", 256 * 12)  # twelve chains at a time: three images
+    monkeypatch.setitem(bounds.ELEMENTS, "cpu", 256 * 12)  # twelve chains at a time: three images
     assert annealed(model, x, 5).nll.values == pytest.approx(model.nll(x), abs=1e-9)
     found = bracket(model, 5, images=11)
     assert found.upper.nll.values == pytest.approx(model.nll(x), abs=1e-9)

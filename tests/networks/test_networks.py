@@ -11,11 +11,12 @@ import torch
 from pydantic import ValidationError
 from torch import nn
 
-from bench.networks import DenseNet, Gated
+from bench.networks import DenseNet, Gated, Headed
 from bench.networks.conv import Conv
 from bench.networks.densenet import Densenet
 from bench.networks.gated_mlp import GatedMlp
 from bench.networks.mlp import Mlp
+from bench.networks.modules.dense import Elu
 from bench.networks.modules.residual import Block
 from bench.networks.resnet import Resnet
 from bench.plugins import Registry, build
@@ -56,6 +57,15 @@ def test_a_network_takes_samples_and_items_alike(kind: Network, leading: tuple[i
     torch.testing.assert_close(up(z).reshape(-1, 64), up(z.reshape(-1, 6)))
 
 
+@pytest.mark.parametrize("kind", [Conv(hidden=[4, 8]), Resnet(channels=[4, 8])], ids=lambda kind: kind.name)
+def test_convolutions_are_the_same_however_images_lie_in_memory(kind: Network) -> None:
+    torch.manual_seed(0)
+    net, x = kind.encoder((3, 8, 8), 6).double(), torch.randn(5, 192, dtype=torch.float64)
+    plain = copy.deepcopy(net).to(memory_format=torch.contiguous_format)
+    stages = plain.convolutions if isinstance(kind, Conv) else plain.stages
+    torch.testing.assert_close(net(x), plain.head(stages(x.reshape(5, 3, 8, 8)).flatten(1)), rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)
 def test_an_item_s_outputs_are_its_own(kind: Network) -> None:
     """No batch statistics: a score may not depend on the items beside it."""
@@ -75,6 +85,25 @@ def test_every_parameter_gets_a_gradient(kind: Network) -> None:
                     nn.init.normal_(parameter)
         net(torch.randn(9, width)).square().sum().backward()
         assert all(p.grad is not None and bool(p.grad.any()) for p in net.parameters())
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_an_elu_without_a_gradient_is_torch_s_to_a_rounding_of_one(dtype: torch.dtype) -> None:
+    x = torch.cat([torch.linspace(-8, 8, 10_001, dtype=dtype), torch.tensor([-math.inf, -1e-30, 0, 1e30, math.inf])])
+    x = x.to(dtype)
+    # e^x and the difference are each off by at most a unit in the last place of 1
+    torch.testing.assert_close(Elu()(x), nn.functional.elu(x), rtol=0, atol=2 * torch.finfo(dtype).eps)
+    assert math.isnan(Elu()(torch.tensor(math.nan)))
+    recorded = x.clone().requires_grad_()
+    assert torch.equal(Elu()(recorded), nn.functional.elu(recorded))
+
+
+@pytest.mark.parametrize("kind", [Mlp(hidden=[5, 4]), GatedMlp(hidden=[5, 4]), DENSE])
+def test_a_network_of_vectors_ends_in_a_linear_layer_of_its_features(kind: Network) -> None:
+    net, z = kind.decoder(3, (2, 2)), torch.randn(7, 2, 3)
+    assert isinstance(net, Headed)
+    assert isinstance(net, nn.Module)
+    assert torch.equal(net.last()(net.features(z)), net(z))
 
 
 @pytest.mark.parametrize("kind", KINDS, ids=lambda kind: kind.name)

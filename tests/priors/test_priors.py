@@ -8,6 +8,7 @@ import math
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from bench.energies import GRBM
 from bench.networks import perceptron
@@ -91,6 +92,48 @@ def test_a_grbms_closed_forms_are_what_autograd_gives() -> None:
         torch.testing.assert_close(closed, general, rtol=1e-10, atol=1e-10)
 
 
+def plain_energy(grbm: GRBM, z: Tensor) -> Tensor:
+    """Return E(z) as paper Eq. 12 has it, from operations that autograd differentiates."""
+    return 0.5 * ((z - grbm.mu).square() / grbm.var).sum(-1) - functional.softplus(grbm.hidden(z)).sum(-1)
+
+
+@pytest.mark.parametrize("shape", [(5,), (6, 5), (2, 6, 5)])
+def test_a_grbms_energy_and_its_first_and_second_derivatives_are_those_of_its_formula(shape: tuple[int, ...]) -> None:
+    grbm, weight = a_grbm(5, 3), torch.randn(shape[:-1], dtype=torch.float64)
+    with torch.no_grad():
+        grbm.log_var[0] = 7.0  # beyond its clamp: the derivative is 0 there
+    seen = []
+    for energy in (grbm.energy, lambda z: plain_energy(grbm, z)):
+        torch.manual_seed(1)
+        z = torch.randn(shape, dtype=torch.float64, requires_grad=True)
+        inputs = [z, *grbm.parameters()]
+        value = energy(z)
+        first = torch.autograd.grad((weight * value).sum(), inputs, create_graph=True)
+        second = torch.autograd.grad(sum(part.square().sum() for part in first), inputs, materialize_grads=True)
+        seen.append([value, *first, *second])
+    for closed, plain in zip(*seen, strict=True):
+        torch.testing.assert_close(closed, plain, rtol=1e-10, atol=1e-10)
+
+
+def test_what_a_grbms_gradient_and_curvature_share_gives_the_parameters_the_same_derivatives() -> None:
+    grbm = a_grbm(5, 3)
+    with torch.no_grad():
+        grbm.log_var[0] = 7.0
+    z, v, of_gradient = torch.randn(3, 6, 5, dtype=torch.float64)
+    of_curvature = torch.randn(6, dtype=torch.float64)
+    seen = []
+    for gradient, curvature in (
+        grbm.gradient_and_curvature(z, v),
+        (grbm.gradient(z, create_graph=True), grbm.curvature(z, v)),
+        Density.gradient_and_curvature(grbm, z, v),
+    ):
+        total = (of_gradient * gradient).sum() + gradient.square().sum() + (of_curvature * curvature).sum()
+        seen.append([gradient, curvature, *torch.autograd.grad(total, list(grbm.parameters()))])
+    for shared, apart, general in zip(*seen, strict=True):
+        torch.testing.assert_close(shared, apart, rtol=1e-10, atol=1e-10)
+        torch.testing.assert_close(general, apart, rtol=1e-10, atol=1e-10)
+
+
 def test_a_grbms_weights_start_with_variance_one_over_all_units() -> None:
     torch.manual_seed(0)
     weight = GRBM(64, 64).weight.detach()
@@ -126,6 +169,19 @@ def test_a_vampprior_is_the_mixture_of_its_posteriors() -> None:
     z = torch.randn(2, 5, 3)
     with torch.no_grad():
         torch.testing.assert_close(prior.energy(z), -mixture.log_prob(z), rtol=1e-5, atol=1e-5)
+
+
+def test_a_vampprior_with_narrow_components_far_out_is_exact_to_single_precision() -> None:
+    """||(z - m)/s||^2, expanded, cancels to a part in ten million at m = 3 and s = .001."""
+    prior = a_vampprior(3, 4)
+    mean, log_std = 3 + torch.rand(4, 3), torch.full((4, 3), math.log(1e-3))
+    prior._encoder = (lambda _: Posterior(mean, log_std),)
+    z = mean + 1e-3 * torch.randn(4, 3)
+    squares = (((z[:, None] - mean).double() / log_std.double().exp()).square()).sum(-1)
+    constant = math.log(4) + 1.5 * math.log(2 * math.pi) + 3 * math.log(1e-3)
+    expected = constant - torch.logsumexp(-0.5 * squares, 1)
+    # log s is a float32, whose rounding at ln .001 enters every term: 6 terms of at most 4e-7 x 20
+    torch.testing.assert_close(prior.energy(z).double(), expected, rtol=0, atol=1e-4)
 
 
 def test_a_vampprior_samples_its_mixture() -> None:

@@ -11,7 +11,7 @@ import pytest
 import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report.cells import Planned, Setting
+from bench.report.cells import Setting
 from bench.report.layout import layout
 from bench.report.published import Column, Number, Protocol, read, results_folder
 from bench.sweep.columns import canonical
@@ -55,7 +55,7 @@ def test_the_embedded_grid_has_a_row_for_every_model_of_its_strategies_under_the
     published = read()
     column = published.columns[name]
     cells = grids.load(column.grid, Registry()).cells
-    rows = {Planned.of(cell).setting: cell.label for cell in cells}
+    rows = {Setting.of(cell): cell.label for cell in cells}
     found = {
         number.model: [label for setting, label in rows.items() if not column.deviations(number, setting)]
         for number in published.of(name)

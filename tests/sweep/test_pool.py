@@ -83,7 +83,7 @@ def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, s
     assert statuses(tally) == {"hang": "timeout", "deaf": "timeout", "ok": "ok"}
     assert time.monotonic() - start < 20
     record = next(record for record in store.records() if record.status == "timeout")
-    assert record.reason == "longer than 0.1 minutes"
+    assert record.reason == "longer than 0.05 minutes"
 
 
 def test_output_goes_to_the_attempts_own_log(look: Look, setup: Setup, store: Store) -> None:

@@ -17,11 +17,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from bench.energies.densities.whitened import Whitened, bernoulli
+from bench.energies.densities.whitened import Whitened
 from bench.priors.density import Chains, Path
 from bench.protocol import Noise
 
@@ -83,30 +84,50 @@ class Base(Path[State]):
 
     def state(self, u: Tensor) -> State:
         """Return the state of chains at u `(n, d)`."""
-        return State(u, u @ self.coupling + self.offset)
+        return State(u, torch.addmm(self.offset, u, self.coupling))
+
+    @cached_property
+    def _gaussian(self) -> tuple[Tensor, Tensor, Tensor]:
+        """(u - m)'C^-1(u - m) - ||u||^2 as q'u^2 - 2 l'u + k: q `(d,)`, l `(d,)` and k `()`."""
+        linear = self.precision * self.mean
+        return self.precision - 1, linear, self.mean @ linear
 
     def log_ratio(self, state: State, old: float, new: float) -> Tensor:
         """Return log p_new(u) - log p_old(u), `(n,)`."""
-        gaussian = (state.u - self.mean).square() @ self.precision - state.u.square().sum(-1)
-        return 0.5 * (new - old) * gaussian + softplus_gain(state.logits, old, new)
+        quadratic, linear, constant = self._gaussian
+        gaussian = torch.addmv(constant, state.u.square(), quadratic).addmv_(state.u, linear, alpha=-2)
+        return gaussian.mul_(0.5 * (new - old)).add_(softplus_gain(state.logits, old, new))
 
     def move(self, state: State, t: float, noise: Noise) -> State:
         """Return the state after one Gibbs sweep h|u, u|h at t."""
-        h = bernoulli(torch.sigmoid(t * state.logits), noise)
-        precision = (1 - t) * self.precision + t
-        linear = (1 - t) * self.precision * self.mean + t * (h @ self.coupling.T)
-        return self.state(linear / precision + precision.rsqrt() * noise.normal(*linear.shape))
+        h = switched(state.logits, t, noise)
+        quadratic, linear, _ = self._gaussian
+        precision = (1 - t) * quadratic + 1
+        mean = torch.addmm((1 - t) * linear, h, self.coupling.T, alpha=t).div_(precision)
+        return self.state(mean.addcmul_(noise.normal(*mean.shape).double(), precision.rsqrt_()))
+
+
+def switched(logits: Tensor, t: float, noise: Noise) -> Tensor:
+    """Return zeros and ones, float64, that are one with probability sigmoid(t * logits) `(n, H)`, to within 2^-24.
+
+    That is how finely a float32 uniform tells probabilities apart, so that theirs are in float32 as well.
+    """
+    # half a step down, as `bernoulli` goes half a step up: a unit of probability 1e-20 is never on, and 1 - 1e-20 is 1
+    probability = logits.float().mul_(t).sigmoid_().sub_(2.0**-25)
+    return torch.lt(noise.uniform(*probability.shape), probability, out=probability).double()
 
 
 def softplus_gain(logits: Tensor, old: float, new: float) -> Tensor:
     """Return the sum of softplus(new * logits) - softplus(old * logits) over the last axis.
 
-    As softplus(x) = max(x, 0) - log sigmoid(|x|), a row takes one logarithm, that of a product; it takes half the time.
+    As softplus(x) = max(x, 0) + log(1 + e^-|x|), a row takes one logarithm, that of products.
     """
-    size = logits.abs()
-    ratio = torch.sigmoid(old * size) / torch.sigmoid(new * size)  # from 1/2 to 2
-    logs = [part.prod(-1).log() for part in ratio.split(_FACTORS, -1)]
-    return (new - old) * logits.clamp(min=0).sum(-1) + torch.stack(logs).sum(0)
+    size, ones = logits.abs(), torch.ones_like(logits[0])
+    gain = torch.mv(logits, ones).addmv_(size, ones).mul_(0.5 * (new - old))  # max(x, 0) = (x + |x|)/2
+    for part in size.split(_FACTORS, -1):
+        above, below = ((part * -t).exp_().add_(1).prod(-1) for t in (new, old))  # factors from 1 to 2
+        gain += above.div_(below).log_()
+    return gain
 
 
 # ---------------------------------------------------------------- a floor

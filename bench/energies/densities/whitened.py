@@ -80,7 +80,8 @@ def bernoulli(probability: Tensor, noise: Noise) -> Tensor:
     """Return zeros and ones, float64, that are one with `probability` `(n, H)`."""
     # a float32 uniform is exactly 0 once in 2^24 draws; half a step up, it never turns on a unit of probability 1e-20,
     # and in float64 it does not become 1, which would turn off a unit of probability 1
-    return (noise.uniform(*probability.shape).double() + 2.0**-25 < probability).double()
+    uniform = noise.uniform(*probability.shape).double().add_(2.0**-25)
+    return torch.lt(uniform, probability, out=uniform)  # into floats, which is quicker than booleans turned into them
 
 
 # ---------------------------------------------------------------- enumeration of hidden states

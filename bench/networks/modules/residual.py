@@ -13,9 +13,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor, nn
 
-from bench.networks.modules.convolutions import image
+from bench.networks.modules.convolutions import image, images
 from bench.networks.modules.dense import ACTIVATIONS
 
 
@@ -31,8 +32,8 @@ class Block(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return images of the same shape."""
-        images: Tensor = x + self.branch(x)
-        return images
+        made: Tensor = x + self.branch(x)
+        return made
 
 
 class ResidualEncoder(nn.Module):
@@ -57,13 +58,13 @@ class ResidualEncoder(nn.Module):
             layers.append(nn.Conv2d(planes, wider, kernel_size=4, stride=2, padding=1))
             layers += [Block(wider, activation) for _ in range(blocks)]
             planes = wider
-        self.stages = nn.Sequential(*layers, ACTIVATIONS[activation]())
+        self.stages = nn.Sequential(*layers, ACTIVATIONS[activation]()).to(memory_format=torch.channels_last)
         shrunk = 2 ** len(channels)
         self.head = nn.Linear(planes * (height // shrunk) * (width // shrunk), outputs)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the outputs `(..., outputs)` for x `(..., D)`."""
-        outputs: Tensor = self.head(self.stages(x.reshape(-1, *self.image)).flatten(1))
+        outputs: Tensor = self.head(self.stages(images(x, self.image)).flatten(1))
         return outputs.reshape(*x.shape[:-1], -1)
 
 
@@ -91,9 +92,9 @@ class ResidualDecoder(nn.Module):
             layers += [Block(wider, activation) for _ in range(blocks)]
             layers.append(ACTIVATIONS[activation]())
             layers.append(nn.ConvTranspose2d(wider, narrower, kernel_size=4, stride=2, padding=1))
-        self.stages = nn.Sequential(*layers)
+        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the images `(..., D)` for x `(..., inputs)`."""
-        images: Tensor = self.stages(self.tail(x).reshape(-1, *self.start))
-        return images.reshape(*x.shape[:-1], -1)
+        made: Tensor = self.stages(images(self.tail(x), self.start))
+        return made.reshape(*x.shape[:-1], -1)
