@@ -302,3 +302,20 @@ def test_a_likelihood_that_nothing_decodes_cannot_be_trained_on(verdict: Judge) 
 def test_options_are_described(verdict: Judge) -> None:
     source = POINTS.replace("    def load", "    size: int = Field(1, ge=1)\n\n    def load")
     assert_fails(verdict("dataset", "options", source), "size has no description")
+
+
+def test_a_draw_of_numpy_is_seen_when_steps_are_replayed(verdict: Judge) -> None:
+    source = """
+class Broken(Dataset):
+    version: ClassVar[str] = "1"
+    likelihood: ClassVar[Any] = "gaussian"
+    unit: ClassVar[Any] = "nats"
+    capturable: ClassVar[bool] = True
+
+    def load(self, folder):
+        return split(POINTS[:80], POINTS[80:])
+
+    def prepare(self, x, noise):
+        return x + torch.from_numpy(np.random.normal(size=x.shape)).float()
+"""
+    assert_fails(verdict("dataset", "capture", source), "differs when steps are replayed")

@@ -126,3 +126,22 @@ def test_an_energy_without_an_integral_says_so_and_is_not_checked_there(verdict:
         "not checked",
         "it says that exp(-E) need not have an integral (proper = False)",
     )
+
+
+def test_a_value_that_an_energy_asks_for_is_seen_when_steps_are_replayed(verdict: Judge) -> None:
+    source = """
+class _Bent(FullGaussian):
+    normalised = False
+
+    def energy(self, z):
+        return super().energy(z) * (1.0 if self.mean[0] > -100 else 2.0)
+
+class Broken(Energy):
+    capturable: ClassVar = True
+
+    def build(self, latent):
+        return _Bent(latent)
+"""
+    found = verdict("energy", "capture", source)
+    assert found.status == "fail"
+    assert "its steps are not captured: a step asks for the value of a tensor" in found.reason

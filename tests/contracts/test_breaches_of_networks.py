@@ -109,3 +109,31 @@ def test_a_breach_is_told(verdict: Judge, contract: str, source: str, sentence: 
     seen = verdict("network", contract, source)
     assert (seen.status, seen.reason.count("\n")) == ("fail", 0), seen
     assert sentence in seen.reason
+
+
+def test_what_python_counts_in_a_network_is_seen_when_steps_are_replayed(verdict: Judge) -> None:
+    source = """
+class _Layer(nn.Module):
+    calls = 0
+
+    def forward(self, x):
+        self.calls += 1
+        return torch.tanh(x * (1 + 0.01 * self.calls))
+
+class Broken(_Base):
+    capturable: ClassVar = True
+
+    def middle(self):
+        return [_Layer()]
+"""
+    found = verdict("network", "capture", source)
+    assert found.status == "fail"
+    assert "differs when steps are replayed; it depends on what Python does in a step" in found.reason
+
+
+def test_a_network_that_says_nothing_of_capture_is_not_checked_for_it(verdict: Judge) -> None:
+    silent = verdict("network", "capture", "class Broken(_Base):\n    pass\n")
+    assert (silent.status, silent.reason) == (
+        "not checked",
+        "it does not declare `capturable`: on a GPU steps with it are taken eagerly",
+    )
