@@ -22,8 +22,9 @@ test: lint  ## what CI runs
 test-slow: $(VENV)/installed  ## the tests that take minutes
 	$(BIN)/pytest -m slow
 
-benchmark: $(VENV)/installed  ## what scoring costs, in seconds of one core
-	$(BIN)/pytest tests/benchmarks/*.py -s
+benchmark: $(VENV)/installed  ## how fast it is, into results/speed.md; nothing else should run
+	$(BIN)/python tests/benchmarks/run.py
+	$(BIN)/pytest tests/benchmarks/log_z.py -s
 
 benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
 	$(BIN)/python tests/benchmarks/gpu.py

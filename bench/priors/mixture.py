@@ -14,6 +14,8 @@ from bench.priors.density import Density
 from bench.protocol import Noise, NotFinite
 from bench.vae.autoencoder import Posterior
 
+BLOCK = 2**22  # numbers of the (K, n, d) arrays of a mixture with full covariances
+
 
 class VampPrior(Density):
     """p(z) = 1/K sum_k q(z|u_k): a mixture of the encoder's posteriors at K learned pseudo-inputs.
@@ -121,11 +123,14 @@ class GaussianMixture(Density):
 
     def energy(self, z: Tensor) -> Tensor:
         """Return -log p(z), `(...)`, for z `(..., d)`."""
-        points = z.reshape(-1, z.shape[-1])
-        white = torch.einsum("kij,knj->kni", self.whitening, points - self.means[:, None])
+        parts = z.reshape(-1, z.shape[-1]).split(max(1, BLOCK // self.means.numel()))
         log_scale = self.factors.diagonal(dim1=1, dim2=2).log().sum(1) + 0.5 * z.shape[-1] * math.log(2 * math.pi)
-        log_components = (self.log_weights - log_scale)[:, None] - 0.5 * white.square().sum(-1)
-        return -torch.logsumexp(log_components, 0).reshape(z.shape[:-1])
+        constant = (self.log_weights - log_scale)[:, None]
+        energies = []
+        for points in parts:
+            white = torch.einsum("kij,knj->kni", self.whitening, points - self.means[:, None])
+            energies.append(-torch.logsumexp(constant - 0.5 * white.square().sum(-1), 0))
+        return torch.cat(energies).reshape(z.shape[:-1])
 
     def sample(self, n: int, noise: Noise) -> Tensor:
         """Return draws `(n, d)`."""

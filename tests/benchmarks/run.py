@@ -135,6 +135,11 @@ class Table:
             low, high = found[len(found) // 4], found[-1 - len(found) // 4]
             self.add(figure, f"{statistics.median(found):.2f} ({low:.2f} to {high:.2f})", must, aim)
 
+    def seconds(self, figure: str, file: str, name: str, times: float, must: str, aim: str) -> None:
+        """Add the seconds of a turn, `times` so many."""
+        (turns,) = race([Contender(file, name)])
+        self.add(figure, f"{times * statistics.median(turns):.2f}", must, aim)
+
 
 # ---------------------------------------------------------------- the figures
 
@@ -188,6 +193,36 @@ def rival(table: Table) -> None:
         table.ratios({figure: (0, 1, f">= {must}", f">= {aim}")}, pair)
 
 
+def scoring(table: Table) -> None:
+    """What scoring costs."""
+    nll, products, by_hand, mixture = (Contender("scoring.py", name) for name in (
+        "nll", "nll_products", "nll_by_hand", "nll_vampprior_500"))  # fmt: skip
+    table.ratios(
+        {
+            "importance-weighted NLL, S = 1,000, over its matrix products": (0, 1, "1.6", "1.3"),
+            "the same over a naive loop": (0, 2, "", ""),
+            "the same under VampPrior-500 over N(0, I)": (3, 0, "", ""),
+        },
+        [nll, products, by_hand, mixture],
+    )
+    if table.rival is not None:
+        for figure, ours, name, must, aim in (
+            ("images scored a second over pythae's `get_nll`, N(0, I)", nll, "nll", "2.8", "3.5"),
+            ("the same, VampPrior-500", mixture, "nll_vampprior_500", "15", "20"),
+        ):
+            pair = [Contender("rival.py", name, python=table.rival), ours]
+            table.ratios({figure: (0, 1, f">= {must}", f">= {aim}")}, pair, more=30 / 2)  # images a turn
+    table.seconds(
+        "AIS, GRBM 64x64, 500 chains x 1,000 temperatures, one base, seconds", "scoring.py", "ais_grbm", 10, "1.0", ".7"
+    )
+
+
+def sweeping(table: Table) -> None:
+    """What a sweep costs beside its cells."""
+    table.seconds("an empty cell, ms", "sweeping.py", "empty_cells", 10, "3", "1")  # 100 cells a turn
+    table.seconds("a finished cell in a rerun of 1,000, ms", "sweeping.py", "rerun", 1, ".3", ".1")
+
+
 def two_cells(table: Table, steps: int = 150) -> None:
     """Two cells at once, a thread each, over one after the other with two threads: in seconds of the clock."""
     one, two = Contender("training.py", "normal"), Contender("training.py", "normal", threads=2)
@@ -229,6 +264,8 @@ def _command(words: str) -> float:
 
 PARTS: dict[str, Callable[[Table], None]] = {
     "training": training,
+    "scoring": scoring,
+    "sweeps": sweeping,
     "before": earlier,
     "pythae": rival,
     "cells": two_cells,
@@ -311,7 +348,7 @@ def main() -> None:
         parser.error(f"unknown: {', '.join(sorted(unknown))}; allowed: {', '.join(PARTS)}")
     parts = given.parts or list(PARTS)
     with checked_out(given.before) as before:
-        table = Table(before, installed() if "pythae" in parts else None)
+        table = Table(before, installed() if {"pythae", "scoring"} & {*parts} else None)
         for part in parts:
             PARTS[part](table)
     page = written(table, given.before)

@@ -257,12 +257,13 @@ def seconds(bench: Callable[..., subprocess.Popen[str]], *words: str) -> tuple[f
     """
     if sys.platform == "linux":
         ctypes.CDLL(None).prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    ours = psutil.Process().children()
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     process = bench(*words)
     said, _ = process.communicate()
     assert process.returncode == 0, said
     for orphan in psutil.Process().children():
-        if "forkserver" in " ".join(orphan.cmdline()) or orphan.status() == psutil.STATUS_ZOMBIE:
+        if orphan not in ours:
             orphan.wait(timeout=20)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, said

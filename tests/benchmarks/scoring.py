@@ -35,22 +35,22 @@ def subject(vae: VAE, x: Tensor, prior: Density) -> Subject:
     return Subject(vae, prior, x, torch.randn(100, LATENT), settings, lambda name: stream(0, name))
 
 
-def importance_weighted() -> Callable[[], None]:
-    """The NLL under N(0, I): a ratio to `importance_weighted_products` and `importance_weighted_naively`."""
+def nll() -> Callable[[], None]:
+    """The NLL under N(0, I): a ratio to `nll_products` and `nll_by_hand`."""
     vae, x = model()
     scored = subject(vae, x, StandardNormal(LATENT))
     return lambda: void(bounds.importance(scored))
 
 
-def importance_weighted_under_500_components() -> Callable[[], None]:
-    """The NLL under VampPrior-500: a ratio to `importance_weighted`."""
+def nll_vampprior_500() -> Callable[[], None]:
+    """The NLL under VampPrior-500: a ratio to `nll`."""
     vae, x = model()
     scored = subject(vae, x, VampPrior(vae.encoder, torch.rand(500, 784), (0, 1)).requires_grad_(False))
     return lambda: void(bounds.importance(scored))
 
 
 @torch.inference_mode()
-def importance_weighted_products() -> Callable[[], None]:
+def nll_products() -> Callable[[], None]:
     """The decoder's layers, matrix products alone, for as many samples."""
     vae, _ = model()
     weights = [part.weight for part in vae.decoder.modules() if isinstance(part, nn.Linear)]
@@ -66,7 +66,7 @@ def importance_weighted_products() -> Callable[[], None]:
     return run
 
 
-def importance_weighted_naively() -> Callable[[], None]:
+def nll_by_hand() -> Callable[[], None]:
     """The NLL under N(0, I), image by image, as one would write it down."""
     vae, x = model()
     prior = StandardNormal(LATENT)
@@ -81,14 +81,14 @@ def importance_weighted_naively() -> Callable[[], None]:
     return run
 
 
-def annealed_grbm() -> Callable[[], None]:
+def ais_grbm() -> Callable[[], None]:
     """AIS of a GRBM 64 x 64 from one base, 500 chains: a tenth of 1,000 temperatures."""
     torch.manual_seed(0)
     base = annealing.Base.uniform_hidden(GRBM(64, 64).requires_grad_(False).whitened())
     return lambda: void(ais.forward(base, 100, 500, stream(0, "forward")))
 
 
-def annealed_likelihoods() -> Callable[[], None]:
+def ais_nll() -> Callable[[], None]:
     """AIS of log p(x), 30 images by 4 chains, 20 temperatures and the pilot: a ratio to the commit before."""
     vae, x = model()
     scored = subject(vae, x, StandardNormal(LATENT))
