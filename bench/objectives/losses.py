@@ -131,7 +131,8 @@ def sliced(prior: Density, z: Tensor, v: Tensor) -> Tensor:
         v: directions with E[vv'] = I, `(B, d)`.
     """
     gradient, curvature = prior.gradient_and_curvature(z, v)
-    return (0.5 * torch.linalg.vecdot(gradient, v).square() - curvature).mean()
+    loss: Tensor = (0.5 * torch.linalg.vecdot(gradient, v).square() - curvature).mean()
+    return loss
 
 
 def sliced_variance_reduced(prior: Density, z: Tensor, v: Tensor) -> Tensor:

@@ -89,17 +89,28 @@ class Mover:
 
     def adam(self, gradients: Sequence[Tensor | None]) -> None:
         """Take a step of Adam: what `torch.optim.Adam` does, without going through all its settings at every step."""
-        columns = (self.parameters, gradients, *self.state.values())
-        if any(gradient is None for gradient in gradients):
-            columns = tuple(zip(*(row for row in zip(*columns, strict=True) if row[1] is not None), strict=True))
-        if not columns:
+        rows = zip(self.parameters, gradients, *self.state.values(), strict=True)
+        there = [(parameter, gradient, *own) for parameter, gradient, *own in rows if gradient is not None]
+        if not there:
             return
-        parameters, there, first, second, steps = (list(column) for column in columns)
+        parameters, slopes, first, second, steps = (list(column) for column in zip(*there, strict=True))
         beta1, beta2 = self.optimiser.betas
         adam_step(
-            *(parameters, there, first, second, [], steps),
-            **{"amsgrad": False, "maximize": False, "weight_decay": 0.0, "eps": 1e-8, "fused": True},
-            **{"beta1": beta1, "beta2": beta2, "lr": self.rate, "capturable": self.device.type != "cpu"},
+            parameters,
+            slopes,
+            first,
+            second,
+            [],
+            steps,
+            amsgrad=False,
+            maximize=False,
+            weight_decay=0.0,
+            eps=1e-8,
+            fused=True,
+            capturable=self.device.type != "cpu",
+            beta1=beta1,
+            beta2=beta2,
+            lr=self.rate,  # type: ignore[arg-type]
         )
 
     def _zero(self) -> Tensor:

@@ -68,7 +68,7 @@ class Bernoulli(Likelihood):
         """
         if x.requires_grad or not parameters.requires_grad:
             return _of_pixels(x, parameters)
-        value: Tensor = _OfPixels.apply(x, parameters)
+        value: Tensor = _OfPixels.apply(x, parameters)  # type: ignore[no-untyped-call]
         return value
 
     def reader(self, x: Tensor, head: nn.Linear) -> Callable[[Tensor], Tensor]:
@@ -99,7 +99,7 @@ class _OfPixels(torch.autograd.Function):
         return _of_pixels(x, logits)
 
     @staticmethod
-    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:  # type: ignore[override]
+    def backward(ctx: Any, slope: Tensor) -> tuple[None, Tensor]:
         x, logits = ctx.saved_tensors
         return None, (x - torch.sigmoid(logits)) * slope.unsqueeze(-1)
 

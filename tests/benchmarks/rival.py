@@ -20,7 +20,7 @@ BATCH, PIXELS, LATENT, WIDTH, ITEMS = 64, 784, 64, 256, 20_000
 IMAGES = 2  # whose likelihood is estimated at a turn
 
 
-class Encoder(BaseEncoder):
+class Encoder(BaseEncoder):  # type: ignore[misc]
     """As in `bench`'s grid `mnist`."""
 
     def __init__(self) -> None:
@@ -35,7 +35,7 @@ class Encoder(BaseEncoder):
         return ModelOutput(embedding=mean, log_covariance=log_var)
 
 
-class Decoder(BaseDecoder):
+class Decoder(BaseDecoder):  # type: ignore[misc]
     """As in `bench`'s grid `mnist`, and a sigmoid, which pythae's cross-entropy asks for."""
 
     def __init__(self) -> None:
@@ -58,7 +58,7 @@ def _model(components: int) -> Any:
     return VAE(VAEConfig(**settings), encoder=Encoder(), decoder=Decoder())
 
 
-class _Turn(TrainingCallback):
+class _Turn(TrainingCallback):  # type: ignore[misc]
     def on_train_step_end(self, training_config: Any, **_: Any) -> None:
         if contender.turn():
             raise SystemExit

@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from subprocess import PIPE
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
@@ -49,8 +50,9 @@ class Process:
         }
         command = [str(contender.python), str(HERE / "contender.py"), str(HERE / contender.file), contender.name]
         self.log = tempfile.TemporaryFile()  # noqa: SIM115 - lives as long as the process
-        pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
-        self.process = subprocess.Popen(command, env=environment, cwd="/", text=True, stderr=self.log, **pipes)
+        self.process = subprocess.Popen(
+            command, env=environment, cwd="/", text=True, stderr=self.log, stdin=PIPE, stdout=PIPE
+        )
 
     def ask(self, turns: int) -> None:
         """Have it take turns."""

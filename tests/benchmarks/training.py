@@ -6,6 +6,7 @@ import itertools
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import contender
 import numpy as np
@@ -92,8 +93,8 @@ def _trained(grid: str, label: str, shape: tuple[int, ...] = (28, 28)) -> None:
 
     registry = Registry()
     cell = next(cell for cell in grids.load(grid, registry).cells if cell.label == label)
-    strategy = build(registry.find("strategy", cell.strategy), cell.hyper, "", registry.component)
-    dataset = build(registry.find("dataset", cell.dataset), cell.options, "", registry.component)
+    strategy: Any = build(registry.find("strategy", cell.strategy), cell.hyper, "", registry.component)
+    dataset: Any = build(registry.find("dataset", cell.dataset), cell.options, "", registry.component)
     items = _items(shape)
     splits = Splits(items, items[:0], items[:1000], "0" * 64)
     task = Task(dataset, splits, registry.networks(cell.networks, ""), cell.budget, cell.evaluation)
@@ -145,8 +146,8 @@ def _convolutional(last: bool) -> Callable[[], None]:
     networks, shape = registry.networks(cell.networks, ""), (3, 32, 32)
     encoder, decoder = vae.encoder(networks, shape), vae.decoder(networks, shape, "laplace")
     if not last:
-        for module in (encoder, decoder):
-            module.to(memory_format=torch.contiguous_format)
+        for parameter in [*encoder.parameters(), *decoder.parameters()]:
+            parameter.data = parameter.data.contiguous()
         convolutions.images = lambda x, shape: x.reshape(-1, *shape)
     parameters = [*encoder.parameters(), *decoder.parameters()]
     x = torch.randn(256, 3 * 32 * 32)

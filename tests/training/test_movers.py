@@ -61,8 +61,9 @@ def test_a_step_is_that_of_torchs_adam_bit_by_bit(schedule: Schedule) -> None:
     adams = []
     for mover in movers:
         own = [p for group in mover.groups for p in others[group].parameters()]
+        beta1, beta2 = mover.optimiser.betas
         rate = mover.optimiser.lr if schedule.off or "prior" in mover.groups else torch.tensor(mover.optimiser.lr)
-        adams.append(torch.optim.Adam(own, lr=rate, betas=tuple(mover.optimiser.betas), fused=True))
+        adams.append(torch.optim.Adam(own, lr=rate, betas=(beta1, beta2), fused=True))
     for step in range(5):
         left: list[Tensor | None] = [*gradients(step, modules)]
         if step == 2:
@@ -70,10 +71,10 @@ def test_a_step_is_that_of_torchs_adam_bit_by_bit(schedule: Schedule) -> None:
         given = iter(copy.deepcopy(left))
         for mover, adam in zip(movers, adams, strict=True):
             mover.pace((step + 1) / 5)
-            for group in adam.param_groups:
-                if isinstance(group["lr"], Tensor):
-                    group["lr"].fill_(mover.optimiser.lr * (step + 1) / 5)
-                for parameter in group["params"]:
+            for settings in adam.param_groups:
+                if isinstance(settings["lr"], Tensor):
+                    settings["lr"].fill_(mover.optimiser.lr * (step + 1) / 5)
+                for parameter in settings["params"]:
                     parameter.grad = next(given)
             adam.step()
             mover.step(left[: len(mover.parameters)])

@@ -56,7 +56,7 @@ class GRBM(Restricted):
 
     def energy(self, z: Tensor) -> Tensor:
         """Return E(z), `(...)`, for z `(..., d)`."""
-        energy: Tensor = _Energy.apply(z, self.weight, self.mu, self.bias, self.log_var)
+        energy: Tensor = _Energy.apply(z, self.weight, self.mu, self.bias, self.log_var)  # type: ignore[no-untyped-call]
         return energy
 
     def gradient(self, z: Tensor, create_graph: bool = False) -> Tensor:
@@ -71,7 +71,8 @@ class GRBM(Restricted):
 
     def gradient_and_curvature(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
         """Return both, of points `(B, d)`; they share the hidden units, and so do their derivatives."""
-        gradient, curvature = _Derivatives.apply(z, v, self.weight, self.mu, self.bias, self.log_var)
+        parts = (z, v, self.weight, self.mu, self.bias, self.log_var)
+        gradient, curvature = _Derivatives.apply(*parts)  # type: ignore[no-untyped-call]
         return gradient, curvature
 
     def laplacian(self, z: Tensor) -> Tensor:
@@ -194,7 +195,8 @@ class _Energy(torch.autograd.Function):
         p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
         logits, centred = (z * p) @ weight + bias, z - mu
         ctx.save_for_backward(z, weight, mu, bias, log_var)
-        return 0.5 * torch.linalg.vecdot(centred * p, centred) - functional.softplus(logits).sum(-1)
+        energy: Tensor = 0.5 * torch.linalg.vecdot(centred * p, centred) - functional.softplus(logits).sum(-1)
+        return energy
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Any:

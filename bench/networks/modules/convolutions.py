@@ -22,6 +22,14 @@ def images(x: Tensor, shape: tuple[int, int, int]) -> Tensor:
     return x.reshape(-1, *shape).contiguous(memory_format=torch.channels_last)
 
 
+def planes_last(net: nn.Sequential) -> nn.Sequential:
+    """Return a network of images, its weights in memory as `images` are."""
+    for parameter in net.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
 class Convolutions(nn.Module):
     """An image `(..., D)` -> `(..., outputs)`: 4x4 convolutions of stride 2, then a linear layer.
 
@@ -42,7 +50,7 @@ class Convolutions(nn.Module):
         for wider in channels:
             layers += [nn.Conv2d(planes, wider, kernel_size=4, stride=2, padding=1), ACTIVATIONS[activation]()]
             planes = wider
-        self.convolutions = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.convolutions = planes_last(nn.Sequential(*layers))
         shrunk = 2 ** len(channels)
         self.head = nn.Linear(planes * (height // shrunk) * (width // shrunk), outputs)
 
@@ -78,7 +86,7 @@ class Transposed(nn.Module):
                 nn.ConvTranspose2d(wider, narrower, kernel_size=4, stride=2, padding=1),
                 ACTIVATIONS[activation](),
             ]
-        self.convolutions = nn.Sequential(*layers[:-1]).to(memory_format=torch.channels_last)
+        self.convolutions = planes_last(nn.Sequential(*layers[:-1]))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the images `(..., D)` for x `(..., inputs)`."""

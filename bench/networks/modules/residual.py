@@ -13,10 +13,9 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-import torch
 from torch import Tensor, nn
 
-from bench.networks.modules.convolutions import image, images
+from bench.networks.modules.convolutions import image, images, planes_last
 from bench.networks.modules.dense import ACTIVATIONS
 
 
@@ -58,7 +57,7 @@ class ResidualEncoder(nn.Module):
             layers.append(nn.Conv2d(planes, wider, kernel_size=4, stride=2, padding=1))
             layers += [Block(wider, activation) for _ in range(blocks)]
             planes = wider
-        self.stages = nn.Sequential(*layers, ACTIVATIONS[activation]()).to(memory_format=torch.channels_last)
+        self.stages = planes_last(nn.Sequential(*layers, ACTIVATIONS[activation]()))
         shrunk = 2 ** len(channels)
         self.head = nn.Linear(planes * (height // shrunk) * (width // shrunk), outputs)
 
@@ -92,7 +91,7 @@ class ResidualDecoder(nn.Module):
             layers += [Block(wider, activation) for _ in range(blocks)]
             layers.append(ACTIVATIONS[activation]())
             layers.append(nn.ConvTranspose2d(wider, narrower, kernel_size=4, stride=2, padding=1))
-        self.stages = nn.Sequential(*layers).to(memory_format=torch.channels_last)
+        self.stages = planes_last(nn.Sequential(*layers))
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the images `(..., D)` for x `(..., inputs)`."""
