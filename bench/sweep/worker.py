@@ -29,7 +29,7 @@ from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stop
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
-from bench.sweep.processes import end_with_parent, one_thread
+from bench.sweep.processes import end_with_parent, keep_memory, one_thread
 from bench.sweep.record import Point, Score, now, one_line
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
@@ -388,6 +388,7 @@ def _settle(output: Connection, stop: threading.Event) -> None:
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers
     one_thread()
+    keep_memory()
     end_with_parent()
 
 

@@ -110,7 +110,7 @@ class Mover:
             capturable=self.device.type != "cpu",
             beta1=beta1,
             beta2=beta2,
-            lr=self.rate,  # type: ignore[arg-type]
+            lr=self.rate,
         )
 
     def _zero(self) -> Tensor:

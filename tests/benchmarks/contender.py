@@ -7,6 +7,7 @@ itself calls `turn` at every step instead of returning.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import os
 import sys
@@ -53,6 +54,14 @@ def _answer(seconds: float) -> None:
 
 
 turn = Turns(_ask, _answer)
+
+
+def as_worker() -> None:
+    """Keep freed memory, as worker processes of this commit do."""
+    with contextlib.suppress(ImportError):
+        from bench.sweep import processes
+
+        getattr(processes, "keep_memory", int)()
 
 
 def main() -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import contender
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -23,6 +24,7 @@ IMAGES, SAMPLES, LATENT, BLOCK = 30, 1000, 64, 500
 
 def model() -> tuple[VAE, Tensor]:
     """Return a VAE of MNIST's size, untrained, and images."""
+    contender.as_worker()
     torch.manual_seed(0)
     networks = Networks(encoder=Mlp(), decoder=Mlp(), latent=LATENT)
     vae = VAE(encoder(networks, (28, 28)), decoder(networks, (28, 28), "bernoulli")).eval().requires_grad_(False)
@@ -84,6 +86,7 @@ def nll_by_hand() -> Callable[[], None]:
 def ais_grbm() -> Callable[[], None]:
     """AIS of a GRBM 64 x 64 from one base, 500 chains: a tenth of 1,000 temperatures."""
     torch.manual_seed(0)
+    contender.as_worker()
     base = annealing.Base.uniform_hidden(GRBM(64, 64).requires_grad_(False).whitened())
     return lambda: void(ais.forward(base, 100, 500, stream(0, "forward")))
 

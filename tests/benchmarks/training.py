@@ -86,11 +86,12 @@ def products() -> Callable[[], None]:
 
 
 def _trained(grid: str, label: str, shape: tuple[int, ...] = (28, 28)) -> None:
-    """Train the row of a grid until nobody asks for more."""
+    """Train the row of a grid, as a worker does, until nobody asks for more."""
     import bench.grid as grids
     from bench.plugins import Registry, build
     from bench.protocol import Run, Splits, Stopped, Task
 
+    contender.as_worker()
     registry = Registry()
     cell = next(cell for cell in grids.load(grid, registry).cells if cell.label == label)
     strategy: Any = build(registry.find("strategy", cell.strategy), cell.hyper, "", registry.component)
@@ -141,6 +142,7 @@ def _convolutional(last: bool) -> Callable[[], None]:
     from bench.networks.modules import convolutions
     from bench.plugins import Registry
 
+    contender.as_worker()
     registry = Registry()
     cell = grids.load("cifar10-subset", registry).cells[0]
     networks, shape = registry.networks(cell.networks, ""), (3, 32, 32)
