@@ -161,30 +161,30 @@ class _Derivatives(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, z: Tensor, v: Tensor, weight: Tensor, mu: Tensor, bias: Tensor, log_var: Tensor) -> Any:
-        p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+        clamped = log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND)
+        p = torch.exp(-clamped)
         zp, vp = z * p, v * p
         g = torch.addmm(bias, zp, weight).sigmoid_()
         s = vp @ weight
         slope = torch.addcmul(g, g, g, value=-1)
         bend = slope * s
         centred = torch.addmm(z - mu, g, weight.T, alpha=-1)
-        ctx.save_for_backward(z, v, weight, log_var, p, zp, vp, g, s, slope, bend, centred)
+        ctx.save_for_backward(v, weight, p, clamped == log_var, zp, vp, g, s, slope, bend, centred)
         return centred * p, torch.linalg.vecdot(v, vp) - torch.linalg.vecdot(bend, s)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, of_r: Tensor, of_c: Tensor) -> Any:
-        z, v, weight, log_var, p, zp, vp, g, s, slope, bend, centred = ctx.saved_tensors
+        v, weight, p, inside, zp, vp, g, s, slope, bend, centred = ctx.saved_tensors
         of_c = of_c.unsqueeze(-1)
         scaled, bend = of_r * p, bend * of_c
         # of the hidden units' logits (1 - 2g = d slope/dg) and of s, both times -1
         of_logits = torch.addcmul(slope * (scaled @ weight), bend * s, torch.add(1.0, g, alpha=-2))
-        of_s = bend.mul_(2)
-        of_weight = -torch.addmm(torch.addmm(zp.T @ of_logits, vp.T, of_s), scaled.T, g)
-        of_p = torch.addcmul(of_r * centred, of_c * v, v)
-        of_p = of_p.addcmul_(z, of_logits @ weight.T, value=-1).addcmul_(v, of_s @ weight.T, value=-1).sum(0)
-        of_log_var = -of_p * p * (log_var.abs() <= LOG_VAR_BOUND)
-        return None, None, of_weight, -scaled.sum(0), -of_logits.sum(0), of_log_var
+        shared = torch.addmm(zp.T @ of_logits, vp.T, bend, alpha=2)
+        # p enters zp and vp as well, whose part is the sum over hidden units of what W has of them
+        of_p = torch.linalg.vecdot(of_r, centred, dim=0) + torch.linalg.vecdot(of_c * v, v, dim=0)
+        of_log_var = ((shared * weight).sum(1) - of_p * p) * inside
+        return None, None, -torch.addmm(shared, scaled.T, g), -scaled.sum(0), -of_logits.sum(0), of_log_var
 
 
 class _Energy(torch.autograd.Function):
@@ -193,16 +193,20 @@ class _Energy(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, z: Tensor, weight: Tensor, mu: Tensor, bias: Tensor, log_var: Tensor) -> Tensor:
         p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
-        logits, centred = (z * p) @ weight + bias, z - mu
+        logits, centred = functional.linear(z * p, weight.T, bias), z - mu
         ctx.save_for_backward(z, weight, mu, bias, log_var)
+        ctx.parts = p, logits, centred
         energy: Tensor = 0.5 * torch.linalg.vecdot(centred * p, centred) - functional.softplus(logits).sum(-1)
         return energy
 
     @staticmethod
     def backward(ctx: Any, slope: Tensor) -> Any:
         z, weight, mu, bias, log_var = ctx.saved_tensors
-        p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
-        g, centred, slope = torch.sigmoid((z * p) @ weight + bias), z - mu, slope.unsqueeze(-1)
+        p, logits, centred = ctx.parts
+        if torch.is_grad_enabled():  # to be differentiated once more
+            p = torch.exp(-log_var.clamp(-LOG_VAR_BOUND, LOG_VAR_BOUND))
+            logits, centred = (z * p) @ weight + bias, z - mu
+        g, slope = torch.sigmoid(logits), slope.unsqueeze(-1)
         back = g @ weight.T
         of_z = (centred - back) * (p * slope)
         if not any(ctx.needs_input_grad[1:]):
