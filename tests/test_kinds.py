@@ -40,6 +40,7 @@ class Mine(Dataset):
     \"\"\"Three numbers between 0 and 1.\"\"\"
 
     version: ClassVar[str] = "1"
+    capturable: ClassVar[bool] = True
     unit: ClassVar[str] = "nats"
 
     @staticmethod

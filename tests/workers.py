@@ -12,5 +12,6 @@ def servers(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def workers(parent: psutil.Process) -> list[psutil.Process]:
-    """Return the workers of a sweep that run: what the server forked, which its parent started."""
-    return [worker for server in servers(parent) for worker in server.children()]
+    """Return the workers of a sweep that run: what its server forked, or what it started itself."""
+    own = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
+    return own + [worker for server in servers(parent) for worker in server.children()]

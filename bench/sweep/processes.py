@@ -27,12 +27,12 @@ LIBRARIES = (
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
-def starting(device: str = "cpu") -> ForkServerContext | SpawnContext:
+def starting(device: str = "cpu", alone: bool = False) -> ForkServerContext | SpawnContext:
     """Return the way to start processes that compute on a device.
 
     On Linux, processes for the CPU are forked from a server that has loaded `LIBRARIES` once for all of them. CUDA does
-    not survive a fork, nor do libraries of macOS: there each process starts afresh. So it does outside the main thread,
-    since the server ends with the thread that started it.
+    not survive a fork, nor do libraries of macOS: there each process starts afresh. So does one that is `alone`, for
+    which a server would only take memory, and any outside the main thread, with which the server ends.
 
     The server runs from here on, and loads libraries meanwhile: the first process takes as long to start. What they
     read of the environment as they load is that of now. One that is gone is started anew by the next call.
@@ -40,7 +40,8 @@ def starting(device: str = "cpu") -> ForkServerContext | SpawnContext:
     Raises:
         OSError: the server cannot be started.
     """
-    if device != "cpu" or sys.platform != "linux" or threading.current_thread() is not threading.main_thread():
+    elsewhere = device != "cpu" or sys.platform != "linux"
+    if alone or elsewhere or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.sweep.server", *LIBRARIES])

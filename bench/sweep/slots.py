@@ -104,7 +104,7 @@ class Slot:
         self.work: Work | None = None
         self.printed = b""  # the end of what was printed outside of cells
         self._mute = False  # its output is closed
-        context = starting(setup.device)
+        context = starting(setup.device, setup.alone)
         self._connection, there = context.Pipe()
         self._output, printed = context.Pipe(duplex=False)
         os.set_blocking(self._output.fileno(), False)

@@ -52,6 +52,7 @@ class Setup:
         device: a torch device.
         circumstances: of every record (`record.provenance`).
         submitted: these cells were submitted some time ago; where the code has changed since, their record says so.
+        alone: there is one worker at a time; it loads libraries itself, since a server would only take memory.
     """
 
     grid: str
@@ -61,6 +62,7 @@ class Setup:
     device: str
     circumstances: Mapping[str, Any] = field(default_factory=dict)
     submitted: bool = False
+    alone: bool = False
 
     def on(self, device: str) -> Setup:
         """Return the setup of a worker that has a device of its own."""

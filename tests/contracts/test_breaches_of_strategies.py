@@ -200,6 +200,11 @@ OWN = 'yield "own", objectives.denoising(model.prior, z, posterior.mean, posteri
         (  # the bound reaches the prior although `reach` keeps it away
             energy_strategy(
                 OWN,
+                "def losses(self, model, batch):\n"
+                "    posterior = model.vae.encoder(batch.x)\n"
+                "    z = posterior.sample(batch.posterior.normal(*posterior.mean.shape))\n"
+                '    yield "bound", self.bound(model.vae, model.prior, batch, posterior, z)\n'
+                "    yield from self.objective(model, z.detach(), posterior.detach(), batch.prior)\n"
                 "def train(self, model, task, run, losses, reach):\n"
                 '    wider = {**reach, "prior": frozenset({"own", "bound"})}\n'
                 "    return super().train(model, task, run, losses, wider)",

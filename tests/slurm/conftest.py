@@ -50,7 +50,11 @@ class Cluster:
                 job = ours and "SLURM_JOB_ID" in process.environ()
             except psutil.Error:
                 continue
-            if job and words.startswith(sys.executable) and ("submitit" in words or "forkserver" in words):
+            if (
+                job
+                and words.startswith(sys.executable)
+                and ("submitit" in words or "spawn_main" in words or "forkserver" in words)
+            ):
                 found.append(process)
         return found
 

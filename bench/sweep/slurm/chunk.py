@@ -64,6 +64,7 @@ class Chunk:
         pool = Pool(setup, 1, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
             with self._slots(pool) as pool.jobs:
+                pool.setup = replace(setup, alone=pool.jobs == 1)
                 if settings.memory:
                     memory = max(settings.memory * 1e9 - PARENT, settings.memory * 5e8)
                     pool.limits = replace(limits, memory=int(memory / pool.jobs))
