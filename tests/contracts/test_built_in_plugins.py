@@ -50,7 +50,10 @@ def test_a_strategy_keeps_its_contracts(name: str, tmp_path: Path) -> None:
     "text",
     [
         pytest.param("sliced-score-matching energy.kind=mlp", marks=pytest.mark.slow),
-        "contrastive-divergence start=persistent negatives.kind=langevin negatives.adjust=true",
+        pytest.param(
+            "contrastive-divergence start=persistent negatives.kind=langevin negatives.adjust=true",
+            marks=pytest.mark.slow,
+        ),
         "contrastive-divergence negatives.kind=gibbs-langevin sampler.kind=gibbs-langevin",
         pytest.param("importance-weighted variance=fixed energy.kind=mlp", marks=pytest.mark.slow),
     ],

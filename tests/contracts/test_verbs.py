@@ -59,7 +59,7 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]
 
 
-@pytest.mark.parametrize("name", ["flow", "latent-mixture"])
+@pytest.mark.parametrize("name", [pytest.param("flow", marks=pytest.mark.slow), "latent-mixture"])
 def test_a_new_strategy_starts_from_a_built_in_one_and_keeps_the_contracts(name: str, tmp_path: Path) -> None:
     code, _, err = bench(tmp_path, "new", "strategy", "my-idea", "--like", name)
     assert (code, err) == (0, "")
