@@ -125,7 +125,7 @@ class Table:
     def add(self, figure: str, value: str, must: str = "", aim: str = "") -> None:
         """Add a line, and show it."""
         self.rows.append(Row(figure, value, must, aim))
-        print(f"{figure}: {value}" + (f" (at most {must})" if must else ""), flush=True)
+        print(f"{figure}: {value}" + (f" (must be {must})" if must else ""), flush=True)
 
     def ratios(
         self, figures: dict[str, tuple[int, int, str, str]], contenders: list[Contender], more: float = 1
