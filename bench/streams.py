@@ -70,6 +70,8 @@ def seed_globals(seed: int, name: str, step: int = 0) -> None:
     torch.default_generator.manual_seed(value)
     if torch.cuda.is_initialized():
         torch.cuda.manual_seed_all(value)
+    if torch.backends.mps.is_available():
+        torch.mps.manual_seed(value)
     np.random.seed(value)  # noqa: NPY002 - libraries that still draw from it are the point
     random.seed(value)
 

@@ -136,6 +136,17 @@ def test_what_a_grbms_gradient_and_curvature_share_gives_the_parameters_the_same
         torch.testing.assert_close(general, apart, rtol=1e-10, atol=1e-10)
 
 
+def test_a_grbms_gradient_and_curvature_follow_points_that_move_and_take_any_number_of_directions() -> None:
+    grbm, v = a_grbm(5, 3), torch.randn(2, 6, 5, dtype=torch.float64)
+    z = torch.randn(6, 5, dtype=torch.float64, requires_grad=True)
+    gradient, curvature = grbm.gradient_and_curvature(z, v)
+    torch.testing.assert_close(curvature, grbm.curvature(z.detach(), v), rtol=1e-10, atol=1e-10)
+    (moved,) = torch.autograd.grad(gradient.sum() + grbm.gradient_and_curvature(z, v[0])[1].sum(), z)
+    with torch.enable_grad():
+        (plain,) = torch.autograd.grad(grbm.gradient(z, create_graph=True).sum() + grbm.curvature(z, v[0]).sum(), z)
+    torch.testing.assert_close(moved, plain, rtol=1e-10, atol=1e-10)
+
+
 def test_a_grbms_weights_start_with_variance_one_over_all_units() -> None:
     torch.manual_seed(0)
     weight = GRBM(64, 64).weight.detach()

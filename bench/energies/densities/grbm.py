@@ -70,7 +70,9 @@ class GRBM(Restricted):
         return (v * scaled).sum(-1) - (self._slope(z) * (scaled @ self.weight).square()).sum(-1)
 
     def gradient_and_curvature(self, z: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """Return both, of points `(B, d)`; they share the hidden units, and so do their derivatives."""
+        """Return both; of fixed points `(B, d)` they share the hidden units, and so do their derivatives."""
+        if z.dim() != 2 or v.dim() != 2 or z.requires_grad or v.requires_grad:
+            return super().gradient_and_curvature(z, v)
         parts = (z, v, self.weight, self.mu, self.bias, self.log_var)
         gradient, curvature = _Derivatives.apply(*parts)  # type: ignore[no-untyped-call]
         return gradient, curvature
@@ -156,7 +158,7 @@ class _Derivatives(torch.autograd.Function):
     """`GRBM.gradient_and_curvature`, whose derivatives in the parameters are in closed form.
 
     With p = 1/sigma^2, g = sigmoid((zp)W + b) and s = (vp)W these are r = (z - mu - gW')p and c = sum v^2 p -
-    sum g(1 - g)s^2. Derivatives in z and v, and second ones, are not had.
+    sum g(1 - g)s^2. z and v are fixed; second derivatives are refused.
     """
 
     @staticmethod
