@@ -319,7 +319,11 @@ def test_a_stalled_transfer_an_untrusted_server_and_a_dead_proxy_are_told_apart(
 
 def test_an_unpacked_file_and_another_library_s_folder_serve_as_well(tmp_path: Path) -> None:
     packed = gzip.compress(BODY)
-    digests = [{"a.gz": hashlib.sha256(packed).hexdigest()}, [], {"a.gz": SHA256}, ["there/raw"]]
+    files = {"a.gz": hashlib.sha256(packed).hexdigest()}
+
+    def got() -> Path:
+        return fetch(tmp_path, files, [], {"a.gz": SHA256}, ["there/raw"])[0]
+
     raw = tmp_path / "there" / "raw"
     raw.mkdir(parents=True)
     for place, content in (
@@ -329,12 +333,12 @@ def test_an_unpacked_file_and_another_library_s_folder_serve_as_well(tmp_path: P
         (tmp_path / "a.gz", packed),
     ):
         place.write_bytes(content)
-        assert fetch(tmp_path, *digests) == [place], "the nearest is taken"
+        assert got() == place, "the nearest is taken"
     for wrong in ("a.gz", "a"):
         (tmp_path / "a.gz").unlink(missing_ok=True)
         (tmp_path / wrong).write_bytes(BODY[:-1])
         with pytest.raises(DataError, match=f"{tmp_path / wrong} is truncated or altered"):
-            fetch(tmp_path, *digests)
+            got()
 
 
 def test_files_that_are_there_need_no_network_and_no_right_to_write(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def drawings(
     arrays["reconstructions"] = pictures(dataset, vae.decoder.mean(vae.encoder(items[:SHOWN]).mean), shape)
     for name, z in {"posterior": latents[:POINTS], **drawn}.items():
         arrays[f"latents_{name}"] = ((z.double() - centre) @ axes).float().cpu().numpy()
-    return arrays | {"latents_share": np.float32(share)}
+    return arrays | {"latents_share": np.array(share, np.float32)}
 
 
 def plane(z: Tensor) -> tuple[Tensor, float]:
