@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.protocol import Metric
-from bench.report.layout import Entry, Layout
+from bench.report.layout import OTHER, SIGNS, Entry, Layout
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
@@ -17,16 +17,22 @@ from bench.report.tables import Table
 # ---------------------------------------------------------------- Markdown
 
 
-def markdown(tables: Sequence[Layout]) -> str:
-    """Return tables as one Markdown document (GitHub's tables)."""
-    return "\n".join(_markdown_table(table) for table in tables)
+def markdown(tables: Sequence[Layout], terms: Sequence[tuple[str, str]] = ()) -> str:
+    """Return tables as one Markdown document (GitHub's tables), with the glossary at its end."""
+    parts = [_markdown_table(table) for table in tables]
+    if terms:
+        lines = [f"- **{_markdown(term)}**: {_markdown(words)}" for term, words in terms]
+        parts.append("\n".join(["## Terms", "", *lines, ""]))
+    return "\n".join(parts)
 
 
 def _markdown_table(table: Layout) -> str:
     notes = [f"({letter}) {note}" for letter, note in table.footnotes] + [*table.notes, *_ended(table)]
+    findings = [f"- {SIGNS.get(finding.kind, OTHER)} {_markdown(finding.sentence)}" for finding in table.findings]
     lines = [
         f"## {_markdown(table.title)}",
         "",
+        *([*findings, ""] if findings else []),
         _piped([_markdown(heading.text) for heading in table.headings]),
         _piped([":---", *["---:"] * (len(table.headings) - 1)]),
         *(_piped([_markdown_entry(entry) for entry in row]) for row in table.rows),
@@ -34,14 +40,13 @@ def _markdown_table(table: Layout) -> str:
         _markdown(table.caption),
         "",
         *(f"- {_markdown(note)}" for note in notes),
-        "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""] if notes else lines)
 
 
 def _ended(table: Layout) -> list[str]:
     """Return how the models were made, as sentences with their full stop."""
-    return [f"{sentence}." for sentence in (*table.conditions, f"Records: {table.source}")]
+    return [f"{sentence}." for sentence in (*table.conditions, *([f"Records: {table.source}"] if table.source else ()))]
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -49,7 +54,8 @@ def _piped(cells: Sequence[str]) -> str:
 
 
 def _markdown_entry(entry: Entry) -> str:
-    text = f"**{_markdown(entry.text)}**" if entry.bold else _markdown(entry.text)
+    text = f"{SIGNS[entry.sign]} {entry.text}" if entry.sign else entry.text
+    text = f"**{_markdown(text)}**" if entry.bold else _markdown(text)
     text += f"<sup>{entry.marks}</sup>" if entry.marks else ""
     return f"{text}<br>{_markdown(entry.below)}" if entry.below else text
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pandas as pd
@@ -11,12 +12,51 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import cells, figures, formats, published, sources, terminal
+from bench.report import accounts, cells, figures, findings, formats, published, sources, summary, terminal
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
 from bench.report.sources import Source
 from bench.report.tables import Table, build
+from bench.report.terms import glossary
+
+PAGE = "index.html"
+
+
+@dataclass(frozen=True)
+class View:
+    """How a reader wants to see a table.
+
+    Attributes:
+        metric: of the verdicts, in place of the grid's headline metric.
+        baseline: the row that others are compared to.
+        pairs: compare every two rows as well.
+        wide: print every metric, cost and stability as well.
+        last: print the findings last.
+    """
+
+    metric: str | None = None
+    baseline: str | None = None
+    pairs: bool = False
+    wide: bool = False
+    last: bool = False
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report before it is printed.
+
+    Attributes:
+        tables: one a data set, each with where its records come from.
+        overview: tables across data sets.
+        remarks: sentences at the end.
+        out: the folder of its files; None where nothing is to be written.
+    """
+
+    tables: tuple[tuple[Table, Source], ...]
+    overview: tuple[Layout, ...]
+    remarks: tuple[str, ...]
+    out: Path | None
 
 
 def report(
@@ -26,55 +66,114 @@ def report(
     registry: Registry | None = None,
     settings: Sequence[str] = (),
     all_settings: bool = False,
+    view: View | None = None,
 ) -> str:
     """Write the tables into files and return them as text; see `bench.report.report`."""
+    view = view or View()
+    made = gathered(grid, stores, out, registry, settings, all_settings, view)
+    remarks = list(made.remarks)
+    shown = _shown(made, view)
+    tables = [table for table, _ in made.tables]
+    if made.out is not None:
+        names = _write(made, view)
+        if not view.wide and any(row.outcomes for table in tables for row in table.rows):
+            remarks.append("Every metric, cost and stability: --wide, or table.md")
+        remarks.append(f"Written into {made.out}: {', '.join(names)}")
+        if PAGE in names:
+            remarks.append(f"The page: {made.out / PAGE}")
+    return terminal.text(shown, remarks, terms=_terms(made, view.wide), last=view.last)
+
+
+def gathered(
+    grid: str | Grid | None,
+    stores: Sequence[Path],
+    out: Path | None,
+    registry: Registry | None,
+    settings: Sequence[str],
+    all_settings: bool,
+    view: View,
+) -> Report:
+    """Return the tables of a grid, or both columns of the paper's table."""
     registry = registry or sources.default_registry()
     numbers = published.read()
-    remarks: list[str] = []
-    overview: list[Layout] = []
     if grid is not None:
         source = sources.of_grid(grid, stores, registry, settings, all_settings)
-        origins, folders = [source], source.stores
-        tables = of_grid(source, numbers)
+        tables = of_grid(source, numbers, view)
         overview = across(tables, source.plan.title or source.plan.name, source.command)
-        out = out or folders[0] / "report"
-    else:
-        columns = list(numbers.columns.values())
-        origins = [sources.of_column(column, stores, registry) for column in columns]
-        tables = [build(column.dataset, source, numbers) for column, source in zip(columns, origins, strict=True)]
-        folders = tuple(dict.fromkeys(folder for source in origins for folder in source.stores))
-        if unused := [store for store in stores if store not in folders]:
-            wanted = " or ".join(column.dataset for column in columns)
-            raise UserError(
-                f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
-                f"--store {unused[0]}` prints those of another grid"
-            )
-        if out is None and any(len(source.frame) for source in origins):
-            out = Path("report")
-        remarks += [
-            f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
-        ]
-    if out is not None:
-        names = _write(out, overview, tables, origins)
         if overview:
-            remarks.append("A table of each data set, with every difference and note, is in the files")
-        remarks.append(f"Written into {out}: {', '.join(names)}")
-    return terminal.text(overview or [layout(table) for table in tables], remarks)
+            overview[0] = replace(overview[0], findings=tuple(findings.across(tables)))
+        pairs = tuple((table, source) for table in tables)
+        return Report(pairs, tuple(overview), (), out or source.stores[0] / "report")
+    columns = list(numbers.columns.values())
+    origins = [sources.of_column(column, stores, registry) for column in columns]
+    tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]
+    folders = tuple(dict.fromkeys(folder for source in origins for folder in source.stores))
+    if unused := [store for store in stores if store not in folders]:
+        wanted = " or ".join(column.dataset for column in columns)
+        raise UserError(
+            f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
+            f"--store {unused[0]}` prints those of another grid"
+        )
+    if out is None and any(len(source.frame) for source in origins):
+        out = Path("report")
+    remarks = [
+        f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
+    ]
+    return Report(tuple(zip(tables, origins, strict=True)), (), tuple(remarks), out)
 
 
-def of_grid(source: sources.Source, numbers: published.Published) -> list[Table]:
+def of_grid(source: Source, numbers: published.Published, view: View | None = None) -> list[Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
     names = dict.fromkeys([*planned, *source.frame["dataset"]])
-    return [build(name, source, numbers, alone=len(names) == 1) for name in names]
+    return [_built(name, source, numbers, view or View(), alone=len(names) == 1) for name in names]
 
 
-def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origins: Sequence[Source]) -> list[str]:
+def _built(name: str, source: Source, numbers: published.Published, view: View, alone: bool = True) -> Table:
+    return build(name, source, numbers, alone, view.baseline, view.metric)
+
+
+def _shown(made: Report, view: View) -> list[Layout]:
+    """Return what is printed: the overview where there is one, else the tables of each data set."""
+    parts = [*made.overview]
+    for table, source in made.tables:
+        if not made.overview or view.pairs or view.wide:
+            parts += _parts(table, source, view.pairs, view.wide)
+    return parts
+
+
+def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
+    """Return the tables of one data set: the summary with its findings, and what else is asked for."""
+    first = replace(summary.summary(table), findings=tuple(findings.findings(table)))
+    parts = [first, *summary.beside(table)]
+    parts += summary.pairs(table) if pairs else []
+    return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
+
+
+def everything(made: Report, view: View) -> str:
+    """Return the whole report as Markdown."""
+    layouts = [*made.overview]
+    for table, source in made.tables:
+        layouts += _parts(table, source, view.pairs, wide=True)
+    return formats.markdown(layouts, _terms(made, wide=True))
+
+
+def _terms(made: Report, wide: bool) -> list[tuple[str, str]]:
+    tables = [table for table, _ in made.tables]
+    names = [metric.name for table in tables for metric in (table.shown if wide else filter(None, [table.lead]))]
+    names += [layout.name for layout in made.overview]
+    names += [table.column.metric for table in tables if table.column]
+    return glossary(tables, names, wide)
+
+
+def _write(made: Report, view: View) -> list[str]:
     """Write every file of a report, all of the records that its tables show; return their names."""
-    layouts = [*overview, *map(layout, tables)]
+    assert made.out is not None, "asked for where there is a folder"
+    out, tables = made.out, [table for table, _ in made.tables]
+    origins = list({id(source): source for _, source in made.tables}.values())
     texts = {
-        "table.md": formats.markdown(layouts),
-        "table.tex": formats.latex(layouts),
+        "table.md": everything(made, view),
+        "table.tex": formats.latex([*made.overview, *map(layout, tables)]),
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]

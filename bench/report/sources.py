@@ -20,6 +20,7 @@ from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
 from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, read_parquet
+from bench.report.curves import Curves
 from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
@@ -30,6 +31,7 @@ from bench.sweep.store import BESIDE, Store
 #: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
 Current = Callable[[str, str, str, str], Fingerprints | None]
 
+_BESIDE: tuple[Table, ...] = ("curves", "items")  # Parquet files that hold no records
 _CURVE = TypeAdapter(list[Point])
 _WHOSE = [leaf for leaf in leaves(Record) if leaf.column in WHOSE]
 
@@ -46,6 +48,7 @@ class Source:
         command: how missing cells are made, in words.
         notes: what could not be read.
         arrays: what lies beside the records.
+        curves: of their training.
         all_settings: show records of any training and scoring conditions, not of the plan's alone.
     """
 
@@ -56,6 +59,7 @@ class Source:
     command: str
     notes: tuple[str, ...] = ()
     arrays: Arrays = field(default_factory=Arrays)
+    curves: Curves = field(default_factory=Curves)
     all_settings: bool = False
 
     @property
@@ -127,7 +131,8 @@ def of_grid(
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
-    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), Arrays(folders), all_settings)
+    beside = Arrays(folders), Curves(folders)
+    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), *beside, all_settings)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -148,7 +153,7 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
     plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = plans.Code(registry, plan)
     frame = collect(stores, current, notes)
-    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
+    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in _BESIDE]
     for table in tables:
         held = set(zip(frame["cell"], frame["key"], strict=True))
         new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
@@ -156,8 +161,9 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
         frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
     notes += current.unchecked(frame)
     words = ", ".join(map(str, places))
-    arrays = Arrays(stores, [place for place in places if place not in stores and kind(place) == "items"])
-    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
+    beside = {table: [place for place in places if place not in stores and kind(place) == table] for table in _BESIDE}
+    arrays, trained = Arrays(stores, beside["items"]), Curves(stores, beside["curves"])
+    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays, trained)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -179,7 +185,7 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         notes += code.unchecked(local)
         cells = set(local["cell"])
         used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
-        return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
+        return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used), Curves(used))
     committed = marked(_committed(), code)
     committed = committed[committed["dataset"] == column.dataset]
     if len(committed):
@@ -187,7 +193,8 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         current = not {cell.id for cell in plan.cells}.isdisjoint(committed["cell"])
         words = f"the committed records in {results_folder()}"
         plan = plan if current else replace(plan, cells=())
-        return Source(words, committed, plan, None, command, tuple(notes), Arrays((), _tables("items")))
+        beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
+        return Source(words, committed, plan, None, command, tuple(notes), *beside)
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
