@@ -6,18 +6,20 @@ is a family of them.
 
 from __future__ import annotations
 
+import base64
 import io
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
-
 from bench.files import replacing
-from bench.report.arrays import Arrays
 from bench.report.figures import canvas, comparisons, estimates, images, planes, training
 from bench.report.figures.canvas import DOTS, Drawing, Kind
+from bench.report.sources import Source
 from bench.report.tables import Table
+
+Pairs = Sequence[tuple[Table, Source]]  # tables, one a data set, with where their records come from
+_COLOURS = 128  # of a picture in a page
 
 
 @dataclass(frozen=True)
@@ -25,84 +27,96 @@ class Shown:
     """A figure as a page shows it.
 
     Attributes:
+        stem: short, to tell it from the others.
         table: the data set that it belongs to; empty where it shows several.
         title, caption: its words.
         kind: of a chart, a page may turn light into dark.
+        size: width and height, pixels.
         png: the picture, without its caption.
     """
 
+    stem: str
     table: str
     title: str
     caption: str
     kind: Kind
+    size: tuple[int, int]
     png: bytes
 
+    @property
+    def address(self) -> str:
+        """The picture as a data URI."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}"
 
-def drawings(tables: Sequence[Table], arrays: Arrays, curves: pd.DataFrame) -> Iterator[Drawing]:
-    """Give the figures that the records of these tables make, those first that say which strategy to use.
 
-    Args:
-        tables: one a data set.
-        arrays: what lies beside the records.
-        curves: the training curves, long.
-    """
-    for table in tables:
-        made = [
-            comparisons.forest(table),
-            comparisons.cost(table),
-            training.curves(table, curves),
-            estimates.log_z(table),
-            estimates.over_samples(table, arrays),
-            images.album(table, arrays),
-            planes.posteriors(table, arrays),
-        ]
-        yield from filter(None, made)
-    if pictures := planes.points(tables, arrays):
+def drawings(pairs: Pairs) -> Iterator[Drawing]:
+    """Give the figures that records make, those first that say which strategy to use."""
+    for table, source in pairs:
+        makers = (
+            lambda table=table: comparisons.forest(table),
+            lambda table=table: comparisons.cost(table),
+            lambda table=table, source=source: training.curves(table, source.curves),
+            lambda table=table: estimates.log_z(table),
+            lambda table=table, source=source: estimates.over_samples(table, source.arrays),
+            lambda table=table, source=source: images.album(table, source.arrays),
+            lambda table=table, source=source: planes.posteriors(table, source.arrays),
+        )
+        for make in makers:
+            if drawing := make():
+                yield drawing
+    if pictures := planes.points([(table, source.arrays) for table, source in pairs]):
         yield pictures
 
 
-def write(
-    tables: Sequence[Table], arrays: Arrays, curves: pd.DataFrame, out: Path, shown: list[Shown] | None = None
-) -> list[str]:
-    """Draw what the records have and write it into a folder; return the names of the files.
+def write(pairs: Pairs, out: Path) -> tuple[list[str], list[Shown]]:
+    """Draw what records have and write it into a folder, as PNG and PDF.
 
     Args:
-        tables: one a data set.
-        arrays: what lies beside the records.
-        curves: the training curves, long.
+        pairs: tables and where their records come from.
         out: the folder.
-        shown: takes each figure as a page shows it.
 
     Returns:
-        Each as PNG and PDF: `differences-DATASET`, `cost-DATASET`, `training-DATASET`, `log-z-DATASET`,
-        `nll-curve-DATASET`, `samples-DATASET`, `latents-DATASET`, and `pictures` of points in the plane.
+        The names of the files, and the same figures for a page: `differences-DATASET`, `cost-DATASET`,
+        `training-DATASET`, `log-z-DATASET`, `nll-curve-DATASET`, `samples-DATASET`, `latents-DATASET`, and `pictures`
+        of points in the plane.
     """
-    names = []
+    names, shown = [], []
     with canvas.style():
-        for drawing in drawings(tables, arrays, curves):
+        for drawing in drawings(pairs):
             stem = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in drawing.stem)
-            picture = io.BytesIO()
-            drawing.figure.savefig(picture, format="png", dpi=DOTS)
-            drawing.figure.set_layout_engine("none")  # it stays as it is laid out now
+            picture = _picture(drawing)
             with replacing(out / f"{stem}.png") as file:
                 file.write(picture.getvalue())
+            drawing.figure.set_layout_engine("none")  # it stays as it is laid out by now
             with replacing(out / f"{stem}.pdf") as file:
                 # without a date, so that the same records make the same file
                 drawing.figure.savefig(file, format="pdf", dpi=DOTS, metadata={"CreationDate": None})
             names += [f"{stem}.png", f"{stem}.pdf"]
-            if shown is not None:
-                shown.append(_without_caption(drawing, picture))
-    return names
+            shown.append(_without_caption(drawing, picture))
+    return names, shown
+
+
+def pictures(pairs: Pairs) -> list[Shown]:
+    """Draw what records have for a page alone."""
+    with canvas.style():
+        return [_without_caption(drawing, _picture(drawing)) for drawing in drawings(pairs)]
+
+
+def _picture(drawing: Drawing) -> io.BytesIO:
+    picture = io.BytesIO()
+    drawing.figure.savefig(picture, format="png", dpi=DOTS)
+    return picture
 
 
 def _without_caption(drawing: Drawing, picture: io.BytesIO) -> Shown:
-    """Return a figure for a page, which has the caption as text."""
+    """Return a figure for a page, which has title and caption as text."""
     from PIL import Image
 
     with Image.open(picture) as whole:
         width, height = whole.size
         kept = whole.convert("RGB").crop((0, 0, width, height - round(drawing.strip * DOTS)))
-        small = kept.quantize(128)
         content = io.BytesIO()
-        small.save(content, format="png", optimize=True)
-    return Shown(drawing.table, drawing.title, drawing.caption, drawing.kind, content.getvalue())
+        kept.quantize(_COLOURS).save(content, format="png", optimize=True)
+    return Shown(
+        drawing.stem, drawing.table, drawing.title, drawing.caption, drawing.kind, kept.size, content.getvalue()
+    )

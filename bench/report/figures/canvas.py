@@ -12,7 +12,6 @@ import warnings
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
@@ -296,8 +295,3 @@ def spans(values: Sequence[float]) -> bool:
     """Tell whether positive values are so far apart that a logarithmic axis is the better one."""
     positive = [value for value in values if value > 0]
     return len(positive) == len(values) > 0 and max(positive) / min(positive) > 5
-
-
-def steps(values: Sequence[float]) -> list[float]:
-    """Return the differences of neighbours."""
-    return [after - before for before, after in pairwise(values)]

@@ -12,7 +12,7 @@ from bench.protocol import Metric
 from bench.report.figures import canvas
 from bench.report.figures.canvas import FAINT, INK, TEXT, Drawing, Look
 from bench.report.layout import figure as digits
-from bench.report.metrics import headline, meaning
+from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
@@ -55,10 +55,9 @@ def compared(table: Table) -> Compared | None:
         zero = Interval(0.0, 0.0, 0.0, None, None, ())
         kept = [(row, zero if is_baseline(row) and metric.name in row.scores else value) for row, value in rows]
     else:
-        metrics = {metric.name: metric for metric in table.metrics}
-        if not metrics:
+        if table.lead is None:
             return None
-        metric, baseline = metrics[headline(list(metrics))], ""
+        metric, baseline = table.lead, ""
         kept = [(row, row.scores.get(metric.name)) for row in table.rows]
     whole = tuple((row, value) for row, value in kept if value is not None)
     return Compared(metric, baseline, whole) if len(whole) >= _LEAST else None
@@ -98,6 +97,8 @@ def forest(table: Table) -> Drawing | None:
         )  # fmt: skip
     if what.baseline:
         axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
+        if table.margin:
+            axes.axvspan(max(low, -table.margin), min(high, table.margin), color="0.93", zorder=-1)
     axes.set_yticks(range(len(rows)), labels)
     axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low, high), xlabel=what.axis)
     axes.grid(axis="x", color="0.92", linewidth=0.6)
@@ -108,6 +109,7 @@ def forest(table: Table) -> Drawing | None:
     sentences = [
         f"Bars: 95 % intervals over {_count(seeds)} and test items, not adjusted for the number of rows.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
+        f"Grey band: differences of no interest, within {table.margin:g}." if what.baseline and table.margin else "",
         "Dashed: unreliable scores." if any(row.unreliable(what.metric.name) for row, _ in rows) else "",
         f"Beyond the axis, at the arrows: {', '.join(beyond)}." if beyond else "",
         _absent(table, [row for row, _ in rows]),

@@ -37,7 +37,7 @@ def panel(row: Row, arrays: Arrays) -> Panel:
     return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 
 
-def points(tables: Sequence[Table], arrays: Arrays) -> Drawing | None:
+def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
     """Return the figure of all data sets of points, as in the paper's Table 1; None where there are no such arrays.
 
     Each data set has two rows, samples above densities; the first column is the data, the others a strategy each, by
@@ -45,7 +45,7 @@ def points(tables: Sequence[Table], arrays: Arrays) -> Drawing | None:
     """
     from matplotlib.figure import Figure
 
-    panels = {table.name: {row.label: panel(row, arrays) for row in table.rows} for table in tables}
+    panels = {table.name: {row.label: panel(row, arrays) for row in table.rows} for table, arrays in pairs}
     panels = {name: row for name, row in panels.items() if any(shown.arrays for shown in row.values())}
     if not panels:
         return None

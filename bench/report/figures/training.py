@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 
+from bench.report.curves import LOG_Z, Curves, Series
 from bench.report.figures import canvas
 from bench.report.figures.canvas import FAINT, INK, MUTED, TEXT, VERMILION, Drawing
 from bench.report.figures.comparisons import is_baseline
@@ -20,10 +20,11 @@ if TYPE_CHECKING:
 
 #: what is drawn of a row, the first that its curves have. The second is it of a normalised prior alone, of which no
 #: log Z is estimated in training; of earlier records it lacks log Z where that is estimated, which is added then
-BOUND, LOSS, LOG_Z = "bound with log Z", "bound", "log_z"
+BOUND, LOSS = "bound with log Z", "bound"
 _COLUMNS = 4
 _PANEL = (2.05, 1.45)  # inches
 _JUMP = 8  # times the median step between epochs: what rises by more is marked
+_FEW = 4  # epochs from which it cannot be told how a bound usually moves
 _WARM = 0.1  # the share of epochs before which nothing is a jump, and the bound is still far from where it ends
 
 
@@ -39,11 +40,11 @@ class Course(NamedTuple):
     ended: tuple[tuple[float, float], ...]
 
 
-def curves(table: Table, frame: pd.DataFrame) -> Drawing | None:
+def curves(table: Table, trained: Curves) -> Drawing | None:
     """Return the training curves of a table's rows, a panel each, or None where there are none."""
     from matplotlib.figure import Figure
 
-    drawn = {row.label: (row, line) for row in table.rows if (line := course(row, frame))}
+    drawn = {row.label: (row, line) for row in table.rows if (line := course(row, trained))}
     if not drawn:
         return None
     columns = min(_COLUMNS, len(drawn))
@@ -87,49 +88,40 @@ def curves(table: Table, frame: pd.DataFrame) -> Drawing | None:
     )
 
 
-def course(row: Row, frame: pd.DataFrame) -> Course | None:
+def course(row: Row, trained: Curves) -> Course | None:
     """Return the bound of a row's seeds over epochs, or None where its records have none that can be compared."""
-    lines: dict[int, pd.Series] = {}
-    for seed, outcome in row.outcomes.items():
-        own = frame[(frame["cell"] == outcome.cell) & (frame["key"] == outcome.key)]
-        values = _bound(own)
-        if values is not None and len(values):
-            lines[seed] = values
+    lines = {seed: values for seed, o in row.outcomes.items() if (values := _bound(trained.of(o))) is not None}
     if not lines:
         return None
-    whole = pd.DataFrame(lines).sort_index()
-    jumps, ended = [], []
-    for seed, values in lines.items():
-        if jump := _jump(values):
-            jumps.append(jump)
-        if row.outcomes[seed].status == "diverged":
-            ended.append((float(values.index[-1]), float(values.iloc[-1])))
-    return Course(whole.index.to_numpy(float), whole.to_numpy(float).T, tuple(jumps), tuple(ended))
+    longest = max(map(len, lines.values()))
+    values = np.full((len(lines), longest), np.nan)
+    for place, line in enumerate(lines.values()):
+        values[place, : len(line)] = line
+    jumps = [jump for line in lines.values() if (jump := _jump(line))]
+    ended = [(float(len(line)), float(line[-1])) for s, line in lines.items() if row.outcomes[s].status == "diverged"]
+    return Course(np.arange(1.0, longest + 1), values, tuple(jumps), tuple(ended))
 
 
-def _bound(own: pd.DataFrame) -> pd.Series | None:
-    """Return epoch -> bound of a record, log Z in."""
-    series = {
-        name: part.groupby("epoch")["value"].last().astype(float).dropna()
-        for name, part in own.groupby("metric", observed=True)
-        if name in (BOUND, LOSS, LOG_Z)
-    }
+def _bound(series: Series) -> np.ndarray | None:
+    """Return the bound of a record at each epoch, log Z in; None where there is none."""
     if BOUND in series:
         return series[BOUND]
-    if LOSS in series and LOG_Z in series:
-        return (series[LOSS] + series[LOG_Z]).dropna()
-    return series.get(LOSS)
+    loss = series.get(LOSS)
+    if loss is None or not len(loss) or LOG_Z not in series:
+        return loss if loss is not None and len(loss) else None
+    return loss + series[LOG_Z] if len(loss) == len(series[LOG_Z]) else None
 
 
-def _jump(values: pd.Series) -> tuple[float, float] | None:
-    """Return where a bound rose most within an epoch, if that is far more than it usually moves."""
-    late = values[values.index >= _WARM * values.index.max()]
-    if len(late) < 5:
+def _jump(values: np.ndarray) -> tuple[float, float] | None:
+    """Return (epoch, value) where a bound rose most within an epoch, if that is far more than it usually moves."""
+    first = int(_WARM * len(values))
+    moves = np.diff(values[first:])
+    if len(moves) < _FEW:
         return None
-    moves = np.asarray(canvas.steps(late.tolist()))
     worst = int(moves.argmax())
     usual = float(np.median(np.abs(moves)))
-    return (float(late.index[worst + 1]), float(late.iloc[worst + 1])) if moves[worst] > _JUMP * usual > 0 else None
+    place = first + worst + 1
+    return (place + 1.0, float(values[place])) if moves[worst] > _JUMP * usual > 0 else None
 
 
 def _limits(lines: Sequence[Course]) -> tuple[float, float]:
