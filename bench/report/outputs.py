@@ -12,10 +12,10 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import accounts, cells, figures, findings, formats, published, sources, summary, terminal
-from bench.report.arrays import Arrays
+from bench.report import accounts, cells, figures, findings, formats, page, published, sources, summary, terminal
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
+from bench.report.page import content
 from bench.report.sources import Source
 from bench.report.tables import Table, build
 from bench.report.terms import glossary
@@ -33,6 +33,7 @@ class View:
         pairs: compare every two rows as well.
         wide: print every metric, cost and stability as well.
         last: print the findings last.
+        html: write the page as well.
     """
 
     metric: str | None = None
@@ -40,6 +41,7 @@ class View:
     pairs: bool = False
     wide: bool = False
     last: bool = False
+    html: bool = False
 
 
 @dataclass(frozen=True)
@@ -47,12 +49,14 @@ class Report:
     """A report before it is printed.
 
     Attributes:
+        grid: its title; empty where it is of the paper's table, which is of several grids.
         tables: one a data set, each with where its records come from.
         overview: tables across data sets.
         remarks: sentences at the end.
         out: the folder of its files; None where nothing is to be written.
     """
 
+    grid: str
     tables: tuple[tuple[Table, Source], ...]
     overview: tuple[Layout, ...]
     remarks: tuple[str, ...]
@@ -98,12 +102,7 @@ def gathered(
     numbers = published.read()
     if grid is not None:
         source = sources.of_grid(grid, stores, registry, settings, all_settings)
-        tables = of_grid(source, numbers, view)
-        overview = across(tables, source.plan.title or source.plan.name, source.command)
-        if overview:
-            overview[0] = replace(overview[0], findings=tuple(findings.across(tables)))
-        pairs = tuple((table, source) for table in tables)
-        return Report(pairs, tuple(overview), (), out or source.stores[0] / "report")
+        return replace(_grid(source, numbers, view), out=out or source.stores[0] / "report")
     columns = list(numbers.columns.values())
     origins = [sources.of_column(column, stores, registry) for column in columns]
     tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]
@@ -119,7 +118,16 @@ def gathered(
     remarks = [
         f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
     ]
-    return Report(tuple(zip(tables, origins, strict=True)), (), tuple(remarks), out)
+    return Report("", tuple(zip(tables, origins, strict=True)), (), tuple(remarks), out)
+
+
+def _grid(source: Source, numbers: published.Published, view: View) -> Report:
+    """Return the report of a grid."""
+    tables, title = of_grid(source, numbers, view), source.plan.title or source.plan.name
+    overview = across(tables, title, source.command)
+    if overview:
+        overview[0] = replace(overview[0], findings=tuple(findings.across(tables)))
+    return Report(title, tuple((table, source) for table in tables), tuple(overview), (), None)
 
 
 def of_grid(source: Source, numbers: published.Published, view: View | None = None) -> list[Table]:
@@ -187,12 +195,29 @@ def _write(made: Report, view: View) -> list[str]:
         cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
         cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
         cells.write_parquet(items, out / "items.parquet", "items")
-        pictures = figures.write(tables, origins[0].arrays if len(origins) == 1 else Arrays(stores), out)
+        pictures, shown = figures.write(made.tables, out)
+        if view.html:
+            with replacing(out / PAGE) as file:
+                file.write(_page(made, shown, view).encode())
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures]
+    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures, *([PAGE] if view.html else [])]
+
+
+def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
+    """Return the page of a grid; of the paper's table, where all of its records are committed ones, of all of these."""
+    if made.grid or any(source.stores for _, source in made.tables):
+        title = made.grid or "Table 2"
+        return page.render(title, [content.part(title, made.tables, made.overview, shown)], _terms(made, wide=True))
+    committed = [_grid(source, published.read(), view) for source in sources.of_committed(sources.default_registry())]
+    parts = [
+        content.part(own.grid, own.tables, own.overview, figures.pictures(own.tables), number)
+        for number, own in enumerate(committed, 1)
+    ]
+    terms = {term: words for own in committed for term, words in _terms(own, wide=True)}
+    return page.render("Committed results of bench", parts, list(terms.items()))
 
 
 def _held(chosen: Sequence[Outcome], source: Source) -> list[Outcome]:

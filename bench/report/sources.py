@@ -198,6 +198,27 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
+def of_committed(registry: Registry) -> list[Source]:
+    """Return the records that come with the repository, a source for each grid, with the plan of a grid of its name."""
+    made = []
+    for path in _tables("records"):
+        frame = read_parquet(path)
+        name = str(frame["grid"].iloc[0]) if len(frame) else path.stem
+        plan = Plan(name)
+        with contextlib.suppress(UserError):
+            embedded = plans.of(grids.load(name, registry))
+            # a grid may have moved on since; then nothing is missing from what was committed
+            current = not {cell.id for cell in embedded.cells}.isdisjoint(frame["cell"])
+            plan = embedded if current else replace(embedded, cells=())
+        code = plans.Code(registry, plan)
+        notes = tuple(code.unchecked(frame))
+        command = plans.command(name, "", plan, None)
+        beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
+        words = f"results/{path.name}, committed"
+        made.append(Source(words, marked(frame, code), plan, None, command, notes, *beside))
+    return made
+
+
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
     """Return the default stores that no column shows."""
     shown = {profile.stores() / column.grid for column in columns} | set(used)

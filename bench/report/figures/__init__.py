@@ -32,7 +32,7 @@ class Shown:
         title, caption: its words.
         kind: of a chart, a page may turn light into dark.
         size: width and height, pixels.
-        png: the picture, without its caption.
+        png: the picture, without title and caption.
     """
 
     stem: str
@@ -114,7 +114,8 @@ def _without_caption(drawing: Drawing, picture: io.BytesIO) -> Shown:
 
     with Image.open(picture) as whole:
         width, height = whole.size
-        kept = whole.convert("RGB").crop((0, 0, width, height - round(drawing.strip * DOTS)))
+        top = round(drawing.head * DOTS / drawing.figure.dpi)
+        kept = whole.convert("RGB").crop((0, top, width, height - round(drawing.strip * DOTS)))
         content = io.BytesIO()
         kept.quantize(_COLOURS).save(content, format="png", optimize=True)
     return Shown(

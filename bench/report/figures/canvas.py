@@ -21,6 +21,7 @@ from bench.report.rows import Row
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.text import Text
 
 DOTS = 160  # an inch
 INK, MUTED, FAINT = "#222222", "#666666", "#c8c8c8"
@@ -43,6 +44,7 @@ class Drawing:
         title: what it shows.
         caption: how it is read, and what is not in it.
         figure: the figure; the caption stands in its lowest `strip` inches.
+        heading: the title in it.
         kind: whether it is drawn in ink on white, or of pictures.
         strip: height of the caption, inches.
     """
@@ -52,8 +54,14 @@ class Drawing:
     title: str
     caption: str
     figure: Figure
+    heading: Text
     kind: Kind
     strip: float
+
+    @property
+    def head(self) -> float:
+        """The height down to which the title reaches, pixels; once it is drawn."""
+        return float(self.figure.bbox.height - self.heading.get_window_extent().y0)
 
 
 _Box = Sequence[float]  # left, low, right, top
@@ -128,14 +136,14 @@ def finished(
     lines = textwrap.wrap(caption, max(40, int(width * 17.5)))
     strip = _LINE * (len(lines) + 1)
     figure.set_size_inches(width, height + strip)
-    figure.suptitle(title, fontsize=TEXT + 1, fontweight="bold", x=0.02, ha="left")
+    heading = figure.suptitle(title, fontsize=TEXT + 1, fontweight="bold", x=0.02, ha="left")
     engine = figure.get_layout_engine()
     if engine is not None:
         engine.set(rect=(0, strip / (height + strip), 1, height / (height + strip)))  # type: ignore[call-arg]
     for number, line in enumerate(lines):
         y = (strip - _LINE * (number + 1)) / (height + strip)
         figure.text(0.02, y, line, fontsize=TEXT - 1, color=MUTED, va="center", in_layout=False)
-    return Drawing(stem, table, title, caption, figure, kind, strip)
+    return Drawing(stem, table, title, caption, figure, heading, kind, strip)
 
 
 def clean(text: str) -> str:
