@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -37,8 +37,9 @@ def findings(table: Table) -> list[Finding]:
     """Return what a table comes to, in the order in which it is to be read."""
     if not any(row.outcomes for row in table.rows):
         return [Finding("undecided", f"No record yet; {table.command}.")]
-    parts = (_verdicts, _open, _published, _failures, _costs, _missing, _doubts)
-    return [finding for part in parts for finding in part(table)]
+    parts = (_verdicts, _open, _missing, _published, _failures)
+    first = [finding for part in parts for finding in part(table)]
+    return [*first, *_costs([table]), *doubts_of(table), *_notes(table)]
 
 
 # ---------------------------------------------------------------- which way is better
@@ -55,6 +56,9 @@ def _verdicts(table: Table) -> Iterator[Finding]:
         yield Finding("better", f"Better than {table.baseline} in {title}: {_sizes(rows, metric)}.", _labels(rows))
     elif any(row.verdict and row.verdict.kind in ("worse", "same", "undecided") for row in table.rows):
         yield Finding("undecided", f"Nothing is shown to be better than {table.baseline} in {title}.")
+    else:
+        yield Finding("undecided", f"No verdict yet on what is better than {table.baseline} in {title}.")
+        yield from _leading(table)
     if rows := judged["worse"]:
         yield Finding("worse", f"Worse than {table.baseline}: {_sizes(rows, metric)}.", _labels(rows))
     if rows := judged["same"]:
@@ -88,7 +92,7 @@ def _leading(table: Table) -> Iterator[Finding]:
     best = min(rows, key=lambda row: row.scores[metric.name].mean * (1 if metric.better == "lower" else -1))
     score = figure(best.scores[metric.name].mean, metric.unit)
     what = "Lowest" if metric.better == "lower" else "Highest"
-    text = f"{what} {meaning(metric.name).title}: {best.label}, {score} {metric.unit}; no verdict stands behind that."
+    text = f"{what} {meaning(metric.name).title} so far: {best.label}, {score} {metric.unit}, without a verdict."
     yield Finding("undecided", text, (best.label,))
 
 
@@ -158,9 +162,9 @@ def _published(table: Table) -> Iterator[Finding]:
         if row.comparison:
             shift = figure(row.comparison.difference, column.unit, sign=True)
             groups.setdefault(row.comparison.verdict, []).append(f"{row.label} {shift}")
-    parts = "; ".join(f"{verdict}: {', '.join(labels)}" for verdict, labels in groups.items())
+    parts = "; ".join(f"{', '.join(labels)} ({verdict})" for verdict, labels in groups.items())
     title = meaning(column.metric).title
-    yield Finding("published", f"{title}, ours minus the published number, {column.unit}: {parts}.", _labels(rows))
+    yield Finding("published", f"{title}, ours minus published in {column.unit}: {parts}.", _labels(rows))
 
 
 # ---------------------------------------------------------------- what went wrong, and what it cost
@@ -179,32 +183,41 @@ def _failures(table: Table) -> Iterator[Finding]:
         yield Finding("failed", text, _labels(rows))
 
 
-def _costs(table: Table) -> Iterator[Finding]:
-    """Say what training takes, of the baseline and what is better than it or else the extremes, and all in all."""
-    seconds = {row.label: row.resource("fit_seconds") for row in table.rows}
-    taken = {label: own for label, own in seconds.items() if own}
+def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
+    """Say what training takes, the least and the most, and what is better beside the baseline; and all in all."""
+    seconds: dict[str, list[float]] = {}
+    for table in tables:
+        for row in table.rows:
+            if own := row.resource("fit_seconds"):
+                seconds.setdefault(row.label, []).append(own)
+    taken = {label: sum(own) / len(own) for label, own in seconds.items()}
     if not taken:
         return
     least, most = min(taken, key=lambda label: taken[label]), max(taken, key=lambda label: taken[label])
     span = f"{minutes(taken[least])} min ({least})"
     span += f" to {minutes(taken[most])} min ({most})" if most != least else ""
     text = f"Training takes {span} a seed"
-    base = next((r.label for r in table.rows if r.verdict and r.verdict.kind == "baseline"), "")
-    better = [row.label for row in _judged(table, "better") if row.label in taken]
+    rows = [row for table in tables for row in table.rows]
+    base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
+    better = list(dict.fromkeys(row.label for table in tables for row in _judged(table, "better")))
+    better = [label for label in better if label in taken]
     if better and base in taken:
-        ratios = [f"{label} {taken[label] / taken[base]:.2g} times" for label in better]
-        text += f"; compared to {base}, {', '.join(ratios)}"
-    outcomes = [outcome for row in table.rows for outcome in row.outcomes.values()]
+        text += (
+            f"; {', '.join(f'{label} {taken[label] / taken[base]:.2g} times as long as {base}' for label in better)}"
+        )
+    outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     total = sum(o.resources.get(f"{name}_seconds", 0.0) for o in outcomes for name in ("fit", "evaluate", "overhead"))
     devices = sorted({outcome.device_kind or outcome.device or "an unknown device" for outcome in outcomes})
-    hours = f"{total / 3600:.2g} h" if total >= 3600 else f"{minutes(total)} min"
-    text += f". All {len(outcomes)} records took {hours} with scoring, on {' and '.join(devices)}."
+    whole = f"{total / 3600:.2g} h" if total >= 3600 else f"{minutes(total)} min"
+    text += f". All {len(outcomes)} records took {whole} with scoring, on {' and '.join(devices)}."
     yield Finding("cost", text, tuple(dict.fromkeys([least, most, *better])))
 
 
 def minutes(seconds: float) -> str:
     """Return minutes with two digits that count."""
     value = seconds / 60
+    if 0 < value < 0.01:
+        return "<0.01"
     return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
 
 
@@ -224,7 +237,7 @@ def _missing(table: Table) -> Iterator[Finding]:
         )
 
 
-def _doubts(table: Table) -> Iterator[Finding]:
+def doubts_of(table: Table) -> Iterator[Finding]:
     """Say what casts doubt on the headline scores, each reason once, with the rows that it concerns."""
     metrics = [table.lead] if table.lead else []
     concerned: dict[str, dict[str, Row]] = {}
@@ -252,6 +265,10 @@ def _doubts(table: Table) -> Iterator[Finding]:
     if table.lead and any(row.scores[table.lead.name].lost for row in scored if table.lead.name in row.scores):
         text = "scores of single items are not there, so that intervals and differences are wider than they need be"
         yield Finding("doubt", f"In doubt: {text}.")
+
+
+def _notes(table: Table) -> Iterator[Finding]:
+    """Say what was left out or could not be read."""
     for note in table.notes:
         yield Finding("doubt", f"{note[:1].upper()}{note[1:]}.")
 
@@ -261,57 +278,57 @@ def _doubts(table: Table) -> Iterator[Finding]:
 
 def across(tables: Sequence[Table]) -> list[Finding]:
     """Return what the tables of several data sets come to together."""
-    made: Mapping[str, list[Finding]] = {table.name: findings(table) for table in tables}
-    if not any(table.headline for table in tables):
-        return [f for own in made.values() for f in own if f.kind in ("failed", "cost")]
     judged = [table for table in tables if table.headline]
-    baseline, metric = judged[0].baseline, judged[0].headline
-    title = meaning(metric.name).title if metric else ""
-    said = []
-    for kind in ("better", "worse", "same"):
+    said: list[Finding] = []
+    if judged and (metric := judged[0].headline):
+        said += _verdicts_across(judged, metric, len(tables))
+    lacking = sum(len(row.missing) for table in tables for row in table.rows)
+    planned = sum(row.planned for table in tables for row in table.rows)
+    if lacking:
+        text = f"{lacking} of {planned} cells have no record yet; {tables[0].command}."
+        said.append(Finding("undecided", text))
+    for table in tables:
+        said += [Finding(f.kind, f"{table.name}: {f.sentence}", f.rows) for f in _failures(table)]
+    said += _costs(tables)
+    places: dict[str, list[str]] = {}
+    recorded = [table for table in tables if any(row.outcomes for row in table.rows)]
+    for table in recorded:
+        for finding in (*doubts_of(table), *_notes(table)):
+            places.setdefault(finding.sentence, []).append(table.name)
+    for sentence, names in places.items():
+        said.append(Finding("doubt", sentence if len(names) == len(recorded) else f"{', '.join(names)}: {sentence}"))
+    return said
+
+
+def _verdicts_across(judged: Sequence[Table], metric: Metric, count: int) -> Iterator[Finding]:
+    baseline, title = judged[0].baseline, meaning(metric.name).title
+    decided = False
+    kinds: tuple[Literal["better", "worse", "same"], ...] = ("better", "worse", "same")
+    for kind in kinds:
         places: dict[str, list[str]] = {}
         for table in judged:
             for row in _judged(table, kind):
                 places.setdefault(row.label, []).append(table.name)
-        parts = [f"{label} on {_listed(names, len(tables))}" for label, names in places.items()]
+        parts = [f"{label} on {_listed(names, count)}" for label, names in places.items()]
         start = f"The same as {baseline}" if kind == "same" else f"{kind.capitalize()} than {baseline}"
         if parts:
-            said.append(Finding(kind, f"{start} in {title}: {'; '.join(parts)}.", tuple(places)))
-    if not any(finding.kind == "better" for finding in said):
-        said.insert(
-            0, Finding("undecided", f"Nothing is shown to be better than {baseline} in {title} on any data set.")
-        )
+            yield Finding(kind, f"{start} in {title}: {'; '.join(parts)}.", tuple(places))
+        decided = decided or bool(parts)
     undecided = {table.name: len(_judged(table, "undecided")) for table in judged}
     if total := sum(undecided.values()):
         where = ", ".join(f"{number} on {name}" for name, number in undecided.items() if number)
-        said.append(
-            Finding(
-                "undecided",
-                f"{total} comparisons are undecided ({where}); seeds that would decide them are in the files.",
-            )
-        )
-    return said + _gathered(tables, made)
-
-
-def _gathered(tables: Sequence[Table], made: Mapping[str, list[Finding]]) -> list[Finding]:
-    """Return the findings that data sets do not share in words, by kind, each with its data set."""
-    gathered = []
-    for kind in ("failed", "cost"):
-        for name, own in made.items():
-            gathered += [Finding(f.kind, f"{name}: {f.sentence}", f.rows) for f in own if f.kind == kind]
-    lacking = sum(len(row.missing) for table in tables for row in table.rows)
-    planned = sum(row.planned for table in tables for row in table.rows)
-    if lacking:
-        gathered.append(Finding("undecided", f"{lacking} of {planned} cells have no record yet; {tables[0].command}."))
-    places: dict[str, list[str]] = {}
-    for name, own in made.items():
-        for finding in own:
-            if finding.kind == "doubt":
-                places.setdefault(finding.sentence, []).append(name)
-    return gathered + [
-        Finding("doubt", sentence if len(names) == len(tables) else f"{', '.join(names)}: {sentence}")
-        for sentence, names in places.items()
-    ]
+        text = f"Undecided comparisons: {total} ({where}); the files say how many seeds would decide them."
+        yield Finding("undecided", text)
+    elif not decided:
+        yield Finding("undecided", f"No verdict yet on what is better than {baseline} in {title}.")
+    reasons: dict[str, list[str]] = {}
+    for table in judged:
+        for row in table.rows:
+            if row.verdict and row.verdict.kind == "none" and row.scores:
+                reasons.setdefault(row.verdict.words, []).append(f"{row.label} on {table.name}")
+    for words, rows in reasons.items():
+        many = f"{', '.join(rows[:_MANY])}{f' and {len(rows) - _MANY} more' if len(rows) > _MANY else ''}"
+        yield Finding("undecided", f"No verdict on {many}: {words.removeprefix('none: ')}.")
 
 
 def _listed(names: Sequence[str], total: int) -> str:

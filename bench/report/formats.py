@@ -98,22 +98,34 @@ _LATEX = str.maketrans(
 )
 
 
-def latex(tables: Sequence[Layout]) -> str:
-    """Return tables as LaTeX `table` environments; they need the package booktabs."""
-    return "% \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in tables)
+_LATEX_SIGNS = {"better": r"$\uparrow$", "worse": r"$\downarrow$"}
+
+
+def latex(tables: Sequence[Layout], notes: Sequence[str] = ()) -> str:
+    """Return tables as LaTeX, each as wide as a line of text; they need the packages booktabs and tabularx.
+
+    Args:
+        tables: one a metric, and those of cost and stability.
+        notes: how the models were made and what casts doubt on them, one sentence each, for below the tables.
+    """
+    parts = [_latex_table(table) for table in tables if table.rows]
+    if notes:
+        parts.append("\n".join([r"\begingroup\footnotesize", *(rf"\noindent {_latex(note)}\par" for note in notes)]))
+        parts.append("\\endgroup\n")
+    return "% \\usepackage{booktabs, tabularx}\n" + "\n".join(parts)
 
 
 def _latex_table(table: Layout) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
+        r"\small",
+        r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}>{{\raggedright\arraybackslash}}X{'r' * (len(table.headings) - 1)}@{{}}}}",
         r"\toprule",
-        _latex_row([_latex(heading.text) for heading in table.headings]),
+        _latex_row([_latex_heading(heading.text, index) for index, heading in enumerate(table.headings)]),
     ]
     for section in table.sections:
         lines.append(r"\midrule")
@@ -122,11 +134,16 @@ def _latex_table(table: Layout) -> str:
             if any(entry.below for entry in row):
                 small = [rf"{{\scriptsize {_latex(entry.below)}}}" if entry.below else "" for entry in row]
                 lines.append(_latex_row(small))
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    notes = [rf"\textsuperscript{{{letter}}} {_latex(note)}" for letter, note in table.footnotes]
-    notes += [_latex(note) for note in (*table.notes, *_ended(table))]
-    lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}", r"\scriptsize", " \\\\\n".join(notes)]
-    return "\n".join([*lines, r"\end{minipage}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabularx}", r"\end{table}", ""])
+
+
+def _latex_heading(text: str, index: int) -> str:
+    """Return a heading; above figures a word a line."""
+    words = [_latex(word) for word in text.split()]
+    if not index or len(words) < 2:
+        return " ".join(words)
+    stack = r" \\ ".join(words)
+    return rf"\shortstack[r]{{{stack}}}"
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -135,6 +152,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _latex_entry(entry: Entry) -> str:
     text = re.sub(r"^-(?=\d)", "$-$", _latex(entry.text))
+    text = f"{_LATEX_SIGNS[entry.sign]} {text}" if entry.sign else text
     text = rf"\textbf{{{text}}}" if entry.bold else text
     return rf"{text}\textsuperscript{{{entry.marks}}}" if entry.marks else text
 

@@ -92,6 +92,12 @@ class Layout:
         return tuple(row for section in self.sections for row in section)
 
     @property
+    def plain(self) -> Layout:
+        """The same without footnotes and notes, of which findings say what matters."""
+        sections = (tuple(tuple(replace(e, marks="") for e in row) for row in section) for section in self.sections)
+        return replace(self, sections=tuple(sections), footnotes=(), notes=(), conditions=(), source="")
+
+    @property
     def parts(self) -> int:
         """Into how many tables it can be cut."""
         return max(heading.part for heading in self.headings)

@@ -12,7 +12,7 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import accounts, cells, figures, findings, formats, page, published, sources, summary, terminal
+from bench.report import View, accounts, cells, figures, findings, formats, page, published, sources, summary, terminal
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
 from bench.report.page import content
@@ -21,27 +21,7 @@ from bench.report.tables import Table, build
 from bench.report.terms import glossary
 
 PAGE = "index.html"
-
-
-@dataclass(frozen=True)
-class View:
-    """How a reader wants to see a table.
-
-    Attributes:
-        metric: of the verdicts, in place of the grid's headline metric.
-        baseline: the row that others are compared to.
-        pairs: compare every two rows as well.
-        wide: print every metric, cost and stability as well.
-        last: print the findings last.
-        html: write the page as well.
-    """
-
-    metric: str | None = None
-    baseline: str | None = None
-    pairs: bool = False
-    wide: bool = False
-    last: bool = False
-    html: bool = False
+_ABREAST = 4  # data sets in a table of LaTeX
 
 
 @dataclass(frozen=True)
@@ -85,6 +65,8 @@ def report(
         remarks.append(f"Written into {made.out}: {', '.join(names)}")
         if PAGE in names:
             remarks.append(f"The page: {made.out / PAGE}")
+            if view.opens:
+                view.opens(made.out / PAGE)
     return terminal.text(shown, remarks, terms=_terms(made, view.wide), last=view.last)
 
 
@@ -102,7 +84,8 @@ def gathered(
     numbers = published.read()
     if grid is not None:
         source = sources.of_grid(grid, stores, registry, settings, all_settings)
-        return replace(_grid(source, numbers, view), out=out or source.stores[0] / "report")
+        default = source.stores[0] / "report" if source.stores else Path("report")
+        return replace(_grid(source, numbers, view), out=out or default)
     columns = list(numbers.columns.values())
     origins = [sources.of_column(column, stores, registry) for column in columns]
     tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]
@@ -143,7 +126,7 @@ def _built(name: str, source: Source, numbers: published.Published, view: View, 
 
 def _shown(made: Report, view: View) -> list[Layout]:
     """Return what is printed: the overview where there is one, else the tables of each data set."""
-    parts = [*made.overview]
+    parts = [part if view.wide else part.plain for part in made.overview]
     for table, source in made.tables:
         if not made.overview or view.pairs or view.wide:
             parts += _parts(table, source, view.pairs, view.wide)
@@ -152,8 +135,10 @@ def _shown(made: Report, view: View) -> list[Layout]:
 
 def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
     """Return the tables of one data set: the summary with its findings, and what else is asked for."""
-    first = replace(summary.summary(table), findings=tuple(findings.findings(table)))
-    parts = [first, *summary.beside(table)]
+    parts = [summary.summary(table), *summary.beside(table)]
+    if len(parts) > 1 and not any(row.outcomes for row in table.rows):
+        parts = parts[1:]  # the published numbers alone
+    parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
     parts += summary.pairs(table) if pairs else []
     return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
 
@@ -164,6 +149,25 @@ def everything(made: Report, view: View) -> str:
     for table, source in made.tables:
         layouts += _parts(table, source, view.pairs, wide=True)
     return formats.markdown(layouts, _terms(made, wide=True))
+
+
+def publication(made: Report) -> str:
+    """Return the report as LaTeX: a table for each metric, the published numbers, cost and stability; notes apart.
+
+    It names no place on this machine.
+    """
+    layouts = []
+    for overview in made.overview:
+        cut = overview.plain.cut(-(-overview.parts // _ABREAST))
+        layouts += [replace(part, name=f"{part.name}-{number}") for number, part in enumerate(cut, 1)]
+    notes: list[str] = []
+    for table, source in made.tables:
+        layouts += [summary.single(table, metric) for metric in table.shown]
+        layouts += [*summary.beside(table), *accounts.accounts(table, source.curves)]
+        said = [f"{sentence}." for sentence in table.conditions]
+        said += [finding.sentence for finding in findings.doubts_of(table)]
+        notes += [f"{table.title}: {sentence}" for sentence in said]
+    return formats.latex(layouts, list(dict.fromkeys(notes)))
 
 
 def _terms(made: Report, wide: bool) -> list[tuple[str, str]]:
@@ -181,7 +185,7 @@ def _write(made: Report, view: View) -> list[str]:
     origins = list({id(source): source for _, source in made.tables}.values())
     texts = {
         "table.md": everything(made, view),
-        "table.tex": formats.latex([*made.overview, *map(layout, tables)]),
+        "table.tex": publication(made),
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
@@ -211,7 +215,7 @@ def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
     if made.grid or any(source.stores for _, source in made.tables):
         title = made.grid or "Table 2"
         return page.render(title, [content.part(title, made.tables, made.overview, shown)], _terms(made, wide=True))
-    committed = [_grid(source, published.read(), view) for source in sources.of_committed(sources.default_registry())]
+    committed = [_grid(source, published.read(), view) for source in sources.of_grids(sources.default_registry())]
     parts = [
         content.part(own.grid, own.tables, own.overview, figures.pictures(own.tables), number)
         for number, own in enumerate(committed, 1)

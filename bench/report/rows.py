@@ -34,12 +34,14 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: ours minus published.
-        verdict: `inside`: it lies within our interval, widened by the column's margin; `outside, better` or `outside,
+        verdict, in words: `inside`: it lies within our interval, widened by the column's margin; `outside, better` or `outside,
             worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
+        outside: whether it lies outside.
     """
 
     difference: float
     verdict: str
+    outside: bool = False
 
 
 @dataclass
@@ -146,6 +148,7 @@ class Row:
         if not (self.number and ours and metric):
             return
         value = self.number.value
+        outside = False
         if self.unreliable(column.metric):
             verdict = "unreliable"
         elif ours.n == (1,):
@@ -155,8 +158,9 @@ class Row:
         elif ours.lower - column.margin <= value <= ours.upper + column.margin:
             verdict = "inside"
         else:
+            outside = True
             verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"
-        self.comparison = Comparison(ours.mean - value, verdict)
+        self.comparison = Comparison(ours.mean - value, verdict, outside)
 
 
 def _trained(outcome: Outcome, score: Score, arrays: Arrays) -> Trained:

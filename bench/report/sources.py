@@ -109,6 +109,8 @@ def of_grid(
     if unknown and (settings or not (stores or default.is_dir())):
         raise unknown  # a name that is no grid's is the likelier mistake than a store that is not there
     if not stores and not default.is_dir():
+        if loaded and (committed := committed_of(plans.of(loaded), registry, called)):
+            return replace(committed, all_settings=all_settings)
         raise UserError(f"there is no run store {default}; `bench run --grid {called}` makes it")
     for folder in folders:
         if not folder.is_dir():
@@ -186,37 +188,9 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         cells = set(local["cell"])
         used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
         return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used), Curves(used))
-    committed = marked(_committed(), code)
-    committed = committed[committed["dataset"] == column.dataset]
-    if len(committed):
-        # a grid may have moved on since; then nothing is missing from what was committed
-        current = not {cell.id for cell in plan.cells}.isdisjoint(committed["cell"])
-        words = f"the committed records in {results_folder()}"
-        plan = plan if current else replace(plan, cells=())
-        beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
-        return Source(words, committed, plan, None, command, tuple(notes), *beside)
+    if committed := committed_of(plan, registry, column.grid):
+        return replace(committed, notes=tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
-
-
-def of_committed(registry: Registry) -> list[Source]:
-    """Return the records that come with the repository, a source for each grid, with the plan of a grid of its name."""
-    made = []
-    for path in _tables("records"):
-        frame = read_parquet(path)
-        name = str(frame["grid"].iloc[0]) if len(frame) else path.stem
-        plan = Plan(name)
-        with contextlib.suppress(UserError):
-            embedded = plans.of(grids.load(name, registry))
-            # a grid may have moved on since; then nothing is missing from what was committed
-            current = not {cell.id for cell in embedded.cells}.isdisjoint(frame["cell"])
-            plan = embedded if current else replace(embedded, cells=())
-        code = plans.Code(registry, plan)
-        notes = tuple(code.unchecked(frame))
-        command = plans.command(name, "", plan, None)
-        beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
-        words = f"results/{path.name}, committed"
-        made.append(Source(words, marked(frame, code), plan, None, command, notes, *beside))
-    return made
 
 
 def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
@@ -234,10 +208,31 @@ def _tables(table: Table) -> list[Path]:
     return [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) == table]
 
 
-def _committed() -> pd.DataFrame:
-    """Return the records that come with the repository."""
+def committed() -> pd.DataFrame:
+    """Return the records that come with bench."""
     frames = [read_parquet(path) for path in _tables("records")]
     return pd.concat(frames, ignore_index=True) if frames else collect([])
+
+
+def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
+    """Return the records that come with bench of a plan's data sets and its grid, if there are any."""
+    frame = committed()
+    own = frame["grid"].eq(plan.name) | frame["cell"].isin([cell.id for cell in plan.cells])
+    frame = frame[own & frame["dataset"].isin({cell.setting.dataset for cell in plan.cells})]
+    if frame.empty:
+        return None
+    # a grid may have moved on since; then nothing is missing from what was committed
+    current = not {cell.id for cell in plan.cells}.isdisjoint(frame["cell"])
+    plan = plan if current else replace(plan, cells=())
+    beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
+    words, command = "those that come with bench", f"`bench run --grid {called}` makes them"
+    return Source(words, marked(frame, plans.Code(registry, plan)), plan, None, command, (), *beside)
+
+
+def of_grids(registry: Registry) -> list[Source]:
+    """Return the records that come with bench, a source for each of their grids."""
+    plans_of = [plans.of(grids.load(name, registry)) for name in sorted(set(committed()["grid"]))]
+    return [source for plan in plans_of if (source := committed_of(plan, registry, plan.name))]
 
 
 # ---------------------------------------------------------------- records of stores

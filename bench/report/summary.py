@@ -7,15 +7,16 @@ every two rows.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from bench.protocol import Metric
 from bench.report.findings import minutes
 from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
-from bench.report.tables import Table
+from bench.report.statistics import Interval
+from bench.report.tables import Table, caption
 from bench.report.verdicts import Verdict, judge
 
 WIDTH = 100
@@ -70,13 +71,38 @@ def factor(value: float | None) -> Entry:
     return Entry(NOTHING) if value is None else Entry(f"{value:.3g}x", sort=value)
 
 
-def _compared(apart, verdict: Verdict | None, unit: str) -> list[Entry]:  # type: ignore[no-untyped-def]
+def _compared(apart: Interval | None, verdict: Verdict | None, unit: str) -> list[Entry]:
+    """Return a difference and its verdict; of the baseline that it is one."""
     if verdict is None or verdict.kind == "baseline":
         return [Entry(NOTHING), Entry("baseline" if verdict else NOTHING)]
     sign: Literal["", "better", "worse"] = ""
     if verdict.kind == "better" or verdict.kind == "worse":
         sign = verdict.kind
     return [interval(apart, unit, sign=True), Entry(verdict.words, sign=sign, bold=verdict.marked)]
+
+
+def single(table: Table, metric: Metric) -> Layout:
+    """Return a table of one metric: score, difference, and the verdict where it is by this metric."""
+    headings = [Heading("strategy"), Heading("seeds"), Heading(f"{meaning(metric.name).title}, {metric.unit}")]
+    judged = table.headline == metric
+    if table.baseline:
+        headings.append(Heading(f"vs {table.baseline}"))
+    if judged:
+        headings.append(Heading("verdict", words=_VERDICT))
+    lines = []
+    rows = [row for row in table.rows if row.outcomes]
+    for row in rows:
+        entries = [label(row), seeds(row), interval(row.scores.get(metric.name), metric.unit)]
+        apart = row.differences.get(metric.name)
+        if judged:
+            entries += _compared(apart, row.verdict, metric.unit)
+        elif table.baseline:
+            entries.append(interval(apart, metric.unit, sign=True))
+        lines.append(tuple(entries))
+    said = caption(rows, [metric], table.baseline, table.headline if judged else None, table.comparisons)
+    title = f"{table.title}: {meaning(metric.name).title}"
+    sections = (tuple(lines),) if lines else ()
+    return Layout(f"{table.name}-{metric.name}", title, tuple(headings), sections, caption=said)
 
 
 def _caption(table: Table) -> str:
@@ -99,9 +125,9 @@ def _caption(table: Table) -> str:
 
 
 def beside(table: Table) -> list[Layout]:
-    """Return the table of a published column: our numbers beside them; none where there is no such column."""
+    """Return the table of our numbers beside the published ones; none where there are none of these settings."""
     column = table.column
-    if column is None:
+    if column is None or not any(row.number for row in table.rows):
         return []
     title = meaning(column.metric).title
     headings = (
@@ -157,19 +183,15 @@ def pairs(table: Table) -> list[Layout]:
             own.compare(other, [metric])
             compared.append((own, other))
     judge(compared, metric, table.margin)
-    lines = [
-        (label(row), label(other), *_compared(row.differences.get(metric.name), row.verdict, metric.unit))
-        for row, other in compared
-    ]
-    headings = (
-        Heading("strategy"),
-        Heading("compared to", words=26),
-        Heading("difference"),
-        Heading("verdict", words=_VERDICT),
-    )
-    caption = f"{meaning(metric.name).title}, {metric.unit}: the first minus the second. Verdicts hold at 5 % for all {len(lines)} comparisons together."
-    return (
-        [Layout(f"{table.name}-pairs", f"{table.title}: every pair", headings, (tuple(lines),), caption=caption)]
-        if lines
-        else []
-    )
+    lines = []
+    for row, other in compared:
+        apart, verdict = _compared(row.differences.get(metric.name), row.verdict, metric.unit)
+        untested = row.verdict is not None and row.verdict.kind == "none"  # the summary says why
+        lines.append((label(row), label(other), apart, Entry("none") if untested else verdict))
+    if not lines:
+        return []
+    headings = ("strategy", "compared to", "difference", "verdict")
+    said = f"{meaning(metric.name).title}, {metric.unit}: the first minus the second."
+    said += f" Verdicts hold at 5 % for all {len(lines)} comparisons together."
+    title = f"{table.title}: every pair"
+    return [Layout(f"{table.name}-pairs", title, tuple(map(Heading, headings)), (tuple(lines),), caption=said)]

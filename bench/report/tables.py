@@ -132,7 +132,8 @@ def build(
             row.set_beside(numbers, column, metrics)
         row.marks = marks(row, shown, numbers, column)
     compared_to = reference if any(row.differences for row in rows) else ""
-    title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
+    paper = column and plan.name in ("", column.grid)  # another grid on the same data has a title of its own
+    title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column and paper else plan.title or dataset
     judged = chosen if compared_to else None
     leading = chosen or next((m for m in metrics if m.name == headline([m.name for m in metrics])), None)
     return Table(
@@ -241,19 +242,18 @@ def caption(
     """
     units = dict.fromkeys(metric.unit for metric in metrics)
     titles = [meaning(metric.name).title for metric in metrics]
-    what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "No scores yet"
+    if not titles:
+        return "No scores yet."
     directions = {metric.better for metric in metrics} - {"neither"}
-    better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    over = (
-        f"trainings and {_splits(rows)} items" if any(meaning(metric.name).items for metric in metrics) else "trainings"
-    )
-    means = f"; means with 95 % intervals over {over}, unadjusted"
-    sentences = [f"{what}{better}{means if any(row.scores for row in rows) else ''}"]
+    better = f"; {directions.pop()} is better" if len(directions) == 1 else ""
+    sentences = [f"{', '.join(titles)} in {' and '.join(units)}{better}"]
+    if any(row.scores for row in rows):
+        items = any(meaning(metric.name).items for metric in metrics)
+        over = f"trainings and {_splits(rows)} items" if items else "trainings"
+        sentences.append(f"In brackets: 95 % intervals over {over}")
     if baseline and judged:
-        sentences.append(
-            f"Verdict: {meaning(judged.name).title} against {baseline}, Holm-adjusted for {comparisons}"
-            f" comparison{'s' if comparisons > 1 else ''} at 5 %; * (bold) marks better and worse"
-        )
+        many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
+        sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."
 
 

@@ -35,9 +35,11 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
     judged = [table for table in tables if table.headline]
     terms: list[tuple[str, str]] = [("seeds", "independent trainings: those that came to scores, of those planned")]
     for name in (*EXACT, *NATS, *BITS, *DRAWS):
-        if name in shown:
-            unit = "; in bits per dimension" if name in BITS else ""
-            terms.append((meaning(name).title, f"{_METRICS[_ALIKE.get(name, name)]}{unit}"))
+        term = meaning(name).title, _METRICS[_ALIKE.get(name, name)]
+        if name in shown and term not in terms:
+            terms.append(term)
+    if any(name in BITS for name in shown):
+        terms.append(("bits/dim", "nats, by change of variables to the pixels' scale, over log 2 and numbers an image"))
     terms.append(
         (
             "[a, b]",
@@ -53,7 +55,9 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
                 f"better or worse than {base}: significant at 5 % after Holm's adjustment for all comparisons of the table",
             ),
         ]
-        margins = {table.margin for table in judged if table.margin}
+        margins = {
+            t.margin for t in judged for row in t.rows if t.margin and row.verdict and row.verdict.kind == "same"
+        }
         if margins:
             within = ", ".join(f"{margin:g}" for margin in sorted(margins))
             terms.append(
@@ -73,6 +77,8 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
                 "log normaliser of a prior given by an energy; exact, or estimated with an interval that scores carry on",
             )
         )
+    if any(table.lead and row.unreliable(table.lead.name) for table in tables for row in table.rows):
+        terms.append(("unreliable", "the estimator's own checks say that it has not converged; no verdict rests on it"))
     if any(outcome.stale for row in rows for outcome in row.outcomes.values()):
         terms.append(("stale", "recorded by earlier code of bench"))
     if wide:

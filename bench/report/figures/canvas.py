@@ -90,7 +90,10 @@ _LOOKS = {
     "worse": Look(VERMILION, "v", True),
     "same": Look(MUTED, "s", True),
 }
-MARKS = "diamond: baseline; triangle up, blue: better; triangle down, orange: worse; square: same; circle: undecided or no verdict"
+MARKS = (
+    "diamond: baseline; triangle up, blue: better; triangle down, orange: worse; square: same; circle: undecided or no"
+    " verdict"
+)
 
 
 def look(row: Row) -> Look:
@@ -266,7 +269,18 @@ def label_points(
         taken.append(box)
         place = axes.transData.inverted().transform((box[0], (box[1] + box[3]) / 2))
         near = abs((box[1] + box[3]) / 2 - py) < 1.2 * size and (abs(box[0] - px) < 1.2 * size)
-        line = None if near else {"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 3, "relpos": (0 if box[0] > px else 1, 0.5)}
+        line = (
+            None
+            if near
+            else {
+                "arrowstyle": "-",
+                "color": FAINT,
+                "linewidth": 0.6,
+                "shrinkA": 1,
+                "shrinkB": 3,
+                "relpos": (0 if box[0] > px else 1, 0.5),
+            }
+        )
         axes.annotate(
             text, (x, y), tuple(place), fontsize=TEXT - 1, color=colour, va="center", ha="left", arrowprops=line
         )

@@ -197,7 +197,9 @@ def cost(table: Table) -> Drawing | None:
         bars += [(time, bottom, time, top), (spent.min(), y, spent.max(), y)]
         axes.plot([time], [y], markersize=6, linestyle="none", clip_on=False, zorder=3, **mark)
         number = digits(value.mean, what.metric.unit, sign=bool(what.baseline))
-        labels.append((time, y, row.label if inside else f"{row.label} ({number})", look.colour if look.filled else INK))
+        labels.append(
+            (time, y, row.label if inside else f"{row.label} ({number})", look.colour if look.filled else INK)
+        )
         for x0, y0, x1, y1 in bars[-2:]:
             axes.plot([x0, x1], [y0, y1], color=look.colour, alpha=0.3, linewidth=1.2)
         beyond += [] if inside else [row.label]
@@ -236,5 +238,3 @@ def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
         if not front or points[index][1] < points[front[-1]][1]:
             front.append(index)
     return front
-
-

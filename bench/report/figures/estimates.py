@@ -58,7 +58,9 @@ def over_samples(table: Table, arrays: Arrays) -> Drawing | None:
     figure = Figure(figsize=(7.6, height), layout="constrained")
     axes = figure.subplots()
     canvas.logarithmic(axes, fine=False)
-    axes.set_ylim(canvas.reach([line.values.min() for line in lines.values()], [l.values.max() for l in lines.values()]))
+    axes.set_ylim(
+        canvas.reach([line.values.min() for line in lines.values()], [line.values.max() for line in lines.values()])
+    )
     low, high = axes.get_ylim()
     last = max(float(line.samples[-1]) for line in lines.values())
     beyond, ends = [], []

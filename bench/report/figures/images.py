@@ -118,5 +118,3 @@ def planes(images: np.ndarray) -> np.ndarray | None:
     """Return images as `(n, planes, H, W)`, or None where they are no images."""
     shown = images[:, None] if images.ndim == 3 else images
     return shown if shown.ndim == 4 and shown.shape[1] in (1, 3) and len(shown) else None
-
-

@@ -153,7 +153,9 @@ def posteriors(table: Table, arrays: Arrays) -> Drawing | None:
                 words = "q(z)" if name == POSTERIOR else name.removeprefix(LATENTS)
                 axes.set_ylabel(words, fontsize=TEXT - 1)
             if line == 0:
-                axes.set_title(f"{canvas.broken(label, 16)}\n{float(own[SHARE]):.0%} of the variance", fontsize=TEXT - 2)
+                axes.set_title(
+                    f"{canvas.broken(label, 16)}\n{float(own[SHARE]):.0%} of the variance", fontsize=TEXT - 2
+                )
             if name in own:
                 colour = INK if name == POSTERIOR else canvas.BLUE
                 axes.scatter(*own[name].T, s=1.4, linewidths=0, color=colour, alpha=0.6, rasterized=True)

@@ -1,4 +1,4 @@
-"""What stands on the page: of each grid its findings, and of each data set tables, figures, rows, warnings, failures."""
+"""What stands on the page: findings of each grid; tables, figures, rows, warnings and failures of each data set."""
 
 from __future__ import annotations
 
@@ -285,4 +285,3 @@ def tail(source: Source, outcome: Outcome) -> str:
         lines = [line.rsplit("\r", 1)[-1].expandtabs() for line in text.rstrip().splitlines()]
         return "\n".join(lines[-_TAIL:])
     return ""
-
