@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+
+from markupsafe import Markup, escape
 
 from bench.report.page.content import Part
 
@@ -27,7 +30,6 @@ def render(title: str, parts: Sequence[Part], terms: Sequence[tuple[str, str]]) 
         terms: the glossary.
     """
     import jinja2
-    from markupsafe import Markup
 
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_HERE),
@@ -37,6 +39,7 @@ def render(title: str, parts: Sequence[Part], terms: Sequence[tuple[str, str]]) 
         lstrip_blocks=True,
         finalize=_printable,
     )
+    environment.filters["code"] = _code
     style, script = (Own((_HERE / name).read_text()) for name in ("page.css", "page.js"))
     policy = "; ".join(
         [
@@ -68,6 +71,14 @@ class Own:
     def source(self) -> str:
         """Its digest, by which a browser knows it."""
         return f"'sha256-{base64.b64encode(hashlib.sha256(self.text.encode()).digest()).decode()}'"
+
+
+def _code(text: str) -> Markup:
+    """Return a text, escaped, in which what stands between backticks is code."""
+    parts = re.split(r"`([^`]*)`", _printable(text))
+    return Markup("").join(
+        Markup("<code>{}</code>").format(part) if place % 2 else escape(part) for place, part in enumerate(parts)
+    )
 
 
 def _printable(value: Any) -> Any:
