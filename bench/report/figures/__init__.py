@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import base64
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from bench.files import replacing
@@ -52,18 +53,16 @@ class Shown:
 def drawings(pairs: Pairs) -> Iterator[Drawing]:
     """Give the figures that records make, those first that say which strategy to use."""
     for table, source in pairs:
-        makers = (
-            lambda table=table: comparisons.forest(table),
-            lambda table=table: comparisons.cost(table),
-            lambda table=table, source=source: training.curves(table, source.curves),
-            lambda table=table: estimates.log_z(table),
-            lambda table=table, source=source: estimates.over_samples(table, source.arrays),
-            lambda table=table, source=source: images.album(table, source.arrays),
-            lambda table=table, source=source: planes.posteriors(table, source.arrays),
-        )
-        for make in makers:
-            if drawing := make():
-                yield drawing
+        makers: list[Callable[[], Drawing | None]] = [
+            partial(comparisons.forest, table),
+            partial(comparisons.cost, table),
+            partial(training.curves, table, source.curves),
+            partial(estimates.log_z, table),
+            partial(estimates.over_samples, table, source.arrays),
+            partial(images.album, table, source.arrays),
+            partial(planes.posteriors, table, source.arrays),
+        ]
+        yield from (drawing for make in makers if (drawing := make()))
     if pictures := planes.points([(table, source.arrays) for table, source in pairs]):
         yield pictures
 

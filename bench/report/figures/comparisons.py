@@ -174,7 +174,7 @@ def cost(table: Table) -> Drawing | None:
     timed = [(row, value, spent) for row, value, spent in points if len(spent)]
     if what is None or len(timed) < _LEAST:
         return None
-    figure = Figure(figsize=(7.6, 4.3), layout="constrained")
+    figure = Figure(figsize=(7.6, min(4.4, 2.4 + 0.25 * len(timed))), layout="constrained")
     axes = figure.subplots()
     sign = -1 if what.metric.better == "higher" else 1
     low, high = canvas.reach([value.lower for _, value, _ in timed], [value.upper for _, value, _ in timed])
@@ -212,7 +212,10 @@ def cost(table: Table) -> Drawing | None:
     canvas.label_points(axes, labels, bars, figure)
     makers = {outcome.device_kind or outcome.device for row, *_ in timed for outcome in row.outcomes.values()} - {None}
     sentences = [
-        "Dotted: the rows that no other beats in both time and score. Vertical bars: 95 % intervals.",
+        "Dotted: the rows that no other beats in both time and score."
+        if len(front) > 1
+        else f"{timed[front[0]][0].label} is both the quickest and the best.",
+        "Vertical bars: 95 % intervals.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
         f"Beyond the axis, at its edge: {', '.join(beyond)}." if beyond else "",
         f"Times are of different devices and cannot be compared: {', '.join(sorted(map(str, makers)))}."

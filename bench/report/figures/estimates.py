@@ -145,7 +145,9 @@ def log_z(table: Table) -> Drawing | None:
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color="0.92", linewidth=0.6)
-    axes.set_xlabel("nats from the estimate (blue), or from 0, the true value of a normalised prior (grey)")
+    ways = ["nats from the estimate (blue)"] if estimated else []
+    ways += ["nats from 0, the true value of a normalised prior (grey)"] if checked else []
+    axes.set_xlabel(", or ".join(ways))
     doubtful = any(score.unreliable for row, metric in shown for score in row.seeds(metric).values())
     sentences = [
         f"A line for each seed: the {meaning(LOG_Z).words}, its systematic interval widened by 1.96 standard errors.",

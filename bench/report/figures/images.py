@@ -95,7 +95,7 @@ def _show(axes: Axes, sheet: np.ndarray | None) -> None:
 
 def _ratio(images: np.ndarray) -> float:
     height, width, _ = tiled(images).shape
-    return height / width
+    return float(height / width)
 
 
 def tiled(images: np.ndarray) -> np.ndarray:

@@ -72,7 +72,8 @@ class Section:
         doubts: what is to be known before it is believed.
         first: the table that answers.
         figures: charts and pictures.
-        more: the other tables.
+        undrawn: which figures there are not, and why; empty where there are all.
+        more: the other tables, by their titles.
         details: a row each.
         failures: of its cells.
         conditions: how all of it was made, one sentence each.
@@ -84,7 +85,8 @@ class Section:
     doubts: tuple[str, ...]
     first: Layout
     figures: tuple[Shown, ...]
-    more: tuple[Layout, ...]
+    undrawn: str
+    more: tuple[tuple[str, Layout], ...]
     details: tuple[Detail, ...]
     failures: tuple[Failure, ...]
     conditions: tuple[str, ...]
@@ -97,7 +99,10 @@ class Section:
 
 @dataclass(frozen=True)
 class Part:
-    """A grid: its findings across data sets, where it has several, and a section for each."""
+    """A grid: its findings across data sets, where it has several, and a section for each that has records.
+
+    `absent` names the data sets without a record.
+    """
 
     anchor: str
     title: str
@@ -105,6 +110,7 @@ class Part:
     overview: tuple[Layout, ...]
     figures: tuple[Shown, ...]
     sections: tuple[Section, ...]
+    absent: tuple[str, ...]
 
 
 def part(
@@ -123,18 +129,22 @@ def part(
         figures: drawn of these tables.
         number: which part of the page it is.
     """
-    sections = [
-        _section(f"g{number}d{place}", table, source, [shown for shown in figures if shown.table == table.name])
-        for place, (table, source) in enumerate(pairs, 1)
-    ]
-    across = [finding for each in overview for finding in each.findings]
+    # of a grid without any record the first data set says what to do about it
+    held = [(table, source) for table, source in pairs if any(row.outcomes for row in table.rows)] or list(pairs[:1])
+    together = tuple(shown for shown in figures if not shown.table)
+    sections = []
+    for place, (table, source) in enumerate(held, 1):
+        own = [shown for shown in figures if shown.table == table.name]
+        sections.append(_section(f"g{number}d{place}", table, source, own, bool(together)))
+    shown_names = {table.name for table, _ in held}
     return Part(
         f"g{number}",
         title,
-        _said(across),
+        _said(finding for layout in overview for finding in layout.findings),
         tuple(overview),
-        tuple(shown for shown in figures if not shown.table),
+        together,
         tuple(sections),
+        tuple(table.name for table, _ in pairs if table.name not in shown_names),
     )
 
 
@@ -142,7 +152,7 @@ def _said(all_of_them: Iterable[Finding]) -> tuple[Said, ...]:
     return tuple(Said(own.kind, SIGNS.get(own.kind, OTHER), own.sentence) for own in all_of_them)
 
 
-def _section(anchor: str, table: Table, source: Source, figures: Sequence[Shown]) -> Section:
+def _section(anchor: str, table: Table, source: Source, figures: Sequence[Shown], plane: bool) -> Section:
     made = findings(table)
     rows = [row for row in table.rows if row.outcomes]
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
@@ -155,12 +165,39 @@ def _section(anchor: str, table: Table, source: Source, figures: Sequence[Shown]
         (*doubts, *mixtures(outcomes)),
         summary.summary(table),
         tuple(figures),
-        tuple(more),
+        _undrawn(figures, plane) if any(row.finished for row in rows) else "",
+        tuple((_part_of(table, own), own) for own in more),
         tuple(_detail(f"{anchor}r{number}", row) for number, row in enumerate(rows, 1)),
         tuple(_failure(row, outcome, source) for row in rows for outcome in row.outcomes.values()
               if outcome.status != "ok"),
         (*table.conditions, f"Records: {table.source}"),
     )  # fmt: skip
+
+
+#: beginning of a figure's name -> what it shows, which is drawn from arrays that do not lie beside every record
+_FROM_ARRAYS = {
+    "nll-curve-": "the NLL against the number of samples",
+    "samples-": "samples, data and reconstructions",
+    "latents-": "the aggregate posterior beside the prior",
+}
+
+
+def _undrawn(figures: Sequence[Shown], plane: bool) -> str:
+    """Return which figures could not be drawn; of points in the plane there are other pictures than of images."""
+    stems = [shown.stem for shown in figures]
+    missing = [
+        words
+        for start, words in _FROM_ARRAYS.items()
+        if not any(stem.startswith(start) for stem in stems) and not (plane and start == "samples-")
+    ]
+    why = "Not drawn, since the arrays for it do not lie beside these records (Parquet files hold none)"
+    return f"{why}: {'; '.join(missing)}." if missing else ""
+
+
+def _part_of(table: Table, own: Layout) -> str:
+    """Return the title of one of several tables of a data set, without that of the data set."""
+    title = own.title.removeprefix(f"{table.title}: ")
+    return title[:1].upper() + title[1:]
 
 
 # ---------------------------------------------------------------- warnings
