@@ -38,14 +38,15 @@ def cost(table: Table, curves: Curves) -> Layout:
         entries += [_number(size / 1e9 if size else None, "{:.2f}".format) for size in memory]
         entries.append(_number(_reached(row, curves, target), minutes))
         rows.append(tuple(entries))
-    caption = "Means over the seeds that came to scores. To target: until the bound on the validation split is as good as the baseline's at its end; - without such a split."
-    return Layout(
-        f"{table.name}-cost", f"{table.title}: cost", tuple(map(Heading, headings)), (tuple(rows),), caption=caption
+    caption = (
+        "Means over the seeds that came to scores. To target: until the bound on the validation split is as good as"
+        " the baseline's at its end."
     )
+    return _made(table, "cost", headings, rows, caption)
 
 
 def stability(table: Table) -> Layout:
-    """Return how steadily a strategy trains: how many seeds failed and where, jumps, spread, lag of prior and chains."""
+    """Return how steadily a strategy trains: seeds that failed and where, jumps, spread, lag of prior and chains."""
     metric = table.lead
     spread = f"spread, {metric.unit}" if metric else "spread"
     headings = (
@@ -80,12 +81,21 @@ def stability(table: Table) -> Layout:
             )
         )
     title = meaning(metric.name).title if metric else "the score"
-    caption = f"Seeds: finished of planned, and how the others ended. Jumps, lag and R-hat: the worst seed. Spread: standard deviation of {title} over seeds."
+    caption = (
+        "Seeds: finished of planned, and how the others ended. Jumps, lag and R-hat: the worst seed. Spread: standard"
+        f" deviation of {title} over seeds."
+    )
+    return _made(table, "stability", headings, rows, caption)
+
+
+def _made(table: Table, kind: str, headings: Sequence[str], rows: Sequence[tuple[Entry, ...]], caption: str) -> Layout:
+    """Return a table without the columns in which there is nothing."""
+    kept = [index for index in range(len(headings)) if any(row[index].text != NOTHING for row in rows)]
     return Layout(
-        f"{table.name}-stability",
-        f"{table.title}: stability",
-        tuple(map(Heading, headings)),
-        (tuple(rows),),
+        f"{table.name}-{kind}",
+        f"{table.title}: {kind}",
+        tuple(Heading(headings[index]) for index in kept),
+        (tuple(tuple(row[index] for index in kept) for row in rows),),
         caption=caption,
     )
 

@@ -1,4 +1,4 @@
-"""Whether fresh records agree with those that come with bench, and with the published numbers: `bench report --check`."""
+"""Whether fresh records agree with those that come with bench and with the published numbers (`--check`)."""
 
 from __future__ import annotations
 

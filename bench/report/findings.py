@@ -1,4 +1,4 @@
-"""What a table comes to, in sentences that stand before it: the answer first, then what is open, failed and in doubt."""
+"""What a table comes to, in sentences that stand before it: the answer, then what is open, failed and in doubt."""
 
 from __future__ import annotations
 

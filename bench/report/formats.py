@@ -91,13 +91,15 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
         '"': "''",
         "±": r"$\pm$",
+        "=": r"=\allowbreak{}",
         # after a line break of a table a bare bracket would be read as its argument
-        "[": "{[}",
+        "[": r"\allowbreak{}{[}",
         "]": "{]}",
     }
 )
 
 
+_MANY = 6  # columns, from which on a table is set smaller
 _LATEX_SIGNS = {"better": r"$\uparrow$", "worse": r"$\downarrow$"}
 
 
@@ -110,7 +112,9 @@ def latex(tables: Sequence[Layout], notes: Sequence[str] = ()) -> str:
     """
     parts = [_latex_table(table) for table in tables if table.rows]
     if notes:
-        parts.append("\n".join([r"\begingroup\footnotesize", *(rf"\noindent {_latex(note)}\par" for note in notes)]))
+        parts.append(
+            "\n".join([r"\begingroup\footnotesize\raggedright", *(rf"\noindent {_latex(note)}\par" for note in notes)])
+        )
         parts.append("\\endgroup\n")
     return "% \\usepackage{booktabs, tabularx}\n" + "\n".join(parts)
 
@@ -119,7 +123,7 @@ def _latex_table(table: Layout) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        r"\small",
+        r"\small" if len(table.headings) < _MANY else r"\footnotesize",
         r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
@@ -163,7 +167,8 @@ def _latex(text: str) -> str:
     escaped = [part.translate(_LATEX) for part in parts]
     # two hyphens in code are two hyphens, not a dash
     code = [rf"\texttt{{{part.replace('--', '-{}-')}}}" for part in escaped[1::2]]
-    return "".join(a + b for a, b in zip(escaped[::2], [*code, ""], strict=True))
+    joined = "".join(a + b for a, b in zip(escaped[::2], [*code, ""], strict=True))
+    return joined.removeprefix(r"\allowbreak{}")
 
 
 # ---------------------------------------------------------------- CSV

@@ -100,9 +100,8 @@ def single(table: Table, metric: Metric) -> Layout:
             entries.append(interval(apart, metric.unit, sign=True))
         lines.append(tuple(entries))
     said = caption(rows, [metric], table.baseline, table.headline if judged else None, table.comparisons)
-    title = f"{table.title}: {meaning(metric.name).title}"
     sections = (tuple(lines),) if lines else ()
-    return Layout(f"{table.name}-{metric.name}", title, tuple(headings), sections, caption=said)
+    return Layout(f"{table.name}-{metric.name}", table.title, tuple(headings), sections, caption=said)
 
 
 def _caption(table: Table) -> str:
@@ -142,7 +141,7 @@ def beside(table: Table) -> list[Layout]:
     for numbers in (table.others, table.references):
         sections.append([_beside(table, Row(number.model, number=number)) for number in numbers])
     reason = f" ± {column.margin:g} ({column.margin_reason})" if column.margin else ""
-    caption = f"Difference: ours minus published. Inside: within our interval{reason}."
+    said = f"Difference: ours minus published. Inside: within our interval{reason}."
     kept = tuple(tuple(section) for section in sections if section)
     return [
         Layout(

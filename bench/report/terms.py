@@ -12,8 +12,8 @@ _METRICS = {
     "kl_data": "how far the model's density is from the data's, whose density is known here; 0 at best",
     "nll_exact": "-log p(x) of a test item, by quadrature over z",
     "vlb": "minus the variational bound (ELBO) on log p(x), log Z of the prior included; never below the NLL",
-    "nll": "-log p(x) by importance sampling with S samples of q(z|x): too high by a bias that differs between strategies,"
-    " so that it ranks nothing unless it is exact",
+    "nll": "-log p(x) by importance sampling with S samples of q(z|x): too high by a bias that differs between"
+    " strategies, so that it ranks nothing unless it is exact",
     "nll_ais": "-log p(x), importance-weighted and corrected by annealed importance sampling (AIS) on some test items",
     "sliced_wasserstein": "distance of the model's samples from test items",
     "c2st": "how often a classifier tells samples from test items; .5 at best",
@@ -43,7 +43,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
     terms.append(
         (
             "[a, b]",
-            "95 % interval of a mean or a difference over new trainings and new test items, and over what log Z leaves open",
+            "95 % interval over new trainings and new test items, widened by what log Z leaves open",
         )
     )
     if judged:
@@ -52,7 +52,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
             (f"vs {base}", f"the mean minus {base}'s, test items paired"),
             (
                 "verdict",
-                f"better or worse than {base}: significant at 5 % after Holm's adjustment for all comparisons of the table",
+                f"better or worse than {base}: at 5 % after Holm's adjustment for all comparisons of the table",
             ),
         ]
         margins = {
@@ -74,7 +74,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
         terms.append(
             (
                 "log Z",
-                "log normaliser of a prior given by an energy; exact, or estimated with an interval that scores carry on",
+                "log normaliser of a prior that is given by an energy; exact, or estimated with an interval",
             )
         )
     if any(table.lead and row.unreliable(table.lead.name) for table in tables for row in table.rows):
