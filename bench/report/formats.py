@@ -100,6 +100,7 @@ _LATEX = str.maketrans(
 
 
 _MANY = 6  # columns, from which on a table is set smaller
+_LABELS = r">{\raggedright\arraybackslash}X"
 _LATEX_SIGNS = {"better": r"$\uparrow$", "worse": r"$\downarrow$"}
 
 
@@ -127,7 +128,7 @@ def _latex_table(table: Layout) -> str:
         r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}>{{\raggedright\arraybackslash}}X{'r' * (len(table.headings) - 1)}@{{}}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{_LABELS}{'r' * (len(table.headings) - 1)}@{{}}}}",
         r"\toprule",
         _latex_row([_latex_heading(heading.text, index) for index, heading in enumerate(table.headings)]),
     ]

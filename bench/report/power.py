@@ -1,8 +1,8 @@
 """How many seeds would decide a comparison that its records leave undecided.
 
 At n seeds on either side the half-width of a difference is `w(n) = (high - low) / 2 + sqrt((t s)^2 / n + h_i^2)`: log
-Z's part and that of the test items, h_i, stay as they are however many seeds there are. s^2 = s_A^2 + s_B^2 is estimated
-from few seeds, so that its 80 % upper limit stands for it: `s^2 f / chi2_{f, .2}`, with Satterthwaite's f.
+Z's part and that of the test items, h_i, stay as they are however many seeds there are. s^2 = s_A^2 + s_B^2 comes from
+few seeds, so that its 80 % upper limit stands for it: `s^2 f / chi2_{f, .2}`, with Satterthwaite's f.
 """
 
 from __future__ import annotations

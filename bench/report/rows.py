@@ -34,8 +34,8 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: ours minus published.
-        verdict: in words, `inside`: it lies within our interval, widened by the column's margin; `outside, better` or `outside,
-            worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
+        verdict: in words: `inside`, that is within our interval, widened by the column's margin; `outside, better` or
+            `outside, worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
         outside: whether it lies outside.
     """
 

@@ -144,9 +144,7 @@ def beside(table: Table) -> list[Layout]:
     said = f"Difference: ours minus published. Inside: within our interval{reason}."
     kept = tuple(tuple(section) for section in sections if section)
     return [
-        Layout(
-            f"{table.name}-published", f"{table.title}: beside the published numbers", headings, kept, caption=caption
-        )
+        Layout(f"{table.name}-published", f"{table.title}: beside the published numbers", headings, kept, caption=said)
     ]
 
 
