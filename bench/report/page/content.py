@@ -319,6 +319,6 @@ def tail(source: Source, outcome: Outcome) -> str:
         except OSError:
             continue
         text = _ESCAPES.sub("", content.decode(errors="replace"))
-        lines = [line.rsplit("\r", 1)[-1].expandtabs() for line in text.rstrip().splitlines()]
+        lines = [line.rsplit("\r", 1)[-1].expandtabs() for line in text.rstrip().split("\n")]
         return "\n".join(lines[-_TAIL:])
     return ""
