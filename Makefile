@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-.PHONY: run test test-slow benchmark benchmark-gpu lint format clean
+.PHONY: run test test-slow page benchmark benchmark-gpu lint format clean
 
 run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
 	$(BIN)/bench run
@@ -28,6 +28,10 @@ benchmark: $(VENV)/installed  ## how fast it is, into results/speed.md; nothing 
 
 benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
 	$(BIN)/python tests/benchmarks/gpu.py
+
+page: $(VENV)/installed  ## the page of the committed records, results/index.html
+	BENCH_STORE=build/none $(BIN)/bench report --html --out build/page
+	cp build/page/index.html results/index.html
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check
