@@ -240,9 +240,10 @@ def test_no_caption_or_label_is_cut(mnist: Synthetic) -> None:
         drawing.figure.draw_without_rendering()
         width, height = drawing.figure.bbox.size
         texts = [*drawing.figure.texts, *(text for axes in drawing.figure.axes for text in axes.texts)]
+        texts += [label for axes in drawing.figure.axes for label in (axes.xaxis.label, axes.yaxis.label, axes.title)]
         said = "".join(text.get_text() for text in drawing.figure.texts)
         assert drawing.caption.replace(" ", "") in said.replace(" ", "")
-        for text in texts:
+        for text in filter(lambda text: text.get_text(), texts):
             box = text.get_window_extent()
             assert box.x0 >= -1, (drawing.stem, text.get_text())
             assert box.x1 <= width + 1, (drawing.stem, text.get_text())

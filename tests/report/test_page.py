@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from bench.protocol import Metric, Score
 from bench.report import published, sources
 from bench.report.figures import Shown
+from bench.report.layout import across
 from bench.report.outputs import of_grid
 from bench.report.page import content, render
 from bench.sweep.record import Record
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
 HOSTILE = "<script>alert(1)</script>"
+KL_DATA = Metric("kl_data", "nats")
 FIGURE = Shown("differences-mnist", "mnist", "mnist: differences", "Read it so.", "chart", (4, 3), b"\x89PNG")
 
 
@@ -78,7 +81,13 @@ def test_every_setting_and_all_provenance_of_a_row_is_there(mnist: Synthetic) ->
         shown = value if isinstance(value, str) else json.dumps(value)
         assert f'<th scope="row">{key}</th><td>{shown}</td>' in text
     outcome = row.outcomes[0]
-    for part in (outcome.cell, outcome.fingerprints.fit[:12], CIRCUMSTANCES["platform"], "0123456789abcdef", "max_energy"):
+    for part in (
+        outcome.cell,
+        outcome.fingerprints.fit[:12],
+        CIRCUMSTANCES["platform"],
+        "0123456789abcdef",
+        "max_energy",
+    ):
         assert str(part) in text
 
 
@@ -162,3 +171,16 @@ def test_the_committed_page_is_of_the_committed_records(name: str) -> None:
     assert html.escape(source.plan.title) in text
     for cell in set(source.frame["cell"]):
         assert cell in text
+
+
+def test_what_is_empty_across_data_sets_is_left_out(toy: Synthetic) -> None:
+    toy.put(
+        "normal", 0, 4.0, dataset="checkerboard", scores=[Score(KL_DATA, 0.2, 100, "quadrature", 0, 0.01, 0.2, 0.2)]
+    )
+    source = sources.of_grid(toy.grid, [], toy.registry)
+    tables = of_grid(source, published.read())
+    overview = across(tables, "Toy", "`bench run` makes them")
+    part = content.part("Toy", [(table, source) for table in tables], overview, [])
+    assert len(overview[0].headings) == 1 + len(tables)
+    assert [heading.text for heading in part.overview[0].headings] == ["strategy", "checkerboard"]
+    assert [row[0].text for row in part.overview[0].rows] == ["normal"]

@@ -38,13 +38,12 @@ class Compared:
     baseline: str
     rows: tuple[tuple[Row, Interval], ...]
 
-    @property
-    def axis(self) -> str:
-        """What its axis says."""
+    def axis(self, separator: str = ", ") -> str:
+        """Return what its axis says; `separator` stands before the unit."""
         title = meaning(self.metric.name).title
         better = f"; {self.metric.better} is better" if self.metric.better != "neither" else ""
         over = f", difference to {self.baseline}" if self.baseline else ""
-        return f"{title}{over}, {self.metric.unit}{better}"
+        return f"{title}{over}{separator}{self.metric.unit}{better}"
 
 
 def compared(table: Table) -> Compared | None:
@@ -100,7 +99,7 @@ def forest(table: Table) -> Drawing | None:
         if table.margin:
             axes.axvspan(max(low, -table.margin), min(high, table.margin), color="0.93", zorder=-1)
     axes.set_yticks(range(len(rows)), labels)
-    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low, high), xlabel=what.axis)
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlim=(low, high), xlabel=what.axis())
     axes.grid(axis="x", color="0.92", linewidth=0.6)
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
@@ -174,7 +173,7 @@ def cost(table: Table) -> Drawing | None:
     timed = [(row, value, spent) for row, value, spent in points if len(spent)]
     if what is None or len(timed) < _LEAST:
         return None
-    figure = Figure(figsize=(7.6, min(4.4, 2.4 + 0.25 * len(timed))), layout="constrained")
+    figure = Figure(figsize=(7.6, min(4.4, 2.6 + 0.25 * len(timed))), layout="constrained")
     axes = figure.subplots()
     sign = -1 if what.metric.better == "higher" else 1
     low, high = canvas.reach([value.lower for _, value, _ in timed], [value.upper for _, value, _ in timed])
@@ -208,7 +207,7 @@ def cost(table: Table) -> Drawing | None:
     axes.step(*zip(*corner, strict=True), where="post", color=INK, linewidth=0.8, linestyle="dotted", zorder=1)
     if what.baseline:
         axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
-    axes.set(xlabel="minutes to fit one seed (bar: least to most)", ylabel=what.axis)
+    axes.set(xlabel="minutes to fit one seed (bar: least to most)", ylabel=what.axis(",\n"))
     canvas.label_points(axes, labels, bars, figure)
     makers = {outcome.device_kind or outcome.device for row, *_ in timed for outcome in row.outcomes.values()} - {None}
     sentences = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.report import summary
 from bench.report.accounts import accounts
@@ -141,11 +141,25 @@ def part(
         f"g{number}",
         title,
         _said(finding for layout in overview for finding in layout.findings),
-        tuple(overview),
+        tuple(map(_filled, overview)),
         together,
         tuple(sections),
         tuple(table.name for table, _ in pairs if table.name not in shown_names),
     )
+
+
+def _filled(own: Layout) -> Layout:
+    """Return a table without the columns and rows in which nothing stands."""
+    columns = [0, *(n for n in range(1, len(own.headings)) if any(_there(row[n]) for row in own.rows))]
+    sections = (
+        tuple(tuple(row[n] for n in columns) for row in section if any(map(_there, row[1:])))
+        for section in own.sections
+    )
+    return replace(own, headings=tuple(own.headings[n] for n in columns), sections=tuple(filter(None, sections)))
+
+
+def _there(entry: Entry) -> bool:
+    return entry.text != NOTHING or bool(entry.below)
 
 
 def _said(all_of_them: Iterable[Finding]) -> tuple[Said, ...]:
