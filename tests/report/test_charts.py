@@ -14,8 +14,9 @@ from bench.report.curves import Curves
 from bench.report.figures import canvas, comparisons, drawings, estimates, training
 from bench.report.figures.canvas import Drawing
 from bench.report.outputs import of_grid
+from bench.report.rows import Row
 from bench.report.tables import Table, build
-from bench.report.verdicts import Verdict
+from bench.report.verdicts import Kind, Verdict
 from tests.report.conftest import items
 
 if TYPE_CHECKING:
@@ -89,8 +90,9 @@ def test_an_axis_shows_everything_where_nothing_is_far() -> None:
 
 def test_verdicts_differ_in_more_than_colour() -> None:
     looks = []
-    for kind in ("baseline", "better", "worse", "same", "undecided"):
-        row = comparisons.Row("x", verdict=Verdict(kind, kind))  # type: ignore[arg-type]
+    kinds: tuple[Kind, ...] = ("baseline", "better", "worse", "same", "undecided")
+    for kind in kinds:
+        row = Row("x", verdict=Verdict(kind, kind))
         looks.append(canvas.look(row))
     assert len({look.marker for look in looks}) == 5
 

@@ -21,6 +21,7 @@ from bench.report.tables import Table
 
 Pairs = Sequence[tuple[Table, Source]]  # tables, one a data set, with where their records come from
 _COLOURS = 128  # of a picture in a page
+_INCH = 122  # pixels of a page, so that the text of a figure is as large as a table's
 
 
 @dataclass(frozen=True)
@@ -32,7 +33,7 @@ class Shown:
         table: the data set that it belongs to; empty where it shows several.
         title, caption: its words.
         kind: of a chart, a page may turn light into dark.
-        size: width and height, pixels.
+        size: width and height as it is shown, pixels of a page.
         png: the picture, without title and caption.
     """
 
@@ -117,6 +118,7 @@ def _without_caption(drawing: Drawing, picture: io.BytesIO) -> Shown:
         kept = whole.convert("RGB").crop((0, top, width, height - round(drawing.strip * DOTS)))
         content = io.BytesIO()
         kept.quantize(_COLOURS).save(content, format="png", optimize=True)
+    across, down = (round(pixels * _INCH / DOTS) for pixels in kept.size)
     return Shown(
-        drawing.stem, drawing.table, drawing.title, drawing.caption, drawing.kind, kept.size, content.getvalue()
+        drawing.stem, drawing.table, drawing.title, drawing.caption, drawing.kind, (across, down), content.getvalue()
     )

@@ -43,7 +43,7 @@ class Compared:
         title = meaning(self.metric.name).title
         better = f"; {self.metric.better} is better" if self.metric.better != "neither" else ""
         over = f", difference to {self.baseline}" if self.baseline else ""
-        return f"{title}{over}{separator}{self.metric.unit}{better}"
+        return f"{title}{over}{separator if over else ', '}{self.metric.unit}{better}"
 
 
 def compared(table: Table) -> Compared | None:
@@ -213,7 +213,7 @@ def cost(table: Table) -> Drawing | None:
     sentences = [
         "Dotted: the rows that no other beats in both time and score."
         if len(front) > 1
-        else f"{timed[front[0]][0].label} is both the quickest and the best.",
+        else f"{timed[front[0]][0].label} has the best score, and none is quicker.",
         "Vertical bars: 95 % intervals.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
         f"Beyond the axis, at its edge: {', '.join(beyond)}." if beyond else "",
