@@ -7,12 +7,15 @@ import hashlib
 import html
 import json
 import re
+import webbrowser
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from click.testing import CliRunner
 
+from bench import cli
 from bench.protocol import Metric, Score
 from bench.report import published, sources
 from bench.report.figures import Shown
@@ -184,3 +187,30 @@ def test_what_is_empty_across_data_sets_is_left_out(toy: Synthetic) -> None:
     assert len(overview[0].headings) == 1 + len(tables)
     assert [heading.text for heading in part.overview[0].headings] == ["strategy", "checkerboard"]
     assert [row[0].text for row in part.overview[0].rows] == ["normal"]
+
+
+# ---------------------------------------------------------------- from the command line
+
+
+def test_the_page_lies_beside_the_tables_and_opens_in_the_browser(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    opened: list[str] = []
+    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or True)
+    mnist.put("normal", 0, 95.0)
+    done = CliRunner().invoke(cli.bench, ["report", "--grid", "mnist"], catch_exceptions=False)
+    file = Path("runs/mnist/report/index.html")
+    assert not file.exists()
+    done = CliRunner().invoke(cli.bench, ["report", "--grid", "mnist", "--open"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert f"The page: {file}" in done.output
+    assert opened == [file.resolve().as_uri()]
+    assert "<h3>Findings</h3>" in file.read_text()
+
+
+def test_where_no_browser_can_be_opened_it_is_said(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(webbrowser, "open", lambda address: False)
+    mnist.put("normal", 0, 95.0)
+    done = CliRunner().invoke(cli.bench, ["report", "--grid", "mnist", "--open"], catch_exceptions=False)
+    assert done.exit_code == 0
+    assert "no browser can be opened here; open runs/mnist/report/index.html yourself" in done.output
