@@ -9,10 +9,10 @@ from __future__ import annotations
 import re
 import textwrap
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,7 @@ INK, MUTED, FAINT = "#222222", "#666666", "#c8c8c8"
 BLUE, VERMILION = "#0072b2", "#d55e00"  # of Okabe and Ito's palette
 TEXT = 8  # points
 _FAR = 10  # times the median distance from the middle: what is farther is an outlier
+MOST = 24  # panels of a figure
 _LINE = 0.145  # inches of a line of a caption
 
 #: of a chart, a page may turn light into dark; of a picture it may not
@@ -64,6 +65,7 @@ class Drawing:
         return float(self.figure.bbox.height - self.heading.get_window_extent().y0)
 
 
+_Shown = TypeVar("_Shown")
 _Box = Sequence[float]  # left, low, right, top
 
 
@@ -94,6 +96,12 @@ MARKS = (
     "diamond: baseline; triangle up, blue: better; triangle down, orange: worse; square: same; circle: undecided or no"
     " verdict"
 )
+
+
+def first(drawn: Mapping[str, _Shown]) -> tuple[dict[str, _Shown], str]:
+    """Return the first rows, as many as a figure with a panel for each can hold, and a sentence on those left out."""
+    kept = dict(list(drawn.items())[:MOST])
+    return kept, f"The first {MOST} of {len(drawn)} rows." if len(drawn) > MOST else ""
 
 
 def look(row: Row) -> Look:

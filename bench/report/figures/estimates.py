@@ -97,7 +97,7 @@ _ESTIMATORS = {
 }
 LOG_Z, CHECK = "log_z", "log_z_check"
 _SEED = 0.045  # inches between seeds
-_ROW = 0.24  # inches
+_ROW, _TALLEST = 0.24, 0.7  # inches
 _SIGMAS = 1.96
 
 
@@ -110,7 +110,7 @@ def log_z(table: Table) -> Drawing | None:
     shown = [*estimated, *checked]
     if not shown:
         return None
-    heights = [max(_ROW, _SEED * (len(row.seeds(metric)) + 2)) for row, metric in shown]
+    heights = [min(max(_ROW, _SEED * (len(row.seeds(metric)) + 2)), _TALLEST) for row, metric in shown]
     figure = Figure(figsize=(7.6, sum(heights) + 0.9), layout="constrained")
     axes = figure.subplots()
     places = [sum(heights[:index]) + height / 2 for index, height in enumerate(heights)]
@@ -121,11 +121,11 @@ def log_z(table: Table) -> Drawing | None:
     low, high = axes.get_xlim()
     used: dict[str, str] = {}
     beyond = []
-    for place, (row, metric) in zip(places, shown, strict=True):
+    for place, height, (row, metric) in zip(places, heights, shown, strict=True):
         scores = list(row.seeds(metric).values())
         colour = canvas.BLUE if metric == LOG_Z else MUTED
         for number, (score, (lower, middle, upper)) in enumerate(zip(scores, spreads[id(row)], strict=True)):
-            y = place + (number - (len(scores) - 1) / 2) * _SEED
+            y = place + (number - (len(scores) - 1) / 2) * min(_SEED, 0.85 * height / len(scores))
             marker, words = _ESTIMATORS.get(score.estimator, ("X", f"cross: {score.estimator}"))
             used[words] = marker
             style = "dashed" if score.unreliable else "solid"

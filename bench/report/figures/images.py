@@ -49,6 +49,8 @@ def album(table: Table, arrays: Arrays) -> Drawing | None:
     rows = {row.label: own for row in table.rows if (own := images(row, arrays))}
     if not rows:
         return None
+    absent = [row.label for row in table.rows if row.outcomes and row.label not in rows]
+    rows, few = canvas.first(rows)
     data = next((own.items for own in rows.values() if own.items is not None), None)
     samplers = list(dict.fromkeys(name for own in rows.values() for name in own.samples))
     headings = ([] if data is None else ["reconstructions"]) + [f"samples by {name}" for name in samplers]
@@ -75,11 +77,11 @@ def album(table: Table, arrays: Arrays) -> Drawing | None:
         axes_row[0].set_ylabel(words, rotation=0, ha="right", va="center", fontsize=TEXT - 1)
         for axes, sheet in zip(axes_row, sheets, strict=True):
             _show(axes, sheet)
-    absent = [row.label for row in table.rows if row.outcomes and row.label not in rows]
     sentences = [
         "Of the lowest seed that has them. Shown is the mean of p(x|z), not a draw.",
         "The first line is data, for samples to be compared with." if data is not None else "",
         "Its records are of an earlier version and hold no test items and no reconstructions." if data is None else "",
+        few,
         f"No images: {', '.join(absent)}." if absent else "",
     ]
     title = f"{table.name}: samples" + (" beside data and reconstructions" if data is not None else "")

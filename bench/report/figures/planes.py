@@ -128,6 +128,8 @@ def posteriors(table: Table, arrays: Arrays) -> Drawing | None:
     rows = {row.label: own for row in table.rows if (own := latents(row, arrays))}
     if not rows:
         return None
+    absent = [row.label for row in table.rows if row.outcomes and row.label not in rows]
+    rows, few = canvas.first(rows)
     samplers = list(dict.fromkeys(name for own in rows.values() for name in own if name not in (POSTERIOR, SHARE)))
     columns = min(_COLUMNS, len(rows))
     bands = -(-len(rows) // columns)
@@ -162,11 +164,11 @@ def posteriors(table: Table, arrays: Arrays) -> Drawing | None:
             else:
                 axes.set_facecolor("0.93")
                 axes.text(0.5, 0.5, "none", transform=axes.transAxes, ha="center", va="center", fontsize=6, color=MUTED)
-    absent = [row.label for row in table.rows if row.outcomes and row.label not in rows]
     sentences = [
         "1,000 latents of the lowest seed: of the aggregate posterior q(z), and drawn from the prior by each sampler.",
         "Each strategy has the plane in which its own q(z) varies most; above it stands that plane's share of the"
         " variance. The two clouds are alike where the prior has learned q(z).",
+        few,
         f"No latents were kept: {', '.join(absent)}." if absent else "",
     ]
     title = f"{table.name}: aggregate posterior beside the prior"

@@ -47,6 +47,8 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
     drawn = {row.label: (row, line) for row in table.rows if (line := course(row, trained))}
     if not drawn:
         return None
+    left = _left(table, drawn)
+    drawn, few = canvas.first(drawn)
     columns = min(_COLUMNS, len(drawn))
     lines = math.ceil(len(drawn) / columns)
     figure = Figure(figsize=(max(4.2, _PANEL[0] * columns + 0.4), _PANEL[1] * lines + 0.55), layout="constrained")
@@ -81,7 +83,8 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
         f"On a scale of their own, in orange: {', '.join(own_scale)}." if own_scale else "",
         "Triangle: the largest rise within an epoch." if counted else "",
         "Cross: a seed diverged." if any(line.ended for _, line in drawn.values()) else "",
-        _left(table, drawn),
+        few,
+        left,
     ]
     return canvas.finished(
         figure, f"training-{table.name}", table.name, f"{table.name}: the bound in training", sentences
