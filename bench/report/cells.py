@@ -141,10 +141,16 @@ class Outcome(Record):
         """What a note calls it."""
         return f"{self.label} seed {self.seed}"
 
-    @property
+    @cached_property
     def by_metric(self) -> dict[str, Score]:
         """The scores by the names of their metrics."""
         return {score.metric: score for score in self.scores}
+
+    def with_scores(self, scores: Sequence[Score]) -> Outcome:
+        """Return the same with other scores."""
+        copied = self.model_copy(update={"scores": list(scores)})
+        copied.__dict__.pop("by_metric", None)
+        return copied
 
     @property
     def exact(self) -> bool:
