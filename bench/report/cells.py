@@ -10,7 +10,8 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
+from operator import attrgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
@@ -140,10 +141,16 @@ class Outcome(Record):
         """What a note calls it."""
         return f"{self.label} seed {self.seed}"
 
-    @property
+    @cached_property
     def by_metric(self) -> dict[str, Score]:
         """The scores by the names of their metrics."""
         return {score.metric: score for score in self.scores}
+
+    def with_scores(self, scores: Sequence[Score]) -> Outcome:
+        """Return the same with other scores."""
+        copied = self.model_copy(update={"scores": list(scores)})
+        copied.__dict__.pop("by_metric", None)
+        return copied
 
     @property
     def exact(self) -> bool:
@@ -208,13 +215,41 @@ _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bo
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
 
 
-def framed(rows: Sequence[Mapping[str, Any]], table: Table = "records") -> pd.DataFrame:
-    """Return rows as a table; columns that follow from others are filled in."""
-    frame = pd.DataFrame(
-        {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in _TABLES[table].items()}
-    )
-    if table != "records":
-        return frame
+def framed(rows: Iterable[Mapping[str, Any]], table: Table) -> pd.DataFrame:
+    """Return rows of curves or items as a table."""
+    values: dict[str, list[Any]] = {name: [] for name in _TABLES[table]}
+    for row in rows:  # of which one at a time is held: all of them as mappings take gigabytes
+        for name, own in values.items():
+            own.append(row.get(name))
+    return _typed(values, _TABLES[table])
+
+
+def _typed(values: dict[str, list[Any]], types: Mapping[str, str]) -> pd.DataFrame:
+    return pd.DataFrame({name: pd.Series(values.pop(name), dtype=dtype) for name, dtype in types.items()})
+
+
+def table_of(records: Iterable[tuple[str, Record]]) -> pd.DataFrame:
+    """Return the long table of records and their keys; columns that follow from others are filled in.
+
+    What the rows of a record share is typed once a record, and then repeated.
+    """
+    leaves = score_columns(Record)
+    own, own_types = [leaf.column for leaf in leaves], {leaf.column: RECORDS[leaf.column] for leaf in leaves}
+    values_of = attrgetter(*(leaf.path[1] for leaf in leaves))
+    types = {name: dtype for name, dtype in RECORDS.items() if name not in own_types}
+    shared: dict[str, list[Any]] = {name: [] for name in types}
+    scores: list[tuple[Any, ...]] = []
+    counts: list[int] = []
+    for key, record in records:
+        first = {"key": key, **next(record.rows())}
+        for name, values in shared.items():
+            values.append(first.get(name))
+        rows = [values_of(score) for score in record.scores] if record.status == "ok" else []
+        scores += rows or [(None,) * len(own)]
+        counts.append(max(len(rows), 1))
+    columns = dict(zip(own, map(list, zip(*scores, strict=True)), strict=True)) if scores else {n: [] for n in own}
+    repeated = _typed(shared, types).take(np.repeat(np.arange(len(counts)), counts)).reset_index(drop=True)
+    frame = pd.concat([repeated, _typed(columns, own_types)], axis="columns")[list(RECORDS)]
     half = special.ndtri((1 + CONFIDENCE) / 2) * frame["stderr"]
     seconds = frame[list(SECONDS)].sum(axis="columns", min_count=1)
     return frame.assign(lower=frame["sys_lower"] - half, upper=frame["sys_upper"] + half, seconds=seconds)
@@ -262,16 +297,47 @@ def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:
     return kept[~kept.duplicated([*_IDENTITY, "metric"])].reset_index(drop=True)
 
 
-def write_parquet(parts: pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records") -> None:
-    """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
-    schema = pa.schema(
-        [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
+def _schema(table: Table) -> pa.Schema:
+    """Return the schema of a file; of the items' long columns each text is there once a part."""
+    types = _ARROW | ({DTYPES[str]: pa.dictionary(pa.int32(), pa.string())} if table == "items" else {})
+    return pa.schema(
+        [pa.field(name, types[dtype]) for name, dtype in _TABLES[table].items()],
         metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
     )
+
+
+def write_parquet(frame: pd.DataFrame, path: Path, table: Table = "records") -> None:
+    """Write a table of records or curves."""
+    schema = _schema(table)
+    content = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for part in [parts] if isinstance(parts, pd.DataFrame) else parts:
-            content = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
-            writer.write_table(content.replace_schema_metadata(schema.metadata))
+        writer.write_table(content.replace_schema_metadata(schema.metadata))
+
+
+def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]], path: Path) -> None:
+    """Write the table of single items' scores, a row group each record and metric, one at a time in memory.
+
+    Args:
+        vectors: what a vector's rows share (columns `WHOSE` and `metric`), which items it is of, and their scores.
+        path: the file.
+    """
+    schema = _schema("items")
+    texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    ways: dict[str, Any] = {"use_dictionary": texts, "column_encoding": {"item": "DELTA_BINARY_PACKED"}}
+    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd", **ways) as writer:
+        for whose, which, values in vectors:
+            own = {"item": which.astype(np.int32), "value": values.astype(np.float32)}
+            columns = [
+                pa.array(own[field.name]) if field.name in own else _repeated(whose[field.name], len(which), field.type)
+                for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _repeated(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], kind.value_type))
+    return pa.array(np.full(count, value), kind)
 
 
 def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ()) -> pd.DataFrame:
@@ -303,6 +369,36 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     lacking = {name: value for name, value in EARLIER.items() if name in columns and name not in frame}
     frame = frame.assign(**lacking)
     return cast(pd.DataFrame, frame[list(columns)].astype(columns))
+
+
+def row_groups(path: Path) -> list[tuple[str, str, str]] | None:
+    """Return cell, key and metric of each row group of a table of items; None where one holds those of several.
+
+    Raises:
+        UserError: as `read_parquet`.
+    """
+    if kind(path) != "items":
+        read_parquet(path, "items")  # which says why not
+    file = _opened(path)
+    names = [file.schema_arrow.get_field_index(name) for name in ("cell", "key", "metric")]
+    groups: list[tuple[str, str, str]] = []
+    for number in range(file.metadata.num_row_groups):
+        columns = [file.metadata.row_group(number).column(name).statistics for name in names]
+        if not all(column and column.has_min_max and column.min == column.max for column in columns):
+            return None
+        groups.append(tuple(column.min for column in columns))
+    return groups if len(set(groups)) == len(groups) else None
+
+
+def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and values of a row group of a table of items."""
+    content = _opened(path).read_row_group(number, columns=["item", "value"])
+    return content["item"].to_numpy(), content["value"].to_numpy()
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path)
 
 
 def kind(path: Path) -> str:

@@ -37,6 +37,9 @@ class Jumps(NamedTuple):
     log_z: float | None
 
 
+NO_JUMPS = Jumps(None, None)
+
+
 class Curves:
     """Where the training curves beside records are looked for.
 
@@ -47,9 +50,16 @@ class Curves:
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
         self._stores, self._tables = tuple(stores), tuple(tables)
+        self._read: dict[tuple[str, str], Series] = {}
 
     def of(self, outcome: Outcome) -> Series:
         """Return the curves of a record; nothing where there are none that can be read."""
+        place = outcome.cell, outcome.key
+        if place not in self._read:
+            self._read[place] = self._found(outcome)
+        return self._read[place]
+
+    def _found(self, outcome: Outcome) -> Series:
         for store in self._stores:
             try:
                 content = Store(store).beside(outcome, outcome.key, "curves")

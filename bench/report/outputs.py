@@ -191,14 +191,14 @@ def _write(made: Report, view: View) -> list[str]:
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
     frame = pd.concat([source.frame for source in origins], ignore_index=True)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
-    items = (part for source in origins for part in sources.items(_held(chosen, source), source.arrays))
+    items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
         cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
         cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
-        cells.write_parquet(items, out / "items.parquet", "items")
+        cells.write_items(items, out / "items.parquet")
         pictures, shown = figures.write(made.tables, out)
         if view.html:
             with replacing(out / PAGE) as file:

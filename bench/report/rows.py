@@ -12,7 +12,7 @@ from typing import Any, NamedTuple
 from bench.protocol import Metric
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome, Plan, Planned, Setting
-from bench.report.curves import Curves, Jumps
+from bench.report.curves import NO_JUMPS, Curves, Jumps
 from bench.report.metrics import meaning
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Trained, difference, mean
@@ -72,7 +72,7 @@ class Row:
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
-    jumps: Jumps = Jumps(None, None)
+    jumps: Jumps = NO_JUMPS
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
 
     @property
@@ -132,7 +132,7 @@ class Row:
         """Fill in the worst jumps of its trainings."""
         made = [curves.jumps(outcome) for outcome in self.outcomes.values()]
         worst = [[value for value in values if value is not None] for values in zip(*made, strict=True)]
-        self.jumps = Jumps(*(max(values, default=None) for values in worst)) if worst else Jumps(None, None)
+        self.jumps = Jumps(*(max(values, default=None) for values in worst)) if worst else NO_JUMPS
 
     def compare(self, baseline: Row, metrics: Iterable[Metric]) -> None:
         """Fill in the differences to the baseline."""

@@ -5,11 +5,12 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
@@ -19,7 +20,7 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, read_parquet
+from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, kind, read_parquet, table_of
 from bench.report.curves import Curves
 from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
@@ -250,12 +251,14 @@ def collect(stores: Sequence[Path], current: Current | None = None, corrupt: lis
     Raises:
         UserError: a store does not exist, or a record is corrupt.
     """
-    rows: list[dict[str, Any]] = []
-    for store, key, record in _records(stores, corrupt):
-        rows += _rows(key, record)
-        for part in BESIDE:  # what is damaged is not read later on; here it is said
-            _beside(store, key, record, part, corrupt)
-    return marked(framed(rows), current)
+
+    def records() -> Iterator[tuple[str, Record]]:
+        for store, key, record in _records(stores, corrupt):
+            yield key, record
+            for part in BESIDE:  # what is damaged is not read later on; here it is said
+                _beside(store, key, record, part, corrupt)
+
+    return marked(table_of(records()), current)
 
 
 def curves(
@@ -271,23 +274,26 @@ def curves(
     Raises:
         UserError: a store does not exist, or a record or its curves are corrupt.
     """
-    rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
-    for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
-        identity = _identity(key, record)
-        if identity in seen:
-            continue
-        content = _beside(store, key, record, "curves", corrupt)
-        if content is None:
-            continue
-        try:
-            points = _CURVE.validate_json(content)
-        except ValidationError as error:
-            _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
-        else:
-            seen.add(identity)
-            rows += [_whose(key, record) | point.model_dump() for point in points]
-    return framed(rows, "curves")
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
+            identity = _identity(key, record)
+            if identity in seen:
+                continue
+            content = _beside(store, key, record, "curves", corrupt)
+            if content is None:
+                continue
+            try:
+                points = _CURVE.validate_json(content)
+            except ValidationError as error:
+                _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
+            else:
+                seen.add(identity)
+                whose = _whose(key, record)
+                yield from (whose | vars(point) for point in points)
+
+    return framed(rows(), "curves")
 
 
 def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:
@@ -308,8 +314,8 @@ def _identity(key: str, record: Record) -> tuple[str, ...]:
     return record.cell, key, record.started, record.finished, canonical(record.digests)
 
 
-def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
-    """Give the scores of single test items of these records, a table a record: columns `cells.ITEMS`.
+def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]:
+    """Give the scores of single test items of these records, as `cells.write_items` takes them.
 
     They are those of every metric that has columns in a table, as far as it is a mean over items.
 
@@ -321,28 +327,27 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
         for name in with_columns(list(outcome.by_metric)):
             vector = arrays.vector(outcome, name) if outcome.status == "ok" else None
             if vector is not None:
-                own = {"metric": name, "item": vector.which, "value": vector.values}
-                yield pd.DataFrame(_whose(outcome.key, outcome) | own)[list(ITEMS)].astype(ITEMS)
+                yield _whose(outcome.key, outcome) | {"metric": name}, vector.which, vector.values
 
 
 def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
     """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
-    stale: list[bool] = []
-    changed: list[bool] = []
-    names = (
-        "strategy",
-        "dataset",
-        "hyper",
-        "networks",
-        "fingerprint_plugin",
-        "fingerprint_fit",
-        "fingerprint_evaluate",
-    )
-    for *cell, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
-        now = current(*cell) if current else None
+    if frame.empty or current is None:
+        return frame.assign(
+            stale=pd.array([False] * len(frame), "boolean"), plugin_changed=pd.array([False] * len(frame), "boolean")
+        )
+    names = ["strategy", "dataset", "hyper", "networks"]
+    names += [f"fingerprint_{part}" for part in ("plugin", "fit", "evaluate")]
+    alike = frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
+    stale, changed = [], []
+    for *cell, plugin, fit, evaluate in frame.iloc[np.unique(alike, return_index=True)[1]][names].itertuples(
+        False, None
+    ):
+        now = current(*cell)
         stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
         changed.append(now is not None and plugin != now.plugin)
-    return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
+    marks = {"stale": np.array(stale)[alike], "plugin_changed": np.array(changed)[alike]}
+    return frame.assign(**{name: pd.array(own, dtype="boolean") for name, own in marks.items()})
 
 
 def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Store, str, Record]]:
@@ -355,10 +360,6 @@ def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tupl
                 _complain(f"corrupt record {path}: {record}", corrupt)
             else:
                 yield Store(folder), path.stem.removeprefix("record-"), record
-
-
-def _rows(key: str, record: Record) -> list[dict[str, Any]]:
-    return [{"key": key, **row} for row in record.rows()]
 
 
 def _whose(key: str, record: Record) -> dict[str, Any]:

@@ -209,7 +209,8 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     for row in rows:
         for seed, outcome in row.outcomes.items():
             latest = [score for score in outcome.scores if score.version == versions[score.metric]]
-            row.outcomes[seed] = outcome.model_copy(update={"scores": latest})
+            if len(latest) < len(outcome.scores):
+                row.outcomes[seed] = outcome.with_scores(latest)
             for score in latest:
                 metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
             notes += [

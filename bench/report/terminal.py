@@ -142,9 +142,9 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
             first = row[0]
             if any(cell_len(word) > labels for word in first.text.split()):
                 # broken before the bracket, and at a hyphen where a word is too long, rather than anywhere
-                words = first.text.replace("[", " [")
-                long = any(cell_len(word) > labels for word in words.split())
-                first = replace(first, text="\n".join(textwrap.wrap(words, labels, break_on_hyphens=long)))
+                name = first.text.replace("[", " [")
+                long = any(cell_len(word) > labels for word in name.split())
+                first = replace(first, text="\n".join(textwrap.wrap(name, labels, break_on_hyphens=long)))
             table.add_row(*(Text("\n").join(_lines(entry, stacked)) for entry in (first, *row[1:])))
         table.add_section()
     return table

@@ -261,7 +261,7 @@ def label_points(
     taken = [(px - size / 2, py - size / 2, px + size / 2, py + size / 2) for px, py in dots]
     for x0, y0, x1, y1 in bars:
         (left, low), (right, top) = axes.transData.transform([(x0, y0), (x1, y1)])
-        taken.append((left - 1, low - 1, right + 1, top + 1))
+        taken.append((left - 1, min(low, top) - 1, right + 1, max(low, top) + 1))
     for (x, y, label, colour), (px, py) in zip(points, dots, strict=True):
         text = clean(label)
         width, height = 0.56 * size * len(text), 1.15 * size

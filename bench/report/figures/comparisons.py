@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -205,8 +206,11 @@ def cost(table: Table) -> Drawing | None:
     front = pareto([(time, sign * value.mean) for (_, value, _), time in zip(timed, times, strict=True)])
     corner = [(times[index], float(np.clip(timed[index][1].mean, low, high))) for index in front]
     axes.step(*zip(*corner, strict=True), where="post", color=INK, linewidth=0.8, linestyle="dotted", zorder=1)
+    bars += [(x0, y0, x1, y0) for (x0, y0), (x1, _) in pairwise(corner)]
+    bars += [(x1, y1, x1, y0) for (_, y0), (x1, y1) in pairwise(corner)]
     if what.baseline:
         axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
+        bars.append((axes.get_xlim()[0], 0.0, axes.get_xlim()[1], 0.0))
     axes.set(xlabel="minutes to fit one seed (bar: least to most)", ylabel=what.axis(",\n"))
     canvas.label_points(axes, labels, bars, figure)
     makers = {outcome.device_kind or outcome.device for row, *_ in timed for outcome in row.outcomes.values()} - {None}

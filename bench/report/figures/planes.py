@@ -40,7 +40,7 @@ def panel(row: Row, arrays: Arrays) -> Panel:
 def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
     """Return the figure of all data sets of points, as in the paper's Table 1; None where there are no such arrays.
 
-    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each, by
+    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each that ran, by
     the record of the lowest seed that came to scores. The shades of a row are those of the data's density.
     """
     from matplotlib.figure import Figure
@@ -49,7 +49,8 @@ def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
     panels = {name: row for name, row in panels.items() if any(shown.arrays for shown in row.values())}
     if not panels:
         return None
-    labels = list(dict.fromkeys(label for row in panels.values() for label in row))
+    ran = {row.label for table, _ in pairs for row in table.rows if row.outcomes}
+    labels = [label for label in dict.fromkeys(label for row in panels.values() for label in row) if label in ran]
     columns, rows = 1 + len(labels), 2 * len(panels)
     figure = Figure(figsize=(INCHES * columns + 0.3, INCHES * rows + 0.9), layout="constrained")
     grid = figure.subplots(rows, columns, squeeze=False)
