@@ -168,6 +168,7 @@ def _absent(table: Table, shown: Sequence[Row]) -> str:
 def cost(table: Table) -> Drawing | None:
     """Return the figure of score against time to fit: what no other row beats in both is joined by a line."""
     from matplotlib.figure import Figure
+    from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
 
     what = compared(table)
     points = [(row, value, minutes(row)) for row, value in what.rows] if what else []
@@ -191,11 +192,11 @@ def cost(table: Table) -> Drawing | None:
     for (row, value, spent), time in zip(timed, times, strict=True):
         look = canvas.look(row)
         inside = low <= value.mean <= high
-        mark = look.marks if inside else look.marks | {"marker": "^" if value.mean > high else "v"}
+        mark = look.marks if inside else {"marker": CARETUPBASE if value.mean > high else CARETDOWNBASE}
         y = float(np.clip(value.mean, low, high))
         bottom, top = np.clip([value.lower, value.upper], low, high)
         bars += [(time, bottom, time, top), (spent.min(), y, spent.max(), y)]
-        axes.plot([time], [y], markersize=6, linestyle="none", clip_on=False, zorder=3, **mark)
+        axes.plot([time], [y], markersize=6, linestyle="none", color=look.colour, clip_on=False, zorder=3, **mark)
         number = digits(value.mean, what.metric.unit, sign=bool(what.baseline))
         labels.append(
             (time, y, row.label if inside else f"{row.label} ({number})", look.colour if look.filled else INK)

@@ -40,8 +40,8 @@ def panel(row: Row, arrays: Arrays) -> Panel:
 def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
     """Return the figure of all data sets of points, as in the paper's Table 1; None where there are no such arrays.
 
-    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each that ran, by
-    the record of the lowest seed that came to scores. The shades of a row are those of the data's density.
+    Each data set has two rows, samples above densities; the first column is the data, the others a strategy each
+    that ran, by the record of the lowest seed that came to scores. The shades of a row are those of the data's density.
     """
     from matplotlib.figure import Figure
 
