@@ -16,6 +16,7 @@ from bench.sweep.record import FAILED
 
 Kind = Literal["better", "worse", "same", "undecided", "published", "failed", "cost", "doubt"]
 _MANY = 4  # rows, beyond which some are counted and not named
+_SIZES = 8  # rows with their differences, beyond which some are counted
 
 
 @dataclass(frozen=True)
@@ -80,7 +81,8 @@ def _sizes(rows: Sequence[Row], metric: Metric) -> str:
         low, high = sorted((abs(apart.lower), abs(apart.upper)))
         ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
         parts.append(f"{row.label} by {figure(abs(apart.mean), metric.unit)} {metric.unit} {ends}")
-    return "; ".join(parts)
+    more = f"; and {len(parts) - _SIZES} more rows" if len(parts) > _SIZES else ""
+    return f"{'; '.join(parts[:_SIZES])}{more}"
 
 
 def _leading(table: Table) -> Iterator[Finding]:
@@ -270,7 +272,7 @@ def doubts_of(table: Table) -> Iterator[Finding]:
 def _notes(table: Table) -> Iterator[Finding]:
     """Say what was left out or could not be read."""
     for note in table.notes:
-        yield Finding("doubt", f"{note[:1].upper()}{note[1:]}.")
+        yield Finding("doubt", f"{note}.")
 
 
 # ---------------------------------------------------------------- across data sets

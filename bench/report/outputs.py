@@ -55,7 +55,9 @@ def report(
     """Write the tables into files and return them as text; see `bench.report.report`."""
     view = view or View()
     made = gathered(grid, stores, out, registry, settings, all_settings, view)
-    remarks = list(made.remarks)
+    remarks = [*made.remarks]
+    if not view.wide:
+        remarks += dict.fromkeys(f"Records: {source.words}." for _, source in made.tables)
     shown = _shown(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:

@@ -3,16 +3,25 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
 
 from bench.protocol import Metric, Score
-from bench.report import report
+from bench.report import View
+from bench.report import report as made_report
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
+
+WHOLE = View(wide=True)
+
+
+def report(*arguments: Any, **options: Any) -> str:
+    """Return a report with every metric, footnote and condition."""
+    return made_report(*arguments, view=WHOLE, **options)
+
 
 DATASETS = ["8-gaussians", "checkerboard", "2-spirals", "potential-1", "potential-2", "potential-3", "potential-4"]
 LEARNED, FIXED = "importance-weighted[variance=learned]", "importance-weighted[variance=fixed]"

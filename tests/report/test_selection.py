@@ -13,7 +13,8 @@ import pandas as pd
 import pytest
 
 from bench.protocol import Ais, Evaluation
-from bench.report import published, report
+from bench.report import View, published
+from bench.report import report as made_report
 from bench.report.cells import Outcome, Plan, outcomes, read_parquet
 from bench.report.selection import Selection, select
 from bench.report.sources import of_grid
@@ -23,6 +24,14 @@ from bench.sweep.record import json_bytes, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
+
+WHOLE = View(wide=True)
+
+
+def report(*arguments: Any, **options: Any) -> str:
+    """Return a report with every metric, footnote and condition."""
+    return made_report(*arguments, view=WHOLE, **options)
+
 
 ALL = "`bench report --all-settings` shows other settings, too"
 

@@ -15,7 +15,7 @@ import pytest
 from bench.files import replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
-from bench.report.cells import CURVES, ITEMS, RECORDS, kind, outcomes, read_parquet, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, kind, outcomes, read_parquet, table_of, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
