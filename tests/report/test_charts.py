@@ -128,6 +128,17 @@ def test_an_outlier_stands_at_the_edge_and_is_named(mnist: Synthetic) -> None:
     assert any("+100.00" in text for text in words(drawing)), "its figure is written all the same"
 
 
+def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow(mnist: Synthetic) -> None:
+    scored(mnist, "normal", 95.0, 95.1, 94.9)
+    scored(mnist, SSM, 93.0, 93.1, 92.9)
+    scored(mnist, "vampprior[components=500]", 95.2, 95.1, 95.0)
+    scored(mnist, "vampprior[components=16]", 75.0, 95.1, 115.0)
+    drawing = comparisons.forest(by_vlb(mnist))
+    assert drawing is not None
+    assert {"<", ">"} <= {line.get_marker() for line in drawing.figure.axes[0].lines}
+    assert "Beyond the axis" not in drawing.caption, "its mean is on it"
+
+
 def test_the_cost_figure_names_every_row(mnist: Synthetic) -> None:
     table = compared(mnist)
     drawing = comparisons.cost(table)

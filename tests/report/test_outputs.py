@@ -202,7 +202,7 @@ def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monk
 
 def test_from_nothing_files_are_written_where_asked(here: Path) -> None:
     report(None, [], here / "out")
-    assert names(here / "out") == FILES
+    assert {*FILES, "differences-mnist.png"} <= {*names(here / "out")}  # of the records that come with bench
 
 
 def test_from_local_stores(mnist: Synthetic) -> None:

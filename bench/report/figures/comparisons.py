@@ -120,20 +120,20 @@ def forest(table: Table) -> Drawing | None:
 def _interval(
     axes: Axes, place: float, value: Interval, look: Look, limits: tuple[float, float], doubtful: bool
 ) -> bool:
-    """Draw an interval in a row of a plot; return whether its mean lies beyond the axis, where an arrow stands."""
+    """Draw an interval in a row of a plot, with an arrow where it goes on; return whether its mean lies beyond."""
     low, high = limits
     shown = np.clip([value.lower, value.upper], low, high)
     axes.plot(
         shown, [place, place], color=look.colour, linewidth=1.6, solid_capstyle="butt",
         linestyle="dashed" if doubtful else "solid",
     )  # fmt: skip
-    if low <= value.mean <= high:
-        axes.plot([value.mean], [place], color=look.colour, markersize=5.5, linestyle="none", **look.marks)
-        return False
-    arrow = ">" if value.mean > high else "<"
-    edge = high if value.mean > high else low
-    axes.plot([edge], [place], arrow, color=look.colour, markersize=7, clip_on=False)
-    return True
+    for edge, arrow, over in ((low, "<", value.lower < low), (high, ">", value.upper > high)):
+        if over:
+            axes.plot([edge], [place], arrow, color=look.colour, markersize=6, clip_on=False)
+    if not low <= value.mean <= high:
+        return True
+    axes.plot([value.mean], [place], color=look.colour, markersize=5.5, linestyle="none", **look.marks)
+    return False
 
 
 def _words(row: Row, value: Interval, what: Compared) -> str:
@@ -219,7 +219,7 @@ def cost(table: Table) -> Drawing | None:
         "Dotted: the rows that no other beats in both time and score."
         if len(front) > 1
         else f"{timed[front[0]][0].label} has the best score, and none is quicker.",
-        "Vertical bars: 95 % intervals.",
+        "Vertical bars: 95 % intervals; what reaches the edge goes on.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
         f"Beyond the axis, at its edge: {', '.join(beyond)}." if beyond else "",
         f"Times are of different devices and cannot be compared: {', '.join(sorted(map(str, makers)))}."
