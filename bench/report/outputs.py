@@ -12,7 +12,19 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import View, accounts, cells, figures, findings, formats, published, sources, summary, terminal
+from bench.report import (
+    View,
+    accounts,
+    cells,
+    figures,
+    findings,
+    formats,
+    parquet,
+    published,
+    sources,
+    summary,
+    terminal,
+)
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
@@ -190,9 +202,9 @@ def _write(made: Report, view: View) -> list[str]:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
-        cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
-        cells.write_items(items, out / "items.parquet")
+        parquet.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
+        parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+        parquet.write_items(items, out / "items.parquet")
         pictures = figures.write(tables, origins[0].arrays if len(origins) == 1 else Arrays(stores), out)
     except OSError as error:
         raise UserError(
