@@ -126,7 +126,7 @@ class Arrays:
 
     def _tabled(self, cell: str, key: str, metric: str) -> Vector | None:
         """Return scores in the Parquet files."""
-        from bench.report.cells import row_group
+        from bench.report.parquet import row_group
 
         place = self._in_tables.get((cell, key), {}).get(metric)
         if place is None or isinstance(place, Vector):
@@ -136,7 +136,7 @@ class Arrays:
     @cached_property
     def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]]:
         """(cell, key) -> metric -> scores of its items in order, of the Parquet files, or where they are read."""
-        from bench.report.cells import read_parquet, row_groups
+        from bench.report.parquet import read_parquet, row_groups
 
         vectors: dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]] = {}
         for path in self._tables:

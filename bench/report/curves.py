@@ -80,7 +80,7 @@ class Curves:
 
     @cached_property
     def _in_tables(self) -> dict[tuple[str, str], Series]:
-        from bench.report.cells import read_parquet
+        from bench.report.parquet import read_parquet
 
         series: dict[tuple[str, str], Series] = {}
         for path in self._tables:

@@ -12,7 +12,20 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import View, accounts, cells, figures, findings, formats, page, published, sources, summary, terminal
+from bench.report import (
+    View,
+    accounts,
+    cells,
+    figures,
+    findings,
+    formats,
+    page,
+    parquet,
+    published,
+    sources,
+    summary,
+    terminal,
+)
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
 from bench.report.page import content
@@ -198,9 +211,9 @@ def _write(made: Report, view: View) -> list[str]:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
-        cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
-        cells.write_items(items, out / "items.parquet")
+        parquet.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
+        parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+        parquet.write_items(items, out / "items.parquet")
         pictures, shown = figures.write(made.tables, out)
         if view.html:
             with replacing(out / PAGE) as file:

@@ -20,9 +20,10 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, kind, read_parquet, table_of
+from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, table_of
 from bench.report.curves import Curves
 from bench.report.metrics import with_columns
+from bench.report.parquet import kind, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
 from bench.sweep.fingerprints import Fingerprints
@@ -315,7 +316,7 @@ def _identity(key: str, record: Record) -> tuple[str, ...]:
 
 
 def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]:
-    """Give the scores of single test items of these records, as `cells.write_items` takes them.
+    """Give the scores of single test items of these records, as `parquet.write_items` takes them.
 
     They are those of every metric that has columns in a table, as far as it is a mean over items.
 
