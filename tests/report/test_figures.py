@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.report.tables import Table
     from tests.report.conftest import Synthetic
 
+pytestmark = pytest.mark.draws
 PANELS = planes.INCHES * DOTS
 
 

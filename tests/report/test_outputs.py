@@ -200,6 +200,7 @@ def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monk
     assert list(here.iterdir()) == []
 
 
+@pytest.mark.draws
 def test_from_nothing_files_are_written_where_asked(here: Path) -> None:
     report(None, [], here / "out")
     assert {*FILES, "differences-mnist.png"} <= {*names(here / "out")}  # of the records that come with bench

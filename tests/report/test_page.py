@@ -196,7 +196,12 @@ def test_the_page_lies_beside_the_tables_and_opens_in_the_browser(
     mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     opened: list[str] = []
-    monkeypatch.setattr(webbrowser, "open", lambda address: bool(opened.append(address)) or True)
+
+    def browser(address: str) -> bool:
+        opened.append(address)
+        return True
+
+    monkeypatch.setattr(webbrowser, "open", browser)
     mnist.put("normal", 0, 95.0)
     done = CliRunner().invoke(cli.bench, ["report", "--grid", "mnist"], catch_exceptions=False)
     file = Path("runs/mnist/report/index.html")
