@@ -68,7 +68,7 @@ def report(
     remarks = [*made.remarks]
     if not view.wide:
         remarks += dict.fromkeys(f"Records: {source.words}." for _, source in made.tables)
-    shown = _shown(made, view)
+    shown = printed(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:
         names = _write(made, view)
@@ -130,7 +130,7 @@ def _built(name: str, source: Source, numbers: published.Published, view: View, 
     return build(name, source, numbers, alone, view.baseline, view.metric)
 
 
-def _shown(made: Report, view: View) -> list[Layout]:
+def printed(made: Report, view: View) -> list[Layout]:
     """Return what is printed: the overview where there is one, else the tables of each data set."""
     parts = [part if view.wide else part.plain for part in made.overview]
     for table, source in made.tables:
