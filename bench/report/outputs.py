@@ -145,6 +145,8 @@ def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout
     if len(parts) > 1 and not any(row.outcomes for row in table.rows):
         parts = parts[1:]  # the published numbers alone
     parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
+    if not any(row.outcomes for row in table.rows):
+        return parts
     parts += summary.pairs(table) if pairs else []
     return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
 
