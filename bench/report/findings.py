@@ -139,12 +139,12 @@ def _open(table: Table) -> Iterator[Finding]:
             f"{label} over {MOST}" if need.seeds == MOST else f"{label} {need.seeds}"
             for label, need in sorted(more.items(), key=lambda item: item[1].seeds or 0)
         ]
-        text = f"Undecided; with so many seeds a row, {table.baseline}'s too, it would be decided (now {count})"
+        text = f"Undecided, and how many seeds would decide it, of the row and of {table.baseline} (now {count})"
         yield Finding("undecided", f"{text}: {', '.join(parts)}.", tuple(more))
     for remedy in ("more test items", "a better log Z", "more test items and a better log Z"):
         never = [label for label, need in wanted.items() if need.seeds is None and _remedy(need) == remedy]
         if never:
-            text = f"Undecided, and no number of seeds decides it: {remedy} would"
+            text = f"Undecided, and no number of seeds decides it, but {remedy} would"
             yield Finding("undecided", f"{text}: {', '.join(never)}.", tuple(never))
 
 

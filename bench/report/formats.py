@@ -99,7 +99,7 @@ _LATEX = str.maketrans(
 )
 
 
-_MANY = 6  # columns, from which on a table is set smaller
+_MANY = 5  # columns, from which on a table is set smaller
 _LABELS = r">{\raggedright\arraybackslash}X"
 _LATEX_SIGNS = {"better": r"$\uparrow$", "worse": r"$\downarrow$"}
 

@@ -71,7 +71,7 @@ def report(
     remarks = [*made.remarks]
     if not view.wide:
         remarks += dict.fromkeys(f"Records: {source.words}." for _, source in made.tables)
-    shown = _shown(made, view)
+    shown = printed(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:
         names = _write(made, view)
@@ -139,7 +139,7 @@ def _built(name: str, source: Source, numbers: published.Published, view: View, 
     return build(name, source, numbers, alone, view.baseline, view.metric)
 
 
-def _shown(made: Report, view: View) -> list[Layout]:
+def printed(made: Report, view: View) -> list[Layout]:
     """Return what is printed: the overview where there is one, else the tables of each data set."""
     parts = [part if view.wide else part.plain for part in made.overview]
     for table, source in made.tables:
@@ -154,6 +154,8 @@ def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout
     if len(parts) > 1 and not any(row.outcomes for row in table.rows):
         parts = parts[1:]  # the published numbers alone
     parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
+    if not any(row.outcomes for row in table.rows):
+        return parts
     parts += summary.pairs(table) if pairs else []
     return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
 

@@ -105,7 +105,7 @@ def test_a_doubt_is_told_once_with_the_rows_that_it_concerns(store: Synthetic) -
     doubts = [finding for finding in findings(store.table()) if finding.kind == "doubt"]
     assert [(doubt.rows, doubt.sentence) for doubt in doubts if doubt.rows] == [
         ((VAMP,), f"In doubt, {VAMP}: made with uncommitted changes of the code."),
-        ((SSM,), f"In doubt, {SSM}: log Z, NLL unreliable (log Z: two bases differ)."),
+        ((SSM,), f"In doubt, {SSM}: NLL, log Z unreliable (log Z: two bases differ)."),
     ]
 
 
