@@ -11,11 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-<<<<<<< HEAD
-.PHONY: run test test-slow page benchmark benchmark-gpu lint format clean
-=======
 .PHONY: run test test-slow benchmark benchmark-gpu results lint format clean
->>>>>>> answer
 
 run: $(VENV)/installed  ## train, score and compare the grid `digits`; ends with what it comes to and where its files are
 	$(BIN)/bench run
@@ -33,20 +29,16 @@ benchmark: $(VENV)/installed  ## how fast it is, into results/speed.md; nothing 
 benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
 	$(BIN)/python tests/benchmarks/gpu.py
 
-<<<<<<< HEAD
-page: $(VENV)/installed  ## the page of the committed records, results/index.html
-	BENCH_STORE=build/none $(BIN)/bench report --html --out build/page
-	cp build/page/index.html results/index.html
-=======
 # grids with records in results/, whose tables follow from them
 GRIDS := $(filter-out %-curves %-items,$(basename $(notdir $(wildcard results/*.parquet))))
 
-results: $(VENV)/installed  ## the tables of the committed records again, results/GRID.md
+results: $(VENV)/installed  ## tables and page of the committed records again, results/GRID.md and index.html
 	mkdir -p build
 	for grid in $(GRIDS); do \
 		BENCH_STORE=build/none $(BIN)/bench report --grid $$grid --out build/results/$$grid >build/$$grid.log || exit 1; \
 		cp build/results/$$grid/table.md results/$$grid.md; done
->>>>>>> answer
+	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
+	cp build/results/all/index.html results/index.html
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check
