@@ -8,11 +8,13 @@ import re
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from bench.protocol import Metric, Score, UserError
@@ -374,6 +376,56 @@ def test_a_store_without_its_grid_is_a_note(mnist: Synthetic) -> None:
     text = report("mnist", [], None)
     assert "there is no runs/mnist/grid.json, so that missing cells cannot be told" in text
     assert "95.50" in text
+
+
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        (lambda path: path.write_bytes(path.read_bytes()[:200]), "is not a Parquet file that can be read"),
+        (lambda path: path.write_bytes(b""), "is not a Parquet file that can be read"),
+        (lambda path: newer(path), "holds records, schema 3; records, schema 1 or 2, is what this version reads"),
+    ],
+    ids=["cut short", "empty", "newer"],
+)
+def test_committed_records_that_cannot_be_read_are_one_sentence(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch, damage: Callable[[Path], object], reason: str
+) -> None:
+    mnist.put("normal", 0, 95.5)
+    committed = Path("results").absolute()
+    write_parquet(collect([mnist.folder]), committed / "mnist.parquet")
+    damage(committed / "mnist.parquet")
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
+    monkeypatch.setenv("BENCH_STORE", "none")
+    for grid in ("mnist", None):
+        with pytest.raises(UserError, match=f"^{committed}/mnist.parquet {reason}"):
+            report(grid, [], None)
+
+
+def newer(path: Path) -> None:
+    """Make a file one of the next schema."""
+    table = pq.read_table(path)
+    pq.write_table(table.replace_schema_metadata(table.schema.metadata | {b"priorbench.schema": b"3"}), path)
+
+
+def test_a_grid_without_a_store_is_shown_from_what_comes_with_bench(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    mnist.put("normal", 0, 95.5)
+    write_parquet(collect([mnist.folder]), Path("results/mnist.parquet"))
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: Path("results").absolute())
+    monkeypatch.setenv("BENCH_STORE", "none")
+    text = made_report("mnist", [], None)
+    assert "Records: those that come with bench." in text
+    assert "92.50" in text
+    assert names(Path("report")) == FILES
+
+
+def test_what_a_run_ends_with_are_the_findings(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    text = made_report(mnist.grid, [], None, view=View(last=True))
+    assert (
+        text.index(" strategy ") < text.index("Terms\n") < text.index("Lowest NLL so far") < text.index("Written into")
+    )
 
 
 def test_a_folder_that_cannot_be_written(mnist: Synthetic) -> None:

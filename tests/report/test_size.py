@@ -79,6 +79,7 @@ def test_three_thousand_records_of_ten_thousand_items_take_seconds_and_no_gigaby
         figures = [Metric(f"figure_{number}", "nats", "neither") for number in range(32)]
         scores += [Score(figure, 1.0, 1, "estimated", 0.01, 0.1, 1.0, 1.0) for figure in figures]
         many.put(label, seed, scores=scores, arrays=values, finished="2026-01-01T00:00:00+00:00")
+    before = slower()
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT],
         env={"PYTHONPATH": str(Path(bench.__file__).parents[1]), "OMP_NUM_THREADS": "1"},
@@ -90,7 +91,7 @@ def test_three_thousand_records_of_ten_thousand_items_take_seconds_and_no_gigaby
     print(measured)
     assert measured["rows"] == 30
     assert measured["bytes"] < BYTES
-    assert measured["seconds"] < SECONDS * slower()
+    assert measured["seconds"] < SECONDS * max(before, slower())
 
 
 VALUES = (("vlb", 100.0), ("nll", 97.0))
