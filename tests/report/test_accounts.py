@@ -9,7 +9,7 @@ import pytest
 from bench.report.accounts import accounts
 from bench.report.curves import Curves
 from bench.report.layout import Layout
-from tests.report.test_findings import SSM, VAMP, fill
+from tests.report.test_findings import SSM, VAMP, Own, fill
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -37,7 +37,7 @@ def lines(made: Layout) -> dict[str, dict[str, str]]:
 def made(mnist: Synthetic) -> tuple[Layout, ...]:
     judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
     seconds = {"fit_seconds": 40.0, "evaluate_seconds": 12.0, "overhead_seconds": 6.0, "peak_host_bytes": 2.5e9}
-    own = {
+    own: Own = {
         ("normal", 0): {"curves": curve(validation_bound=[12.0, 11.0, 10.0])},
         (SSM, 0): {
             "curves": curve(
