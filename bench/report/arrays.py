@@ -102,11 +102,14 @@ class Arrays:
 
     def vector(self, outcome: Outcome, metric: str) -> Vector | None:
         """Return a metric's own scores of single test items, or None where they are lost."""
-        place = outcome.cell, outcome.key, metric
-        if place not in self._vectors:
-            vector = self._stored(outcome, metric)
-            self._vectors[place] = self._tabled(*place) if vector is None else vector
-        return self._vectors[place]
+        if (outcome.cell, outcome.key, metric) not in self._vectors:
+            # all that tables have columns of at once: the file beside a record is opened and verified once
+            names = {metric, *(score.metric for score in outcome.scores if meaning(score.metric).items)}
+            for name in names:
+                place = outcome.cell, outcome.key, name
+                vector = self._stored(outcome, name)
+                self._vectors[place] = self._tabled(*place) if vector is None else vector
+        return self._vectors[outcome.cell, outcome.key, metric]
 
     def _stored(self, outcome: Outcome, metric: str) -> Vector | None:
         """Return scores in the stores: of the items that an array beside them names, else of the first ones."""

@@ -37,7 +37,8 @@ class Finding:
 def findings(table: Table) -> list[Finding]:
     """Return what a table comes to, in the order in which it is to be read."""
     if not any(row.outcomes for row in table.rows):
-        return [Finding("undecided", f"No record yet; {table.command}.")]
+        planned = sum(row.planned for row in table.rows)
+        return [Finding("undecided", f"No record yet of {planned} cells; {table.command}."), *_notes(table)]
     parts = (_verdicts, _open, _missing, _published, _failures)
     first = [finding for part in parts for finding in part(table)]
     return [*first, *_costs([table]), *doubts_of(table), *_notes(table)]

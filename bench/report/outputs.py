@@ -69,20 +69,20 @@ def report(
     view = view or View()
     made = gathered(grid, stores, out, registry, settings, all_settings, view)
     remarks = [*made.remarks]
-    if not view.wide:
-        remarks += dict.fromkeys(f"Records: {source.words}." for _, source in made.tables)
-    shown = printed(made, view)
+    shown = [(table, source) for table, source in made.tables if not (view.wide and recorded(table))]
+    remarks += dict.fromkeys(f"Records: {source.words}." for _, source in shown)
+    parts = printed(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:
         names = _write(made, view)
-        if not view.wide and any(row.outcomes for table in tables for row in table.rows):
+        if not view.wide and any(map(recorded, tables)):
             remarks.append("Every metric, cost and stability: --wide, or table.md")
         remarks.append(f"Written into {made.out}: {', '.join(names)}")
         if PAGE in names:
             remarks.append(f"The page: {made.out / PAGE}")
             if view.opens:
                 view.opens(made.out / PAGE)
-    return terminal.text(shown, remarks, terms=_terms(made, view.wide), last=view.last)
+    return terminal.text(parts, remarks, terms=_terms(made, view.wide), last=view.last)
 
 
 def gathered(
@@ -148,13 +148,18 @@ def printed(made: Report, view: View) -> list[Layout]:
     return parts
 
 
+def recorded(table: Table) -> bool:
+    """Tell whether a table has a record."""
+    return any(row.outcomes for row in table.rows)
+
+
 def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
     """Return the tables of one data set: the summary with its findings, and what else is asked for."""
     parts = [summary.summary(table), *summary.beside(table)]
-    if len(parts) > 1 and not any(row.outcomes for row in table.rows):
+    if len(parts) > 1 and not recorded(table):
         parts = parts[1:]  # the published numbers alone
     parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
-    if not any(row.outcomes for row in table.rows):
+    if not recorded(table):
         return parts
     parts += summary.pairs(table) if pairs else []
     return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts

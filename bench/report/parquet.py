@@ -118,8 +118,15 @@ def row_groups(path: Path) -> list[tuple[str, str, str]] | None:
 
 
 def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and values of a row group of a table of items."""
-    content = _opened(path).read_row_group(number, columns=["item", "value"])
+    """Return items and values of a row group of a table of items.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        content = _opened(path).read_row_group(number, columns=["item", "value"])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     return content["item"].to_numpy(), content["value"].to_numpy()
 
 

@@ -15,7 +15,7 @@ from bench.report.cells import Outcome, Plan, Planned, Setting
 from bench.report.curves import NO_JUMPS, Curves, Jumps
 from bench.report.metrics import meaning
 from bench.report.published import Column, Number
-from bench.report.statistics import Interval, Trained, difference, mean
+from bench.report.statistics import Interval, Side, Trained, difference, mean
 from bench.report.verdicts import Verdict
 from bench.sweep.record import Score
 
@@ -74,6 +74,7 @@ class Row:
     marks: tuple[str, ...] = ()
     jumps: Jumps = NO_JUMPS
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
+    _sides: dict[str, Side | None] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -125,7 +126,8 @@ class Row:
         for name in [metric.name for metric in metrics]:
             scores = [_trained(self.outcomes[seed], score, arrays) for seed, score in self.seeds(name).items()]
             self._trained[name] = [score for score in scores if score.finite]
-            if estimate := mean(self._trained[name]):
+            side = self._sides[name] = Side.of(self._trained[name])
+            if side and (estimate := mean(side)):
                 self.scores[name] = estimate
 
     def watch(self, curves: Curves) -> None:
@@ -137,7 +139,8 @@ class Row:
     def compare(self, baseline: Row, metrics: Iterable[Metric]) -> None:
         """Fill in the differences to the baseline."""
         for name in [metric.name for metric in metrics]:
-            if estimate := difference(self.trained(name), baseline.trained(name)):
+            ours, theirs = self._sides.get(name), baseline._sides.get(name)
+            if ours and theirs and (estimate := difference(ours, theirs)):
                 self.differences[name] = estimate
 
     def set_beside(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:

@@ -206,8 +206,16 @@ def _named(folders: Sequence[Path]) -> str:
 
 
 def _tables(table: Table) -> list[Path]:
-    """Return the Parquet files of one kind that come with the repository."""
-    return [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) == table]
+    """Return the Parquet files of one kind that come with bench.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    kinds = {path: kind(path) for path in sorted(results_folder().glob("*.parquet"))}
+    for path, held in kinds.items():
+        if not held:
+            read_parquet(path)  # which says why not
+    return [path for path, held in kinds.items() if held == table]
 
 
 def committed() -> pd.DataFrame:

@@ -78,3 +78,23 @@ def test_with_nothing_to_compare_it_says_so(mnist: Synthetic, monkeypatch: pytes
         UserError, match=r"^--check: no record that comes with bench and no published number is of these"
     ):
         agreement("mnist", [mnist.folder], None)
+
+
+def test_the_command_line_exits_with_1_where_something_differs(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from bench.cli import bench
+
+    three(mnist, VAMP, 95.3)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    three(fresh, VAMP, 97.3)
+    found = {
+        store: CliRunner().invoke(bench, ["report", "--grid", "mnist", "--store", store, "--check"])
+        for store in ("runs/mnist", "fresh")
+    }
+    assert {store: result.exit_code for store, result in found.items()} == {"runs/mnist": 0, "fresh": 1}
+    assert f"mnist, {VAMP}: VLB 97.30 nats, committed 95.30" in found["fresh"].output
+    assert not Path("fresh/report").exists(), "it compares, and writes nothing"

@@ -94,7 +94,9 @@ def test_without_enough_seeds_there_is_no_verdict_and_the_best_so_far(store: Syn
 
 
 def test_without_a_record_the_command_that_makes_them(store: Synthetic) -> None:
-    assert [finding.sentence for finding in findings(store.table())] == ["No record yet; `bench run` makes them."]
+    assert [finding.sentence for finding in findings(store.table())] == [
+        "No record yet of 12 cells; `bench run` makes them."
+    ]
 
 
 def test_a_doubt_is_told_once_with_the_rows_that_it_concerns(store: Synthetic) -> None:

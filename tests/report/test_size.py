@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,9 +16,8 @@ from bench.protocol import Metric, Score
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
-SECONDS, BYTES = 5.0, 1e9
-COUNT = 10_000_000
-QUIET = 0.45  # seconds of the machine that SECONDS are of for that many additions in Python
+#: of a processor, and of memory: on two busy cores 12 to 15 seconds were measured, of which 5 unpack the arrays
+SECONDS, BYTES = 20.0, 1e9
 
 GRID = """
 title = "Many"
@@ -49,14 +47,6 @@ print(json.dumps({
     "rows": texts[0].count("100/100"),
 }))
 """
-
-
-def slower() -> float:
-    """Return how many times slower than the quiet machine this one is now; 1 where it is not."""
-    before, total = time.process_time(), 0
-    for number in range(COUNT):
-        total += number
-    return max((time.process_time() - before) / QUIET, 1.0)
 
 
 @pytest.mark.slow
@@ -90,7 +80,7 @@ def test_three_thousand_records_of_ten_thousand_items_take_seconds_and_no_gigaby
     print(measured)
     assert measured["rows"] == 30
     assert measured["bytes"] < BYTES
-    assert measured["seconds"] < SECONDS * slower()
+    assert measured["seconds"] < SECONDS
 
 
 VALUES = (("vlb", 100.0), ("nll", 97.0))
