@@ -98,6 +98,8 @@ class Job:
             "label": self.cell.label,
             "evaluation": self.cell.evaluation.model_dump(mode="json"),
             "split": self.cell.evaluation.split,
+            "study": self.cell.study or None,
+            "tuned": dict(self.cell.tuned) or None,
             "status": status,
             "reason": reason,
             "last_step": None,

@@ -43,6 +43,7 @@ LATER: dict[str, Any] = {
     "device_kind": None,
     "digests": {},
     "execution": None,
+    "tuned": None,
 }
 #: column -> what it holds in a table of schema 1, or of an earlier schema 2, which lacks it
 EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
@@ -51,7 +52,7 @@ EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan"), "epochs": float("nan")
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 Failure = Literal["diverged", "out-of-memory", "timeout", "crashed", "node-lost", "cancelled", "error"]
-Status = Literal["ok", "skipped", Failure]
+Status = Literal["ok", "skipped", "pruned", Failure]
 #: statuses of a cell that came to no scores
 FAILED: tuple[str, ...] = get_args(Failure)
 #: every final status
@@ -153,7 +154,8 @@ class Record(_Part):
         normalised: what a check of a prior that calls itself normalised came to, the fields of a
             `protocol.Normalisation`; None where there was none.
         schedule, clip, averaging, warmup: how it was trained besides `budget`, settings; None where in no way.
-        study: the tuning study whose outcome its hyper-parameters are.
+        study: the tuning study that its hyper-parameters come from: its outcome, or one of its trials; else None.
+        tuned: what that study set, by dotted key; None without one.
         restarts: how many attempts at the cell right before this one were interrupted or lost.
         device_kind: `cpu`, or what the GPU calls itself.
         execution: how steps of training were taken; None where there were none, or before it was recorded.
@@ -194,8 +196,9 @@ class Record(_Part):
     git: Git | None
     fingerprints: Annotated[Fingerprints, Column("fingerprint")]
     digests: dict[str, Sha256]
-    # not every record of schema 2 has it
+    # not every record of schema 2 has these
     execution: Execution | None = None
+    tuned: Settings | None = None
     started: str
     finished: str
 
