@@ -1,4 +1,4 @@
-"""The axes of a grid: data sets, networks, budgets and strategies, what stands at a point of each, and what tells it."""
+"""The axes of a grid, data sets, networks, budgets and strategies: what stands at a point, and what tells it."""
 
 from __future__ import annotations
 
@@ -146,6 +146,7 @@ def differences(group: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def label(strategy: Point[Any], *others: Point[Any]) -> str:
+    """Return the strategy's name and what tells its row from the others: `vampprior[components=500,tuned]`."""
     differs = {key: value for point in (strategy, *others) for key, value in point.differs.items()}
     parts = [f"{key}={value if isinstance(value, str) else canonical(value)}" for key, value in differs.items()]
     parts += ["tuned"] * (strategy.ledger is not None)

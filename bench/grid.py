@@ -303,15 +303,9 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     for dataset, network, budget, strategy in itertools.product(*points):
         network = axes.changed(Networks, network, strategy, "networks", registry, blame)
         budget = axes.changed(Budget, budget, strategy, "train", registry, blame)
-        if strategy.changes and (
-            refused := demands.refusal(
-                data := cast(Dataset, dataset.settings),
-                demands.declared(data),
-                network.settings,
-                budget.settings,
-                evaluation,
-            )
-        ):
+        asked = network.settings, budget.settings, evaluation
+        data = cast(Dataset, dataset.settings)
+        if strategy.changes and (refused := demands.refusal(data, demands.declared(data), *asked)):
             raise UserError(f"{blame('strategy')}: strategy.{plain_name(strategy.name)}: {refused.reason}")
         hyper, networks = axes.plain(strategy.settings), axes.plain(network.settings)
         plugins = (registry.find("strategy", strategy.name), registry.find("dataset", dataset.name))
