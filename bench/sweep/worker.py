@@ -196,6 +196,7 @@ class _Attempt:
         self._seconds: dict[str, float] = {}  # of the strategy's two stages, by our own clock
         self._reported: dict[str, float] = {}  # resources by the strategy's account
         self._told = 0.0
+        self._epoch: Any = None
 
     def run(self) -> Ending:
         """Carry the cell out; whatever goes wrong is an ending."""
@@ -281,8 +282,9 @@ class _Attempt:
         if stage == "fit":
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
-        if moment - self._told >= INTERVAL:
-            self._told = moment
+        epoch = figures.get("epoch")
+        if moment - self._told >= INTERVAL or epoch != self._epoch:  # no epoch is left out, however short
+            self._told, self._epoch = moment, epoch
             shown = {name: value for name, value in figures.items() if not isinstance(value, str)}
             self.tell(Figures(stage, int(done), int(total), numbers(shown)))
 
