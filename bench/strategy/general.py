@@ -271,11 +271,16 @@ class Strategy(Settings):
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
             scores = estimators.score(subject, run.progress)
-            own = self.diagnostics(*self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics"))
-            samples = {
-                f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
-                for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
-            }
+            own: Sequence[Score] = ()
+            samples = {}
+            if not task.evaluation.bound_alone:
+                own = self.diagnostics(
+                    *self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics")
+                )
+                samples = {
+                    f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
+                    for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
+                }
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
         return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **samples}, resources=resources)
