@@ -19,9 +19,6 @@ from bench.protocol import Budget, Networks, Settings, UserError
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
 
-RATE = "train.optimiser.lr"
-#: the learning rate of encoder and decoder, which every strategy tunes that has them, where no table says otherwise
-RATES = {"low": 1e-4, "high": 1e-2, "log": True}
 DIGITS = 3  # of a number that is tried: what is chosen can be written down
 
 
@@ -103,7 +100,8 @@ def of(cell: Cell, table: Mapping[str, Any] | None, registry: Registry, where: s
     strategy = cell.plugins[0]
     model = strategy.load()
     trained = callable(getattr(model, "optimiser", None))  # by steps, with the optimisers that it names
-    ranges: dict[str, Any] = {RATE: RATES} if trained else {}
+    # the learning rate of encoder and decoder: for every strategy that has them, with a table too
+    ranges: dict[str, Any] = dict(_searched(Budget, "train.")) if trained else {}
     own = f"{where}: tune.{strategy.name}"
     if table is None:
         ranges |= dict(_declared(model, cell.hyper, registry))
@@ -134,17 +132,20 @@ def of(cell: Cell, table: Mapping[str, Any] | None, registry: Registry, where: s
 def _declared(model: type[Settings], hyper: Mapping[str, Any], registry: Registry) -> Iterator[tuple[str, Any]]:
     """Give the ranges that fields declare: those of the model, and of the kinds that its components have."""
     parts = component_fields(model)
-    for option in options(model):
-        if option.search and option.key.partition(".")[0] not in parts:
-            yield option.key, _said(option.search)
+    yield from ((key, said) for key, said in _searched(model) if key.partition(".")[0] not in parts)
     for field, base in parts.items():
-        for option in options(registry.component(base, hyper[field]["kind"])) if field in hyper else ():
-            if option.search:
-                yield f"{field}.{option.key}", _said(option.search)
+        if field in hyper:
+            yield from _searched(registry.component(base, hyper[field]["kind"]), f"{field}.")
 
 
-def _said(search: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in search.items() if value not in (None, False)}
+def _searched(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Give the ranges that a model's fields declare, by dotted key."""
+    for option in options(model):
+        if option.search:
+            yield (
+                f"{prefix}{option.key}",
+                {key: said for key, said in option.search.items() if said not in (None, False)},
+            )
 
 
 def _sorts(key: str, cell: Cell, model: type[Settings], registry: Registry) -> set[str] | None:
