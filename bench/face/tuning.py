@@ -130,7 +130,7 @@ def tune(
         UserError: a mistake, or a store that cannot be written; one sentence.
         KeyboardInterrupt: it was interrupted; trials that were running go on with the next call.
     """
-    from bench.tuning.orders import Tuning
+    from bench.tuning.orders import Tuning, allowance_of
 
     display: Any = screen
     if progress is False:
@@ -169,22 +169,3 @@ def tune(
         os.kill(os.getpid(), tally.signal)
     grids = order.conclude(request.say)
     return Tuned(tuning.studies, grids, notes)
-
-
-def allowance_of(trials: int | None, budget: str | float | None, spelling: Any) -> Any:
-    """Return what every row may have.
-
-    Raises:
-        UserError: neither trials nor a budget are given, or both, or one is out of bounds.
-    """
-    from bench.tuning.orders import seconds_of
-    from bench.tuning.trials import Allowance
-
-    if (trials is None) == (budget is None):
-        both = "both" if trials is not None else "neither"
-        raise UserError(f"say {spelling('trials', 20)} or {spelling('budget', '2h')}, one of them, not {both}")
-    if trials is not None and (type(trials) is not int or trials < 1):
-        raise UserError(f"{spelling('trials', trials)} is not allowed; it must be a whole number, at least 1")
-    if isinstance(budget, int | float) and not 0 < budget < float("inf"):
-        raise UserError(f"{spelling('budget', budget)} is not allowed; it must be seconds, above 0")
-    return Allowance(trials, seconds_of(budget) if isinstance(budget, str) else budget)

@@ -22,6 +22,7 @@ from pydantic import ValidationError
 from scipy import special
 
 from bench.files import replacing
+from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, canonical, columns
@@ -36,7 +37,12 @@ SCHEMA = 2
 
 @dataclass(frozen=True)
 class Setting:
-    """What a row of a table holds fixed: everything of a cell but its seed. Settings are canonical JSON."""
+    """What a row of a table holds fixed: everything of a cell but its seed. Settings are canonical JSON.
+
+    Attributes:
+        tuned: of a row whose hyper-parameters come from a study, what that set of networks and budget, dotted keys in
+            JSON; empty of any other.
+    """
 
     dataset: str
     options: str
@@ -45,6 +51,7 @@ class Setting:
     networks: str
     budget: str
     evaluation: str
+    tuned: str = ""
 
     @classmethod
     def of(cls, cell: grids.Cell) -> Setting:
@@ -52,16 +59,28 @@ class Setting:
         request = cell.request
         parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
         parts["evaluation"] = canonical(cell.evaluation.model_dump(mode="json"))
-        return cls(dataset=request["dataset"], strategy=request["strategy"], **parts)
+        tuned = _shared(cell.study, cell.tuned)
+        return cls(dataset=request["dataset"], strategy=request["strategy"], **parts, tuned=tuned)
 
     @property
     def context(self) -> tuple[str, ...]:
-        """What rows must share to be compared."""
-        return self.dataset, self.options, self.networks, self.budget, self.evaluation
+        """What rows must share to be compared; tuned ones are compared to each other, whatever was tuned."""
+        networks, budget = self.networks, self.budget
+        if keys := json.loads(self.tuned or "[]"):
+            networks, budget = (
+                canonical({key: value for key, value in flat(json.loads(part), prefix) if key not in keys})
+                for prefix, part in (("networks.", networks), ("train.", budget))
+            )
+        return self.dataset, self.options, networks, budget, self.tuned, self.evaluation
 
     @property
     def conditions(self) -> dict[str, Any]:
         """What rows must share to be compared, by dotted key in a grid."""
+        tuned = json.loads(self.tuned or "[]")
+        return {key: value for key, value in self._conditions.items() if key not in tuned}
+
+    @property
+    def _conditions(self) -> dict[str, Any]:
         parts = {f"dataset.{self.dataset}.": self.options, "networks.": self.networks, "train.": self.budget}
         parts["evaluate."] = self.evaluation
         said = {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
@@ -69,7 +88,13 @@ class Setting:
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key in a grid."""
-        return dict(flat(json.loads(self.hyper))) | self.conditions
+        return dict(flat(json.loads(self.hyper))) | self._conditions
+
+
+def _shared(study: str | None, tuned: Mapping[str, Any] | None) -> str:
+    """Return what a study set of the tables that rows share, for `Setting.tuned`; empty without a study."""
+    keys = sorted(key for key in tuned or () if key.startswith(("networks.", "train.")))
+    return json.dumps(keys) if study else ""
 
 
 @dataclass(frozen=True)
@@ -82,6 +107,7 @@ class Planned:
     label: str
     strategy: str
     dataset: str
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True)
@@ -171,7 +197,14 @@ class Outcome(Record):
         """What it shares with the other seeds of its row."""
         data, hyper = self.dataset, canonical(self.hyper)
         networks, budget = _as_now(Networks, self.networks), _as_now(Budget, self.budget)
-        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring)
+        tuned = _shared(self.study, self.tuned)
+        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring, tuned)
+
+    def planned(self, ledger: Ledger | None) -> Outcome:
+        """Return it as a plan has its cell: the same model may be a row that was tuned, and one that was not."""
+        study, tuned = (ledger.study, ledger.chosen) if ledger else (None, None)
+        same = (self.study, self.tuned) == (study, tuned)
+        return self if same else self.model_copy(update={"study": study, "tuned": tuned})
 
     @cached_property
     def scoring(self) -> str:

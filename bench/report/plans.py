@@ -60,7 +60,7 @@ def of(grid: grids.Grid) -> Plan:
         row = cell.dataset, cell.label
         if row not in settings:
             settings[row] = Setting.of(cell)
-        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset))
+        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset, cell.ledger))
     return Plan(grid.name, grid.title, tuple(cells), headline.metric, headline.same_within)
 
 

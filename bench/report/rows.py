@@ -8,6 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bench.ledger import Ledger
 from bench.protocol import Metric
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome, Plan, Planned, Setting
@@ -55,6 +56,8 @@ class Row:
         number: the published number of this model, if there is one.
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
+        ledger: of the study that its hyper-parameters come from.
+        gains: metric -> difference to the row with what the grid had before.
     """
 
     label: str
@@ -67,6 +70,8 @@ class Row:
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
+    ledger: Ledger | None = None
+    gains: dict[str, Interval] = field(default_factory=dict)
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
 
     @property
@@ -118,6 +123,16 @@ class Row:
             if estimate := difference(self.trained(name), baseline.trained(name)):
                 self.differences[name] = estimate
 
+    def gain(self, rows: Sequence[Row], metrics: Iterable[Metric]) -> None:
+        """Fill in the differences to the row that has what a study found in place of this one's hyper-parameters."""
+        if self.ledger is None:
+            return
+        before = self.setting.flat() | self.ledger.defaults
+        default = next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
+        for name in [metric.name for metric in metrics] if default else ():
+            if estimate := difference(self.trained(name), default.trained(name) if default else ()):
+                self.gains[name] = estimate
+
     def set_beside(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
         """Set the published number beside the row, if there is one of the same model under the same protocol."""
         self.number = next((n for n in numbers if not column.deviations(n, self.setting)), None)
@@ -167,10 +182,12 @@ def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
     for cell, outcome in places:
         labels.setdefault(cell.setting, cell.label)
         seeds.setdefault(cell.setting, {})[cell.seed] = outcome
+    ledgers = {cell.setting: cell.ledger for cell in plan.cells}
     rows = []
     for setting, label in _distinct(labels).items():
         ended = {seed: outcome for seed, outcome in sorted(seeds[setting].items()) if outcome}
-        rows.append(Row(label, setting, ended, tuple(sorted(seeds[setting].keys() - ended.keys()))))
+        missing = tuple(sorted(seeds[setting].keys() - ended.keys()))
+        rows.append(Row(label, setting, ended, missing, ledger=ledgers.get(setting)))
     return rows
 
 

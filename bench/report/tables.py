@@ -99,6 +99,8 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         row.average(metrics, source.arrays)
     for row, other in pairs:
         row.compare(other, metrics)
+    for row in rows:
+        row.gain(rows, metrics)
     margin = plan.same_within.get(dataset)
     if chosen:
         judge(pairs, chosen, margin)
@@ -238,6 +240,7 @@ def conditions(
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if patience := training.get("early_stopping.patience"):
         sentences.append(_ended(rows, patience))
+    sentences += _tuning(rows)
     if ways := _ways(training):
         sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
@@ -288,6 +291,19 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
+
+
+def _tuning(rows: Sequence[Row]) -> list[str]:
+    """Return how rows were tuned, in words."""
+    ledgers = [row.ledger for row in rows if row.ledger]
+    if not ledgers:
+        return []
+    metrics = listed(dict.fromkeys(meaning(ledger.metric).title for ledger in ledgers))
+    how = f"by {metrics} on the validation split, at the worse end of log Z's interval"
+    seconds = sum(ledger.seconds for ledger in ledgers)
+    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
+    said = [f"Rows that are tuned: their hyper-parameters were chosen {how}, in trials of {seconds:,.0f} s altogether"]
+    return said + [f"No trial of {label} had a score that can be relied on" for label in doubtful]
 
 
 def _splits(rows: Sequence[Row]) -> str:

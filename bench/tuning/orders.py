@@ -13,7 +13,7 @@ from bench import profile
 from bench.grid import Grid, load
 from bench.ledger import Ledger
 from bench.plugins import Registry
-from bench.plugins.shapes import listed
+from bench.plugins.shapes import Spelling, listed
 from bench.protocol import UserError
 from bench.sweep import pool, record, requests, status
 from bench.sweep.attempts import Job
@@ -41,6 +41,22 @@ def seconds_of(text: str) -> float:
     if not seconds:
         raise UserError(f"budget {text} is no time; write 2h, 90m, 1h30m or 45s")
     return seconds
+
+
+def allowance_of(trials: int | None, budget: str | float | None, spelling: Spelling) -> Allowance:
+    """Return what every row may have.
+
+    Raises:
+        UserError: neither trials nor a budget are given, or both, or one is out of bounds.
+    """
+    if (trials is None) == (budget is None):
+        both = "both" if trials is not None else "neither"
+        raise UserError(f"say {spelling('trials', 20)} or {spelling('budget', '2h')}, one of them, not {both}")
+    if trials is not None and (type(trials) is not int or trials < 1):
+        raise UserError(f"{spelling('trials', trials)} is not allowed; it must be a whole number, at least 1")
+    if isinstance(budget, int | float) and not 0 < budget < float("inf"):
+        raise UserError(f"{spelling('budget', budget)} is not allowed; it must be seconds, above 0")
+    return Allowance(trials, seconds_of(budget) if isinstance(budget, str) else budget)
 
 
 @dataclass(frozen=True)

@@ -62,9 +62,8 @@ def tune(
 
     Such as: bench tune --grid digits --set dataset.digits.validation=300 --trials 20 --jobs 2
     """
-    from bench.face.tuning import allowance_of
     from bench.plugins.shapes import typed
-    from bench.tuning.orders import Tuning
+    from bench.tuning.orders import Tuning, allowance_of
     from bench.tuning.show import pictures, text
 
     tuning = Tuning(request, metric, storage)
