@@ -86,7 +86,8 @@ def tune(
     asked = profile.slurm(request.cells.source.get("slurm", {}), wanted) if on == "slurm" else None
     device = limits["device"] or ("cuda" if asked and asked.gpus else "cpu")
     order = tuning.order(allowance, pruner, device, Path.cwd())
-    say(f"{len(order.rows)} rows, {allowance} each; store: {tuning.store.folder}")
+    number = len(order.rows)
+    say(f"{number} row{'s' * (number != 1)}, {allowance} each; store: {tuning.store.folder}")
     if asked is None:
         tally = tuning.carry_out(order, jobs, limits["timeout"], **wanted)
         if tally.signal is not None:
