@@ -92,7 +92,7 @@ def of(grid: Grid, metric: str, registry: Registry) -> list[Row]:
         UserError: the grid sweeps what all rows must have alike, has no validation split or is tuned already, or a
             `[tune.STRATEGY]` table is wrong.
     """
-    where = grid.called or grid.name
+    where = grid.called or "the grid"
     firsts: dict[tuple[str, str], Cell] = {}
     for cell in grid.cells:
         firsts.setdefault((cell.dataset, cell.label), cell)
