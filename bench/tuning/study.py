@@ -34,6 +34,7 @@ PATIENCE = 60.0  # seconds that a process may take from asking for a trial to ha
 STARTUP = 10  # random trials before a study has something to go by
 VOID = "void"  # why a trial is none: it never began
 CELL = "cell"  # the id of a trial's cell
+DOUBT = "unreliable"  # why a trial's value is not to be trusted
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -42,6 +43,7 @@ class Sampler(BaseSampler):
     """A tree-structured Parzen estimator whose draws depend on the study's name and the number of the trial alone.
 
     So two processes that ask at the same time do not get the same trial, and one process always gets the same ones.
+    Trials whose value is not to be trusted count as worse than all others, or the search would go where log Z fails.
     """
 
     def _of(self, study: optuna.Study, trial: FrozenTrial, what: str = "") -> TPESampler:
@@ -214,6 +216,10 @@ class Study:
     def tell(self, number: int, value: float | None, state: TrialState, notes: Mapping[str, Any]) -> None:
         """End a trial, unless it has ended."""
         with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+            trial = self._frozen(number)
+            if trial.state == TrialState.RUNNING and not notes.keys() & trial.user_attrs.keys():
+                doubt = float(DOUBT in notes)  # above 0: worse than all that can be trusted
+                optuna.Trial(self.study, trial._trial_id).set_constraint(DOUBT, doubt)
             for key, note in notes.items():
                 self._note(number, key, note)
             self.study.tell(number, value, state, skip_if_finished=True)

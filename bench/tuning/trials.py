@@ -18,7 +18,7 @@ from bench.sweep.feed import Feed
 from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
 from bench.sweep.store import Store, key
 from bench.sweep.worker import Figures
-from bench.tuning.study import CELL, Study
+from bench.tuning.study import CELL, DOUBT, Study
 
 POLL = 1.0  # seconds between two looks at studies where there was nothing to do
 #: figures of a running cell by which trials are compared, the first that there is (`bench.training.stability.COMPARED`)
@@ -191,7 +191,7 @@ class Trials(Feed):
                 self._refuse(record, row.metric)
             else:
                 state, value = TrialState.COMPLETE, scored[0]
-                notes |= {"unreliable": scored[1]} if scored[1] else {}
+                notes |= {DOUBT: scored[1]} if scored[1] else {}
         progress.study.tell(number, value, state, notes)
         came = f"{row.metric} {value:.4f}" if value is not None else record.status
         self.say(f"{row.name}, trial {number}: {came}")

@@ -161,3 +161,10 @@ def test_the_ledger_says_what_was_searched_and_on_which_records_it_rests(tune: T
     places = [tmp_path / "runs/grid-trials/cells" / record.replace("/", "/record-") for record in ledger["records"]]
     made = [json.loads(place.with_name(f"{place.name}.json").read_text()) for place in places]
     assert [record["seed"] for record in made] == [1_000_000, 1_000_001, 1_000_002]
+
+
+def test_the_search_leaves_what_cannot_be_trusted(tune: Tune) -> None:
+    """Scores below a variance of .9 are 100 nats too good; at random half of all trials would be there."""
+    tuned = tune(tables({"doubt": 0.9}), trials=24, pruner="none")
+    tried = [json.loads(values)["variance"] for values in tuned.trials()["values"]]
+    assert sum(variance < 0.9 for variance in tried[12:]) <= 4
