@@ -13,7 +13,7 @@ from bench import profile
 from bench.grid import Grid, load
 from bench.ledger import Ledger
 from bench.plugins import Registry
-from bench.plugins.shapes import Spelling, listed
+from bench.plugins.shapes import Spelling, listed, passed
 from bench.protocol import UserError
 from bench.sweep import pool, record, requests, status
 from bench.sweep.attempts import Job
@@ -29,7 +29,7 @@ _TIME = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("h", "m(?
 Pruner = Literal["median", "hyperband", "none"]
 
 
-def seconds_of(text: str) -> float:
+def seconds_of(text: str, spelling: Spelling = passed) -> float:
     """Return the seconds of `2h`, `90m`, `1h30m` or `45s`.
 
     Raises:
@@ -39,7 +39,7 @@ def seconds_of(text: str) -> float:
     parts = match.groups() if match else ()
     seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False) if part)
     if not seconds:
-        raise UserError(f"budget {text} is no time; write 2h, 90m, 1h30m or 45s")
+        raise UserError(f"{spelling('budget', text)} is no time; write 2h, 90m, 1h30m or 45s")
     return seconds
 
 
@@ -56,7 +56,7 @@ def allowance_of(trials: int | None, budget: str | float | None, spelling: Spell
         raise UserError(f"{spelling('trials', trials)} is not allowed; it must be a whole number, at least 1")
     if isinstance(budget, int | float) and not 0 < budget < float("inf"):
         raise UserError(f"{spelling('budget', budget)} is not allowed; it must be seconds, above 0")
-    return Allowance(trials, seconds_of(budget) if isinstance(budget, str) else budget)
+    return Allowance(trials, seconds_of(budget, spelling) if isinstance(budget, str) else budget)
 
 
 @dataclass(frozen=True)

@@ -55,7 +55,8 @@ def tune(
 
     A trial is a cell with a record, in the run store GRID-trials. A trial that diverges, fails or is ended early counts
     like any other. Interrupted at any moment, the same command goes on; with more --trials it adds those that are
-    missing. Give the same command in several shells, and they work on it together.
+    missing. Give the same command in several shells, and they work on it together; with --on slurm, --jobs N is so many
+    SLURM jobs that do, and the last one to end writes the tuned grid.
 
     The tuned grid is GRID-tuned.toml, in this folder. `bench run --grid GRID-tuned.toml` trains what was chosen and
     what the grid had before, and shows the gain and what it cost.
@@ -70,9 +71,8 @@ def tune(
     if show:
         studies = tuning.studies
         if not studies:
-            raise UserError(
-                f"there is no study of {request.cells.name} in {tuning.store.folder}; `bench tune` makes it"
-            )
+            none = f"there is no study of {request.cells.name} in {tuning.store.folder}"
+            raise UserError(f"{none}; `{options.about('tune', '--trials', '20')}` makes it")
         click.echo(text(studies))
         for path in pictures(studies, tuning.store.folder / "pictures"):
             say(f"drawn: {path}")
