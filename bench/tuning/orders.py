@@ -119,6 +119,9 @@ class Order:
             words = "; ".join(f"{what}: {listed(names)}" for what, names in allowances.items())
             say(f"rows have not had the same, so that there is no tuned grid ({words}); give all of them the most")
             return []
+        code = {row.study: row.code for row in self.whole}
+        if earlier := [p.study.row.name for p in had if p.study.row.code != code[p.study.row.study]]:
+            say(f"tuned with earlier code of bench or of its plugins: {listed(earlier)}")
         return ledgers.write(self.grid, [(progress, ledgers.of(progress)) for progress in had], self.folder)
 
 
@@ -138,7 +141,7 @@ def progress_of(whole: Sequence[Row], url: str | None, store: Store, registry: R
     """Return the studies that there are of a grid's rows; none is made.
 
     Raises:
-        UserError: the storage cannot be reached, or a study is another's.
+        UserError: the storage cannot be reached, or a study has another search space or other settings.
     """
     storage = storage_of(url, store.folder, create=False)
     if storage is None:
@@ -149,8 +152,8 @@ def progress_of(whole: Sequence[Row], url: str | None, store: Store, registry: R
             study = Study(row, storage, create=False)
         except KeyError:
             continue
-        first = row.trial(0, row.defaults, registry)
-        found.append(Progress(study, Job(first, key(row.code, first.evaluation), row.code, {}), store, registry))
+        first, code = row.trial(0, row.defaults, registry), study.row.code
+        found.append(Progress(study, Job(first, key(code, first.evaluation), code, {}), store, registry))
     return found
 
 

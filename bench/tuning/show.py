@@ -101,11 +101,14 @@ def pictures(studies: Sequence[Progress], folder: Path) -> list[Path]:
 
 def _save(draw: Any, progress: Progress, path: Path) -> None:
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import NullFormatter
 
     path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         axes = draw(progress.study.study, target_name=progress.study.row.metric)
         figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
+        for part in figure.axes:  # its labels would cover each other
+            part.xaxis.set_minor_formatter(NullFormatter())
         figure.suptitle(progress.study.row.name)
         figure.savefig(path, dpi=DOTS, bbox_inches="tight")
     plt.close(figure)

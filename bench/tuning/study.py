@@ -12,6 +12,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,6 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
+from bench.sweep.fingerprints import Fingerprints
 from bench.tuning.rows import Row
 
 if TYPE_CHECKING:
@@ -114,15 +116,15 @@ class Study:
         row: whose.
         storage: where it lies.
         pruner: of its trials.
-        create: make it where there is none.
+        create: make it where there is none, and work on it; else it is only read, and may be of earlier code.
 
     Raises:
-        UserError: there is one with another search space, or of other settings or code.
+        UserError: there is one with another search space, or of other settings or, if it is worked on, of other code.
         KeyError: there is none, and none is to be made.
     """
 
     def __init__(self, row: Row, storage: BaseStorage, pruner: BasePruner | None = None, create: bool = True) -> None:
-        self.row = row
+        self.row, self._create = row, create
         self._distributions = {chosen.key: chosen.distribution for chosen in row.ranges}
         self._values = {chosen.key: chosen for chosen in row.ranges}
         given: dict[str, Any] = {"study_name": row.study, "storage": storage, "sampler": Sampler(), "pruner": pruner}
@@ -147,6 +149,8 @@ class Study:
                 self.study.enqueue_trial(self._first(), skip_if_exists=True)
                 self.study.set_user_attr("context", self.row.context)
             time.sleep(0.1)
+        if not self._create:
+            self.row = replace(self.row, code=Fingerprints(**json.loads(before["code"])))
         for part, now in self.row.context.items():
             if before.get(part) != now:
                 differing = _differing(before.get(part, ""), now)

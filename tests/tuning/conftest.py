@@ -38,7 +38,14 @@ def tune(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tune:
     monkeypatch.setenv("BENCH_STORE", str(tmp_path / "runs"))
 
     def tune(grid: Any = None, **how: Any) -> Tuned:
-        how = {"jobs": 1, "progress": False, "plugins": [FAKES], "data_dir": tmp_path, "out": tmp_path} | how
+        usual: dict[str, Any] = {
+            "jobs": 1,
+            "progress": False,
+            "plugins": [FAKES],
+            "data_dir": tmp_path,
+            "out": tmp_path,
+        }
+        how = usual | how
         return bench.tune(tables() if grid is None else grid, **how)
 
     return tune

@@ -10,9 +10,11 @@ import pytest
 import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import UserError
+from bench.sweep.requests import Request
 from bench.tuning import rows
-from bench.tuning.orders import allowance_of, seconds_of
+from bench.tuning.orders import Tuning, allowance_of, seconds_of
 from bench.tuning.rows import Row
+from bench.tuning.show import text
 from tests.tuning.conftest import FAKES, Tune, tables
 
 SWEEPS = Path(__file__).parents[1] / "sweep" / "fakes"
@@ -176,6 +178,8 @@ def test_a_study_whose_strategy_has_changed_is_not_added_to(tune: Tune, tmp_path
     file.write_text(f"{file.read_text()}\nCHANGED = True\n")
     with pytest.raises(UserError, match="was made with other code of bench or of its plugins; a new one needs another"):
         tune(trials=2, plugins=[plugins])
+    request = Request(tables(), plugins=[plugins], store=tmp_path / "runs" / "grid-trials")
+    assert "drawn known: 1 of 1 trials ended" in text(Tuning(request).studies)  # it can be read
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import optuna
 import pytest
-from optuna.distributions import FloatDistribution
+from optuna.distributions import BaseDistribution, FloatDistribution
 from optuna.samplers import BaseSampler, RandomSampler
 from optuna.trial import TrialState
 
@@ -33,7 +33,7 @@ def regret(variance: float) -> float:
 def best_of(sampler: BaseSampler, name: str) -> float:
     """Return the regret after all trials of a study."""
     study = optuna.create_study(sampler=sampler, study_name=name)
-    ranges = {"variance": FloatDistribution(0.01, 100, log=True)}
+    ranges: dict[str, BaseDistribution] = {"variance": FloatDistribution(0.01, 100, log=True)}
     for _ in range(TRIALS):
         trial = study.ask(ranges)
         study.tell(trial, regret(trial.params["variance"]))
