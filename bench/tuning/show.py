@@ -49,10 +49,12 @@ def _study(progress: Progress) -> str:
         mark = " (unreliable)" if doubt else ""
         table.append((f"  {trial.number}", f"{value:.4f}{mark}", *(str(values.get(key)) for key in keys)))
     lines.append(aligned(table, left=1))
+    best = order[0]
     default = next((value for trial, value, _ in order if trial.number == 0), None)
-    if default is not None:
-        better = default - order[0][1]
-        lines.append(f"  {better:.4f} better than the grid's own values on the validation split, as one training says")
+    if best[0].number == 0:
+        lines.append("  the grid's own values are the best so far")
+    elif default is not None:
+        lines.append(f"  {default - best[1]:.4f} better than the grid's own values, by one training of each")
     if weights := importances(progress):
         lines.append("  " + "; ".join(f"{key}: {share:.0%} of the differences" for key, share in weights.items()))
     return "\n".join(lines)
