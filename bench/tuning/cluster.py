@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.profile import Slurm
+from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
 from bench.sweep.feed import Feed
 from bench.sweep.pool import Pool, Screen
@@ -34,7 +36,11 @@ class Tuner(Chunk):
     def __call__(self) -> None:
         """Carry out trials; whoever ends last writes the tuned grid."""
         super().__call__()
-        self.order.conclude(print)
+        try:
+            self.order.conclude(print)
+        except UserError as error:
+            print(f"error: {error}")
+            sys.exit(1)
 
     def _called(self, job: Job) -> str:
         return f"{job.cell.label}, trial {job.cell.seed - SEEDS}"

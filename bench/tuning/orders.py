@@ -96,8 +96,8 @@ class Order:
         studies = []
         for job, row in zip(self.jobs, self.rows, strict=True):
             study = Study(row, storage, pruner_of(self.pruner, row.cell.budget.epochs))
-            if self.allowance.seconds is not None:
-                study.study.set_user_attr("seconds", self.allowance.seconds)
+            before = study.study.user_attrs.get("seconds") or 0.0
+            study.study.set_user_attr("seconds", max(before, self.allowance.seconds) if self.allowance.seconds else 0.0)
             studies.append(Progress(study, job, Store(self.setup.store), self.setup.registry))
         return Trials(studies, self.allowance, say)
 
@@ -266,6 +266,8 @@ class Tuning:
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         store = self.store
         missing = self._missing(order)
+        if order.allowance.trials:
+            most = max(1, min(most, missing))
         with self.request.display(
             missing, self._called, lambda job: str(store.log(job.cell.id, job.attempt))
         ) as screen:
@@ -274,10 +276,8 @@ class Tuning:
 
     def _missing(self, order: Order) -> int:
         """Return how many trials are to be carried out, as far as that can be told."""
-        had = {
-            progress.study.row.study: len([t for t in progress.study.trials if t.state.is_finished()])
-            for progress in self.studies
-        }
+        studies = progress_of(order.rows, self.url, self.store, self.request.registry)
+        had = {p.study.row.study: sum(trial.state.is_finished() for trial in p.study.trials) for p in studies}
         return sum(max(0, (order.allowance.trials or 1) - had.get(row.study, 0)) for row in order.rows)
 
     @staticmethod

@@ -210,6 +210,8 @@ class Study:
 
     def report(self, number: int, step: int, value: float) -> bool:
         """Keep what a running trial has come to at a step; tell whether it is to end."""
+        if isinstance(self.study.pruner, optuna.pruners.NopPruner):
+            return False
         trial = self._frozen(number)
         if trial.state != TrialState.RUNNING or step in trial.intermediate_values:
             return False

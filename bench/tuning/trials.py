@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
@@ -71,6 +72,7 @@ class Progress:
     store: Store
     registry: Registry
     handed: set[int] = field(default_factory=set)
+    _records: dict[str, Record] = field(default_factory=dict)
 
     def job_of(self, number: int, values: Mapping[str, object]) -> Job:
         """Return what carries a trial out.
@@ -84,10 +86,11 @@ class Progress:
     def record(self, trial: FrozenTrial, evaluation: Evaluation) -> Record | None:
         """Return a trial's record, if it has one."""
         cell = trial.user_attrs.get(CELL)
-        try:
-            return self.store.record(cell, key(self.job.fingerprints, evaluation)) if cell else None
-        except CorruptRecord:
-            return None
+        if cell and cell not in self._records:  # a final record stays as it is
+            with contextlib.suppress(CorruptRecord):
+                if record := self.store.record(cell, key(self.job.fingerprints, evaluation)):
+                    self._records[cell] = record
+        return self._records.get(cell)
 
     def records(self) -> list[tuple[FrozenTrial, Record | None]]:
         """Return every trial that counts with its record."""
@@ -126,8 +129,8 @@ class Trials(Feed):
         self._running: dict[str, float] = {}  # seconds of cells that this pool carries out
         self._cut: dict[str, str] = {}
         self._looked = -POLL
-        self._open = True
         self._spent: dict[str, tuple[float, float]] = {}  # by study: when that was looked up, and what it was
+        self._open = any(map(self._left, self.studies))
 
     # ---------------------------------------------------------------- what the pool asks
 

@@ -168,3 +168,10 @@ def test_the_search_leaves_what_cannot_be_trusted(tune: Tune) -> None:
     tuned = tune(tables({"doubt": 0.9}), trials=24, pruner="none")
     tried = [json.loads(values)["variance"] for values in tuned.trials()["values"]]
     assert sum(variance < 0.9 for variance in tried[12:]) <= 4
+
+
+def test_trials_are_compared_by_what_training_calls_the_validation_bound() -> None:
+    from bench.training import stability
+    from bench.tuning import trials
+
+    assert trials.COMPARED == stability.COMPARED
