@@ -186,7 +186,7 @@ class Tuning:
 
     @cached_property
     def whole(self) -> list[Row]:
-        """All rows of the grid: one of its studies is in the tuned grid, whichever of them is worked on."""
+        """All rows of the grid that can be tuned: those with a study are in the tuned grid, whichever is worked on."""
         request = self.request
         if not request.strategies:
             return self.rows
@@ -199,7 +199,10 @@ class Tuning:
             spelling=request.spelling,
         )
         ours = {row.study for row in self.rows}
-        return [*self.rows, *(row for row in rows.of(grid, self.metric, request.registry) if row.study not in ours)]
+        return [
+            *self.rows,
+            *(row for row in rows.tunable(grid, self.metric, request.registry) if row.study not in ours),
+        ]
 
     @property
     def studies(self) -> list[Progress]:

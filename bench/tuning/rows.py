@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -105,13 +106,26 @@ def of(grid: Grid, metric: str, registry: Registry) -> list[Row]:
         raise UserError(f"{where}: [tune.{strange[0]}] is of no strategy{nearest(strange[0], names)}")
     if high := [cell.seed for cell in grid.cells if cell.seed >= SEEDS]:
         raise UserError(f"{where}: seeds = {high[0]} is a trial's; those of a comparison must be below {SEEDS:,}")
-    rows = []
-    for cell in firsts.values():
-        ranges = space.of(cell, asked.get(plain_name(cell.strategy)), registry, where)
-        rows.append(Row(cell, ranges, metric, grid.name, fingerprints(cell.plugins)))
-        grids.expand(rows[-1].source, registry, name=grid.name, where=where)  # is there a validation split?
+    rows = [_row(cell, grid, metric, registry, where) for cell in firsts.values()]
     _apart(rows, where)
     return rows
+
+
+def tunable(grid: Grid, metric: str, registry: Registry) -> list[Row]:
+    """Return those rows of a grid that can be tuned, each for itself: some may have a study."""
+    rows: dict[str, Row] = {}
+    for cell in grid.cells:
+        with contextlib.suppress(UserError):
+            row = _row(cell, grid, metric, registry, "")
+            rows.setdefault(row.study, row)
+    return list(rows.values())
+
+
+def _row(cell: Cell, grid: Grid, metric: str, registry: Registry, where: str) -> Row:
+    table = grid.source.get("tune", {}).get(plain_name(cell.strategy))
+    row = Row(cell, space.of(cell, table, registry, where), metric, grid.name, fingerprints(cell.plugins))
+    grids.expand(row.source, registry, name=grid.name, where=where)  # is there a validation split?
+    return row
 
 
 def _alike(cells: Sequence[Cell], where: str) -> None:

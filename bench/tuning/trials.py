@@ -90,7 +90,7 @@ class Progress:
             with contextlib.suppress(CorruptRecord):
                 if record := self.store.record(cell, key(self.job.fingerprints, evaluation)):
                     self._records[cell] = record
-        return self._records.get(cell)
+        return self._records.get(cell) if cell else None
 
     def records(self) -> list[tuple[FrozenTrial, Record | None]]:
         """Return every trial that counts with its record."""
