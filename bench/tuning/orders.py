@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
 from bench import profile
 from bench.grid import Grid, load
@@ -160,6 +160,30 @@ def progress_of(whole: Sequence[Row], url: str | None, store: Store, registry: R
 # ---------------------------------------------------------------- a request
 
 
+class Uncounted(pool.Screen):
+    """A screen for trials of which nobody knows how many there will be: it shows what each came to.
+
+    Args:
+        display: shows it.
+    """
+
+    def __init__(self, display: pool.Screen) -> None:
+        self._display = display
+
+    def __enter__(self) -> Self:
+        """Begin to show."""
+        self._display.__enter__()
+        return self
+
+    def __exit__(self, *how: object) -> None:
+        """The sweep is over."""
+        self._display.__exit__(*how)
+
+    def note(self, sentence: str) -> None:
+        """Show it."""
+        self._display.note(sentence)
+
+
 @dataclass(frozen=True)
 class Tuning:
     """What is asked for.
@@ -271,9 +295,8 @@ class Tuning:
         missing = self._missing(order)
         if order.allowance.trials:
             most = max(1, min(most, missing))
-        with self.request.display(
-            missing, self._called, lambda job: str(store.log(job.cell.id, job.attempt))
-        ) as screen:
+        display = self.request.display(missing, self._called, lambda job: str(store.log(job.cell.id, job.attempt)))
+        with display if order.allowance.trials else Uncounted(display) as screen:
             feed = order.feed(screen.note)
             return pool.Pool(order.setup, most, screen, limits, devices=there, feed=feed).run([])
 

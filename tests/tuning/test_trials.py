@@ -71,6 +71,13 @@ def test_pruned_trials_count_and_their_seconds_do(tune: Tune, tmp_path: Path) ->
     assert pruned[0].reason.startswith("worse than other trials after ")
 
 
+def test_hyperband_prunes_as_well(tune: Tune, tmp_path: Path) -> None:
+    tune(tables({"seconds": 0.1}, train={"epochs": 9}), trials=10, pruner="hyperband")
+    ends = [record.status for record in records(tmp_path)]
+    assert len(ends) == 10
+    assert {*ends} == {"ok", "pruned"}
+
+
 def test_every_row_has_the_same_number_of_trials(tune: Tune, tmp_path: Path) -> None:
     grid = tables({"bound": 1e6}, {"bound": 1.5})
     tuned = tune(grid, trials=3)

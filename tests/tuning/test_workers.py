@@ -135,6 +135,7 @@ def test_an_interrupted_study_goes_on_and_adds_exactly_the_missing_trials(shell:
     assert all(resumed)
 
 
+@pytest.mark.slow
 def test_processes_that_begin_together_share_one_study(shell: Shell) -> None:
     processes = [shell.start("--trials", "8", "--jobs", "1", seconds=0.2) for _ in range(3)]
     for process in processes:
