@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -32,20 +33,12 @@ def ranked(progress: Progress) -> list[tuple[FrozenTrial, float, str]]:
     return sorted(valued, key=lambda entry: (bool(entry[2]), entry[1], entry[0].number))
 
 
-def of(progress: Progress) -> Ledger:
-    """Return the ledger of a study.
-
-    Raises:
-        UserError: no trial of it came to a value.
-    """
+def of(progress: Progress) -> Ledger | None:
+    """Return the ledger of a study; None where no trial of it came to a value."""
     row, order = progress.study.row, ranked(progress)
     records = progress.records()
     if not order:
-        ends = listed(f"{number} {status}" for status, number in _ends(progress).items())
-        raise UserError(
-            f"no trial of {row.name} came to a value of {row.metric} ({ends});"
-            " leave it out with --strategy, or widen what is searched"
-        )
+        return None
     best, value, doubt = order[0]
     chosen = progress.study.values(best)
     assert chosen is not None
@@ -67,22 +60,20 @@ def of(progress: Progress) -> Ledger:
     )
 
 
-def _ends(progress: Progress) -> dict[str, int]:
-    ends: dict[str, int] = {}
-    for _, record in progress.records():
-        status = record.status if record else "without a record"
-        ends[status] = ends.get(status, 0) + 1
-    return ends
+def ends(progress: Progress) -> str:
+    """Return how many trials of a study ended in which way: `3 diverged, 1 pruned`."""
+    counts = Counter(record.status if record else "without a record" for _, record in progress.records())
+    return listed(f"{number} {status}" for status, number in counts.items())
 
 
 # ---------------------------------------------------------------- the tuned grid
 
 
-def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger]], folder: Path) -> list[Path]:
+def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger | None]], folder: Path) -> list[Path]:
     """Write a tuned grid for each data set, and return where.
 
-    Each row comes twice: with what was chosen, and with what the grid had, so that the gain can be measured with the
-    seeds of the comparison, on the test items. Where the grid's own values were the best, it comes once.
+    A row with a ledger comes twice: with what was chosen, and with what the grid had, so that the gain can be measured
+    with the seeds of the comparison, on the test items. Where the grid's own values were the best, it comes once.
 
     Args:
         grid: that was tuned.
@@ -109,7 +100,7 @@ def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger]], folder: Path) 
     return paths
 
 
-def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger]]) -> str:
+def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | None]]) -> str:
     source, name = grid.source, plain_name(dataset)
     cell = studies[0][0].study.row.cell
     head: dict[str, Any] = {"title": f"{grid.title}, tuned", "seeds": source.get("seeds", 1)}
@@ -131,17 +122,19 @@ def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger]]) 
             lines += [f"[{key}]", *_pairs(table), ""]
     for progress, ledger in studies:
         row = progress.study.row
-        own = {key: value for key, value in row.source["strategy"][0].items() if key != "name"}
-        changed = space.changed(row.source, ledger.chosen)
-        shared: dict[str, Any] = {}
-        for key, value in ledger.chosen.items():
-            first, _, rest = key.partition(".")
-            if first in ("train", "networks") and first not in own:
-                _put(shared, [first, *rest.split(".")], value)
-        lines += ["[[strategy]]", *_pairs(space.without_none(changed["strategy"][0]) | shared), ""]
-        lines += ["[strategy.tuned]", *_pairs(ledger.model_dump(mode="json")), ""]
-        if canonical(space.changed(row.source, ledger.defaults)) != canonical(changed):
-            lines += ["[[strategy]]", *_pairs(space.without_none(row.source["strategy"][0])), ""]
+        before = space.without_none(row.source["strategy"][0])
+        if ledger is not None:
+            changed = space.changed(row.source, ledger.chosen)
+            shared: dict[str, Any] = {}
+            for key, value in ledger.chosen.items():
+                first, _, rest = key.partition(".")
+                if first in ("train", "networks") and first not in before:
+                    _put(shared, [first, *rest.split(".")], value)
+            lines += ["[[strategy]]", *_pairs(space.without_none(changed["strategy"][0]) | shared), ""]
+            lines += ["[strategy.tuned]", *_pairs(ledger.model_dump(mode="json")), ""]
+            if canonical(space.changed(row.source, ledger.defaults)) == canonical(changed):
+                continue
+        lines += ["[[strategy]]", *_pairs(before), ""]
     return "\n".join(lines)
 
 

@@ -105,7 +105,7 @@ class Order:
         """Write the tuned grids once every row with a study has had the same; return where they are.
 
         Raises:
-            UserError: no trial of a row came to a value, or a file cannot be written.
+            UserError: no trial of any row came to a value, or a file cannot be written.
         """
         had = progress_of(self.whole, self.url, Store(self.setup.store), self.setup.registry)
         lacking = [progress.study.row.name for progress in had if not over(progress)]
@@ -122,7 +122,14 @@ class Order:
         code = {row.study: row.code for row in self.whole}
         if earlier := [p.study.row.name for p in had if p.study.row.code != code[p.study.row.study]]:
             say(f"tuned with earlier code of bench or of its plugins: {listed(earlier)}")
-        return ledgers.write(self.grid, [(progress, ledgers.of(progress)) for progress in had], self.folder)
+        chosen = [(progress, ledgers.of(progress)) for progress in had]
+        failed = [f"{p.study.row.name} ({ledgers.ends(p)})" for p, ledger in chosen if ledger is None]
+        none = f"no trial came to a value of {self.rows[0].metric}: {listed(failed)}"
+        if len(failed) == len(chosen):
+            raise UserError(f"{none}; widen what is searched, or choose another --metric")
+        if failed:
+            say(f"{none}; the tuned grid has these rows as they were")
+        return ledgers.write(self.grid, chosen, self.folder)
 
 
 def over(progress: Progress) -> bool:
@@ -313,4 +320,4 @@ class Tuning:
 
 def chosen(studies: Sequence[Progress]) -> list[Ledger]:
     """Return the ledgers of the studies that came to something."""
-    return [ledgers.of(progress) for progress in studies if ledgers.ranked(progress)]
+    return [ledger for ledger in map(ledgers.of, studies) if ledger]

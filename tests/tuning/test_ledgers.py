@@ -69,6 +69,18 @@ def test_rows_whose_own_values_were_the_best_come_once(tune: Tune, tmp_path: Pat
     assert "they were the best" in text
 
 
+def test_a_row_without_a_value_stays_as_it_was(tune: Tune) -> None:
+    tuned = tune(tables({"bound": 1e5}, {"bound": 1e-3}), trials=2)
+    assert tuned.notes == [
+        "no trial came to a value of vlb: drawn known[bound=0.001] (2 diverged);"
+        " the tuned grid has these rows as they were"
+    ]
+    cells = [cell for cell in grids.load(str(tuned.grids[0]), Registry([FAKES])).cells if not cell.seed]
+    assert [cell.hyper["bound"] for cell in cells if cell.ledger] == [1e5]
+    assert cells[-1].hyper["bound"] == 1e-3
+    assert not cells[-1].study
+
+
 def test_a_record_is_of_the_row_that_the_plan_has_now(tune: Tune, tmp_path: Path) -> None:
     """The same model was what a study chose, and is what the grid had before once a longer study chooses another."""
     own = {"variance": 1.5}

@@ -191,6 +191,6 @@ def test_times_are_read(text: str, seconds: float) -> None:
 
 
 def test_no_trial_with_a_value_is_said(tune: Tune) -> None:
-    with pytest.raises(UserError, match=r"no trial of drawn known came to a value of vlb \(2 skipped\); leave it out"):
+    with pytest.raises(UserError, match=r"no trial came to a value of vlb: drawn known \(2 skipped\); widen what"):
         tune(tables({"end": "skip"}), trials=2)
     assert allowance_of(3, None, str).trials == 3
