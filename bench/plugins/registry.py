@@ -282,17 +282,17 @@ class Description:
 
 
 def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
-    """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
+    """Describe a plugin, or say its `problem`; from the cache, since files take time and others' may import anything."""
     description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
     if problem:
         return description
-    cached = None if plugin.origin == "built-in" else _cache_file(plugin)
+    fields = fields or plugin.origin != "built-in"
+    cached = _cache_file(plugin, fields)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
             content = json.loads(cached.read_bytes())
             kept = tuple(Option(**field) for field in content["fields"])
             return replace(description, summary=str(content["summary"]), fields=kept)
-    fields = fields or plugin.origin != "built-in"
     try:
         cls = plugin.load(fields)
     except UserError as error:
@@ -302,22 +302,31 @@ def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
     if cached is not None:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
-        with contextlib.suppress(OSError), files.replacing(cached) as file:
+        with contextlib.suppress(OSError), files.replacing(cached, durable=False) as file:
             file.write(json.dumps(content).encode())
     return description
 
 
-def _cache_file(plugin: Plugin) -> Path | None:
-    """Return where the description of this source by this bench lies; None where it has no source."""
+def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
+    """Return where the description of this source by this bench lies, with its fields or without; None without one."""
     try:
-        # bench's own, too: they give the base classes their fields, and the words
-        own = Path(__file__).resolve().parents[1]
-        modules = sorted(file for place in (".", "plugins", "strategy", "data") for file in own.glob(f"{place}/*.py"))
-        sources = [file.read_bytes() for file in (plugin.file, *modules)]
+        parts = [_own_code(), plugin.file.read_bytes(), plugin.kind.encode(), str(fields).encode()]
     except OSError:
         return None
-    digest = hashlib.sha256(b"\0".join(sources) + plugin.kind.encode()).hexdigest()
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return Path(user_cache_dir("priorbench")) / "descriptions" / f"{digest}.json"
+
+
+@functools.cache
+def _own_code() -> bytes:
+    """Return the digest of bench's own code: it gives base classes their fields, and the words, and plugins import it."""
+    digest = hashlib.sha256()
+    for folder, folders, names in os.walk(Path(__file__).resolve().parents[1]):
+        folders.sort()
+        for name in sorted(name for name in names if name.endswith(".py")):
+            with open(f"{folder}/{name}", "rb") as file:
+                digest.update(b"%s\0%s\0" % (os.fsencode(name), file.read()))
+    return digest.digest()
 
 
 # ---------------------------------------------------------------- all plugins
