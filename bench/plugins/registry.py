@@ -125,16 +125,14 @@ class Plugin:
             PluginError: why it does not load.
         """
         try:
-            with warnings.catch_warnings():
-                # pydantic only warns of what `_checked` refuses
-                warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
-                loaded = self._imported() if self.target else self._executed()
+            loaded = self._imported() if self.target else self._executed()
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
         cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
         if fields:
             self._check_fields(cls)
-        cls.name = self.name  # type: ignore[attr-defined]
+        if vars(cls).get("name") != self.name:  # to set it makes Python forget what it knows of the class
+            cls.name = self.name  # type: ignore[attr-defined]
         return cls
 
     def _executed(self) -> ModuleType:
@@ -151,7 +149,8 @@ class Plugin:
         sys.modules[name] = module
         try:
             # not through the loader: its cached bytecode goes by modification time and may be older than the source
-            exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
+            with _quiet():
+                exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
@@ -160,7 +159,8 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        target: Any = importlib.import_module(module)
+        with _quiet() if module not in sys.modules else contextlib.nullcontext():
+            target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - a module that was executed stays in any case
@@ -213,6 +213,14 @@ class Plugin:
             raise PluginError(
                 f"{self.file}: the fields of {cls.__name__} cannot be described: {reason(error, self.file)}"
             ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what pydantic only warns of and `_checked` refuses."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+        yield
 
 
 def reason(error: BaseException, file: Path) -> str:

@@ -117,9 +117,15 @@ class Score(_Part):
     def of(cls, score: protocol.Score) -> Self:
         """Return a score in plain types, whatever library made it; a value that is no number is marked unreliable."""
         values = {**vars(score.metric), **vars(score), "metric": score.metric.name, "stderr": score.stderr}
-        plain = {name: kind(info.annotation)(values[name]) for name, info in cls.model_fields.items()}
+        plain = {name: plainly(values[name]) for name, plainly in _kinds(cls).items()}
         infinite = "" if abs(plain["value"]) < float("inf") else "not a finite number"
         return cls(**plain | {"unreliable": plain["unreliable"] or infinite})
+
+
+@functools.cache
+def _kinds(model: type[_Part]) -> dict[str, Any]:
+    """Return the plain type of each field."""
+    return {name: kind(info.annotation) for name, info in model.model_fields.items()}
 
 
 class Point(_Part):

@@ -141,8 +141,10 @@ class Store:
 
     def history(self, cell_id: str) -> list[Attempt]:
         """Return the attempts at a cell, in order, as far as they can be read."""
-        folder = f"{self._cells}/{cell_id}"
-        readable = (attempts.read(folder, number) for number in attempts.numbers(_listing(folder)))
+        return self._history(cell_id, attempts.numbers(_listing(f"{self._cells}/{cell_id}")))
+
+    def _history(self, cell_id: str, numbers: Sequence[int]) -> list[Attempt]:
+        readable = (attempts.read(f"{self._cells}/{cell_id}", number) for number in numbers)
         return [attempt for attempt in readable if attempt]
 
     def alive(self, cell_id: str, attempt: int) -> bool:
@@ -308,9 +310,9 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        folder = self.cell(cell.id)
+        folder = f"{self._cells}/{cell.id}"
         with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             latest = self.attempts(cell.id)
             if latest and self.alive(cell.id, latest):
                 return None
@@ -320,12 +322,11 @@ class Store:
             before = attempts.read(folder, latest) if latest else None
             if before and not before.how:
                 attempts.end(folder, before, "lost")
-            request = folder / "request.json"
-            if not request.exists():
-                with replacing(request, durable=False) as file:  # it is for people: the record says the same
+            if not os.path.exists(request := f"{folder}/request.json"):
+                with replacing(Path(request), durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
-                for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote
+                for unfinished in Path(folder).rglob(".*.part"):  # of attempts that were killed while they wrote
                     unfinished.unlink(missing_ok=True)
             return attempt
 
@@ -372,15 +373,17 @@ class Store:
         """
         path = self.record_path(job.cell.id, job.key)
         with self._writing():
-            if path.exists() or self.attempts(job.cell.id) > job.attempt:
+            begun = attempts.numbers(_listing(f"{self._cells}/{job.cell.id}"))
+            if path.exists() or max(begun, default=0) > job.attempt:
                 return False
-            path.parent.mkdir(parents=True, exist_ok=True)  # here: a file in its place is no record that stands
+            os.makedirs(path.parent, exist_ok=True)  # here: a file in its place is no record that stands
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
                 with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
                     file.write(content)
-            interrupted = restarts(self.history(job.cell.id), job.attempt)
+            earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
+            interrupted = restarts(earlier, job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
             try:
                 with creating(path) as file:
