@@ -140,10 +140,18 @@ class Outcome(Record):
         """Return what became of a cell by its record, with what the long table has of it; not marked yet."""
         resources = {name: record.resources[name] for name in RESOURCES if name in record.resources}
         said = {"scores": record.scores if record.status == "ok" else [], "resources": resources}
-        # it has been validated
-        return cls.model_construct(**vars(record) | said, key=key, stale=False, plugin_changed=False)
+        outcome = cls.__new__(cls)  # not `model_construct`, which takes long: a record's fields have been validated
+        outcome.__setstate__(
+            record.__getstate__() | {"__dict__": {**vars(record), **said, "key": key, "stale": False, "plugin_changed": False}}
+        )
+        return outcome
 
-    @property
+    @cached_property
+    def code(self) -> tuple[str, str, str, str]:
+        """What says which code it uses: names of strategy and data set, hyper-parameters and networks as JSON."""
+        return self.strategy, self.dataset.name, canonical(self.hyper), canonical(self.networks)
+
+    @cached_property
     def identity(self) -> tuple[Any, ...]:
         """What tells it from other records: the same cell may have been carried out with the same code twice."""
         return self.cell, self.key, self.device, self.attempt, self.started, self.finished, canonical(self.digests)

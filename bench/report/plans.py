@@ -13,7 +13,6 @@ from bench.plugins import Kind, Plugin, Registry
 from bench.protocol import UserError
 from bench.report.cells import Outcome, Plan, Planned, Setting
 from bench.sweep import receipts
-from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.store import Store
 
@@ -105,7 +104,7 @@ class Code:
 
     def unchecked(self, records: Iterable[Outcome]) -> list[str]:
         """Return a sentence on the plugins of these records that have not passed `bench check`, if there are any."""
-        cells = {(o.strategy, o.dataset.name, canonical(o.hyper), canonical(o.networks)) for o in records}
+        cells = {record.code for record in records}
         plugins = dict.fromkeys(plugin for cell in sorted(cells) for plugin in self.plugins(*cell))
         names = [f"{plugin.traits.word} {plugin.name}" for plugin in plugins if not receipts.checked(plugin)]
         if not names:

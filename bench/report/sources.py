@@ -282,7 +282,7 @@ def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[S
     for store in map(Store, stores):
         for outcome in sorted(chosen, key=lambda outcome: (outcome.cell, outcome.key)):
             if outcome.digests.get("curves"):  # by which alone they are read
-                if store.record_path(outcome.cell, outcome.key).is_file():
+                if store.holds(outcome.cell, outcome.key):
                     yield store, outcome.key, outcome
                 continue
             with contextlib.suppress(CorruptRecord):
@@ -318,7 +318,7 @@ def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]
 
 
 def _marked(record: Outcome, current: Current) -> Outcome:
-    now = current(record.strategy, record.dataset.name, canonical(record.hyper), canonical(record.networks))
+    now = current(*record.code)
     ours = record.fingerprints
     stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
     changed = now is not None and ours.plugin != now.plugin
@@ -332,11 +332,12 @@ def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tupl
     for folder in stores:
         if not folder.is_dir():
             raise UserError(f"there is no run store {folder}")
-        for path, record in Store(folder).scan():
+        store = Store(folder)
+        for cell, key, record in store.scan():
             if isinstance(record, CorruptRecord):
-                _complain(f"corrupt record {path}: {record}", corrupt)
+                _complain(f"corrupt record {store.record_path(cell, key)}: {record}", corrupt)
             else:
-                yield Store(folder), path.stem.removeprefix("record-"), record
+                yield store, key, record
 
 
 def _whose(key: str, record: Record) -> dict[str, Any]:

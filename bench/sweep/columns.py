@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
@@ -16,12 +17,15 @@ _MOST = 4096  # texts that are kept: the records of a grid have few settings in 
 _read = functools.lru_cache(maxsize=_MOST)(json.loads)
 
 
-_texts: dict[str, str] = {}  # settings as Python writes them -> as JSON
+_texts: dict[bytes, str] = {}  # settings as Python writes them -> as JSON
 
 
 def canonical(settings: Mapping[str, Any]) -> str:
     """Return settings as JSON that is equal where they are."""
-    key = repr(settings)  # unlike equality, it tells 1 from 1.0 and from true; the settings of a grid are few
+    try:
+        key = marshal.dumps(settings, 2)  # unlike equality, it tells 1 from 1.0 and from true
+    except ValueError:  # not of plain types
+        return _CANONICAL.encode(settings)
     text = _texts.get(key)
     if text is None:
         if len(_texts) >= _MOST:

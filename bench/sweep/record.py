@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -212,8 +213,13 @@ class Record(_Part):
         Raises:
             CorruptRecord: it holds none.
         """
+        content, seal = _opened(content)
+        record: Self | None = _held.get((cls, seal))
         try:
-            record = cls.model_validate_json(_opened(content))
+            if record is None:
+                record = cls.model_validate_json(content)
+                if seal:
+                    _held[cls, seal] = record
         except ValidationError as error:
             raise CorruptRecord("it is empty" if not content else explained(error)) from None
         if record.cell != cell:
@@ -274,8 +280,14 @@ def sealed(content: bytes) -> bytes:
     return b'{\n "sha256": "%s",\n' % sha256(rest).encode() + rest
 
 
-def _opened(content: bytes) -> bytes:
-    """Return the JSON of a record from what its file holds; of schema 1, with the fields that came later.
+#: class and SHA-256 -> a record that somebody holds: what has the same bytes is the same, and is not parsed again
+_held: WeakValueDictionary[tuple[type[Record], bytes], Any] = WeakValueDictionary()
+
+
+def _opened(content: bytes) -> tuple[bytes, bytes]:
+    """Return the JSON of a record from what its file holds, and its SHA-256 as far as the file itself says it.
+
+    That of schema 1 has the fields that came later, and no SHA-256.
 
     Raises:
         CorruptRecord: it is not what was written.
@@ -284,16 +296,16 @@ def _opened(content: bytes) -> bytes:
         rest = content[seal.end() :]
         if sha256(rest).encode() != seal[1]:
             raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its first line")
-        return b"{" + rest
+        return b"{" + rest, seal[1]
     try:
         earlier = json.loads(content)
     except (ValueError, RecursionError):
-        return content  # the model says what is wrong
+        return content, b""  # the model says what is wrong
     if not isinstance(earlier, dict) or earlier.get("schema") not in (1, SCHEMA):
-        return content
+        return content, b""
     if earlier["schema"] == SCHEMA:
         raise CorruptRecord("its first line is not its SHA-256")
-    return json.dumps(earlier | LATER).encode()
+    return json.dumps(earlier | LATER).encode(), b""
 
 
 def explained(error: ValidationError) -> str:

@@ -120,8 +120,11 @@ class Store:
         except OSError as error:
             raise CorruptRecord(error.strerror or str(error)) from error
 
-    def scan(self, *cells: str) -> Iterator[tuple[Path, Record | CorruptRecord]]:
-        """Give every record of all cells or of these, of whatever code, and of a file that is none, why it is not."""
+    def scan(self, *cells: str) -> Iterator[tuple[str, str, Record | CorruptRecord]]:
+        """Give every record of all cells or of these, of whatever code, and of a file that is none, why it is not.
+
+        Each with its cell and key (`record_path`).
+        """
         for cell_id in cells or sorted(_listing(self._cells)):
             for match in filter(None, map(RECORD.fullmatch, sorted(_listing(f"{self._cells}/{cell_id}")))):
                 try:
@@ -129,11 +132,15 @@ class Store:
                 except CorruptRecord as reason:
                     record = reason
                 if record:
-                    yield Path(self._cells, cell_id, match[0]), record
+                    yield cell_id, match[1], record
+
+    def holds(self, cell_id: str, key: str) -> bool:
+        """Tell whether there is a record's file."""
+        return os.path.isfile(f"{self._cells}/{cell_id}/record-{key}.json")
 
     def records(self, *cells: str) -> list[Record]:
         """Return every record of all cells, or of these, that can be read."""
-        return [record for _, record in self.scan(*cells) if isinstance(record, Record)]
+        return [record for _, _, record in self.scan(*cells) if isinstance(record, Record)]
 
     def attempts(self, cell_id: str) -> int:
         """Return how many attempts at a cell were begun."""
