@@ -290,7 +290,7 @@ class Description:
 
 
 def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
-    """Describe a plugin, or say its `problem`; from the cache, since files take time and others' may import anything."""
+    """Describe a plugin, or say its `problem`; from the cache: files take time, and may import anything."""
     description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
     if problem:
         return description
@@ -327,7 +327,7 @@ def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
 
 @functools.cache
 def _own_code() -> bytes:
-    """Return the digest of bench's own code: it gives base classes their fields, and the words, and plugins import it."""
+    """Return the digest of bench's own code: it gives fields and words, and plugins import it."""
     digest = hashlib.sha256()
     for folder, folders, names in os.walk(Path(__file__).resolve().parents[1]):
         folders.sort()

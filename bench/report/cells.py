@@ -142,7 +142,8 @@ class Outcome(Record):
         said = {"scores": record.scores if record.status == "ok" else [], "resources": resources}
         outcome = cls.__new__(cls)  # not `model_construct`, which takes long: a record's fields have been validated
         outcome.__setstate__(
-            record.__getstate__() | {"__dict__": {**vars(record), **said, "key": key, "stale": False, "plugin_changed": False}}
+            record.__getstate__()
+            | {"__dict__": {**vars(record), **said, "key": key, "stale": False, "plugin_changed": False}}
         )
         return outcome
 
@@ -231,7 +232,9 @@ _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
 
 def long(records: Sequence[Outcome]) -> pa.Table:
     """Return the long table of records; columns that follow from others are filled in."""
-    rows = [(record.scores if record.status == "ok" else []) or [None] for record in records]
+    rows: list[Sequence[Score | None]] = [
+        (record.scores if record.status == "ok" else ()) or (None,) for record in records
+    ]
     scores = [score for row in rows for score in row]
     several = len(scores) > len(rows)
     columns: dict[str, list[Any]] = {}
@@ -244,7 +247,9 @@ def long(records: Sequence[Outcome]) -> pa.Table:
             [value for value, row in zip(values, rows, strict=True) for _ in row] if several else values
         )
     half = float(special.ndtri((1 + CONFIDENCE) / 2))
-    bounds = [score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores]
+    bounds = [
+        score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores
+    ]
     columns["lower"], columns["upper"] = ([bound and bound[end] for bound in bounds] for end in (0, 1))
     columns["seconds"] = [_sum(parts) for parts in zip(*(columns[name] for name in SECONDS), strict=True)]
     schema = _schema("records")
@@ -320,9 +325,8 @@ def write_parquet(
     schema = _schema(table)
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in [parts] if isinstance(parts, (pa.Table, pd.DataFrame)) else parts:
-            content = part
-            if isinstance(part, pd.DataFrame):
-                content = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+            framed_part = isinstance(part, pd.DataFrame)
+            content = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
             writer.write_table(content.replace_schema_metadata(schema.metadata))
 
 

@@ -8,7 +8,7 @@ import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -23,7 +23,7 @@ _texts: dict[bytes, str] = {}  # settings as Python writes them -> as JSON
 def canonical(settings: Mapping[str, Any]) -> str:
     """Return settings as JSON that is equal where they are."""
     try:
-        key = marshal.dumps(settings, 2)  # unlike equality, it tells 1 from 1.0 and from true
+        key = marshal.dumps(cast(dict[str, Any], settings), 2)  # unlike equality, it tells 1 from 1.0 and from true
     except ValueError:  # not of plain types
         return _CANONICAL.encode(settings)
     text = _texts.get(key)

@@ -230,14 +230,6 @@ class Record(_Part):
         """Return the content of a record's file."""
         return sealed(self.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
 
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Give the record's rows of the long table: one for each score, or one without a metric."""
-        shared = {
-            leaf.column: None if leaf.path[0] == "scores" else leaf.value(self, None) for leaf in leaves(type(self))
-        }
-        for score in (self.scores if self.status == "ok" else ()) or (None,):
-            yield shared | {leaf.column: leaf.value(self, score) for leaf in score_columns(type(self))}
-
     @classmethod
     def from_rows(cls, shared: Mapping[str, Any], scores: Sequence[Sequence[Any]]) -> Self:
         """Return the record that has these rows; what has no column is lost.

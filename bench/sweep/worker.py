@@ -330,17 +330,15 @@ def _device_kind(device: str) -> str | None:
 
 def _reset_peak() -> None:
     """Start the kernel's high-water mark of this process's memory anew, where it lets us."""
-    with suppress(OSError):
-        with open("/proc/self/clear_refs", "wb", buffering=0) as file:
-            file.write(b"5")
+    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
+        file.write(b"5")
 
 
 def _peak() -> int:
     """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
-    with suppress(OSError):
-        with open("/proc/self/status", "rb", buffering=0) as file:
-            if match := re.search(rb"^VmHWM:\s*(\d+)", file.read(1 << 16), re.MULTILINE):
-                return int(match[1]) * 1024
+    with suppress(OSError), open("/proc/self/status", "rb", buffering=0) as file:
+        if match := re.search(rb"^VmHWM:\s*(\d+)", file.read(1 << 16), re.MULTILINE):
+            return int(match[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 
