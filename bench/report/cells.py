@@ -326,7 +326,7 @@ def write_parquet(
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         for part in [parts] if isinstance(parts, (pa.Table, pd.DataFrame)) else parts:
             framed_part = isinstance(part, pd.DataFrame)
-            content = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
+            content: Any = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
             writer.write_table(content.replace_schema_metadata(schema.metadata))
 
 
