@@ -205,7 +205,7 @@ class Loop:
 
     def _body(self) -> None:
         """Take this step: nothing but what the device does, so that it can be captured and replayed."""
-        x = self.task.dataset.prepare(self.data[self.index], self.noise["binarise"])
+        x = self.task.dataset.prepare(self.data.index_select(0, self.index), self.noise["binarise"])
         self._update(Batch(x, self.noise["posterior"], self.noise["prior"], self.pace.weight))
 
     def _update(self, batch: Batch) -> None:
@@ -238,8 +238,8 @@ class Loop:
         """Raise Diverged if any number went bad among the steps of this epoch, and report progress."""
         self._refuse(taken)
         figures = {name: float(figure.value) for name, figure in self._means().items()}
-        if BOUND in self.stability:
-            figures[BOUND] = self.stability[BOUND]  # of the end of the last epoch
+        # of the end of the last epoch
+        figures |= {name: self.stability[name] for name in (BOUND, *COMPARED) if name in self.stability}
         epoch = (self.step - 1) // self.per_epoch
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
