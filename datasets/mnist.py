@@ -17,6 +17,11 @@ FILES = {
     TRAIN: "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609",
     TEST: "8d422c7b0a1c1c79245a5bcf07fe86e33eeafee792b84584aec276f5a2dbc4e6",
 }
+UNPACKED = {
+    TRAIN: "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
+    TEST: "0fa7898d509279e482958e8ce81c8e77db3f2f8254e26661ceb7762c4d494ce7",
+}
+PLACES = ("MNIST/raw",)  # torchvision's
 
 
 class Mnist(Binarised):
@@ -37,5 +42,5 @@ class Mnist(Binarised):
 
     def load(self, folder: Path) -> Splits:
         """Return uint8 images `(N, 28, 28)`."""
-        train, test = fetch(folder, FILES, MIRRORS)
+        train, test = fetch(folder, FILES, MIRRORS, UNPACKED, PLACES)
         return split(read_idx(train, (60_000, 28, 28)), read_idx(test, (10_000, 28, 28)), self.validation)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import functools
 import gzip
 import hashlib
 import os
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import pooch
 import pytest
 import torch
 
@@ -235,6 +237,12 @@ def failure(folder: Path, mirrors: Mirrors | tuple[()], files: dict[str, str] | 
     return message
 
 
+def failure_at(folder: Path, *mirrors: str) -> str:
+    with pytest.raises(DataError) as caught:
+        fetch(folder, {"a.gz": SHA256}, mirrors)
+    return str(caught.value)
+
+
 BY_HAND = f"fetch these files on a machine that can, and name their folder with --data-dir: a.gz (SHA-256 {SHA256})"
 
 
@@ -289,6 +297,48 @@ def test_without_a_network_the_message_says_what_to_do(tmp_path: Path, mirrors: 
     message = failure(tmp_path, mirrors)
     assert message.count("no connection") == 2
     assert message.endswith(BY_HAND)
+
+
+def test_a_stalled_transfer_an_untrusted_server_and_a_dead_proxy_are_told_apart(
+    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = mirrors
+    first.files["a.gz"], first.stuck = BODY, {"a.gz"}
+    monkeypatch.setattr(pooch, "HTTPDownloader", functools.partial(pooch.HTTPDownloader, timeout=0.2))
+    message = failure_at(tmp_path, first.url, second.url.replace("http:", "https:"))
+    assert "a.gz: no answer in time; https:" in message
+    assert "a.gz: no trusted connection (TLS or its certificate)); " in message
+    first.release.set()
+    second.close()
+    monkeypatch.setenv("HTTP_PROXY", second.url)
+    monkeypatch.setenv("NO_PROXY", "")
+    assert "(http://data.invalid/a.gz: the proxy that is set does not answer); " in failure_at(
+        tmp_path, "http://data.invalid"
+    )
+
+
+def test_an_unpacked_file_and_another_library_s_folder_serve_as_well(tmp_path: Path) -> None:
+    packed = gzip.compress(BODY)
+    files = {"a.gz": hashlib.sha256(packed).hexdigest()}
+
+    def got() -> Path:
+        return fetch(tmp_path, files, [], {"a.gz": SHA256}, ["there/raw"])[0]
+
+    raw = tmp_path / "there" / "raw"
+    raw.mkdir(parents=True)
+    for place, content in (
+        (raw / "a", BODY),
+        (raw / "a.gz", packed),
+        (tmp_path / "a", BODY),
+        (tmp_path / "a.gz", packed),
+    ):
+        place.write_bytes(content)
+        assert got() == place, "the nearest is taken"
+    for wrong in ("a.gz", "a"):
+        (tmp_path / "a.gz").unlink(missing_ok=True)
+        (tmp_path / wrong).write_bytes(BODY[:-1])
+        with pytest.raises(DataError, match=f"{tmp_path / wrong} is truncated or altered"):
+            got()
 
 
 def test_files_that_are_there_need_no_network_and_no_right_to_write(tmp_path: Path) -> None:

@@ -12,7 +12,13 @@ from bench.protocol import DataError
 __all__ = ["fetch", "reason"]
 
 
-def fetch(folder: Path, files: Mapping[str, str], mirrors: Sequence[str]) -> list[Path]:
+def fetch(
+    folder: Path,
+    files: Mapping[str, str],
+    mirrors: Sequence[str],
+    unpacked: Mapping[str, str] | None = None,
+    places: Sequence[str] = (),
+) -> list[Path]:
     """Return the paths of `files` in `folder`; those that are not there are downloaded.
 
     A file that is there is used only if its digest is right, and is never overwritten: a wrong one may be the user's,
@@ -24,6 +30,9 @@ def fetch(folder: Path, files: Mapping[str, str], mirrors: Sequence[str]) -> lis
         folder: where the files lie; it exists.
         files: SHA-256 of each file, by name.
         mirrors: addresses of folders, tried in this order.
+        unpacked: SHA-256 of what a file `NAME.gz` holds, by that name: browsers unpack what they download. A file
+            `NAME` serves as well.
+        places: folders within `folder` into which other libraries put the files, which serve there as well.
 
     Raises:
         DataError: the folder is missing, a file in it is wrong or unreadable, or no mirror has a right one.
@@ -33,22 +42,35 @@ def fetch(folder: Path, files: Mapping[str, str], mirrors: Sequence[str]) -> lis
         raise DataError(
             f"the data folder {folder} {wrong}; create it to have the data downloaded into it, or correct --data-dir"
         )
-    paths = [folder / name for name in files]
-    there = [_right(path, files[path.name]) for path in paths]  # all of them: a wrong file is told before any download
-    if all(there):
-        return paths
+    # all of them: a wrong file is told before any download
+    there = {name: _lying(folder, name, sha256, (unpacked or {}).get(name), places) for name, sha256 in files.items()}
+    if None not in there.values():
+        return [path for path in there.values() if path]
     import filelock
 
     lock = folder / ".download.lock"
     try:
         lock.touch()  # filelock may wait for ever where it cannot write; this says so at once
         with filelock.FileLock(lock):
-            for path in paths:
-                if not _right(path, files[path.name]):
-                    _download(path, files, mirrors)
+            for name, path in there.items():
+                if path is None and not _right(folder / name, files[name]):
+                    _download(folder / name, files, mirrors)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise DataError(f"cannot download into {folder} ({reason(error)}); {_by_hand(files)}") from error
-    return paths
+    return [path or folder / name for name, path in there.items()]
+
+
+def _lying(folder: Path, name: str, sha256: str, unpacked: str | None, places: Sequence[str]) -> Path | None:
+    """Return where a file lies, packed or not; None where it does not.
+
+    Raises:
+        DataError: it is there, but wrong.
+    """
+    for place in (folder, *(folder / place for place in places)):
+        for own, digest in ((place / name, sha256), (place / name.removesuffix(".gz"), unpacked)):
+            if digest is not None and _right(own, digest):
+                return own
+    return None
 
 
 def _right(path: Path, sha256: str) -> bool:
@@ -108,13 +130,20 @@ def _download(path: Path, files: Mapping[str, str], mirrors: Sequence[str]) -> N
 
 def _network_reason(error: Exception) -> str:
     import requests
+    from urllib3.exceptions import ReadTimeoutError
 
     if isinstance(error, requests.HTTPError) and error.response is not None:
         return f"HTTP status {error.response.status_code}"
     if isinstance(error, requests.exceptions.ChunkedEncodingError):
         return "the connection broke off"
-    if isinstance(error, requests.Timeout):
+    # a transfer that stalls is a connection error to requests, and its cause is named by what that wraps
+    stalled = any(isinstance(cause, ReadTimeoutError) for cause in error.args)
+    if isinstance(error, requests.Timeout) or stalled:
         return "no answer in time"
+    if isinstance(error, requests.exceptions.SSLError):
+        return "no trusted connection (TLS or its certificate)"
+    if isinstance(error, requests.exceptions.ProxyError):
+        return "the proxy that is set does not answer"
     if isinstance(error, requests.ConnectionError):
         return "no connection"
     return reason(error)

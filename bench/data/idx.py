@@ -17,7 +17,7 @@ __all__ = ["read_idx"]
 
 
 def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
-    """Return the array in a gzipped idx file of unsigned bytes (the format of MNIST).
+    """Return the array in an idx file of unsigned bytes (the format of MNIST), gzipped if it is called `.gz`.
 
     The file is two zero bytes, the type (8: unsigned byte), the number of axes, each axis' length as a big-endian
     32-bit integer, then the items. Nothing larger than the array is made.
@@ -32,7 +32,7 @@ def read_idx(path: Path, shape: tuple[int, ...]) -> np.ndarray:
     import numpy as np
 
     try:
-        with gzip.open(path) as file:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as file:
             header = file.read(4 + 4 * len(shape))
             magic = bytes([0, 0, 8, len(shape)])
             if header[:4] != magic:

@@ -5,11 +5,11 @@ from typing import TYPE_CHECKING
 from bench import lazy_members
 
 if TYPE_CHECKING:
-    from bench.estimators.bits import pictures
     from bench.estimators.partition import log_partition
     from bench.estimators.scoring import score
+    from bench.estimators.shown import drawings, pictures
     from bench.estimators.subject import Subject
 
-__all__ = ["Subject", "log_partition", "pictures", "score"]
+__all__ = ["Subject", "drawings", "log_partition", "pictures", "score"]
 
 __getattr__ = lazy_members(__name__, __file__)

@@ -10,7 +10,6 @@ where the second form is that of 8-bit pixels in logit space. A uniform density 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import numpy as np
 from torch import Tensor
@@ -79,9 +78,3 @@ def bits(dataset: Pixels, test: Tensor, log_prob: np.ndarray) -> np.ndarray:
     """Return each image's bits per dimension, `(N,)` float64, from its log density as prepared, `(N,)` nats."""
     values: np.ndarray = -(log_prob + dataset.log_jacobian(test).cpu().numpy()) / (test.shape[1] * math.log(2))
     return values
-
-
-def pictures(dataset: object, x: Tensor, shape: Sequence[int]) -> np.ndarray:
-    """Return prepared items x `(n, D)` as they are stored, `(n, *shape)` float32; pixels by brightness, 0 .. 1."""
-    shown = dataset.brightness(x) if isinstance(dataset, Pixels) else x
-    return shown.reshape(-1, *shape).float().cpu().numpy()

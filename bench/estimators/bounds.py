@@ -166,7 +166,7 @@ def _log_weights(subject: Subject, samples: int, noise: Noise) -> Iterator[tuple
                 eps = noise.normal(len(batch), count, posterior.mean.shape[1]).to(posterior.mean.dtype)
                 # of a draw mean + std * eps, -log q(z|x) is a matter of eps
                 z = torch.addcmul(posterior.mean[:, None], posterior.log_std.exp()[:, None], eps)
-                ratio = 0.5 * eps.square().sum(-1) + posterior.log_std.sum(-1, keepdim=True)
+                ratio = 0.5 * torch.linalg.vecdot(eps, eps) + posterior.log_std.sum(-1, keepdim=True)
                 ratio = ratio.double() + 0.5 * eps.shape[-1] * math.log(2 * math.pi)
                 if prior.has_density:
                     ratio -= prior.energy(z).double()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,7 +42,7 @@ class VampPrior(Density):
 
     def components(self) -> Posterior:
         """Return the K components, mean and log_std `(K, d)`."""
-        inputs = self.inputs if self.bounds is None else self.inputs.clamp(*self.bounds)
+        inputs: Tensor = self.inputs if self.bounds is None else _Clamped.apply(self.inputs, *self.bounds)  # type: ignore[no-untyped-call]
         return self._encoder[0](inputs)
 
     def energy(self, z: Tensor) -> Tensor:
@@ -62,6 +63,22 @@ class VampPrior(Density):
         chosen = noise.integers(len(self.inputs), n)
         picked = Posterior(components.mean[chosen], components.log_std[chosen])
         return picked.sample(noise.normal(*picked.mean.shape))
+
+
+class _Clamped(torch.autograd.Function):
+    """`x.clamp(low, high)`, whose own derivative takes several passes over x."""
+
+    @staticmethod
+    def forward(ctx: Any, x: Tensor, low: float, high: float) -> Tensor:
+        ctx.save_for_backward(x)
+        # the next numbers out: what the derivative below takes for a bound is out of bounds
+        bounds = torch.tensor([low, high], dtype=x.dtype)
+        ctx.beyond = torch.nextafter(bounds, torch.tensor([-math.inf, math.inf], dtype=x.dtype)).tolist()
+        return x.clamp(low, high)
+
+    @staticmethod
+    def backward(ctx: Any, slope: Tensor) -> tuple[Tensor, None, None]:
+        return torch.ops.aten.hardtanh_backward(slope, *ctx.saved_tensors, *ctx.beyond), None, None
 
 
 class GaussianMixture(Density):

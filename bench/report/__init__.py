@@ -1,6 +1,6 @@
 """The report: tables and pictures made from records and their arrays. It never trains, and never imports torch.
 
-`sources` (long frame) -> `cells` -> `selection` (one outcome per cell) -> `statistics`, `rows`, `verdicts`, `tables` ->
+`sources` (records) -> `cells` -> `selection` (one outcome per cell) -> `statistics`, `rows`, `verdicts`, `tables` ->
 `layout` (columns) -> `formats`, `terminal`; `arrays` -> `figures`; `outputs` carries it out for `bench report`.
 """
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
@@ -25,8 +25,8 @@ from bench.files import replacing
 from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.report.statistics import CONFIDENCE
-from bench.sweep.columns import DTYPES, canonical, columns
-from bench.sweep.record import EARLIER, SECONDS, Point, Record, Score, explained, flat, normal, score_columns
+from bench.sweep.columns import DTYPES, canonical, columns, leaves
+from bench.sweep.record import EARLIER, RESOURCES, SECONDS, Point, Record, Score, explained, flat, normal, score_columns
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -161,6 +161,28 @@ class Outcome(Record):
     stale: bool
     plugin_changed: bool
 
+    @classmethod
+    def of(cls, record: Record, key: str) -> Self:
+        """Return what became of a cell by its record, with what the long table has of it; not marked yet."""
+        resources = {name: record.resources[name] for name in RESOURCES if name in record.resources}
+        said = {"scores": record.scores if record.status == "ok" else [], "resources": resources}
+        outcome = cls.__new__(cls)  # not `model_construct`, which takes long: a record's fields have been validated
+        outcome.__setstate__(
+            record.__getstate__()
+            | {"__dict__": {**vars(record), **said, "key": key, "stale": False, "plugin_changed": False}}
+        )
+        return outcome
+
+    @cached_property
+    def code(self) -> tuple[str, str, str, str]:
+        """What says which code it uses: names of strategy and data set, hyper-parameters and networks as JSON."""
+        return self.strategy, self.dataset.name, canonical(self.hyper), canonical(self.networks)
+
+    @cached_property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from other records: the same cell may have been carried out with the same code twice."""
+        return self.cell, self.key, self.device, self.attempt, self.started, self.finished, canonical(self.digests)
+
     @property
     def name(self) -> str:
         """What a note calls it."""
@@ -241,16 +263,43 @@ _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bo
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
 
 
-def framed(rows: Sequence[Mapping[str, Any]], table: Table = "records") -> pd.DataFrame:
-    """Return rows as a table; columns that follow from others are filled in."""
-    frame = pd.DataFrame(
-        {name: pd.Series([row.get(name) for row in rows], dtype=dtype) for name, dtype in _TABLES[table].items()}
-    )
-    if table != "records":
-        return frame
-    half = special.ndtri((1 + CONFIDENCE) / 2) * frame["stderr"]
-    seconds = frame[list(SECONDS)].sum(axis="columns", min_count=1)
-    return frame.assign(lower=frame["sys_lower"] - half, upper=frame["sys_upper"] + half, seconds=seconds)
+def long(records: Sequence[Outcome]) -> pa.Table:
+    """Return the long table of records; columns that follow from others are filled in."""
+    rows: list[Sequence[Score | None]] = [
+        (record.scores if record.status == "ok" else ()) or (None,) for record in records
+    ]
+    scores = [score for row in rows for score in row]
+    several = len(scores) > len(rows)
+    columns: dict[str, list[Any]] = {}
+    for leaf in leaves(Outcome):
+        if leaf.path[0] == "scores":
+            columns[leaf.column] = leaf.values(scores)
+            continue
+        values = leaf.values(records)
+        columns[leaf.column] = (
+            [value for value, row in zip(values, rows, strict=True) for _ in row] if several else values
+        )
+    half = float(special.ndtri((1 + CONFIDENCE) / 2))
+    bounds = [
+        score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores
+    ]
+    columns["lower"], columns["upper"] = ([bound and bound[end] for bound in bounds] for end in (0, 1))
+    columns["seconds"] = [_sum(parts) for parts in zip(*(columns[name] for name in SECONDS), strict=True)]
+    schema = _schema("records")
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]  # NaN is null
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """Return the sum of what is there, None where nothing is."""
+    there = [part for part in parts if part is not None and part == part]
+    return sum(there) if there else None
+
+
+def framed(table: pa.Table, name: Table = "records") -> pd.DataFrame:
+    """Return a table with its columns and their types."""
+    columns = _TABLES[name]
+    return cast(pd.DataFrame, table.to_pandas()[list(columns)].astype(columns))
 
 
 def outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -285,25 +334,32 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
 
 
-def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:
-    """Return the rows of these records, each once, however many stores hold it."""
-    wanted = {tuple(canonical(o.digests) if n == "digests" else getattr(o, n) for n in _IDENTITY) for o in chosen}
-    rows = frame[list(_IDENTITY)].astype(object)
-    rows = rows.where(rows.notna(), None)
-    # an empty list would choose no columns in place of no rows
-    kept = frame.loc[np.array([row in wanted for row in rows.itertuples(index=False, name=None)], bool)]
-    return kept[~kept.duplicated([*_IDENTITY, "metric"])].reset_index(drop=True)
+def selected(records: Iterable[Outcome], chosen: Iterable[Outcome]) -> list[Outcome]:
+    """Return these of the records with all of their scores, each once, however many stores hold it."""
+    wanted = {outcome.identity for outcome in chosen}
+    first: dict[tuple[Any, ...], Outcome] = {}
+    for record in records:
+        if (identity := record.identity) in wanted:
+            first.setdefault(identity, record)
+    return list(first.values())
 
 
-def write_parquet(parts: pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records") -> None:
-    """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
-    schema = pa.schema(
+def _schema(table: Table) -> pa.Schema:
+    return pa.schema(
         [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
         metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
     )
+
+
+def write_parquet(
+    parts: pa.Table | pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records"
+) -> None:
+    """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
+    schema = _schema(table)
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for part in [parts] if isinstance(parts, pd.DataFrame) else parts:
-            content = pa.Table.from_pandas(part, schema=schema, preserve_index=False)
+        for part in [parts] if isinstance(parts, (pa.Table, pd.DataFrame)) else parts:
+            framed_part = isinstance(part, pd.DataFrame)
+            content: Any = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
             writer.write_table(content.replace_schema_metadata(schema.metadata))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-import pandas as pd
-
 from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
@@ -49,7 +47,7 @@ def report(
                 f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
                 f"--store {unused[0]}` prints those of another grid"
             )
-        if out is None and any(len(source.frame) for source in origins):
+        if out is None and any(source.records for source in origins):
             out = Path("report")
         remarks += [
             f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
@@ -65,7 +63,7 @@ def report(
 def of_grid(source: sources.Source, numbers: published.Published) -> list[Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
-    names = dict.fromkeys([*planned, *source.frame["dataset"]])
+    names = dict.fromkeys([*planned, *(record.dataset.name for record in source.records)])
     return [build(name, source, numbers, alone=len(names) == 1) for name in names]
 
 
@@ -78,14 +76,14 @@ def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origi
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
-    frame = pd.concat([source.frame for source in origins], ignore_index=True)
+    records = cells.selected((record for source in origins for record in source.records), chosen)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
     items = (part for source in origins for part in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        cells.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
+        cells.write_parquet(cells.long(records), out / "records.parquet")
         cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
         cells.write_parquet(items, out / "items.parquet", "items")
         pictures = figures.write(tables, origins[0].arrays if len(origins) == 1 else Arrays(stores), out)
@@ -98,5 +96,5 @@ def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origi
 
 def _held(chosen: Sequence[Outcome], source: Source) -> list[Outcome]:
     """Return the records that a source holds."""
-    held = set(zip(source.frame["cell"], source.frame["key"], strict=True))
+    held = {(record.cell, record.key) for record in source.records}
     return [outcome for outcome in chosen if (outcome.cell, outcome.key) in held]

@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, read_parquet
+from bench.report.cells import CURVES, ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, long, outcomes, read_parquet
 from bench.report.metrics import with_columns
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
@@ -40,7 +41,7 @@ class Source:
 
     Attributes:
         words: what the table says of it.
-        frame: the records, long.
+        records: each of them.
         plan: the planned cells.
         evaluation: how the plan scores, canonical JSON; None where the records' own way counts.
         command: how missing cells are made, in words.
@@ -50,13 +51,18 @@ class Source:
     """
 
     words: str
-    frame: pd.DataFrame
+    records: tuple[Outcome, ...]
     plan: Plan
     evaluation: str | None
     command: str
     notes: tuple[str, ...] = ()
     arrays: Arrays = field(default_factory=Arrays)
     all_settings: bool = False
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The records, long."""
+        return framed(long(self.records))
 
     @property
     def stores(self) -> tuple[Path, ...]:
@@ -117,17 +123,18 @@ def of_grid(
     if unknown and last.cells:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     code = plans.Code(registry, plan)
-    frame = collect(folders, code, notes)
-    notes += code.unchecked(frame)
+    records = gather(folders, code, notes)
+    notes += code.unchecked(records)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     plain = loaded
-    if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {*frame["cell"]}:
+    if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {record.cell for record in records}:
         with contextlib.suppress(UserError):
             plain = grids.load(called, registry)
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
-    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), Arrays(folders), all_settings)
+    arrays = Arrays(folders)
+    return Source(_named(folders), tuple(records), plan, evaluation, command, tuple(notes), arrays, all_settings)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -147,17 +154,16 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
             raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
     plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = plans.Code(registry, plan)
-    frame = collect(stores, current, notes)
+    records = gather(stores, current, notes)
     tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
     for table in tables:
-        held = set(zip(frame["cell"], frame["key"], strict=True))
-        new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
-        added = marked(table[new], current)
-        frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
-    notes += current.unchecked(frame)
+        held = {(record.cell, record.key) for record in records}
+        new = [record for record in outcomes(table) if (record.cell, record.key) not in held]
+        records += marked(new, current)
+    notes += current.unchecked(records)
     words = ", ".join(map(str, places))
     arrays = Arrays(stores, [place for place in places if place not in stores and kind(place) == "items"])
-    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
+    return Source(words, tuple(records), plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -173,18 +179,16 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     plan = plans.joined(plans.of(embedded), last).of(column.dataset)
     command = plans.command(column.grid, "", plan, embedded)
     code = plans.Code(registry, plan)
-    local = collect(folders, code, notes)
-    local = local[local["dataset"] == column.dataset]
-    if len(local):
+    local = tuple(record for record in gather(folders, code, notes) if record.dataset.name == column.dataset)
+    if local:
         notes += code.unchecked(local)
-        cells = set(local["cell"])
+        cells = {record.cell for record in local}
         used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
         return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
-    committed = marked(_committed(), code)
-    committed = committed[committed["dataset"] == column.dataset]
-    if len(committed):
+    committed = tuple(marked(_committed(column.dataset), code))
+    if committed:
         # a grid may have moved on since; then nothing is missing from what was committed
-        current = not {cell.id for cell in plan.cells}.isdisjoint(committed["cell"])
+        current = not {cell.id for cell in plan.cells}.isdisjoint(record.cell for record in committed)
         words = f"the committed records in {results_folder()}"
         plan = plan if current else replace(plan, cells=())
         return Source(words, committed, plan, None, command, tuple(notes), Arrays((), _tables("items")))
@@ -206,17 +210,22 @@ def _tables(table: Table) -> list[Path]:
     return [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) == table]
 
 
-def _committed() -> pd.DataFrame:
-    """Return the records that come with the repository."""
+def _committed(dataset: str) -> list[Outcome]:
+    """Return the records on a data set that come with the repository."""
     frames = [read_parquet(path) for path in _tables("records")]
-    return pd.concat(frames, ignore_index=True) if frames else collect([])
+    return [record for frame in frames for record in outcomes(frame[frame["dataset"] == dataset])]
 
 
 # ---------------------------------------------------------------- records of stores
 
 
 def collect(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> pd.DataFrame:
-    """Return every record of the stores, long: a row per record and metric, columns `cells.RECORDS`.
+    """Return what `gather` does, long: a row per record and metric, columns `cells.RECORDS`."""
+    return framed(long(gather(stores, current, corrupt)))
+
+
+def gather(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> list[Outcome]:
+    """Return every record of the stores.
 
     Args:
         stores: folders of run stores.
@@ -227,12 +236,12 @@ def collect(stores: Sequence[Path], current: Current | None = None, corrupt: lis
     Raises:
         UserError: a store does not exist, or a record is corrupt.
     """
-    rows: list[dict[str, Any]] = []
+    records: list[Outcome] = []
     for store, key, record in _records(stores, corrupt):
-        rows += _rows(key, record)
+        records.append(Outcome.of(record, key))
         for part in BESIDE:  # what is damaged is not read later on; here it is said
             _beside(store, key, record, part, corrupt)
-    return marked(framed(rows), current)
+    return marked(records, current)
 
 
 def curves(
@@ -264,7 +273,8 @@ def curves(
         else:
             seen.add(identity)
             rows += [_whose(key, record) | point.model_dump() for point in points]
-    return framed(rows, "curves")
+    columns = {name: [row[name] for row in rows] for name in CURVES}
+    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in CURVES.items()})
 
 
 def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:
@@ -272,7 +282,7 @@ def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[S
     for store in map(Store, stores):
         for outcome in sorted(chosen, key=lambda outcome: (outcome.cell, outcome.key)):
             if outcome.digests.get("curves"):  # by which alone they are read
-                if store.record_path(outcome.cell, outcome.key).is_file():
+                if store.holds(outcome.cell, outcome.key):
                     yield store, outcome.key, outcome
                 continue
             with contextlib.suppress(CorruptRecord):
@@ -302,24 +312,19 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
                 yield pd.DataFrame(_whose(outcome.key, outcome) | own)[list(ITEMS)].astype(ITEMS)
 
 
-def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
-    """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
-    stale: list[bool] = []
-    changed: list[bool] = []
-    names = (
-        "strategy",
-        "dataset",
-        "hyper",
-        "networks",
-        "fingerprint_plugin",
-        "fingerprint_fit",
-        "fingerprint_evaluate",
-    )
-    for *cell, plugin, fit, evaluate in zip(*(frame[name] for name in names), strict=True):
-        now = current(*cell) if current else None
-        stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
-        changed.append(now is not None and plugin != now.plugin)
-    return frame.assign(stale=pd.array(stale, dtype="boolean"), plugin_changed=pd.array(changed, dtype="boolean"))
+def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:
+    """Return the records with `stale` and `plugin_changed` as `current` (see `gather`) tells."""
+    return [_marked(record, current) for record in records] if current else list(records)
+
+
+def _marked(record: Outcome, current: Current) -> Outcome:
+    now = current(*record.code)
+    ours = record.fingerprints
+    stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
+    changed = now is not None and ours.plugin != now.plugin
+    if (stale, changed) == (record.stale, record.plugin_changed):
+        return record
+    return record.model_copy(update={"stale": stale, "plugin_changed": changed})
 
 
 def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Store, str, Record]]:
@@ -327,15 +332,12 @@ def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tupl
     for folder in stores:
         if not folder.is_dir():
             raise UserError(f"there is no run store {folder}")
-        for path, record in Store(folder).scan():
+        store = Store(folder)
+        for cell, key, record in store.scan():
             if isinstance(record, CorruptRecord):
-                _complain(f"corrupt record {path}: {record}", corrupt)
+                _complain(f"corrupt record {store.record_path(cell, key)}: {record}", corrupt)
             else:
-                yield Store(folder), path.stem.removeprefix("record-"), record
-
-
-def _rows(key: str, record: Record) -> list[dict[str, Any]]:
-    return [{"key": key, **row} for row in record.rows()]
+                yield store, key, record
 
 
 def _whose(key: str, record: Record) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric
-from bench.report.cells import Plan, outcomes
+from bench.report.cells import Plan
 from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
 from bench.report.rows import Row, group, marks, seeds_listed
@@ -76,7 +76,7 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     plan = source.plan.of(dataset)
     if not alone and plan.title:
         plan = replace(plan, title=f"{plan.title}: {dataset}")
-    records = outcomes(source.frame[source.frame["dataset"] == dataset])
+    records = [record for record in source.records if record.dataset.name == dataset]
     selection = select(records, plan, source.evaluation, source.all_settings)
     plan = selection.plan
     rows = group(selection.outcomes, plan)

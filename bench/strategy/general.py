@@ -32,8 +32,6 @@ if TYPE_CHECKING:
     from bench.training import Batch, Losses, Model
     from bench.vae import VAE, Posterior
 
-SHOWN = 64  # samples kept beside the record
-
 
 class Strategy(Settings):
     """A prior and the way it is trained. Fields of a subclass are its hyper-parameters.
@@ -272,18 +270,22 @@ class Strategy(Settings):
             )
             scores = estimators.score(subject, run.progress)
             own: Sequence[Score] = ()
-            samples = {}
+            drawings = {}
             if not task.evaluation.bound_alone:
                 own = self.diagnostics(
                     *self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics")
                 )
-                samples = {
-                    f"samples_{name}": estimators.pictures(task.dataset, model.vae.decoder.mean(z), stored.shape[1:])
-                    for name, z in self.draws(model, SHOWN, noise_for("samples")).items()
-                }
+                drawings = estimators.drawings(
+                    model.vae,
+                    task.dataset,
+                    test,
+                    stored.shape[1:],
+                    z,
+                    lambda n: self.draws(model, n, noise_for("samples")),
+                )
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
-        return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **samples}, resources=resources)
+        return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **drawings}, resources=resources)
 
     def _pursued(
         self, state: State, task: Task, run: Run, model: Model, subject: Subject, scores: Scores

@@ -2,8 +2,9 @@
 
 A fingerprint is a SHA-256 over source without comments and docstrings, so that only edits that can change a result
 change it. Of a plugin that is a file it covers that file; of one that an installed package offers, all modules of that
-package. Of bench it covers fixed rooms, `FIT` and `EVALUATE`, whatever a plugin uses of them. Libraries are not
-covered: a record names the version of torch beside its fingerprints.
+package. Of bench it covers fixed rooms, `FIT` and `EVALUATE`, whatever a plugin uses of them. Not covered are:
+libraries (a record names the version of torch); the protocol, which computes nothing, and whose settings stand in a
+cell's request; how data files are found and downloaded, whose digest stands in a record.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from bench.plugins import Plugin, PluginError
 __all__ = ["Fingerprints", "fingerprints"]
 
 _BOTH = (
-    *("protocol", "streams", "data", "priors", "samplers", "strategy", "vae"),
+    *("streams", "data", "priors", "samplers", "strategy", "vae"),
     *("networks/__init__", "networks/modules", "energies/__init__", "energies/densities"),
 )
+_ELSEWHERE = frozenset({"data/downloads.py", "data/flaws.py"})  # of these rooms, and covered by what a record names
 # where a statement, an `except` or a `case` holds others
 _BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
 #: rooms of bench on which the outcome of training depends
@@ -86,7 +88,8 @@ def _outermost(file: Path) -> Path:
 def _rooms(package: Path, rooms: Sequence[str]) -> dict[str, str]:
     """Return the code of modules and packages of bench, by their path."""
     files = [file for room in rooms for file in (package / f"{room}.py", *(package / room).rglob("*.py"))]
-    return {file.relative_to(package).as_posix(): _code(file.read_bytes()) for file in files if file.is_file()}
+    places = {file.relative_to(package).as_posix(): file for file in files if file.is_file()}
+    return {place: _code(file.read_bytes()) for place, file in places.items() if place not in _ELSEWHERE}
 
 
 def _digest(texts: dict[str, str]) -> str:

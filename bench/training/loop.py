@@ -205,7 +205,7 @@ class Loop:
 
     def _body(self) -> None:
         """Take this step: nothing but what the device does, so that it can be captured and replayed."""
-        x = self.task.dataset.prepare(self.data[self.index], self.noise["binarise"])
+        x = self.task.dataset.prepare(self.data.index_select(0, self.index), self.noise["binarise"])
         self._update(Batch(x, self.noise["posterior"], self.noise["prior"], self.pace.weight))
 
     def _update(self, batch: Batch) -> None:

@@ -85,6 +85,16 @@ def test_the_fixed_test_bits_are_known_and_fair(splits: Splits) -> None:
     )
 
 
+def test_originals_that_were_unpacked_serve_as_well_also_where_torchvision_puts_them(
+    folder: Path, tmp_path: Path, splits: Splits
+) -> None:
+    place = tmp_path / "MNIST" / "raw"
+    place.mkdir(parents=True)
+    for home, name in ((tmp_path, TRAIN), (place, TEST)):
+        (home / name.removesuffix(".gz")).write_bytes(gzip.decompress((folder / name).read_bytes()))
+    assert mnist().load(tmp_path).sha256 == splits.sha256
+
+
 @pytest.mark.parametrize("name", [TRAIN, TEST])
 def test_a_truncated_original_is_told_by_name_and_digest(folder: Path, tmp_path: Path, name: str) -> None:
     for original in (TRAIN, TEST):

@@ -19,7 +19,8 @@ from bench import estimators
 from bench.data import Binarised
 from bench.data.dequantised import Dequantised
 from bench.energies import GRBM
-from bench.estimators.bits import bits, exact_bits, pictures, score_bits
+from bench.estimators.bits import bits, exact_bits, score_bits
+from bench.estimators.shown import pictures
 from bench.estimators.subject import Subject
 from bench.priors import StandardNormal
 from bench.protocol import Ais, AisNll, Evaluation, Noise, Scores, Splits

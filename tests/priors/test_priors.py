@@ -211,6 +211,22 @@ def test_a_vampprior_owns_its_pseudo_inputs_and_not_the_encoder() -> None:
     assert [name for name, _ in a_vampprior(3, 4).named_parameters()] == ["inputs"]
 
 
+def test_clamped_pseudo_inputs_have_the_derivative_of_torchs_clamp() -> None:
+    """1 from bound to bound, the bounds themselves among it, and 0 beyond."""
+    encoder = Encoder(torch.nn.Linear(4, 4))
+    for dtype in (torch.float32, torch.float64):
+        for low, high in ((0.0, 1.0), (-0.3, 0.7)):
+            inputs = torch.tensor(
+                [[low, high, low - 1e-6, high + 1e-6], [low + 1e-6, high - 1e-6, -9.0, 9.0]], dtype=dtype
+            )
+            prior = VampPrior(encoder.to(dtype), inputs, (low, high))
+            plain = inputs.clone().requires_grad_()
+            (of_plain,) = torch.autograd.grad(encoder(plain.clamp(low, high)).mean.sum(), plain)
+            (own,) = torch.autograd.grad(prior.components().mean.sum(), prior.inputs)
+            assert torch.equal(own, of_plain)
+            assert (of_plain == 0).tolist() == [[False, False, True, True], [False, False, True, True]]
+
+
 def test_pseudo_inputs_are_clamped_to_the_data_in_use() -> None:
     prior = a_vampprior(3, 2)
     means = []

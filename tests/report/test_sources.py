@@ -15,7 +15,7 @@ import pytest
 from bench.files import replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
-from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, outcomes, read_parquet, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, long, outcomes, read_parquet, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
@@ -225,12 +225,7 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist", "toy", "cifar10-subset"])
 def test_committed_records_are_read_whole(name: str) -> None:
     frame = read_parquet(results_folder() / f"{name}.parquet")
-    rows = [
-        {"key": o.key, "stale": o.stale, "plugin_changed": o.plugin_changed, **row}
-        for o in outcomes(frame)
-        for row in o.rows()
-    ]
-    pd.testing.assert_frame_equal(framed(rows), frame)
+    pd.testing.assert_frame_equal(framed(long(outcomes(frame))), frame)
 
 
 def test_a_table_that_holds_no_records_is_refused(mnist: Synthetic) -> None:
