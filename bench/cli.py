@@ -47,6 +47,10 @@ VERBS = {
         "Score trained cells again, with other evaluation settings or scoring code, and train nothing.",
     ),
     "status": ("sweeps.status_", "Say where the cells of a grid stand."),
+    "tune": (
+        "tuning.tune",
+        "Tune every row of a grid by as many trials, or seconds, on the validation split, and write the tuned grid.",
+    ),
 }
 
 

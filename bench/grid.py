@@ -8,31 +8,29 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
-import json
 import os
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, cast
 
-from bench import callable_module, demands
+from bench import axes, callable_module, demands
 from bench import headline as headlines
+from bench.axes import Blame
 from bench.headline import Headline
-from bench.plugins import Kind, Plugin, Registry, build, is_file, plain_name
+from bench.ledger import Ledger
+from bench.plugins import Plugin, Registry, is_file, plain_name
 from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
 from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
 from bench.profile import Slurm
-from bench.protocol import Budget, Dataset, Evaluation, Networks, Settings, UserError
+from bench.protocol import Budget, Dataset, Evaluation, Networks, UserError
 
 __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
-
-SettingsT = TypeVar("SettingsT", bound=Settings)
-Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`
 
 callable_module(__name__)
 
 _EMBEDDED = Path(__file__).with_name("grids")
-_KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "slurm")
+_KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "tune", "slurm")
 
 
 @dataclass(frozen=True)
@@ -52,6 +50,9 @@ class Cell:
         label: the strategy's name and what differs between its cells: `vampprior[components=500]`. Within a grid,
             data set and label together tell all cells apart but for the seed.
         plugins: what it uses: its strategy, its data set, networks and energies.
+        study: the tuning study that its hyper-parameters come from; empty without; no part of the id.
+        tuned: what that study set, by dotted key.
+        ledger: what the study cost, where it is over.
     """
 
     id: str
@@ -65,6 +66,9 @@ class Cell:
     evaluation: Evaluation
     label: str
     plugins: tuple[Plugin, ...] = ()
+    study: str = ""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
+    ledger: Ledger | None = None
 
     @property
     def request(self) -> dict[str, Any]:
@@ -76,7 +80,7 @@ class Cell:
             "hyper": self.hyper,
             "seed": self.seed,
             "networks": self.networks,
-            "budget": _plain(self.budget),
+            "budget": axes.plain(self.budget),
         }
 
 
@@ -103,15 +107,7 @@ class Grid:
 
 def identify(request: Mapping[str, Any]) -> str:
     """Return the id of a request: equal values give equal ids, whatever the order of their keys."""
-    return hashlib.sha256(_canonical(request).encode()).hexdigest()[:12]
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
-
-
-def _plain(settings: Settings) -> dict[str, Any]:
-    return settings.model_dump(mode="json", round_trip=True)
+    return hashlib.sha256(axes.canonical(request).encode()).hexdigest()[:12]
 
 
 # ---------------------------------------------------------------- reading and merging
@@ -160,7 +156,7 @@ def load(
         changed["dataset"] = spelling("datasets")
         headlines.keep_margins(source, [table.get("name") for table in datasets])
     for kind in ("dataset", "strategy"):
-        for entry in _entries(source, kind, where):
+        for entry in axes.entries(source, kind, where):
             entry["name"] = _beside(file, entry["name"])
     for tables in (source.get("networks"), source["strategy"]):
         _place_kinds(file, tables)
@@ -208,22 +204,6 @@ def _place_kinds(grid: Path, tables: Any) -> None:
                 )
             else:
                 _place_kinds(grid, value)
-
-
-def _entries(source: Mapping[str, Any], kind: Kind, where: str) -> list[dict[str, Any]]:
-    """Return the [[dataset]] or [[strategy]] tables, each with a `name`."""
-    entries = source.get(kind)
-    if entries is None or entries == []:
-        raise UserError(f"{where}: [[{kind}]] is missing; a grid needs at least one such table")
-    if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
-        raise UserError(f"{where}: {kind} = {shown(entries)} is not allowed; write [[{kind}]] tables, each with a name")
-    for number, entry in enumerate(entries, 1):
-        if "name" not in entry:
-            raise UserError(f"{where}: name is missing in [[{kind}]] table {number}")
-        if not isinstance(entry["name"], str):
-            wrong = f"name = {shown(entry['name'])} in [[{kind}]] table {number} is not allowed"
-            raise UserError(f"{where}: {wrong}; it must be one text")
-    return entries
 
 
 def _chosen(
@@ -301,43 +281,55 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     seeds = _seeds(source.get("seeds", 1), blame)
     evaluations = combinations(source.get("evaluate", {}), Evaluation, "evaluate", blame)
     if len(evaluations) > 1:
-        keys = listed(f"evaluate.{key}" for key in _differences([flat(values) for values in evaluations]))
+        keys = listed(f"evaluate.{key}" for key in axes.differences([flat(values) for values in evaluations]))
         raise UserError(f"{blame('evaluate')}: {keys} cannot be swept; one way of scoring holds for a whole grid")
     evaluation = validated(Evaluation, evaluations[0], blame, "evaluate")
     validated(Slurm, source.get("slurm", {}), blame, "slurm")
     headline = validated(Headline, source.get("headline", {}), blame, "headline")
-    axes = (
-        _requests("dataset", source, registry, blame),
-        _tables(Networks, source, "networks", registry, blame),
-        _tables(Budget, source, "train", registry, blame),
-        _requests("strategy", source, registry, blame),
+    points = (
+        axes.requests("dataset", source, registry, blame),
+        axes.tables(Networks, source, "networks", registry, blame),
+        axes.tables(Budget, source, "train", registry, blame),
+        axes.requests("strategy", source, registry, blame),
     )
-    headline.suits([plain_name(dataset.name) for dataset in axes[0]], blame)
-    for dataset, network, budget in itertools.product(*axes[:3]):
+    headline.suits([plain_name(dataset.name) for dataset in points[0]], blame)
+    for dataset, network, budget in itertools.product(*points[:3]):
         asked = network.settings, budget.settings, evaluation
         if refused := demands.refusal(data := cast(Dataset, dataset.settings), demands.declared(data), *asked):
             key = f"dataset.{plain_name(dataset.name)}" if refused.key == "dataset" else refused.key
             raise UserError(f"{blame(key)}: data set {plain_name(dataset.name)}: {refused.reason}")
     cells = []
-    for dataset, network, budget, strategy in itertools.product(*axes):
-        hyper, networks = _plain(strategy.settings), _plain(network.settings)
+    labels: dict[str, str] = {}  # by id
+    for dataset, network, budget, strategy in itertools.product(*points):
+        network = axes.changed(Networks, network, strategy, "networks", registry, blame)
+        budget = axes.changed(Budget, budget, strategy, "train", registry, blame)
+        asked = network.settings, budget.settings, evaluation
+        data = cast(Dataset, dataset.settings)
+        if strategy.changes and (refused := demands.refusal(data, demands.declared(data), *asked)):
+            raise UserError(f"{blame('strategy')}: strategy.{plain_name(strategy.name)}: {refused.reason}")
+        hyper, networks = axes.plain(strategy.settings), axes.plain(network.settings)
         plugins = (registry.find("strategy", strategy.name), registry.find("dataset", dataset.name))
         first = Cell(
             id="",
             dataset=dataset.name,
-            options=_plain(dataset.settings),
+            options=axes.plain(dataset.settings),
             strategy=strategy.name,
             hyper=hyper,
             seed=seeds[0],
             networks=networks,
             budget=budget.settings,
             evaluation=evaluation,
-            label=_label(strategy, network, budget, dataset),
+            label=axes.label(strategy, network, budget, dataset),
             plugins=(*plugins, *registry.parts(plugins[0], hyper, networks)),
+            study=strategy.ledger.study if strategy.ledger else "",
+            tuned=strategy.ledger.chosen if strategy.ledger else {},
+            ledger=strategy.ledger,
         )
         request = first.request
         for seed in seeds:  # all else is worked out once: there may be thousands
             cells.append(replace(first, seed=seed, id=identify(request | {"seed": seed})))
+        if (other := labels.setdefault(cells[-1].id, first.label)) != first.label:
+            raise UserError(f"{blame('strategy')}: {other} and {first.label} are the same model; remove one")
     return Grid(name, title, tuple(cells), headline, copy.deepcopy(dict(source)))
 
 
@@ -349,75 +341,3 @@ def _seeds(value: Any, blame: Blame) -> list[int]:
         return list(value)
     rule = "it must be a count, at least 1, or a list of different integers, each at least 0"
     raise UserError(f"{blame('seeds')}: seeds = {shown(value)} is not allowed; {rule}")
-
-
-@dataclass
-class _Point(Generic[SettingsT]):
-    """One point on one axis of a grid.
-
-    Attributes:
-        name: the plugin, as `Registry.find` takes it; empty for networks and budget.
-        values: what the grid says of it.
-        settings: what stands at this point.
-        differs: what tells it from the others (of the same name), by dotted key.
-    """
-
-    name: str
-    values: dict[str, Any]
-    settings: SettingsT
-    differs: dict[str, Any] = field(default_factory=dict)
-
-
-def _tables(
-    model: type[SettingsT], source: Mapping[str, Any], key: str, registry: Registry, blame: Blame
-) -> list[_Point[SettingsT]]:
-    """Return the points of `[networks]` or `[train]`."""
-    tables = combinations(source.get(key, {}), model, key, blame, registry.component)
-    points = [_Point("", values, validated(model, values, blame, key, registry.component)) for values in tables]
-    return _distinct(points, key, blame)
-
-
-def _requests(kind: Kind, source: Mapping[str, Any], registry: Registry, blame: Blame) -> list[_Point[Settings]]:
-    """Return the points of the `[[dataset]]` or `[[strategy]]` tables, in the grid's order."""
-    points = []
-    for entry in _entries(source, kind, blame("")):
-        try:
-            plugin = registry.find(kind, entry["name"])
-            model = plugin.load()
-        except UserError as error:
-            raise UserError(f"{blame('')}: name in [[{kind}]]: {error}") from error
-        table = {key: value for key, value in entry.items() if key != "name"}
-        for values in combinations(table, model, f"{kind}.{plugin.name}", blame, registry.component):
-            points.append(_Point(entry["name"], values, build(plugin, values, blame, registry.component)))
-    return _distinct(points, kind, blame)
-
-
-def _distinct(points: list[_Point[SettingsT]], key: str, blame: Blame) -> list[_Point[SettingsT]]:
-    """Say of each point what tells it from its namesakes, and return them; two that nothing tells apart are refused."""
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for point in points:
-        name, full = plain_name(point.name), flat(_plain(point.settings))
-        if full in groups.setdefault(name, []):
-            place = f"{key}.{name}" if name else key
-            same = listed(f"{path} = {shown(value)}" for path, value in flat(point.values).items())
-            same = same if point.values else "its defaults"
-            raise UserError(f"{blame(place)}: {place} is asked for twice with {same}; remove one")
-        groups[name].append(full)
-    prefix = "" if key == "strategy" else f"{key}."
-    for point in points:
-        full = flat(_plain(point.settings))
-        differing = _differences(groups[plain_name(point.name)])
-        point.differs = {f"{prefix}{path}": full[path] for path in differing if path in full}
-    return points
-
-
-def _differences(group: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return the keys whose values are not the same in all of the tables, in order."""
-    keys = dict.fromkeys(key for values in group for key in values)
-    return [key for key in keys if len({_canonical(values.get(key)) for values in group}) > 1]
-
-
-def _label(strategy: _Point[Any], *others: _Point[Any]) -> str:
-    differs = {key: value for point in (strategy, *others) for key, value in point.differs.items()}
-    parts = (f"{key}={value if isinstance(value, str) else _canonical(value)}" for key, value in differs.items())
-    return plain_name(strategy.name) + (f"[{','.join(parts)}]" if differs else "")

@@ -164,7 +164,7 @@ class Optimiser(Settings):
     """An optimiser and its learning rate."""
 
     name: Literal["adam"] = Field("adam", description="the optimiser")
-    lr: float = Field(1e-3, gt=0, le=10, description="learning rate")
+    lr: Annotated[float, Search(low=1e-4, high=1e-2, log=True)] = Field(1e-3, gt=0, le=10, description="learning rate")
     betas: list[Annotated[float, Field(ge=0, lt=1)]] = Field(
         [0.9, 0.999], min_length=2, max_length=2, description="Adam's decay rates"
     )
@@ -375,6 +375,11 @@ class Evaluation(Settings):
     )
     images: int | None = Field(
         None, ge=2, description="score the first so many images of the split, or all of fewer; all when absent"
+    )
+    bound_alone: bool = Field(
+        False,
+        description="score the VLB, its parts and log Z, and nothing else",
+        exclude_if=lambda alone: not alone,
     )
     vlb_samples: int = Field(10, ge=1, description="posterior samples an image for the variational bound")
     importance_samples: int = Field(1000, ge=1, description="posterior samples S an image for the NLL")

@@ -354,7 +354,7 @@ def test_margins_of_data_sets_that_others_take_the_place_of_fall_away(registry: 
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ("[train]", "[trian]", "g.toml: unknown key trian; did you mean \"train\"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm"),
+        ("[train]", "[trian]", "g.toml: unknown key trian; did you mean \"train\"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, tune, slurm"),
         ("epochs = 3", "epoch = 3", 'g.toml: unknown key train.epoch; did you mean "epochs"? allowed: epochs, batch_size, optimiser, checkpoint, schedule, clip, average, warmup, early_stopping'),
         ("latent = 4", "encoder.hiden = [4]", 'g.toml: unknown key networks.encoder.hiden; did you mean "hidden"? allowed: kind, hidden, activation'),
         ("epochs = 3", "optimiser.lrr = 3", 'g.toml: unknown key train.optimiser.lrr; did you mean "lr"? allowed: name, lr, betas'),
@@ -467,8 +467,8 @@ def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
         ("train.epochs", "write KEY=VALUE, such as train.epochs=3"),
         ("=3", "write KEY=VALUE, such as train.epochs=3"),
         ("train..epochs=3", "write KEY=VALUE, such as train.epochs=3"),
-        ("trian.epochs=3", 'unknown table or key "trian"; did you mean "train"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm'),
-        ("epochs=3", 'unknown table or key "epochs"; allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, slurm'),
+        ("trian.epochs=3", 'unknown table or key "trian"; did you mean "train"? allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, tune, slurm'),
+        ("epochs=3", 'unknown table or key "epochs"; allowed: title, seeds, headline, dataset, networks, train, evaluate, strategy, tune, slurm'),
         ("train.epoch=3", 'unknown key train.epoch; did you mean "epochs"? allowed: epochs, batch_size, optimiser, checkpoint, schedule, clip, average, warmup, early_stopping'),
         ("train.epochs=0", "train.epochs = 0 is not allowed; it must be an integer, at least 1"),
         ("train.epochs=many", 'train.epochs = "many" is not allowed; it must be an integer, at least 1'),

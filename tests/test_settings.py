@@ -9,6 +9,7 @@ from pydantic import Field
 
 from bench.plugins.settings import combinations, flat, options, validated
 from bench.protocol import Search, Settings, UserError
+from bench.sweep.columns import canonical
 
 
 class Small(Settings):
@@ -129,3 +130,9 @@ def test_a_set_is_refused_wherever_it_stands() -> None:
 
     with pytest.raises(TypeError, match="sets is a set, which has no order"):
         options(Nested)
+
+
+def test_settings_that_python_calls_equal_have_texts_of_their_own() -> None:
+    texts = [canonical(settings) for settings in ({"a": 1}, {"a": 1.0}, {"a": True}, {"a": [0.0]}, {"a": [-0.0]})]
+    assert texts == ['{"a":1}', '{"a":1.0}', '{"a":true}', '{"a":[0.0]}', '{"a":[-0.0]}']
+    assert canonical({"b": 1, "a": 2}) == canonical({"a": 2, "b": 1}) == '{"a":2,"b":1}'

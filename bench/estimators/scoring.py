@@ -30,6 +30,8 @@ SCORERS: Sequence[Scorer] = (
     score_density,
     score_samples,
 )
+#: those of an evaluation that asks for the bound alone
+BOUND_SCORERS: Sequence[Scorer] = (score_log_z, score_normalisation, score_bound)
 
 
 def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scores:
@@ -51,10 +53,10 @@ def score(subject: Subject, progress: Callable[..., None] | None = None) -> Scor
     if len(test) < 2:
         raise UserError(f"scoring needs 2 or more test images, not {len(test)}")
     steps, samples = 0, len(test) * evaluation.vlb_samples
-    if subject.prior.has_density:
+    if subject.prior.has_density and not evaluation.bound_alone:
         steps = evidence.chain_steps(evaluation.ais_nll, len(test))
         samples += len(test) * evaluation.importance_samples
     subject = replace(subject, test=test, meter=Meter(progress, samples + int(evidence.STEP_COST * steps)))
-    for scorer in SCORERS:
+    for scorer in BOUND_SCORERS if evaluation.bound_alone else SCORERS:
         subject = subject.plus(scorer(subject))
     return subject.scores

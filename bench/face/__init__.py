@@ -1,10 +1,24 @@
 """The face: what `bench` does, from Python. The command line is words and exit codes over the same requests.
 
-`bench.run`, `bench.results`, `bench.strategy`, `bench.dataset` and `bench.grid` are the functions here.
+`bench.run`, `bench.results`, `bench.strategy`, `bench.dataset`, `bench.grid` and `bench.tune` are the functions here.
 """
 
 from bench.face.records import Cell, Results, results
 from bench.face.sweeps import grid, run
 from bench.face.training import Data, Trained, Trainer, dataset, strategy
+from bench.face.tuning import Tuned, tune
 
-__all__ = ["Cell", "Data", "Results", "Trained", "Trainer", "dataset", "grid", "results", "run", "strategy"]
+__all__ = [
+    "Cell",
+    "Data",
+    "Results",
+    "Trained",
+    "Trainer",
+    "Tuned",
+    "dataset",
+    "grid",
+    "results",
+    "run",
+    "strategy",
+    "tune",
+]

@@ -68,7 +68,7 @@ class Results:
         if only:
             cells = tuple(cell for cell in source.plan.cells if cell.id in only)
             source = replace(source, plan=replace(source.plan, cells=cells))
-            source = replace(source, frame=source.frame[source.frame["cell"].isin(only)])
+            source = replace(source, records=tuple(record for record in source.records if record.cell in {*only}))
         self._source, self._registry, self._data, self._curves = source, registry.closed(), data, curves
         self._built: dict[str | None, list[tables.Table]] = {}
 
@@ -85,7 +85,7 @@ class Results:
         curves = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
         if self._curves:
             return curves
-        return curves[curves["cell"].isin(set(self._source.frame["cell"]))].reset_index(drop=True)
+        return curves[curves["cell"].isin({record.cell for record in self._source.records})].reset_index(drop=True)
 
     def table(self, metric: str | None = None, baseline: str | None = None) -> pd.DataFrame:
         """Return a row per data set and strategy: means over seeds, and differences to a baseline.
@@ -187,7 +187,7 @@ class Results:
         if baseline not in self._built:
             source, numbers = self._source, published.read()
             planned = [cell.setting.dataset for cell in source.plan.cells]
-            names = dict.fromkeys([*planned, *source.frame["dataset"]])
+            names = dict.fromkeys([*planned, *(record.dataset.name for record in source.records)])
             self._built[baseline] = [
                 tables.build(
                     name,

@@ -125,16 +125,14 @@ class Plugin:
             PluginError: why it does not load.
         """
         try:
-            with warnings.catch_warnings():
-                # pydantic only warns of what `_checked` refuses
-                warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
-                loaded = self._imported() if self.target else self._executed()
+            loaded = self._imported() if self.target else self._executed()
         except (Exception, SystemExit) as error:
             raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
         cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
         if fields:
             self._check_fields(cls)
-        cls.name = self.name  # type: ignore[attr-defined]
+        if vars(cls).get("name") != self.name:  # to set it makes Python forget what it knows of the class
+            cls.name = self.name  # type: ignore[attr-defined]
         return cls
 
     def _executed(self) -> ModuleType:
@@ -151,7 +149,8 @@ class Plugin:
         sys.modules[name] = module
         try:
             # not through the loader: its cached bytecode goes by modification time and may be older than the source
-            exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
+            with _quiet():
+                exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
         except BaseException:
             del sys.modules[name]
             raise
@@ -160,7 +159,8 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        target: Any = importlib.import_module(module)
+        with _quiet() if module not in sys.modules else contextlib.nullcontext():
+            target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
 
     @functools.lru_cache(maxsize=1024)  # noqa: B019 - a module that was executed stays in any case
@@ -213,6 +213,14 @@ class Plugin:
             raise PluginError(
                 f"{self.file}: the fields of {cls.__name__} cannot be described: {reason(error, self.file)}"
             ) from error
+
+
+@contextlib.contextmanager
+def _quiet() -> Iterator[None]:
+    """Silence what pydantic only warns of and `_checked` refuses."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+        yield
 
 
 def reason(error: BaseException, file: Path) -> str:
@@ -282,17 +290,17 @@ class Description:
 
 
 def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
-    """Describe a plugin, or say its `problem`; others' come from the cache, because their files may import anything."""
+    """Describe a plugin, or say its `problem`; from the cache: files take time, and may import anything."""
     description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
     if problem:
         return description
-    cached = None if plugin.origin == "built-in" else _cache_file(plugin)
+    fields = fields or plugin.origin != "built-in"
+    cached = _cache_file(plugin, fields)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
             content = json.loads(cached.read_bytes())
             kept = tuple(Option(**field) for field in content["fields"])
             return replace(description, summary=str(content["summary"]), fields=kept)
-    fields = fields or plugin.origin != "built-in"
     try:
         cls = plugin.load(fields)
     except UserError as error:
@@ -302,22 +310,31 @@ def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
     if cached is not None:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
-        with contextlib.suppress(OSError), files.replacing(cached) as file:
+        with contextlib.suppress(OSError), files.replacing(cached, durable=False) as file:
             file.write(json.dumps(content).encode())
     return description
 
 
-def _cache_file(plugin: Plugin) -> Path | None:
-    """Return where the description of this source by this bench lies; None where it has no source."""
+def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
+    """Return where the description of this source by this bench lies, with its fields or without; None without one."""
     try:
-        # bench's own, too: they give the base classes their fields, and the words
-        own = Path(__file__).resolve().parents[1]
-        modules = sorted(file for place in (".", "plugins", "strategy", "data") for file in own.glob(f"{place}/*.py"))
-        sources = [file.read_bytes() for file in (plugin.file, *modules)]
+        parts = [_own_code(), plugin.file.read_bytes(), plugin.kind.encode(), str(fields).encode()]
     except OSError:
         return None
-    digest = hashlib.sha256(b"\0".join(sources) + plugin.kind.encode()).hexdigest()
+    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
     return Path(user_cache_dir("priorbench")) / "descriptions" / f"{digest}.json"
+
+
+@functools.cache
+def _own_code() -> bytes:
+    """Return the digest of bench's own code: it gives fields and words, and plugins import it."""
+    digest = hashlib.sha256()
+    for folder, folders, names in os.walk(Path(__file__).resolve().parents[1]):
+        folders.sort()
+        for name in sorted(name for name in names if name.endswith(".py")):
+            with open(f"{folder}/{name}", "rb") as file:
+                digest.update(b"%s\0%s\0" % (os.fsencode(name), file.read()))
+    return digest.digest()
 
 
 # ---------------------------------------------------------------- all plugins

@@ -115,11 +115,13 @@ def validated(
     if not isinstance(values, Mapping):
         raise UserError(f"{writer(prefix)}: {prefix} = {shown(values)} is not allowed; it must be a table")
     complete = _filled(model, values)
-    shape = shape_of(model, complete, writer, prefix, components)
     try:
         # as JSON, because TOML's types are JSON's: arrays for tuples, text for paths, no Python objects
         return model.model_validate_json(json.dumps(complete, default=str), context=components)
-    except ValidationError as error:
+    except Exception as error:
+        shape = shape_of(model, complete, writer, prefix, components)  # refuses a wrong kind in better words
+        if not isinstance(error, ValidationError):
+            raise
         details = error.errors(include_url=False)
         # a misspelt key often comes with a second complaint, that the right one is missing
         first = next((detail for detail in details if detail["type"] == "extra_forbidden"), details[0])

@@ -1,6 +1,6 @@
 """The report: findings, tables and pictures made from records and their arrays. It never trains, and imports no torch.
 
-`sources` (long frame) -> `cells` -> `selection` (one outcome per cell) -> `statistics`, `rows`, `verdicts`, `tables` ->
+`sources` (records) -> `cells` -> `selection` (one outcome per cell) -> `statistics`, `rows`, `verdicts`, `tables` ->
 `findings` (sentences), `summary`, `accounts`, `layout` (columns) -> `formats`, `terminal`; `arrays`, `curves` ->
 `figures`; all of them -> `page`, one HTML file;
 `outputs` carries it out for `bench report`, `agreement` compares with what was committed.

@@ -11,18 +11,16 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
 from pydantic import ValidationError
-from scipy import special
 
+from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
-from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, canonical, columns
-from bench.sweep.record import SECONDS, Point, Record, Score, explained, flat, normal, score_columns
+from bench.sweep.record import RESOURCES, Point, Record, Score, explained, flat, normal, score_columns
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -30,7 +28,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Setting:
-    """What a row of a table holds fixed: everything of a cell but its seed. Settings are canonical JSON."""
+    """What a row of a table holds fixed: everything of a cell but its seed. Settings are canonical JSON.
+
+    Attributes:
+        tuned: of a row whose hyper-parameters come from a study, what that set of networks and budget, dotted keys in
+            JSON; empty of any other.
+    """
 
     dataset: str
     options: str
@@ -39,6 +42,7 @@ class Setting:
     networks: str
     budget: str
     evaluation: str
+    tuned: str = ""
 
     @classmethod
     def of(cls, cell: grids.Cell) -> Setting:
@@ -46,16 +50,28 @@ class Setting:
         request = cell.request
         parts = {name: canonical(request[name]) for name in ("options", "hyper", "networks", "budget")}
         parts["evaluation"] = canonical(cell.evaluation.model_dump(mode="json"))
-        return cls(dataset=request["dataset"], strategy=request["strategy"], **parts)
+        tuned = _shared(cell.study, cell.tuned)
+        return cls(dataset=request["dataset"], strategy=request["strategy"], **parts, tuned=tuned)
 
     @property
     def context(self) -> tuple[str, ...]:
-        """What rows must share to be compared."""
-        return self.dataset, self.options, self.networks, self.budget, self.evaluation
+        """What rows must share to be compared; tuned ones are compared to each other, whatever was tuned."""
+        networks, budget = self.networks, self.budget
+        if keys := json.loads(self.tuned or "[]"):
+            networks, budget = (
+                canonical({key: value for key, value in flat(json.loads(part), prefix) if key not in keys})
+                for prefix, part in (("networks.", networks), ("train.", budget))
+            )
+        return self.dataset, self.options, networks, budget, self.tuned, self.evaluation
 
     @property
     def conditions(self) -> dict[str, Any]:
         """What rows must share to be compared, by dotted key in a grid."""
+        tuned = json.loads(self.tuned or "[]")
+        return {key: value for key, value in self._conditions.items() if key not in tuned}
+
+    @property
+    def _conditions(self) -> dict[str, Any]:
         parts = {f"dataset.{self.dataset}.": self.options, "networks.": self.networks, "train.": self.budget}
         parts["evaluate."] = self.evaluation
         said = {key: value for prefix, part in parts.items() for key, value in flat(json.loads(part), prefix)}
@@ -63,7 +79,13 @@ class Setting:
 
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key in a grid."""
-        return dict(flat(json.loads(self.hyper))) | self.conditions
+        return dict(flat(json.loads(self.hyper))) | self._conditions
+
+
+def _shared(study: str | None, tuned: Mapping[str, Any] | None) -> str:
+    """Return what a study set of the tables that rows share, for `Setting.tuned`; empty without a study."""
+    keys = sorted(key for key in tuned or () if key.startswith(("networks.", "train.")))
+    return json.dumps(keys) if study else ""
 
 
 @dataclass(frozen=True)
@@ -76,6 +98,7 @@ class Planned:
     label: str
     strategy: str
     dataset: str
+    ledger: Ledger | None = None
 
 
 @dataclass(frozen=True)
@@ -129,6 +152,28 @@ class Outcome(Record):
     stale: bool
     plugin_changed: bool
 
+    @classmethod
+    def of(cls, record: Record, key: str) -> Self:
+        """Return what became of a cell by its record, with what the long table has of it; not marked yet."""
+        resources = {name: record.resources[name] for name in RESOURCES if name in record.resources}
+        said = {"scores": record.scores if record.status == "ok" else [], "resources": resources}
+        outcome = cls.__new__(cls)  # not `model_construct`, which takes long: a record's fields have been validated
+        outcome.__setstate__(
+            record.__getstate__()
+            | {"__dict__": {**vars(record), **said, "key": key, "stale": False, "plugin_changed": False}}
+        )
+        return outcome
+
+    @cached_property
+    def code(self) -> tuple[str, str, str, str]:
+        """What says which code it uses: names of strategy and data set, hyper-parameters and networks as JSON."""
+        return self.strategy, self.dataset.name, canonical(self.hyper), canonical(self.networks)
+
+    @cached_property
+    def identity(self) -> tuple[Any, ...]:
+        """What tells it from other records: the same cell may have been carried out with the same code twice."""
+        return self.cell, self.key, self.device, self.attempt, self.started, self.finished, canonical(self.digests)
+
     @property
     def name(self) -> str:
         """What a note calls it."""
@@ -171,7 +216,14 @@ class Outcome(Record):
         """What it shares with the other seeds of its row."""
         data, hyper = self.dataset, canonical(self.hyper)
         networks, budget = _as_now(Networks, self.networks), _as_now(Budget, self.budget)
-        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring)
+        tuned = _shared(self.study, self.tuned)
+        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring, tuned)
+
+    def planned(self, ledger: Ledger | None) -> Outcome:
+        """Return it as a plan has its cell: the same model may be a row that was tuned, and one that was not."""
+        study, tuned = (ledger.study, ledger.chosen) if ledger else (None, None)
+        same = (self.study, self.tuned) == (study, tuned)
+        return self if same else self.model_copy(update={"study": study, "tuned": tuned})
 
     @cached_property
     def scoring(self) -> str:
@@ -212,38 +264,7 @@ def framed(rows: Iterable[Mapping[str, Any]], table: Table) -> pd.DataFrame:
     for row in rows:  # of which one at a time is held: all of them as mappings take gigabytes
         for name, own in values.items():
             own.append(row.get(name))
-    return _typed(values, TABLES[table])
-
-
-def _typed(values: dict[str, list[Any]], types: Mapping[str, str]) -> pd.DataFrame:
-    return pd.DataFrame({name: pd.Series(values.pop(name), dtype=dtype) for name, dtype in types.items()})
-
-
-def table_of(records: Iterable[tuple[str, Record]]) -> pd.DataFrame:
-    """Return the long table of records and their keys; columns that follow from others are filled in.
-
-    What the rows of a record share is typed once a record, and then repeated.
-    """
-    leaves = score_columns(Record)
-    own, own_types = [leaf.column for leaf in leaves], {leaf.column: RECORDS[leaf.column] for leaf in leaves}
-    values_of = attrgetter(*(leaf.path[1] for leaf in leaves))
-    types = {name: dtype for name, dtype in RECORDS.items() if name not in own_types}
-    shared: dict[str, list[Any]] = {name: [] for name in types}
-    scores: list[tuple[Any, ...]] = []
-    counts: list[int] = []
-    for key, record in records:
-        first = {"key": key, **next(record.rows())}
-        for name, values in shared.items():
-            values.append(first.get(name))
-        rows = [values_of(score) for score in record.scores] if record.status == "ok" else []
-        scores += rows or [(None,) * len(own)]
-        counts.append(max(len(rows), 1))
-    columns = dict(zip(own, map(list, zip(*scores, strict=True)), strict=True)) if scores else {n: [] for n in own}
-    repeated = _typed(shared, types).take(np.repeat(np.arange(len(counts)), counts)).reset_index(drop=True)
-    frame = pd.concat([repeated, _typed(columns, own_types)], axis="columns")[list(RECORDS)]
-    half = special.ndtri((1 + CONFIDENCE) / 2) * frame["stderr"]
-    seconds = frame[list(SECONDS)].sum(axis="columns", min_count=1)
-    return frame.assign(lower=frame["sys_lower"] - half, upper=frame["sys_upper"] + half, seconds=seconds)
+    return pd.DataFrame({name: pd.Series(values.pop(name), dtype=dtype) for name, dtype in TABLES[table].items()})
 
 
 def outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -278,11 +299,11 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
     return frame.astype(object).where(frame.notna() | ~frame.columns.isin(other), None)
 
 
-def selected(frame: pd.DataFrame, chosen: Iterable[Outcome]) -> pd.DataFrame:
-    """Return the rows of these records, each once, however many stores hold it."""
-    wanted = {tuple(canonical(o.digests) if n == "digests" else getattr(o, n) for n in _IDENTITY) for o in chosen}
-    rows = frame[list(_IDENTITY)].astype(object)
-    rows = rows.where(rows.notna(), None)
-    # an empty list would choose no columns in place of no rows
-    kept = frame.loc[np.array([row in wanted for row in rows.itertuples(index=False, name=None)], bool)]
-    return kept[~kept.duplicated([*_IDENTITY, "metric"])].reset_index(drop=True)
+def selected(records: Iterable[Outcome], chosen: Iterable[Outcome]) -> list[Outcome]:
+    """Return these of the records with all of their scores, each once, however many stores hold it."""
+    wanted = {outcome.identity for outcome in chosen}
+    first: dict[tuple[Any, ...], Outcome] = {}
+    for record in records:
+        if (identity := record.identity) in wanted:
+            first.setdefault(identity, record)
+    return list(first.values())

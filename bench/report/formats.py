@@ -179,7 +179,9 @@ _SCORE = ("metric", "unit", "better", "n", "mean", "lower", "upper", "interval",
 _PUBLISHED = ("published", "published_difference", "published_verdict")
 _INTERVAL = ("lower", "upper", "n", "interval", "items_lost")
 _COMPARED = ("baseline", "difference", *(f"difference_{name}" for name in _INTERVAL), "verdict", "p")
-COLUMNS = [*_ROW, *_SCORE, *_PUBLISHED, *_COMPARED, "notes"]
+_TUNED = ("trials", "tuning_seconds", "study")
+_GAINED = ("gain", *(f"gain_{name}" for name in _INTERVAL))
+COLUMNS = [*_ROW, *_SCORE, *_PUBLISHED, *_COMPARED, *_TUNED, *_GAINED, "notes"]
 
 
 def comma_separated(tables: Sequence[Table]) -> str:
@@ -203,6 +205,8 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
             "failed": " ".join(f"{status}={count}" for status, count in row.failed.items()),
             "notes": "; ".join(row.marks),
         }
+        if row.ledger:
+            shared |= {"trials": row.ledger.trials, "tuning_seconds": row.ledger.seconds, "study": row.ledger.study}
         scored = [metric for metric in table.metrics if metric.name in row.scores]
         yield from (shared | _scores(table, row, metric) for metric in scored)
         if not scored:
@@ -229,6 +233,9 @@ def _scores(table: Table, row: Row, metric: Metric) -> dict[str, Any]:
         compared = _interval(difference)
         line |= {"baseline": table.baseline, "difference": compared.pop("mean")}
         line |= {f"difference_{name}": value for name, value in compared.items()}
+    if gain := row.gains.get(metric.name):
+        compared = _interval(gain)
+        line |= {"gain": compared.pop("mean")} | {f"gain_{name}": value for name, value in compared.items()}
     if row.verdict and metric == table.headline:
         line |= {"verdict": row.verdict.words, "p": row.verdict.p}
     return line

@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-import pandas as pd
-
 from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
@@ -111,7 +109,7 @@ def gathered(
             f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
             f"--store {unused[0]}` prints those of another grid"
         )
-    if out is None and any(len(source.frame) for source in origins):
+    if out is None and any(source.records for source in origins):
         out = Path("report")
     remarks = [
         f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
@@ -131,7 +129,7 @@ def _grid(source: Source, numbers: published.Published, view: View) -> Report:
 def of_grid(source: Source, numbers: published.Published, view: View | None = None) -> list[Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
-    names = dict.fromkeys([*planned, *source.frame["dataset"]])
+    names = dict.fromkeys([*planned, *(record.dataset.name for record in source.records)])
     return [_built(name, source, numbers, view or View(), alone=len(names) == 1) for name in names]
 
 
@@ -211,14 +209,14 @@ def _write(made: Report, view: View) -> list[str]:
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
-    frame = pd.concat([source.frame for source in origins], ignore_index=True)
+    records = cells.selected((record for source in origins for record in source.records), chosen)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
     items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        parquet.write_parquet(cells.selected(frame, chosen), out / "records.parquet")
+        parquet.write_parquet(parquet.long(records), out / "records.parquet")
         parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
         parquet.write_items(items, out / "items.parquet")
         pictures, shown = figures.write(made.tables, out)
@@ -248,5 +246,5 @@ def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
 
 def _held(chosen: Sequence[Outcome], source: Source) -> list[Outcome]:
     """Return the records that a source holds."""
-    held = set(zip(source.frame["cell"], source.frame["key"], strict=True))
+    held = {(record.cell, record.key) for record in source.records}
     return [outcome for outcome in chosen if (outcome.cell, outcome.key) in held]

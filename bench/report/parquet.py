@@ -11,12 +11,14 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+from scipy import special
 
 from bench.files import replacing
 from bench.protocol import UserError
-from bench.report.cells import TABLES, Table
-from bench.sweep.columns import DTYPES
-from bench.sweep.record import EARLIER
+from bench.report.cells import TABLES, Outcome, Table
+from bench.report.statistics import CONFIDENCE
+from bench.sweep.columns import DTYPES, leaves
+from bench.sweep.record import EARLIER, SECONDS, Score
 
 #: version of the columns; written into every file. Files of schema 1, which lack some, are read as well
 SCHEMA = 2
@@ -33,10 +35,50 @@ def _schema(table: Table) -> pa.Schema:
     )
 
 
-def write_parquet(frame: pd.DataFrame, path: Path, table: Table = "records") -> None:
+def long(records: Sequence[Outcome]) -> pa.Table:
+    """Return the long table of records; columns that follow from others are filled in."""
+    rows: list[Sequence[Score | None]] = [
+        (record.scores if record.status == "ok" else ()) or (None,) for record in records
+    ]
+    scores = [score for row in rows for score in row]
+    several = len(scores) > len(rows)
+    columns: dict[str, list[Any]] = {}
+    for leaf in leaves(Outcome):
+        if leaf.path[0] == "scores":
+            columns[leaf.column] = leaf.values(scores)
+            continue
+        values = leaf.values(records)
+        columns[leaf.column] = (
+            [value for value, row in zip(values, rows, strict=True) for _ in row] if several else values
+        )
+    half = float(special.ndtri((1 + CONFIDENCE) / 2))
+    bounds = [
+        score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores
+    ]
+    columns["lower"], columns["upper"] = ([bound and bound[end] for bound in bounds] for end in (0, 1))
+    columns["seconds"] = [_sum(parts) for parts in zip(*(columns[name] for name in SECONDS), strict=True)]
+    schema = _schema("records")
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]  # NaN is null
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """Return the sum of what is there, None where nothing is."""
+    there = [part for part in parts if part is not None and part == part]
+    return sum(there) if there else None
+
+
+def frame_of(table: pa.Table, name: Table = "records") -> pd.DataFrame:
+    """Return a table with its columns and their types."""
+    columns = TABLES[name]
+    return cast(pd.DataFrame, table.to_pandas()[list(columns)].astype(columns))
+
+
+def write_parquet(content: pa.Table | pd.DataFrame, path: Path, table: Table = "records") -> None:
     """Write a table of records or curves."""
     schema = _schema(table)
-    content = pa.Table.from_pandas(frame, schema=schema, preserve_index=False)
+    if isinstance(content, pd.DataFrame):
+        content = pa.Table.from_pandas(content, schema=schema, preserve_index=False)
     with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
         writer.write_table(content.replace_schema_metadata(schema.metadata))
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
-
-import pandas as pd
 
 import bench.grid as grids
 from bench.plugins import Kind, Plugin, Registry
 from bench.protocol import UserError
-from bench.report.cells import Plan, Planned, Setting
+from bench.report.cells import Outcome, Plan, Planned, Setting
 from bench.sweep import receipts
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.store import Store
@@ -60,7 +58,7 @@ def of(grid: grids.Grid) -> Plan:
         row = cell.dataset, cell.label
         if row not in settings:
             settings[row] = Setting.of(cell)
-        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset))
+        cells.append(Planned(cell.id, settings[row], cell.seed, cell.label, cell.strategy, cell.dataset, cell.ledger))
     return Plan(grid.name, grid.title, tuple(cells), headline.metric, headline.same_within)
 
 
@@ -104,9 +102,9 @@ class Code:
         except UserError:
             return None
 
-    def unchecked(self, frame: pd.DataFrame) -> list[str]:
+    def unchecked(self, records: Iterable[Outcome]) -> list[str]:
         """Return a sentence on the plugins of these records that have not passed `bench check`, if there are any."""
-        cells = set(zip(*(frame[name] for name in ("strategy", "dataset", "hyper", "networks")), strict=True))
+        cells = {record.code for record in records}
         plugins = dict.fromkeys(plugin for cell in sorted(cells) for plugin in self.plugins(*cell))
         names = [f"{plugin.traits.word} {plugin.name}" for plugin in plugins if not receipts.checked(plugin)]
         if not names:

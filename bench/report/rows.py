@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from bench.ledger import Ledger
 from bench.protocol import Metric
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome, Plan, Planned, Setting
@@ -60,6 +61,8 @@ class Row:
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
         jumps: the worst of any of its seeds' trainings.
+        ledger: of the study that its hyper-parameters come from.
+        gains: metric -> difference to the row with what the grid had before.
     """
 
     label: str
@@ -73,6 +76,8 @@ class Row:
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
     jumps: Jumps = NO_JUMPS
+    ledger: Ledger | None = None
+    gains: dict[str, Interval] = field(default_factory=dict)
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
     _sides: dict[str, Side | None] = field(default_factory=dict)
 
@@ -143,6 +148,17 @@ class Row:
             if ours and theirs and (estimate := difference(ours, theirs)):
                 self.differences[name] = estimate
 
+    def gain(self, rows: Sequence[Row], metrics: Iterable[Metric]) -> None:
+        """Fill in the differences to the row that has what a study found in place of this one's hyper-parameters."""
+        if self.ledger is None:
+            return
+        before = self.setting.flat() | self.ledger.defaults
+        default = next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
+        for name in [metric.name for metric in metrics] if default else ():
+            ours, theirs = self._sides.get(name), default._sides.get(name) if default else None
+            if ours and theirs and (estimate := difference(ours, theirs)):
+                self.gains[name] = estimate
+
     def set_beside(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
         """Set the published number beside the row, if there is one of the same model under the same protocol."""
         self.number = next((n for n in numbers if not column.deviations(n, self.setting)), None)
@@ -194,10 +210,12 @@ def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
     for cell, outcome in places:
         labels.setdefault(cell.setting, cell.label)
         seeds.setdefault(cell.setting, {})[cell.seed] = outcome
+    ledgers = {cell.setting: cell.ledger for cell in plan.cells}
     rows = []
     for setting, label in _distinct(labels).items():
         ended = {seed: outcome for seed, outcome in sorted(seeds[setting].items()) if outcome}
-        rows.append(Row(label, setting, ended, tuple(sorted(seeds[setting].keys() - ended.keys()))))
+        missing = tuple(sorted(seeds[setting].keys() - ended.keys()))
+        rows.append(Row(label, setting, ended, missing, ledger=ledgers.get(setting)))
     return rows
 
 

@@ -40,6 +40,8 @@ def select(
         evaluation: how its cells are scored, canonical JSON.
         all_settings: take records of any training and scoring conditions; rows are compared within theirs.
     """
+    ledgers = {cell.id: cell.ledger for cell in plan.cells}
+    candidates = (o.planned(ledgers[o.cell]) if o.cell in ledgers else o for o in candidates)
     dated = sorted(candidates, key=lambda outcome: outcome.finished)
     notes: list[str] = []
     if not all_settings and dated:

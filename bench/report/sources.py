@@ -7,6 +7,7 @@ import os
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +21,10 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, table_of
+from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, outcomes
 from bench.report.curves import Curves
 from bench.report.metrics import with_columns
-from bench.report.parquet import kind, read_parquet
+from bench.report.parquet import frame_of, kind, long, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
 from bench.sweep.fingerprints import Fingerprints
@@ -44,7 +45,7 @@ class Source:
 
     Attributes:
         words: what the table says of it.
-        frame: the records, long.
+        records: each of them.
         plan: the planned cells.
         evaluation: how the plan scores, canonical JSON; None where the records' own way counts.
         command: how missing cells are made, in words.
@@ -55,7 +56,7 @@ class Source:
     """
 
     words: str
-    frame: pd.DataFrame
+    records: tuple[Outcome, ...]
     plan: Plan
     evaluation: str | None
     command: str
@@ -63,6 +64,11 @@ class Source:
     arrays: Arrays = field(default_factory=Arrays)
     curves: Curves = field(default_factory=Curves)
     all_settings: bool = False
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The records, long."""
+        return frame_of(long(self.records))
 
     @property
     def stores(self) -> tuple[Path, ...]:
@@ -125,18 +131,18 @@ def of_grid(
     if unknown and last.cells:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     code = plans.Code(registry, plan)
-    frame = collect(folders, code, notes)
-    notes += code.unchecked(frame)
+    records = gather(folders, code, notes)
+    notes += code.unchecked(records)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     plain = loaded
-    if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {*frame["cell"]}:
+    if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {record.cell for record in records}:
         with contextlib.suppress(UserError):
             plain = grids.load(called, registry)
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
     beside = Arrays(folders), Curves(folders)
-    return Source(_named(folders), frame, plan, evaluation, command, tuple(notes), *beside, all_settings)
+    return Source(_named(folders), tuple(records), plan, evaluation, command, tuple(notes), *beside, all_settings)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -156,18 +162,17 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
             raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
     plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = plans.Code(registry, plan)
-    frame = collect(stores, current, notes)
+    records = gather(stores, current, notes)
     tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in _BESIDE]
     for table in tables:
-        held = set(zip(frame["cell"], frame["key"], strict=True))
-        new = [pair not in held for pair in zip(table["cell"], table["key"], strict=True)]
-        added = marked(table[new], current)
-        frame = pd.concat([frame, added], ignore_index=True) if len(frame) else added
-    notes += current.unchecked(frame)
+        held = {(record.cell, record.key) for record in records}
+        new = [record for record in outcomes(table) if (record.cell, record.key) not in held]
+        records += marked(new, current)
+    notes += current.unchecked(records)
     words = ", ".join(map(str, places))
     beside = {table: [place for place in places if place not in stores and kind(place) == table] for table in _BESIDE}
     arrays, trained = Arrays(stores, beside["items"]), Curves(stores, beside["curves"])
-    return Source(words, frame, plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays, trained)
+    return Source(words, tuple(records), plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays, trained)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -183,11 +188,10 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     plan = plans.joined(plans.of(embedded), last).of(column.dataset)
     command = plans.command(column.grid, "", plan, embedded)
     code = plans.Code(registry, plan)
-    local = collect(folders, code, notes)
-    local = local[local["dataset"] == column.dataset]
-    if len(local):
+    local = tuple(record for record in gather(folders, code, notes) if record.dataset.name == column.dataset)
+    if local:
         notes += code.unchecked(local)
-        cells = set(local["cell"])
+        cells = {record.cell for record in local}
         used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
         return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used), Curves(used))
     if committed := committed_of(plan, registry, column.grid):
@@ -218,30 +222,29 @@ def _tables(table: Table) -> list[Path]:
     return [path for path, held in kinds.items() if held == table]
 
 
-def committed() -> pd.DataFrame:
+def committed() -> list[Outcome]:
     """Return the records that come with bench."""
     frames = [read_parquet(path) for path in _tables("records")]
-    return pd.concat(frames, ignore_index=True) if frames else collect([])
+    return [record for frame in frames for record in outcomes(frame)]
 
 
 def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
     """Return the records that come with bench of a plan's data sets and its grid, if there are any."""
-    frame = committed()
-    own = frame["grid"].eq(plan.name) | frame["cell"].isin([cell.id for cell in plan.cells])
-    frame = frame[own & frame["dataset"].isin({cell.setting.dataset for cell in plan.cells})]
-    if frame.empty:
+    ids, datasets = {cell.id for cell in plan.cells}, {cell.setting.dataset for cell in plan.cells}
+    records = [record for record in committed() if record.grid == plan.name or record.cell in ids]
+    records = [record for record in records if record.dataset.name in datasets]
+    if not records:
         return None
     # a grid may have moved on since; then nothing is missing from what was committed
-    current = not {cell.id for cell in plan.cells}.isdisjoint(frame["cell"])
-    plan = plan if current else replace(plan, cells=())
+    plan = plan if not ids.isdisjoint(record.cell for record in records) else replace(plan, cells=())
     beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
     words, command = "those that come with bench", f"`bench run --grid {called}` makes them"
-    return Source(words, marked(frame, plans.Code(registry, plan)), plan, None, command, (), *beside)
+    return Source(words, tuple(marked(records, plans.Code(registry, plan))), plan, None, command, (), *beside)
 
 
 def of_grids(registry: Registry) -> list[Source]:
     """Return the records that come with bench, a source for each of their grids."""
-    plans_of = [plans.of(grids.load(name, registry)) for name in sorted(set(committed()["grid"]))]
+    plans_of = [plans.of(grids.load(name, registry)) for name in sorted({record.grid for record in committed()})]
     return [source for plan in plans_of if (source := committed_of(plan, registry, plan.name))]
 
 
@@ -249,7 +252,12 @@ def of_grids(registry: Registry) -> list[Source]:
 
 
 def collect(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> pd.DataFrame:
-    """Return every record of the stores, long: a row per record and metric, columns `cells.RECORDS`.
+    """Return what `gather` does, long: a row per record and metric, columns `cells.RECORDS`."""
+    return frame_of(long(gather(stores, current, corrupt)))
+
+
+def gather(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> list[Outcome]:
+    """Return every record of the stores.
 
     Args:
         stores: folders of run stores.
@@ -260,14 +268,12 @@ def collect(stores: Sequence[Path], current: Current | None = None, corrupt: lis
     Raises:
         UserError: a store does not exist, or a record is corrupt.
     """
-
-    def records() -> Iterator[tuple[str, Record]]:
-        for store, key, record in _records(stores, corrupt):
-            yield key, record
-            for part in BESIDE:  # what is damaged is not read later on; here it is said
-                _beside(store, key, record, part, corrupt)
-
-    return marked(table_of(records()), current)
+    records: list[Outcome] = []
+    for store, key, record in _records(stores, corrupt):
+        records.append(Outcome.of(record, key))
+        for part in BESIDE:  # what is damaged is not read later on; here it is said
+            _beside(store, key, record, part, corrupt)
+    return marked(records, current)
 
 
 def curves(
@@ -310,7 +316,7 @@ def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[S
     for store in map(Store, stores):
         for outcome in sorted(chosen, key=lambda outcome: (outcome.cell, outcome.key)):
             if outcome.digests.get("curves"):  # by which alone they are read
-                if store.record_path(outcome.cell, outcome.key).is_file():
+                if store.holds(outcome.cell, outcome.key):
                     yield store, outcome.key, outcome
                 continue
             with contextlib.suppress(CorruptRecord):
@@ -339,24 +345,19 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[tuple[Mapping[s
                 yield _whose(outcome.key, outcome) | {"metric": name}, vector.which, vector.values
 
 
-def marked(frame: pd.DataFrame, current: Current | None) -> pd.DataFrame:
-    """Return the records with `stale` and `plugin_changed` as `current` (see `collect`) tells."""
-    if frame.empty or current is None:
-        return frame.assign(
-            stale=pd.array([False] * len(frame), "boolean"), plugin_changed=pd.array([False] * len(frame), "boolean")
-        )
-    names = ["strategy", "dataset", "hyper", "networks"]
-    names += [f"fingerprint_{part}" for part in ("plugin", "fit", "evaluate")]
-    alike = frame.groupby(names, sort=False, dropna=False).ngroup().to_numpy()
-    stale, changed = [], []
-    for *cell, plugin, fit, evaluate in frame.iloc[np.unique(alike, return_index=True)[1]][names].itertuples(
-        False, None
-    ):
-        now = current(*cell)
-        stale.append(now is not None and (fit, evaluate) != (now.fit, now.evaluate))
-        changed.append(now is not None and plugin != now.plugin)
-    marks = {"stale": np.array(stale)[alike], "plugin_changed": np.array(changed)[alike]}
-    return frame.assign(**{name: pd.array(own, dtype="boolean") for name, own in marks.items()})
+def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:
+    """Return the records with `stale` and `plugin_changed` as `current` (see `gather`) tells."""
+    return [_marked(record, current) for record in records] if current else list(records)
+
+
+def _marked(record: Outcome, current: Current) -> Outcome:
+    now = current(*record.code)
+    ours = record.fingerprints
+    stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
+    changed = now is not None and ours.plugin != now.plugin
+    if (stale, changed) == (record.stale, record.plugin_changed):
+        return record
+    return record.model_copy(update={"stale": stale, "plugin_changed": changed})
 
 
 def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Store, str, Record]]:
@@ -364,11 +365,12 @@ def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tupl
     for folder in stores:
         if not folder.is_dir():
             raise UserError(f"there is no run store {folder}")
-        for path, record in Store(folder).scan():
+        store = Store(folder)
+        for cell, key, record in store.scan():
             if isinstance(record, CorruptRecord):
-                _complain(f"corrupt record {path}: {record}", corrupt)
+                _complain(f"corrupt record {store.record_path(cell, key)}: {record}", corrupt)
             else:
-                yield Store(folder), path.stem.removeprefix("record-"), record
+                yield store, key, record
 
 
 def _whose(key: str, record: Record) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric, UserError
-from bench.report.cells import Plan, outcomes
+from bench.report.cells import Plan
 from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
 from bench.report.rows import Row, group, marks, seeds_listed
@@ -95,7 +95,7 @@ def build(
     plan = source.plan.of(dataset)
     if not alone and plan.title:
         plan = replace(plan, title=f"{plan.title}: {dataset}")
-    records = outcomes(source.frame[source.frame["dataset"] == dataset])
+    records = [record for record in source.records if record.dataset.name == dataset]
     selection = select(records, plan, source.evaluation, source.all_settings)
     plan = selection.plan
     rows = group(selection.outcomes, plan)
@@ -122,6 +122,8 @@ def build(
         row.watch(source.curves)
     for row, other in pairs:
         row.compare(other, metrics)
+    for row in rows:
+        row.gain(rows, metrics)
     margin = plan.same_within.get(dataset)
     if chosen:
         judge(pairs, chosen, margin)
@@ -278,6 +280,7 @@ def conditions(
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if patience := training.get("early_stopping.patience"):
         sentences.append(_ended(rows, patience))
+    sentences += _tuning(rows)
     if ways := _ways(training):
         sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
@@ -328,6 +331,19 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
+
+
+def _tuning(rows: Sequence[Row]) -> list[str]:
+    """Return how rows were tuned, in words."""
+    ledgers = [row.ledger for row in rows if row.ledger]
+    if not ledgers:
+        return []
+    metrics = listed(dict.fromkeys(meaning(ledger.metric).title for ledger in ledgers))
+    how = f"by {metrics} on the validation split, at the worse end of log Z's interval"
+    seconds = sum(ledger.seconds for ledger in ledgers)
+    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
+    said = [f"Rows that are tuned: their hyper-parameters were chosen {how}, in trials of {seconds:,.0f} s altogether"]
+    return said + [f"No trial of {label} had a score that can be relied on" for label in doubtful]
 
 
 def _splits(rows: Sequence[Row]) -> str:

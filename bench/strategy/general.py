@@ -269,15 +269,20 @@ class Strategy(Settings):
                 lambda n: self.draws(model, n, noise_for("known/samples")),
             )
             scores = estimators.score(subject, run.progress)
-            own = self.diagnostics(*self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics"))
-            drawings = estimators.drawings(
-                model.vae,
-                task.dataset,
-                test,
-                stored.shape[1:],
-                z,
-                lambda n: self.draws(model, n, noise_for("samples")),
-            )
+            own: Sequence[Score] = ()
+            drawings = {}
+            if not task.evaluation.bound_alone:
+                own = self.diagnostics(
+                    *self._pursued(state, task, run, model, subject, scores), noise_for("diagnostics")
+                )
+                drawings = estimators.drawings(
+                    model.vae,
+                    task.dataset,
+                    test,
+                    stored.shape[1:],
+                    z,
+                    lambda n: self.draws(model, n, noise_for("samples")),
+                )
         clocks.lap("evaluate_seconds")
         resources = clocks.seconds | {"peak_device_bytes": float(peak(run.device))}
         return replace(scores, scores=[*scores.scores, *own], arrays={**scores.arrays, **drawings}, resources=resources)

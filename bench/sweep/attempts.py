@@ -18,7 +18,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -85,6 +85,7 @@ class Job:
             fields: of the record, where they differ from what is known before a cell runs.
         """
         loaded = {"version": None, "sha256": None, **(data or self.data)}
+        moment = now()
         request = self.cell.request
         options = request.pop("options")
         start = {
@@ -98,6 +99,8 @@ class Job:
             "label": self.cell.label,
             "evaluation": self.cell.evaluation.model_dump(mode="json"),
             "split": self.cell.evaluation.split,
+            "study": self.cell.study or None,
+            "tuned": dict(self.cell.tuned) or None,
             "status": status,
             "reason": reason,
             "last_step": None,
@@ -106,8 +109,8 @@ class Job:
             "stability": {},
             "resources": {},
             "fingerprints": self.fingerprints,
-            "started": now(),
-            "finished": now(),
+            "started": moment,
+            "finished": moment,
         }
         nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
         return Record(**{**start, **nowhere, **circumstances, **fields})
@@ -197,7 +200,7 @@ def claim(folder: str | Path, number: int, sweep: str) -> Attempt | None:
     attempt = Attempt(number, sweep, host(), os.getpid(), _born(os.getpid()), job(), now())
     try:
         with open(path(folder, number), "xb") as file:
-            file.write(json.dumps(asdict(attempt)).encode())
+            file.write(json.dumps(vars(attempt)).encode())
     except FileExistsError:
         return None
     return attempt
@@ -209,7 +212,7 @@ def end(folder: str | Path, attempt: Attempt, how: str) -> None:
     temporary = f"{folder}/.attempt-{attempt.number}.{os.getpid()}.part"
     try:
         with open(temporary, "wb") as file:
-            file.write(json.dumps(asdict(replace(attempt, how=how))).encode())
+            file.write(json.dumps({**vars(attempt), "how": how}).encode())
         os.replace(temporary, target)
     except OSError:
         with contextlib.suppress(OSError):

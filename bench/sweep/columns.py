@@ -4,20 +4,34 @@ from __future__ import annotations
 
 import functools
 import json
+import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, get_args, get_origin, get_type_hints
+from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
 _CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
-_read = functools.lru_cache(maxsize=4096)(json.loads)  # the records of a grid have few settings in all
+_MOST = 4096  # texts that are kept: the records of a grid have few settings in all
+_read = functools.lru_cache(maxsize=_MOST)(json.loads)
+
+
+_texts: dict[bytes, str] = {}  # settings as Python writes them -> as JSON
 
 
 def canonical(settings: Mapping[str, Any]) -> str:
     """Return settings as JSON that is equal where they are."""
-    return _CANONICAL.encode(settings)
+    try:
+        key = marshal.dumps(cast(dict[str, Any], settings), 2)  # unlike equality, it tells 1 from 1.0 and from true
+    except ValueError:  # not of plain types
+        return _CANONICAL.encode(settings)
+    text = _texts.get(key)
+    if text is None:
+        if len(_texts) >= _MOST:
+            _texts.clear()
+        text = _texts[key] = _CANONICAL.encode(settings)
+    return text
 
 
 @dataclass(frozen=True)
@@ -53,6 +67,14 @@ class Leaf:
         for name in self.path[1:]:
             value = value.get(name) if isinstance(value, dict) else getattr(value, name, None)
         return canonical(value) if self.settings and value is not None else value
+
+    def values(self, parts: Sequence[Any]) -> list[Any]:
+        """Return what the column holds for records, or, of a score's column, for scores, where None stands for none."""
+        score = self.path[0] == "scores"
+        values = list(parts) if score else [getattr(part, self.path[0]) for part in parts]
+        for name in self.path[1:]:
+            values = [value.get(name) if isinstance(value, dict) else getattr(value, name, None) for value in values]
+        return [None if value is None else canonical(value) for value in values] if self.settings else values
 
     def put(self, content: dict[str, Any], value: Any) -> None:
         """Put what a column holds into the place of a record that it comes from; settings are shared, not copied."""

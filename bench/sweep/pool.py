@@ -18,6 +18,7 @@ from typing import Self
 
 from bench.grid import Cell
 from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
+from bench.sweep.feed import Feed
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
 from bench.sweep.worker import Figures, Halt, Message, Note, Ready, Setup
@@ -109,6 +110,7 @@ class Pool:
         sweep: its id; attempts of the same sweep count together.
         stops: the signals that ask the sweep to stop, besides SIGINT and SIGTERM, and how an attempt ends then (see
             `attempts.Attempt.how`).
+        feed: decides on further cells while others run.
     """
 
     setup: Setup
@@ -119,6 +121,7 @@ class Pool:
     devices: Sequence[str] = ()
     sweep: str = field(default_factory=identify)
     stops: Mapping[int, Callable[[], str]] = field(default_factory=dict)
+    feed: Feed = field(default_factory=Feed)
 
     def __post_init__(self) -> None:
         self.store = Store(self.setup.store)
@@ -145,7 +148,7 @@ class Pool:
                 were asked to stop first; what was finished stays.
         """
         self._waiting.extend(jobs)
-        self._numbers = range(min(self.jobs, len(jobs)))
+        self._numbers = range(self.jobs if self.feed.open else min(self.jobs, len(jobs)))
         with self._stoppable():
             try:
                 while self._step():
@@ -172,7 +175,8 @@ class Pool:
             self._wind_down()
         else:
             self._fill()
-        if not self._busy and (self._stopping or not (self._waiting or self._elsewhere)):
+        left = self._waiting or self._elsewhere or self.feed.open
+        if not self._busy and (self._stopping or not left):
             return False
         watched = {event: slot for slot in self._slots.values() for event in slot.watched}
         for slot in dict.fromkeys(watched[event] for event in wait(list(watched), TICK)):
@@ -191,14 +195,20 @@ class Pool:
             self._polled = time.monotonic()
             self._waiting, self._elsewhere = self._elsewhere, self._waiting
         for number in self._numbers:
-            if self._waiting and number not in self._slots:
+            if number not in self._slots and (self._waiting or self.feed.open):
                 self._start(number)
             slot = self._slots.get(number)
             try:
-                while self._waiting and slot and slot.ready and not slot.work:
+                while slot and slot.ready and not slot.work and self._more():
                     self._offer(slot, self._waiting.popleft())
             except (StoreError, OSError) as error:
                 self._fatal = str(error)
+
+    def _more(self) -> bool:
+        """Tell whether a cell waits; where none does, the feed is asked."""
+        if not self._waiting:
+            self._waiting.extend(self.feed.more())
+        return bool(self._waiting)
 
     def _start(self, number: int) -> None:
         """Start the process of a slot."""
@@ -261,6 +271,7 @@ class Pool:
         elif isinstance(message, Figures):
             if message.stage == "fit":
                 work.last_step = message.done
+            self.feed.hear(work.job, message)
             self.screen.advance(slot.number, message)
         elif isinstance(message, Note):
             self.screen.note(message.sentence)
@@ -299,6 +310,8 @@ class Pool:
             elif memory and (held := slot.resident) > memory:
                 reason = f"its process held {held / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
                 self._cut(slot, "out-of-memory", reason)
+            elif reason := self.feed.verdict(work.job, work.seconds):
+                self._cut(slot, "pruned", reason)
 
     def _cut(self, slot: Slot, status: str, reason: str) -> None:
         slot.kill()
@@ -351,6 +364,7 @@ class Pool:
         self.tally.endings.append((job.cell, ending))
         self.screen.end(slot.number, job, ending)
         self._release(slot, how)
+        self.feed.ended(job)
 
     def _lose(self, slot: Slot, work: Work, reason: str) -> None:
         """Let a cell go on later."""

@@ -19,6 +19,7 @@ from datetime import UTC, datetime
 from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
+from weakref import WeakValueDictionary
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
@@ -43,6 +44,7 @@ LATER: dict[str, Any] = {
     "device_kind": None,
     "digests": {},
     "execution": None,
+    "tuned": None,
 }
 #: column -> what it holds in a table of schema 1, or of an earlier schema 2, which lacks it
 EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
@@ -51,7 +53,7 @@ EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan"), "epochs": float("nan")
 _SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 Failure = Literal["diverged", "out-of-memory", "timeout", "crashed", "node-lost", "cancelled", "error"]
-Status = Literal["ok", "skipped", Failure]
+Status = Literal["ok", "skipped", "pruned", Failure]
 #: statuses of a cell that came to no scores
 FAILED: tuple[str, ...] = get_args(Failure)
 #: every final status
@@ -117,9 +119,15 @@ class Score(_Part):
     def of(cls, score: protocol.Score) -> Self:
         """Return a score in plain types, whatever library made it; a value that is no number is marked unreliable."""
         values = {**vars(score.metric), **vars(score), "metric": score.metric.name, "stderr": score.stderr}
-        plain = {name: kind(info.annotation)(values[name]) for name, info in cls.model_fields.items()}
+        plain = {name: plainly(values[name]) for name, plainly in _kinds(cls).items()}
         infinite = "" if abs(plain["value"]) < float("inf") else "not a finite number"
         return cls(**plain | {"unreliable": plain["unreliable"] or infinite})
+
+
+@functools.cache
+def _kinds(model: type[_Part]) -> dict[str, Any]:
+    """Return the plain type of each field."""
+    return {name: kind(info.annotation) for name, info in model.model_fields.items()}
 
 
 class Point(_Part):
@@ -153,7 +161,8 @@ class Record(_Part):
         normalised: what a check of a prior that calls itself normalised came to, the fields of a
             `protocol.Normalisation`; None where there was none.
         schedule, clip, averaging, warmup: how it was trained besides `budget`, settings; None where in no way.
-        study: the tuning study whose outcome its hyper-parameters are.
+        study: the tuning study that its hyper-parameters come from: its outcome, or one of its trials; else None.
+        tuned: what that study set, by dotted key; None without one.
         restarts: how many attempts at the cell right before this one were interrupted or lost.
         device_kind: `cpu`, or what the GPU calls itself.
         execution: how steps of training were taken; None where there were none, or before it was recorded.
@@ -194,8 +203,9 @@ class Record(_Part):
     git: Git | None
     fingerprints: Annotated[Fingerprints, Column("fingerprint")]
     digests: dict[str, Sha256]
-    # not every record of schema 2 has it
+    # not every record of schema 2 has these
     execution: Execution | None = None
+    tuned: Settings | None = None
     started: str
     finished: str
 
@@ -206,8 +216,13 @@ class Record(_Part):
         Raises:
             CorruptRecord: it holds none.
         """
+        content, seal = _opened(content)
+        record: Self | None = _held.get((cls, seal))
         try:
-            record = cls.model_validate_json(_opened(content))
+            if record is None:
+                record = cls.model_validate_json(content)
+                if seal:
+                    _held[cls, seal] = record
         except ValidationError as error:
             raise CorruptRecord("it is empty" if not content else explained(error)) from None
         if record.cell != cell:
@@ -217,14 +232,6 @@ class Record(_Part):
     def json_bytes(self) -> bytes:
         """Return the content of a record's file."""
         return sealed(self.model_dump_json(by_alias=True, indent=1).encode() + b"\n")
-
-    def rows(self) -> Iterator[dict[str, Any]]:
-        """Give the record's rows of the long table: one for each score, or one without a metric."""
-        shared = {
-            leaf.column: None if leaf.path[0] == "scores" else leaf.value(self, None) for leaf in leaves(type(self))
-        }
-        for score in (self.scores if self.status == "ok" else ()) or (None,):
-            yield shared | {leaf.column: leaf.value(self, score) for leaf in score_columns(type(self))}
 
     @classmethod
     def from_rows(cls, shared: Mapping[str, Any], scores: Sequence[Sequence[Any]]) -> Self:
@@ -268,8 +275,14 @@ def sealed(content: bytes) -> bytes:
     return b'{\n "sha256": "%s",\n' % sha256(rest).encode() + rest
 
 
-def _opened(content: bytes) -> bytes:
-    """Return the JSON of a record from what its file holds; of schema 1, with the fields that came later.
+#: class and SHA-256 -> a record that somebody holds: what has the same bytes is the same, and is not parsed again
+_held: WeakValueDictionary[tuple[type[Record], bytes], Any] = WeakValueDictionary()
+
+
+def _opened(content: bytes) -> tuple[bytes, bytes]:
+    """Return the JSON of a record from what its file holds, and its SHA-256 as far as the file itself says it.
+
+    That of schema 1 has the fields that came later, and no SHA-256.
 
     Raises:
         CorruptRecord: it is not what was written.
@@ -278,16 +291,16 @@ def _opened(content: bytes) -> bytes:
         rest = content[seal.end() :]
         if sha256(rest).encode() != seal[1]:
             raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its first line")
-        return b"{" + rest
+        return b"{" + rest, seal[1]
     try:
         earlier = json.loads(content)
     except (ValueError, RecursionError):
-        return content  # the model says what is wrong
+        return content, b""  # the model says what is wrong
     if not isinstance(earlier, dict) or earlier.get("schema") not in (1, SCHEMA):
-        return content
+        return content, b""
     if earlier["schema"] == SCHEMA:
         raise CorruptRecord("its first line is not its SHA-256")
-    return json.dumps(earlier | LATER).encode()
+    return json.dumps(earlier | LATER).encode(), b""
 
 
 def explained(error: ValidationError) -> str:

@@ -120,8 +120,11 @@ class Store:
         except OSError as error:
             raise CorruptRecord(error.strerror or str(error)) from error
 
-    def scan(self, *cells: str) -> Iterator[tuple[Path, Record | CorruptRecord]]:
-        """Give every record of all cells or of these, of whatever code, and of a file that is none, why it is not."""
+    def scan(self, *cells: str) -> Iterator[tuple[str, str, Record | CorruptRecord]]:
+        """Give every record of all cells or of these, of whatever code, and of a file that is none, why it is not.
+
+        Each with its cell and key (`record_path`).
+        """
         for cell_id in cells or sorted(_listing(self._cells)):
             for match in filter(None, map(RECORD.fullmatch, sorted(_listing(f"{self._cells}/{cell_id}")))):
                 try:
@@ -129,11 +132,15 @@ class Store:
                 except CorruptRecord as reason:
                     record = reason
                 if record:
-                    yield Path(self._cells, cell_id, match[0]), record
+                    yield cell_id, match[1], record
+
+    def holds(self, cell_id: str, key: str) -> bool:
+        """Tell whether there is a record's file."""
+        return os.path.isfile(f"{self._cells}/{cell_id}/record-{key}.json")
 
     def records(self, *cells: str) -> list[Record]:
         """Return every record of all cells, or of these, that can be read."""
-        return [record for _, record in self.scan(*cells) if isinstance(record, Record)]
+        return [record for _, _, record in self.scan(*cells) if isinstance(record, Record)]
 
     def attempts(self, cell_id: str) -> int:
         """Return how many attempts at a cell were begun."""
@@ -141,8 +148,10 @@ class Store:
 
     def history(self, cell_id: str) -> list[Attempt]:
         """Return the attempts at a cell, in order, as far as they can be read."""
-        folder = f"{self._cells}/{cell_id}"
-        readable = (attempts.read(folder, number) for number in attempts.numbers(_listing(folder)))
+        return self._history(cell_id, attempts.numbers(_listing(f"{self._cells}/{cell_id}")))
+
+    def _history(self, cell_id: str, numbers: Sequence[int]) -> list[Attempt]:
+        readable = (attempts.read(f"{self._cells}/{cell_id}", number) for number in numbers)
         return [attempt for attempt in readable if attempt]
 
     def alive(self, cell_id: str, attempt: int) -> bool:
@@ -308,9 +317,9 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        folder = self.cell(cell.id)
+        folder = f"{self._cells}/{cell.id}"
         with self._writing():
-            folder.mkdir(parents=True, exist_ok=True)
+            os.makedirs(folder, exist_ok=True)
             latest = self.attempts(cell.id)
             if latest and self.alive(cell.id, latest):
                 return None
@@ -320,12 +329,11 @@ class Store:
             before = attempts.read(folder, latest) if latest else None
             if before and not before.how:
                 attempts.end(folder, before, "lost")
-            request = folder / "request.json"
-            if not request.exists():
-                with replacing(request, durable=False) as file:  # it is for people: the record says the same
+            if not os.path.exists(request := f"{folder}/request.json"):
+                with replacing(Path(request), durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
-                for unfinished in folder.rglob(".*.part"):  # of attempts that were killed while they wrote
+                for unfinished in Path(folder).rglob(".*.part"):  # of attempts that were killed while they wrote
                     unfinished.unlink(missing_ok=True)
             return attempt
 
@@ -372,15 +380,17 @@ class Store:
         """
         path = self.record_path(job.cell.id, job.key)
         with self._writing():
-            if path.exists() or self.attempts(job.cell.id) > job.attempt:
+            begun = attempts.numbers(_listing(f"{self._cells}/{job.cell.id}"))
+            if path.exists() or max(begun, default=0) > job.attempt:
                 return False
-            path.parent.mkdir(parents=True, exist_ok=True)  # here: a file in its place is no record that stands
+            os.makedirs(path.parent, exist_ok=True)  # here: a file in its place is no record that stands
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
                 with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
                     file.write(content)
-            interrupted = restarts(self.history(job.cell.id), job.attempt)
+            earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
+            interrupted = restarts(earlier, job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
             try:
                 with creating(path) as file:

@@ -10,6 +10,7 @@ import faulthandler
 import io
 import os
 import queue
+import re
 import resource
 import signal
 import sys
@@ -196,6 +197,7 @@ class _Attempt:
         self._seconds: dict[str, float] = {}  # of the strategy's two stages, by our own clock
         self._reported: dict[str, float] = {}  # resources by the strategy's account
         self._told = 0.0
+        self._epoch: Any = None
 
     def run(self) -> Ending:
         """Carry the cell out; whatever goes wrong is an ending."""
@@ -281,8 +283,9 @@ class _Attempt:
         if stage == "fit":
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
-        if moment - self._told >= INTERVAL:
-            self._told = moment
+        epoch = figures.get("epoch")
+        if moment - self._told >= INTERVAL or epoch != self._epoch:  # no epoch is left out, however short
+            self._told, self._epoch = moment, epoch
             shown = {name: value for name, value in figures.items() if not isinstance(value, str)}
             self.tell(Figures(stage, int(done), int(total), numbers(shown)))
 
@@ -329,16 +332,15 @@ def _device_kind(device: str) -> str | None:
 
 def _reset_peak() -> None:
     """Start the kernel's high-water mark of this process's memory anew, where it lets us."""
-    with suppress(OSError):
-        Path("/proc/self/clear_refs").write_text("5")
+    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
+        file.write(b"5")
 
 
 def _peak() -> int:
     """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
-    with suppress(OSError):
-        for line in Path("/proc/self/status").read_text().splitlines():
-            if line.startswith("VmHWM:"):
-                return int(line.split()[1]) * 1024
+    with suppress(OSError), open("/proc/self/status", "rb", buffering=0) as file:
+        if match := re.search(rb"^VmHWM:\s*(\d+)", file.read(1 << 16), re.MULTILINE):
+            return int(match[1]) * 1024
     most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return most if sys.platform == "darwin" else most * 1024
 

@@ -238,8 +238,8 @@ class Loop:
         """Raise Diverged if any number went bad among the steps of this epoch, and report progress."""
         self._refuse(taken)
         figures = {name: float(figure.value) for name, figure in self._means().items()}
-        if BOUND in self.stability:
-            figures[BOUND] = self.stability[BOUND]  # of the end of the last epoch
+        # of the end of the last epoch
+        figures |= {name: self.stability[name] for name in (BOUND, *COMPARED) if name in self.stability}
         epoch = (self.step - 1) // self.per_epoch
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 

@@ -15,8 +15,8 @@ import pytest
 from bench.files import replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
-from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes, table_of
-from bench.report.parquet import kind, read_parquet, write_items, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
+from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
@@ -227,12 +227,7 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist", "toy", "cifar10-subset"])
 def test_committed_records_are_read_whole(name: str) -> None:
     frame = read_parquet(results_folder() / f"{name}.parquet")
-    made = outcomes(frame)
-    again = table_of((o.key, o) for o in made)
-    marks = ["stale", "plugin_changed"]
-    pd.testing.assert_frame_equal(again.drop(columns=marks), frame.drop(columns=marks))
-    held = frame.drop_duplicates(["cell", "key"])[marks]
-    assert [(o.stale, o.plugin_changed) for o in made] == list(held.itertuples(index=False, name=None))
+    pd.testing.assert_frame_equal(frame_of(long(outcomes(frame))), frame)
 
 
 def test_a_table_that_holds_no_records_is_refused(mnist: Synthetic) -> None:

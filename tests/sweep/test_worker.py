@@ -50,7 +50,7 @@ def test_a_finished_cell_records_request_scores_clocks_and_circumstances(
     assert " ".join(record) == (
         "sha256 schema grid cell dataset strategy label hyper seed networks budget evaluation split schedule clip "
         "averaging warmup study status reason last_step attempt restarts scores normalised stability resources device "
-        "device_kind torch python platform git fingerprints digests execution started finished"
+        "device_kind torch python platform git fingerprints digests execution tuned started finished"
     )
     assert ending.status == record["status"] == "ok"
     assert (record["schema"], record["grid"], record["cell"], record["label"]) == (2, "fakes", cell.id, cell.label)

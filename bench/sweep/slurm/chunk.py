@@ -15,9 +15,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from bench.profile import Slurm
+from bench.protocol import UserError
 from bench.sweep import attempts, sharing
 from bench.sweep.attempts import Job, given_up, interruptions
-from bench.sweep.pool import Limits, Pool, SweepError
+from bench.sweep.feed import Feed
+from bench.sweep.pool import Limits, Pool, Screen, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.record import provenance
 from bench.sweep.slurm import commands as slurm
@@ -59,10 +61,11 @@ class Chunk:
 
         limits = Limits(self.timeout, None, settings.retries, patience=0.6 * warned)
         devices = [f"cuda:{number}" for number in range(settings.gpus)] if self.setup.device == "cuda" else []
-        screen = Lines(len(self.jobs), lambda job: self.names[job.cell.id], lambda job: job.cell.id)
+        screen = Lines(len(self.jobs), self._called, lambda job: job.cell.id)
         setup = replace(self.setup, circumstances=provenance(self.setup.device))  # of this node
         pool = Pool(setup, 1, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
+            pool.feed = self._feed(screen)
             with self._slots(pool) as pool.jobs:
                 pool.setup = replace(setup, alone=pool.jobs == 1)
                 if settings.memory:
@@ -73,13 +76,21 @@ class Chunk:
                 _requeue()
         except sharing.Interrupted as interrupted:
             tally = interrupted.tally
-        except (SweepError, StoreError, slurm.Unreachable) as error:
+        except (SweepError, StoreError, UserError, slurm.Unreachable) as error:
             screen.note(f"error: {error}")
             sys.exit(1)
         if tally.signal == signal.SIGTERM:
             _linger()
         if tally.signal is not None:
             sys.exit(1)
+
+    def _called(self, job: Job) -> str:
+        """Return what a line calls a cell."""
+        return self.names[job.cell.id]
+
+    def _feed(self, screen: Screen) -> Feed:
+        """Return what decides on further cells."""
+        return Feed()
 
     @contextlib.contextmanager
     def _slots(self, pool: Pool) -> Iterator[int]:
@@ -98,7 +109,7 @@ class Chunk:
 
         return DelayedSubmission(self)
 
-    def _left(self, pool: Pool) -> list[Job]:
+    def _left(self, pool: Pool) -> Sequence[Job]:
         """Return the cells that are to go on; those that were interrupted too often get their record."""
         left = []
         for job in self.jobs:

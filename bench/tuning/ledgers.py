@@ -1,0 +1,171 @@
+"""What studies came to: which trial of each is chosen, what all of them cost, and the tuned grid that says so."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+
+from bench.files import replacing
+from bench.grid import Grid
+from bench.ledger import Ledger
+from bench.plugins import plain_name
+from bench.plugins.shapes import listed
+from bench.protocol import UserError
+from bench.sweep.columns import canonical
+from bench.tuning import space
+from bench.tuning.trials import Progress, seconds_of, value_of
+
+
+def ranked(progress: Progress) -> list[tuple[FrozenTrial, float, str]]:
+    """Return the trials that came to a value, the best first, each with its value and why that is not to be trusted.
+
+    What cannot be trusted comes after all that can: a low value is the likelier the more log Z is off.
+    """
+    metric = progress.study.row.metric
+    scored = [(trial, value_of(record, metric)) for trial, record in progress.records() if record]
+    valued = [(trial, *scores) for trial, scores in scored if scores and trial.state == TrialState.COMPLETE]
+    return sorted(valued, key=lambda entry: (bool(entry[2]), entry[1], entry[0].number))
+
+
+def of(progress: Progress) -> Ledger | None:
+    """Return the ledger of a study; None where no trial of it came to a value."""
+    row, order = progress.study.row, ranked(progress)
+    records = progress.records()
+    if not order:
+        return None
+    best, value, doubt = order[0]
+    chosen = progress.study.values(best)
+    assert chosen is not None
+    trials = [trial for trial, _ in records]
+    return Ledger(
+        study=row.study,
+        trials=len(trials),
+        pruned=sum(trial.state == TrialState.PRUNED for trial in trials),
+        failed=sum(trial.state == TrialState.FAIL for trial in trials),
+        seconds=round(sum(seconds_of(record) for _, record in records if record), 1),
+        metric=row.metric,
+        best=best.number,
+        value=value,
+        unreliable=bool(doubt),
+        chosen=chosen,
+        defaults=row.defaults,
+        space={name.key: name.plain for name in row.ranges},
+        records=[f"{record.cell}/{progress.job.key}" for _, record in records if record],
+    )
+
+
+def ends(progress: Progress) -> str:
+    """Return how many trials of a study ended in which way: `3 diverged, 1 pruned`."""
+    counts = Counter(record.status if record else "without a record" for _, record in progress.records())
+    return listed(f"{number} {status}" for status, number in counts.items())
+
+
+# ---------------------------------------------------------------- the tuned grid
+
+
+def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger | None]], folder: Path) -> list[Path]:
+    """Write a tuned grid for each data set, and return where.
+
+    A row with a ledger comes twice: with what was chosen, and with what the grid had, so that the gain can be measured
+    with the seeds of the comparison, on the test items. Where the grid's own values were the best, it comes once.
+
+    Args:
+        grid: that was tuned.
+        studies: of its rows, with their ledgers.
+        folder: of the files.
+
+    Raises:
+        UserError: a file cannot be written.
+    """
+    datasets = list(dict.fromkeys(progress.study.row.cell.dataset for progress, _ in studies))
+    paths = []
+    for dataset in datasets:
+        name = plain_name(dataset)
+        part = f"-{name}" * (len({cell.dataset for cell in grid.cells}) > 1)
+        path = folder / f"{grid.name}{part}-tuned.toml"
+        ours = [(progress, ledger) for progress, ledger in studies if progress.study.row.cell.dataset == dataset]
+        content = _text(grid, dataset, ours)
+        try:
+            with replacing(path) as file:
+                file.write(content.encode())
+        except OSError as error:
+            raise UserError(f"the tuned grid {path} cannot be written ({error.strerror})") from error
+        paths.append(path)
+    return paths
+
+
+def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | None]]) -> str:
+    source, name = grid.source, plain_name(dataset)
+    cell = studies[0][0].study.row.cell
+    head: dict[str, Any] = {"title": f"{grid.title}, tuned", "seeds": source.get("seeds", 1)}
+    tables: dict[str, Any] = {
+        "headline": _headline(source.get("headline", {}), name),
+        "networks": cell.networks,
+        "train": space.tables(cell)["train"],
+        "evaluate": space.without_none(cell.evaluation.model_dump(mode="json")),
+        "slurm": source.get("slurm", {}),
+    }
+    lines = [
+        f"# Written by `bench tune --grid {grid.called or grid.name}`; `bench run --grid` takes it.",
+        *_pairs(head),
+        "",
+    ]
+    lines += ["[[dataset]]", *_pairs({"name": cell.dataset, **cell.options}), ""]
+    for key, table in tables.items():
+        if table:
+            lines += [f"[{key}]", *_pairs(table), ""]
+    for progress, ledger in studies:
+        row = progress.study.row
+        before = space.without_none(row.source["strategy"][0])
+        if ledger is not None:
+            changed = space.changed(row.source, ledger.chosen)
+            shared: dict[str, Any] = {}
+            for key, value in ledger.chosen.items():
+                first, _, rest = key.partition(".")
+                if first in ("train", "networks") and first not in before:
+                    _put(shared, [first, *rest.split(".")], value)
+            lines += ["[[strategy]]", *_pairs(space.without_none(changed["strategy"][0]) | shared), ""]
+            lines += ["[strategy.tuned]", *_pairs(ledger.model_dump(mode="json")), ""]
+            if canonical(space.changed(row.source, ledger.defaults)) == canonical(changed):
+                continue
+        lines += ["[[strategy]]", *_pairs(before), ""]
+    return "\n".join(lines)
+
+
+def _headline(table: Any, dataset: str) -> dict[str, Any]:
+    """Return the `[headline]` table with the margins of one data set."""
+    kept = dict(table) if isinstance(table, Mapping) else {}
+    if isinstance(margins := kept.get("same_within"), Mapping):
+        kept["same_within"] = {name: margin for name, margin in margins.items() if name == dataset}
+    return kept
+
+
+def _put(table: dict[str, Any], path: Sequence[str], value: Any) -> None:
+    for part in path[:-1]:
+        table = table.setdefault(part, {})
+    table[path[-1]] = value
+
+
+def _pairs(table: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a table in TOML."""
+    return [f"{_key(key)} = {_toml(value)}" for key, value in table.items() if value is not None]
+
+
+def _key(key: str) -> str:
+    return key if re.fullmatch(r"[A-Za-z0-9_-]+", key) else json.dumps(key)
+
+
+def _toml(value: Any) -> str:
+    """Return a plain value as TOML writes it; tables stand in one line."""
+    if isinstance(value, Mapping):
+        inner = ", ".join(f"{_key(key)} = {_toml(item)}" for key, item in value.items() if item is not None)
+        return f"{{ {inner} }}" if inner else "{}"
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_toml, value))}]"
+    return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")

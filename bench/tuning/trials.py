@@ -1,0 +1,270 @@
+"""Trials as cells of a run store: a pool's feed that hands them out, with the same number or seconds for every row."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import time
+from collections.abc import Callable, Container, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime
+
+from optuna.trial import FrozenTrial, TrialState
+
+from bench.plugins import Registry
+from bench.plugins.shapes import listed, nearest
+from bench.protocol import Evaluation, UserError
+from bench.sweep.attempts import Job
+from bench.sweep.feed import Feed
+from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
+from bench.sweep.store import Store, key
+from bench.sweep.worker import Figures
+from bench.tuning.study import CELL, DOUBT, Study
+
+POLL = 1.0  # seconds between two looks at studies where there was nothing to do
+#: figures of a running cell by which trials are compared, the first that there is (`bench.training.stability.COMPARED`)
+COMPARED = ("validation bound at log Z's upper end", "validation bound with log Z", "validation bound")
+
+
+@dataclass(frozen=True)
+class Allowance:
+    """What every row may spend: a number of trials, or seconds of them together."""
+
+    trials: int | None = None
+    seconds: float | None = None
+
+    def __str__(self) -> str:
+        """Return `20 trials` or `7200 s`."""
+        return f"{self.trials} trial{'s' * (self.trials != 1)}" if self.trials else f"{self.seconds:g} s"
+
+
+def seconds_of(record: Record) -> float:
+    """Return what a cell took altogether."""
+    return sum(record.resources.get(name, 0.0) for name in SECONDS)
+
+
+def value_of(record: Record, metric: str) -> tuple[float, str] | None:
+    """Return a record's loss, at the worse end of log Z's interval, and why it should not be trusted.
+
+    None where the record has no such score.
+    """
+    score = next((score for score in record.scores if score.metric == metric), None)
+    if score is None or not math.isfinite(score.value):
+        return None
+    worse = -score.sys_lower if score.better == "higher" else score.sys_upper
+    return (worse, score.unreliable) if math.isfinite(worse) else None
+
+
+@dataclass
+class Progress:
+    """One study, and what this process knows of its trials.
+
+    Attributes:
+        study: it.
+        job: of its first cell, whose data and code those of its trials share.
+        store: where their records lie.
+        registry: where plugins are found.
+        handed: numbers of trials that the pool was given.
+    """
+
+    study: Study
+    job: Job
+    store: Store
+    registry: Registry
+    handed: set[int] = field(default_factory=set)
+    _records: dict[str, Record] = field(default_factory=dict)
+
+    def job_of(self, number: int, values: Mapping[str, object]) -> Job:
+        """Return what carries a trial out.
+
+        Raises:
+            UserError: its values do not go together.
+        """
+        cell = self.study.row.trial(number, values, self.registry)
+        return replace(self.job, cell=cell, key=key(self.job.fingerprints, cell.evaluation))
+
+    def record(self, trial: FrozenTrial, evaluation: Evaluation) -> Record | None:
+        """Return a trial's record, if it has one."""
+        cell = trial.user_attrs.get(CELL)
+        if cell and cell not in self._records:  # a final record stays as it is
+            with contextlib.suppress(CorruptRecord):
+                if record := self.store.record(cell, key(self.job.fingerprints, evaluation)):
+                    self._records[cell] = record
+        return self._records.get(cell) if cell else None
+
+    def records(self) -> list[tuple[FrozenTrial, Record | None]]:
+        """Return every trial that counts with its record."""
+        return [(trial, self.record(trial, self.job.cell.evaluation)) for trial in self.study.trials]
+
+    def spent(self) -> float:
+        """Return the seconds of trials that have a record."""
+        return sum(seconds_of(record) for _, record in self.records() if record)
+
+    def going(self, ours: Container[str]) -> float:
+        """Return the seconds that trials which other processes carry out have taken so far; `ours` are our cells."""
+        total = 0.0
+        for trial in self.study.trials:
+            cell = trial.user_attrs.get(CELL)
+            if trial.state != TrialState.RUNNING or cell is None or cell in ours:
+                continue
+            history = self.store.history(cell)
+            if history and self.store.alive(cell, history[-1].number):
+                began = datetime.fromisoformat(history[-1].began)
+                total += (datetime.now(UTC) - began).total_seconds()
+        return total
+
+
+class Trials(Feed):
+    """Hands out the trials of studies, in turn, until each has had its allowance.
+
+    Args:
+        studies: of every row.
+        allowance: of each.
+        say: takes what a trial came to, a sentence.
+    """
+
+    def __init__(self, studies: Sequence[Progress], allowance: Allowance, say: Callable[[str], None]) -> None:
+        self.studies, self.allowance, self.say = studies, allowance, say
+        self._whose: dict[str, tuple[Progress, int]] = {}  # by cell
+        self._running: dict[str, float] = {}  # seconds of cells that this pool carries out
+        self._cut: dict[str, str] = {}
+        self._looked = -POLL
+        self._spent: dict[str, tuple[float, float]] = {}  # by study: when that was looked up, and what it was
+        self._open = any(map(self._left, self.studies))
+
+    # ---------------------------------------------------------------- what the pool asks
+
+    @property
+    def open(self) -> bool:
+        """Whether there are trials to come, or some elsewhere that may yet be lost."""
+        return self._open
+
+    def more(self) -> Sequence[Job]:
+        """Return trials that lost their process, else one that is new, of the study that has had least."""
+        if time.monotonic() - self._looked < POLL:
+            return ()
+        left = [progress for progress in self.studies if self._left(progress)]
+        self._open = bool(left)
+        for progress in left:
+            if jobs := self._adopted(progress):
+                return jobs
+        for progress in sorted(left, key=self._had):
+            while self._due(progress):
+                if job := self._new(progress):
+                    return [job]
+        self._looked = time.monotonic()
+        return ()
+
+    def hear(self, job: Job, figures: Figures) -> None:
+        """Report the validation bound of an epoch to the study, which may end the trial."""
+        value = next((figures.figures[name] for name in COMPARED if name in figures.figures), None)
+        epoch = figures.figures.get("epoch")
+        if value is None or epoch is None or job.cell.id not in self._whose:
+            return
+        progress, number = self._whose[job.cell.id]
+        if math.isfinite(value) and progress.study.report(number, int(epoch), value):
+            self._cut[job.cell.id] = f"worse than other trials after {int(epoch)} epochs"
+
+    def verdict(self, job: Job, seconds: float) -> str:
+        """Say that a trial is pruned, or that its study has spent its seconds."""
+        cell = job.cell.id
+        self._running[cell] = seconds
+        if cell in self._whose and self.allowance.seconds is not None:
+            progress, _ = self._whose[cell]
+            if self._seconds(progress) >= self.allowance.seconds:
+                return f"the {self.allowance} of its study are spent"
+        return self._cut.get(cell, "")
+
+    def ended(self, job: Job) -> None:
+        """Tell the study what the trial came to; one that was stopped goes on later."""
+        cell = job.cell.id
+        self._running.pop(cell, None)
+        progress, number = self._whose[cell]
+        self._spent.pop(progress.study.row.study, None)
+        record = progress.store.record(cell, job.key)
+        if record is None:
+            progress.handed.discard(number)
+            return
+        row = progress.study.row
+        notes = {"status": record.status, "seconds": round(seconds_of(record), 3), "reason": record.reason}
+        state, value = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL, None
+        if record.status == "ok":
+            scored = value_of(record, row.metric)
+            if scored is None:
+                self._refuse(record, row.metric)
+            else:
+                state, value = TrialState.COMPLETE, scored[0]
+                notes |= {DOUBT: scored[1]} if scored[1] else {}
+        progress.study.tell(number, value, state, notes)
+        came = f"{row.metric} {value:.4f}" if value is not None else record.status
+        self.say(f"{row.name}, trial {number}: {came}")
+
+    # ---------------------------------------------------------------- what it does
+
+    def _refuse(self, record: Record, metric: str) -> None:
+        """Refuse a metric that models have not."""
+        names = [score.metric for score in record.scores if score.better != "neither"]
+        if names and metric not in names:
+            hint = nearest(metric, names) or ";"
+            raise UserError(
+                f'a trial of {record.label} has no score "{metric}" to be chosen by{hint} it has {listed(names)}'
+            )
+
+    def _left(self, progress: Progress) -> bool:
+        """Tell whether a study has trials to come, or some that run."""
+        return self._due(progress) or any(not trial.state.is_finished() for trial in progress.study.trials)
+
+    def _had(self, progress: Progress) -> float:
+        return self._seconds(progress) if self.allowance.seconds is not None else len(progress.study.trials)
+
+    def _due(self, progress: Progress) -> bool:
+        """Tell whether a study may have another trial."""
+        if self.allowance.seconds is not None:
+            return self._seconds(progress) < self.allowance.seconds
+        begun = [trial for trial in progress.study.trials if trial.state != TrialState.WAITING]
+        return len(begun) < (self.allowance.trials or 0)
+
+    def _seconds(self, progress: Progress) -> float:
+        """Return what the trials of a study have taken, those that run included."""
+        name = progress.study.row.study
+        looked, spent = self._spent.get(name, (-POLL, 0.0))
+        if time.monotonic() - looked >= POLL:
+            spent = progress.spent() + progress.going(self._running)
+            self._spent[name] = time.monotonic(), spent
+        ours = (seconds for cell, seconds in self._running.items() if self._whose[cell][0] is progress)
+        return spent + sum(ours)
+
+    def _adopted(self, progress: Progress) -> list[Job]:
+        """Return trials that have begun and not ended: of another process, dead or alive, or of an earlier run."""
+        jobs = []
+        for trial in progress.study.trials:
+            if trial.state != TrialState.RUNNING or trial.number in progress.handed:
+                continue
+            values = progress.study.values(trial)
+            if CELL in trial.user_attrs and values is not None:
+                jobs.append(self._hand(progress, trial.number, progress.job_of(trial.number, values)))
+            elif progress.study.forgotten(trial):
+                progress.study.void(trial.number, "its process was gone before it began")
+        return jobs
+
+    def _new(self, progress: Progress) -> Job | None:
+        """Begin a trial; None where there is none after all."""
+        trial = progress.study.ask(self.allowance.trials)
+        if trial is None:
+            return None
+        values = progress.study.values(trial)
+        assert values is not None
+        try:
+            job = progress.job_of(trial.number, values)
+        except UserError as error:  # a trial as well: its values were tried, and are refused
+            notes = {"status": "error", "seconds": 0.0, "reason": one_line(str(error))}
+            progress.study.tell(trial.number, None, TrialState.FAIL, notes)
+            return None
+        if not progress.study.claim(trial.number, job.cell.id):
+            return None
+        return self._hand(progress, trial.number, job)
+
+    def _hand(self, progress: Progress, number: int, job: Job) -> Job:
+        progress.handed.add(number)
+        self._whose[job.cell.id] = progress, number
+        return job

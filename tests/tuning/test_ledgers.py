@@ -1,0 +1,138 @@
+"""The tuned grid, and what the report says of it."""
+
+from __future__ import annotations
+
+import csv
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import bench
+import bench.grid as grids
+from bench.plugins import Registry
+from bench.protocol import UserError
+from bench.report import report
+from bench.sweep.store import Store
+from tests.tuning.conftest import FAKES, Tune, tables
+
+
+def carried_out(tuned: Path, tmp_path: Path) -> Any:
+    """Carry out a tuned grid, and return the results."""
+    return bench.run(tuned, jobs=1, progress=False, plugins=[FAKES], data_dir=tmp_path)
+
+
+def test_the_tuned_grid_holds_what_was_chosen_and_what_was_before(tune: Tune, tmp_path: Path) -> None:
+    tuned = tune(tables({"bound": 1e5}, headline={"metric": "vlb", "same_within": {"drawn": 0.1}}), trials=8)
+    (path,) = tuned.grids
+    grid = grids.load(str(path), Registry([FAKES]))
+    ledger = tuned.ledger().iloc[0]
+    assert [(cell.label, cell.seed) for cell in grid.cells] == [
+        *(("known[tuned]", seed) for seed in (0, 1)),
+        *(("known", seed) for seed in (0, 1)),
+    ]
+    chosen, _, before, _ = grid.cells
+    assert chosen.hyper == before.hyper | ledger["chosen"]
+    assert before.hyper["variance"] == 1.0
+    assert (chosen.study, before.study) == ("grid/drawn/known", "")
+    assert chosen.ledger is not None
+    assert chosen.ledger.model_dump() == ledger.to_dict()
+    assert chosen.evaluation.split == "test"
+    assert (grid.headline.metric, grid.headline.same_within) == ("vlb", {"drawn": 0.1})
+
+
+def test_the_report_shows_what_tuning_cost_and_gained(tune: Tune, tmp_path: Path) -> None:
+    (path,) = tune(tables(data={"test": 1.5}, headline={"metric": "vlb"}), trials=8).grids
+    results = carried_out(path, tmp_path)
+    before, after = (results.table().set_index("strategy")["mean"][label] for label in ("known", "known[tuned]"))
+    grid = grids.load(str(path), Registry([FAKES]))
+    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    assert "tuned by" in text
+    assert "8 trials" in text
+    assert "their hyper-parameters were chosen by VLB on the validation split" in text
+    assert f"{after - before:+.2f}" in text
+    with (tmp_path / "out" / "table.csv").open() as file:
+        (row,) = [row for row in csv.DictReader(file) if row["row"] == "known[tuned]"]
+    assert (row["trials"], row["study"]) == ("8", "grid/drawn/known")
+    assert float(row["gain"]) == pytest.approx(after - before)
+    records = Store(tmp_path / "runs" / "grid-tuned").records()
+    assert {record.study for record in records} == {None, "grid/drawn/known"}
+
+
+def test_rows_whose_own_values_were_the_best_come_once(tune: Tune, tmp_path: Path) -> None:
+    (path,) = tune(tables({"variance": 1.75}, headline={"metric": "vlb"}), trials=2).grids
+    grid = grids.load(str(path), Registry([FAKES]))
+    assert {cell.label for cell in grid.cells} == {"known[tuned]"}
+    carried_out(path, tmp_path)
+    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    assert "they were the best" in text
+
+
+def test_a_row_without_a_value_stays_as_it_was(tune: Tune) -> None:
+    tuned = tune(tables({"bound": 1e5}, {"bound": 1e-3}), trials=2)
+    assert tuned.notes == [
+        "no trial came to a value of vlb: drawn known[bound=0.001] (2 diverged);"
+        " the tuned grid has these rows as they were"
+    ]
+    cells = [cell for cell in grids.load(str(tuned.grids[0]), Registry([FAKES])).cells if not cell.seed]
+    assert [cell.hyper["bound"] for cell in cells if cell.ledger] == [1e5]
+    assert cells[-1].hyper["bound"] == 1e-3
+    assert not cells[-1].study
+
+
+def test_a_record_is_of_the_row_that_the_plan_has_now(tune: Tune, tmp_path: Path) -> None:
+    """The same model was what a study chose, and is what the grid had before once a longer study chooses another."""
+    own = {"variance": 1.5}
+    (path,) = tune(tables(own, headline={"metric": "vlb"}), trials=1).grids
+    carried_out(path, tmp_path)
+    tune(tables(own, headline={"metric": "vlb"}), trials=20, pruner="none")
+    table = carried_out(path, tmp_path).table()
+    assert table["strategy"].tolist() == ["known[tuned]", "known"]
+    assert table["seeds"].tolist() == [2, 2]
+
+
+def test_every_data_set_has_a_tuned_grid_of_its_own(tune: Tune, tmp_path: Path) -> None:
+    plugins = tmp_path / "plugins"
+    shutil.copytree(FAKES, plugins)
+    shutil.copy(plugins / "datasets" / "drawn.py", plugins / "datasets" / "again.py")
+    text = (plugins / "datasets" / "again.py").read_text().replace("class Drawn", "class Again")
+    (plugins / "datasets" / "again.py").write_text(text)
+    grid = tables() | {"dataset": [{"name": "drawn"}, {"name": "again", "test": 3.0}]}
+    tuned = tune(grid, trials=2, plugins=[plugins])
+    assert [path.name for path in tuned.grids] == ["grid-drawn-tuned.toml", "grid-again-tuned.toml"]
+    cells = grids.load(str(tuned.grids[1]), Registry([plugins])).cells
+    assert {(cell.dataset, cell.options["test"]) for cell in cells} == {("again", 3.0)}
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        ({"study": ""}, "strategy.known.tuned.study"),
+        ({"trials": 0}, "strategy.known.tuned.trials = 0 is not allowed; it must be an integer, at least 1"),
+        ({"trails": 3}, 'unknown key strategy.known.tuned.trails; did you mean "trials"?'),
+    ],
+)
+def test_a_ledger_is_validated(change: dict[str, Any], sentence: str) -> None:
+    ledger = {"study": "s", "trials": 1, "seconds": 1.0, "metric": "vlb", "best": 0, "value": 1.0}
+    ledger |= {"chosen": {}, "defaults": {}, "space": {}, **change}
+    with pytest.raises(UserError) as error:
+        grids.expand(tables({"tuned": ledger}), Registry([FAKES]), name="g", where="g.toml")
+    assert sentence in str(error.value)
+
+
+def test_a_strategy_may_change_the_grids_tables_for_its_own_row() -> None:
+    grid = tables({}, {"train": {"optimiser": {"lr": 0.1}}, "networks": {"latent": 3}})
+    plain, changed = [
+        cell for cell in grids.expand(grid, Registry([FAKES]), name="g", where="g").cells if not cell.seed
+    ]
+    assert (plain.budget.optimiser.lr, plain.networks["latent"]) == (1e-3, 2)
+    assert (changed.budget.optimiser.lr, changed.networks["latent"]) == (0.1, 3)
+    assert changed.budget.epochs == plain.budget.epochs
+    assert changed.label == "known[networks.latent=3,train.optimiser.lr=0.1]"
+
+
+def test_two_rows_of_one_model_are_refused() -> None:
+    grid = tables({}, {"train": {"epochs": 1}})
+    with pytest.raises(UserError, match=r"known and known\[.*\] are the same model; remove one"):
+        grids.expand(grid, Registry([FAKES]), name="g", where="g.toml")
