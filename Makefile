@@ -35,7 +35,8 @@ GRIDS := $(filter-out %-curves %-items,$(basename $(notdir $(wildcard results/*.
 results: $(VENV)/installed  ## tables and page of the committed records again, results/GRID.md and index.html
 	mkdir -p build
 	for grid in $(GRIDS); do \
-		BENCH_STORE=build/none $(BIN)/bench report --grid $$grid --out build/results/$$grid >build/$$grid.log || exit 1; \
+		own=results/$$grid.toml; [ -e $$own ] || own=$$grid; \
+		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --out build/results/$$grid >build/$$grid.log || exit 1; \
 		cp build/results/$$grid/table.md results/$$grid.md; done
 	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
 	cp build/results/all/index.html results/index.html

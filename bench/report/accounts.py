@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Sequence
 
 from bench.report.curves import VALIDATION, Curves
 from bench.report.findings import minutes
-from bench.report.layout import NOTHING, Entry, Heading, Layout, figure
+from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.summary import factor, label, seeds
@@ -86,6 +86,29 @@ def stability(table: Table) -> Layout:
         f" deviation of {title} over seeds."
     )
     return _made(table, "stability", headings, rows, caption)
+
+
+def tuning(table: Table) -> list[Layout]:
+    """Return what tuning cost each row, and what it gained over the grid's own values; nothing where none was tuned."""
+    rows, metric = [row for row in table.rows if row.ledger], table.headline or table.lead
+    if not rows or metric is None:
+        return []
+    title = meaning(metric.name).title
+    headings = ("strategy", "trials", "pruned", "failed", "tuning, min", f"gain in {title}, {metric.unit}")
+    entries = []
+    for row in rows:
+        ledger = row.ledger
+        assert ledger is not None, "these rows have one"
+        counts = [_number(count, "{:,.0f}".format) for count in (ledger.trials, ledger.pruned, ledger.failed)]
+        kept = ledger.chosen == ledger.defaults
+        gain = Entry("0", "kept as it was") if kept else interval(row.gains.get(metric.name), metric.unit, sign=True)
+        entries.append((label(row), *counts, _number(ledger.seconds, minutes), gain))
+    chosen = " and ".join(sorted({meaning(row.ledger.metric).title for row in rows if row.ledger}))
+    caption = (
+        f"Chosen by {chosen} on the validation split. Gain: tuned minus the grid's own values, seeds and test items"
+        " paired; below 0 is better."
+    )
+    return [_made(table, "tuning", headings, entries, caption)]
 
 
 def _made(table: Table, kind: str, headings: Sequence[str], rows: Sequence[tuple[Entry, ...]], caption: str) -> Layout:

@@ -39,7 +39,7 @@ def findings(table: Table) -> list[Finding]:
     if not any(row.outcomes for row in table.rows):
         planned = sum(row.planned for row in table.rows)
         return [Finding("undecided", f"No record yet of {planned} cells; {table.command}."), *_notes(table)]
-    parts = (_verdicts, _open, _missing, _published, _failures)
+    parts = (_verdicts, _open, _tuned, _missing, _published, _failures)
     first = [finding for part in parts for finding in part(table)]
     return [*first, *_costs([table]), *doubts_of(table), *_notes(table)]
 
@@ -147,6 +147,31 @@ def _open(table: Table) -> Iterator[Finding]:
         if never:
             text = f"Undecided, and no number of seeds decides it, but {remedy} would"
             yield Finding("undecided", f"{text}: {', '.join(never)}.", tuple(never))
+
+
+def _tuned(table: Table) -> Iterator[Finding]:
+    """Say what tuning gained beyond chance, the most first, and what it cost."""
+    rows, metric = [row for row in table.rows if row.ledger], table.headline or table.lead
+    if not rows or metric is None:
+        return
+    ledgers = [row.ledger for row in rows if row.ledger]
+    trials = sorted({ledger.trials for ledger in ledgers})
+    spent = f"{trials[0]} trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
+    text = f"Tuning took {spent} a row, {minutes(sum(ledger.seconds for ledger in ledgers))} min in all. "
+    sign = -1 if metric.better == "higher" else 1
+    gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
+    better = sorted(
+        ((row, gain) for row, gain in gains if max(sign * gain.lower, sign * gain.upper) < 0),
+        key=lambda one: sign * one[1].mean,
+    )
+    sizes = []
+    for row, gain in better:
+        low, high = sorted((abs(gain.lower), abs(gain.upper)))
+        ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
+        sizes.append(f"{row.setting.strategy} by {figure(abs(gain.mean), metric.unit)} {metric.unit} {ends}")
+    title = meaning(metric.name).title
+    text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
+    yield Finding("cost", text, tuple(row.label for row in rows))
 
 
 def _remedy(need: Need) -> str:

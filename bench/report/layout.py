@@ -12,7 +12,6 @@ from bench.report.metrics import EXACT, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table, caption
-from bench.sweep.progress import duration
 
 if TYPE_CHECKING:
     from bench.report.findings import Finding
@@ -158,12 +157,6 @@ def layout(table: Table) -> Layout:
             headings.append(Heading(f"{title} vs {table.baseline}", compared))
         if table.headline == metric:
             headings.append(Heading("verdict", compared, words=20))
-    if gained := _gained(table):
-        compared = len(table.shown) + 1
-        headings += [
-            Heading("tuned by", compared),
-            Heading(f"{meaning(gained.name).title} vs the grid's own values", compared),
-        ]
     letters = _Letters()
     ours = [_entries(table, row, letters.of(row.marks)) for row in table.rows]
     others, references = (
@@ -204,25 +197,7 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
             entries.append(interval(row.differences.get(metric.name), metric.unit, sign=True, bold=marked))
         if table.headline == metric:
             entries.append(Entry(row.verdict.words if row.verdict else NOTHING))
-    if gained := _gained(table):
-        entries += _ledger(row, gained)
     return tuple(entries)
-
-
-def _gained(table: Table) -> Metric | None:
-    """Return the metric in which rows that were tuned show what that gained; None where none was."""
-    tuned = any(row.ledger for row in table.rows)
-    return (table.headline or next(iter(table.shown), None)) if tuned else None
-
-
-def _ledger(row: Row, metric: Metric) -> tuple[Entry, Entry]:
-    """Return what tuning cost a row, and what it gained."""
-    if row.ledger is None:
-        return Entry(NOTHING), Entry(NOTHING)
-    cost = Entry(f"{row.ledger.trials} trials", duration(row.ledger.seconds))
-    if row.ledger.chosen == row.ledger.defaults:
-        return cost, Entry("0", "they were the best")
-    return cost, interval(row.gains.get(metric.name), metric.unit, sign=True)
 
 
 def figure(value: float, unit: str, sign: bool = False) -> str:

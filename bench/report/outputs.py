@@ -153,7 +153,7 @@ def recorded(table: Table) -> bool:
 
 def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
     """Return the tables of one data set: the summary with its findings, and what else is asked for."""
-    parts = [summary.summary(table), *summary.beside(table)]
+    parts = [summary.summary(table), *summary.beside(table), *accounts.tuning(table)]
     if len(parts) > 1 and not recorded(table):
         parts = parts[1:]  # the published numbers alone
     parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
@@ -183,7 +183,7 @@ def publication(made: Report) -> str:
     notes: list[str] = []
     for table, source in made.tables:
         layouts += [summary.single(table, metric) for metric in table.shown]
-        layouts += [*summary.beside(table), *accounts.accounts(table, source.curves)]
+        layouts += [*summary.beside(table), *accounts.tuning(table), *accounts.accounts(table, source.curves)]
         said = [f"{sentence}." for sentence in table.conditions]
         said += [finding.sentence for finding in findings.doubts_of(table)]
         notes += [f"{table.title}: {sentence}" for sentence in said]

@@ -243,8 +243,12 @@ def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
 
 
 def of_grids(registry: Registry) -> list[Source]:
-    """Return the records that come with bench, a source for each of their grids."""
-    plans_of = [plans.of(grids.load(name, registry)) for name in sorted({record.grid for record in committed()})]
+    """Return the records that come with bench, a source for each of their grids.
+
+    A grid that is not embedded, as those that were tuned, lies as a file beside its records.
+    """
+    called = {name: results_folder() / f"{name}.toml" for name in sorted({record.grid for record in committed()})}
+    plans_of = [plans.of(grids.load(str(file) if file.exists() else name, registry)) for name, file in called.items()]
     return [source for plan in plans_of if (source := committed_of(plan, registry, plan.name))]
 
 
