@@ -62,7 +62,9 @@ class Known(Settings):
         loss = self._loss(task)
         for epoch in range(first, EPOCHS):
             time.sleep(self.seconds / EPOCHS)
-            place.write_text(str(epoch + 1))
+            fresh = run.folder / "fresh"
+            fresh.write_text(str(epoch + 1))
+            fresh.replace(place)  # at one stroke: a kill may come at any moment
             run.progress(stage="fit", done=epoch + 1, total=EPOCHS, epoch=epoch, **{"validation bound": loss})
             if run.stop_requested():
                 raise Stopped(f"after epoch {epoch}")
