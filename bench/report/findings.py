@@ -160,8 +160,14 @@ def _tuned(table: Table) -> Iterator[Finding]:
     text = f"Tuning took {spent} a row, {minutes(sum(ledger.seconds for ledger in ledgers))} min in all. "
     sign = -1 if metric.better == "higher" else 1
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
+    both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
+    doubtful = [label for label, sides in both.items() if any(side.unreliable(metric.name) for side in sides)]
     better = sorted(
-        ((row, gain) for row, gain in gains if max(sign * gain.lower, sign * gain.upper) < 0),
+        (
+            (row, gain)
+            for row, gain in gains
+            if max(sign * gain.lower, sign * gain.upper) < 0 and row.label not in doubtful
+        ),
         key=lambda one: sign * one[1].mean,
     )
     sizes = []
@@ -171,6 +177,8 @@ def _tuned(table: Table) -> Iterator[Finding]:
         sizes.append(f"{row.setting.strategy} by {figure(abs(gain.mean), metric.unit)} {metric.unit} {ends}")
     title = meaning(metric.name).title
     text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
+    if doubtful:
+        text += f" Not counted, since its {title} is unreliable, tuned or as before: {', '.join(doubtful)}."
     yield Finding("cost", text, tuple(row.label for row in rows))
 
 

@@ -148,14 +148,18 @@ class Row:
             if ours and theirs and (estimate := difference(ours, theirs)):
                 self.differences[name] = estimate
 
-    def gain(self, rows: Sequence[Row], metrics: Iterable[Metric]) -> None:
-        """Fill in the differences to the row that has what a study found in place of this one's hyper-parameters."""
+    def untuned(self, rows: Iterable[Row]) -> Row | None:
+        """Return the row that has what the grid had before, where this one has what a study found."""
         if self.ledger is None:
-            return
+            return None
         before = self.setting.flat() | self.ledger.defaults
-        default = next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
-        for name in [metric.name for metric in metrics] if default else ():
-            ours, theirs = self._sides.get(name), default._sides.get(name) if default else None
+        return next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
+
+    def gain(self, rows: Iterable[Row], metrics: Iterable[Metric]) -> None:
+        """Fill in the differences to the row that has what the grid had before."""
+        before = self.untuned(rows)
+        for name in [metric.name for metric in metrics] if before else ():
+            ours, theirs = self._sides.get(name), before._sides.get(name) if before else None
             if ours and theirs and (estimate := difference(ours, theirs)):
                 self.gains[name] = estimate
 

@@ -59,6 +59,15 @@ def test_the_report_shows_what_tuning_cost_and_gained(tune: Tune, tmp_path: Path
     assert {record.study for record in records} == {None, "grid/drawn/known"}
 
 
+def test_a_gain_over_a_score_that_is_unreliable_is_not_counted(tune: Tune, tmp_path: Path) -> None:
+    (path,) = tune(tables({"variance": 0.02, "doubt": 0.5}, headline={"metric": "vlb"}), trials=8).grids
+    carried_out(path, tmp_path)
+    grid = grids.load(str(path), Registry([FAKES]))
+    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    assert "It is not shown to have improved VLB." in text
+    assert "Not counted, since its VLB is unreliable, tuned or as before: known[tuned]." in text
+
+
 def test_rows_whose_own_values_were_the_best_come_once(tune: Tune, tmp_path: Path) -> None:
     (path,) = tune(tables({"variance": 1.75}, headline={"metric": "vlb"}), trials=2).grids
     grid = grids.load(str(path), Registry([FAKES]))
