@@ -31,7 +31,8 @@ from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.fingerprints import fingerprints
 from bench.sweep.processes import guard, keep_memory, one_thread
-from bench.sweep.record import Point, Score, now, one_line
+from bench.sweep.record import Point, now, one_line
+from bench.sweep.scores import recorded
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
 from bench.sweep.wire import Outbox
@@ -145,6 +146,8 @@ class Worker:
             except (StoreError, _CodeChanged):
                 raise
             except BaseException as error:  # what came of it cannot be recorded, and that can
+                _recover()
+                _print(error)
                 return self._finish(attempt.bare(), Ending("error", explained(error)))
         except StoreError as error:
             return Halt(str(error), error.errno)
@@ -242,6 +245,7 @@ class _Attempt:
         except (_CodeChanged, StoreError):
             raise
         except BaseException as error:  # SystemExit too: a plugin ends its cell, not the worker
+            _recover()
             status, reason = self._fail(error)
         seconds = time.monotonic() - start
         # overhead: what the strategy counts as such within its stages, and all that lies outside of them
@@ -278,7 +282,7 @@ class _Attempt:
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
-        rows = [Score.of(score) for score in scores.scores]
+        rows = recorded(scores.scores)
         if scores.normalisation is not None:
             self.fields["normalised"] = asdict(scores.normalisation)
         self._reported |= numbers(scores.resources)
@@ -317,6 +321,8 @@ class _Attempt:
     def _progress(self, *, stage: str, done: int, total: int, **figures: Any) -> None:
         if stage == "evaluate" and self.stop_requested():
             raise Stopped("while scoring")  # nothing to save: the fitted state lies on disk
+        if not 0 <= done < 1 << 63:
+            raise ValueError(f"progress was told of step {done:g}")
         if stage == "fit":
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
@@ -357,6 +363,13 @@ def _print(error: BaseException) -> None:
     """Put an exception's traceback into the log, if that is still open."""
     with suppress(BaseException):
         traceback.print_exception(error)
+
+
+def _recover() -> None:
+    """Undo what keeps Python from going on after an error."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000))
 
 
 def _memory(error: BaseException) -> bool:
