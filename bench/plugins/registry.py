@@ -239,14 +239,15 @@ def _importing() -> Iterator[None]:
     """
     process, leave = os.getpid(), os._exit
 
-    def stay(code: int) -> NoReturn:
+    def stay(status: int) -> NoReturn:
         if os.getpid() != process:  # a child that it forked
-            leave(code)
-        raise _NoImport(f"its import ends the process, with exit code {code}")
+            leave(status)
+        raise _NoImport(f"its import ends the process, with exit code {status}")
 
     def give_up(*_: object) -> None:
         raise _NoImport(f"its import has not ended after {LONGEST:g} seconds")
 
+    here: int | None = None
     with contextlib.suppress(OSError):  # where the working directory is gone
         here = os.open(".", os.O_RDONLY)
     alarm = signal.signal(signal.SIGALRM, give_up) if threading.current_thread() is threading.main_thread() else None
@@ -262,8 +263,9 @@ def _importing() -> Iterator[None]:
         if alarm is not None:
             signal.setitimer(signal.ITIMER_REAL, *before)
             signal.signal(signal.SIGALRM, alarm)
-        with contextlib.suppress(OSError, NameError):
-            os.fchdir(here)
+        if here is not None:
+            with contextlib.suppress(OSError):
+                os.fchdir(here)
             os.close(here)
 
 

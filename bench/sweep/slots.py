@@ -18,6 +18,7 @@ from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
+from bench.sweep.fingerprints import remembered
 from bench.sweep.processes import END, LAST, descendants, end, resident, starting, uninterrupted
 from bench.sweep.wire import Inbox
 from bench.sweep.worker import Message, Order, Setup, serve
@@ -113,7 +114,7 @@ class Slot:
         os.set_blocking(self._output.fileno(), False)
         self._inbox = Inbox(self._connection.fileno())
         self.process = context.Process(
-            target=serve, args=(there, printed, setup, dict(os.environ)), name=f"bench-{number}"
+            target=serve, args=(there, printed, setup, dict(os.environ), remembered()), name=f"bench-{number}"
         )
         resource_tracker.ensure_running()  # first, because starting it lifts the mask
         # one that is forked inherits the mask of its server, and that may take long to load libraries

@@ -29,7 +29,7 @@ from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.fingerprints import fingerprints
+from bench.sweep.fingerprints import fingerprints, remember
 from bench.sweep.processes import guard, keep_memory, one_thread
 from bench.sweep.record import Point, now, one_line
 from bench.sweep.scores import recorded
@@ -415,7 +415,9 @@ def _peak() -> int:
 # ---------------------------------------------------------------- the process
 
 
-def serve(connection: Connection, output: Connection, setup: Setup, environment: dict[str, str]) -> None:
+def serve(
+    connection: Connection, output: Connection, setup: Setup, environment: dict[str, str], rooms: Mapping[str, str]
+) -> None:
     """Carry out jobs until the parent says so or is gone. The entry point of a worker process.
 
     Args:
@@ -423,12 +425,14 @@ def serve(connection: Connection, output: Connection, setup: Setup, environment:
         output: takes what is printed, to be put into the cell's log.
         setup: what all cells share.
         environment: the parent's variables; a server that forked this process has those of its own start.
+        rooms: what the parent knows of bench's own code (`fingerprints.remembered`).
     """
     guard(connection.fileno(), output.fileno())
     code = 1
     try:
         os.environ.clear()
         os.environ.update(environment)
+        remember(rooms)
         _serve(connection, output, setup)
         code = 0
     except BaseException as error:

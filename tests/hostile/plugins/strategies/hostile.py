@@ -56,15 +56,15 @@ class Hostile(Settings):
 
     def fit(self, task: Task, run: Run) -> State:
         state: Any = {"modules": {}, "steps": 4, "curves": [], "stability": {}, "resources": {}}
-        FIT.get(self.how, lambda _: None)(run)
+        FIT.get(self.how, print)(run)
         if self.how == "write-data":
             np.add(task.splits.train, 1, out=task.splits.train)
-        return STATE.get(self.how, lambda state: state)(state)  # type: ignore[no-any-return]
+        return STATE[self.how](state) if self.how in STATE else state  # type: ignore[no-any-return]
 
     def evaluate(self, state: State, task: Task, run: Run) -> Scores:
         score = Score(Metric("vlb", "nats"), 2.0, 4, "exact", 0.1, 0.1, 2.0, 2.0)
-        made = SCORES.get(self.how, lambda score: [score])(score)
-        return made if isinstance(made, Scores) or made is None else Scores(made)
+        made = SCORES[self.how](score) if self.how in SCORES else [score]
+        return Scores(made) if isinstance(made, list) else made
 
 
 def does(act: Callable[[Run], Any]) -> Callable[[Run], Any]:
@@ -455,7 +455,7 @@ def close_files(run: Run) -> None:
 @does
 def close_streams(run: Run) -> None:
     sys.stdout.close()
-    sys.stderr = None  # type: ignore[assignment]
+    sys.stderr = None
 
 
 @does
@@ -511,7 +511,7 @@ def no_environment(run: Run) -> None:
 def elu(run: Run) -> None:
     import torch
 
-    torch.nn.functional.elu = torch.nn.functional.relu
+    torch.nn.functional.elu = torch.nn.functional.relu  # type: ignore[assignment]
 
 
 @does
@@ -538,13 +538,13 @@ def other_device(run: Run) -> None:
 @does
 def numpy_raises(run: Run) -> None:
     np.seterr(all="raise")
-    np.exp = np.sin  # type: ignore[assignment, misc]
+    np.exp = np.sin  # type: ignore[assignment]
 
 
 @does
 def same_random(run: Run) -> None:
     random.Random.random = lambda self: 0.5  # type: ignore[method-assign]
-    np.random.seed(0)
+    np.random.seed(0)  # noqa: NPY002
 
 
 @does
@@ -601,7 +601,7 @@ def no_default_timeout(run: Run) -> None:
 
 @does
 def full_disk(run: Run) -> None:
-    def full(file: int) -> None:
+    def full(fd: Any) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
     os.fsync = full
