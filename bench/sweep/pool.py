@@ -331,8 +331,9 @@ class Pool:
         for slot, work in self._busy:
             if timeout and work.seconds > timeout:
                 self._cut(slot, "timeout", f"longer than {timeout / 60:g} minutes")
-            elif memory and (held := slot.holds(memory)) > memory:
-                reason = f"its processes held {held / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
+            elif memory and (held := slot.holds(memory))[0] > memory:
+                who = "its process" if held[1] == 1 else f"its {held[1]} processes"
+                reason = f"{who} held {held[0] / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
                 self._cut(slot, "out-of-memory", reason)
             elif reason := self.feed.verdict(work.job, work.seconds):
                 self._cut(slot, "pruned", reason)

@@ -225,19 +225,20 @@ def end(processes: list[psutil.Process]) -> None:
             process.kill()
 
 
-def resident(pid: int, limit: int) -> int:
-    """Return the memory that the descendants of a process hold, in bytes.
+def resident(pid: int, limit: int) -> tuple[int, int]:
+    """Return the memory that the descendants of a process hold, in bytes, and how many they are.
 
     What several of them share counts once where they might hold more than `limit`; else it is not looked at so closely.
     """
     import psutil
 
-    def total(exactly: bool) -> int:
-        held = 0
+    def held(exactly: bool) -> tuple[int, int]:
+        sizes = []
         for process in descendants(pid):
             with suppress(psutil.Error):
-                held += int(process.memory_full_info().pss if exactly else process.memory_info().rss)
-        return held
+                sizes.append(int(process.memory_full_info().pss if exactly else process.memory_info().rss))
+        return sum(sizes), len(sizes)
 
-    held = total(False)
-    return total(True) if held > limit and sys.platform == "linux" else held
+    held_at_most, number = held(False)
+    several = held_at_most > limit and number > 1 and sys.platform == "linux"
+    return held(True) if several else (held_at_most, number)

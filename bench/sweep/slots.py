@@ -136,8 +136,11 @@ class Slot:
         events = (self.process.sentinel,) if self._inbox.closed else (self.process.sentinel, self._connection)
         return events if self._mute else (*events, self._output)
 
-    def holds(self, limit: int) -> int:
-        """Return the memory that the worker and what it started hold, in bytes; exact where it is above `limit`."""
+    def holds(self, limit: int) -> tuple[int, int]:
+        """Return the memory that the worker and what it started hold, in bytes, and how many processes they are.
+
+        It is exact where it is above `limit`.
+        """
         return resident(self.process.pid or 0, limit)
 
     @property

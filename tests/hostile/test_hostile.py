@@ -53,9 +53,9 @@ DEATHS = {
 MEMORY = {
     "memory": "MemoryError: no room",
     "address-limit": "MemoryError",
-    "eat-alone": "its processes held ",
-    "eat-in-child": "its processes held ",
-    "eat-in-daemon": "its processes held ",
+    "eat-alone": "its process held ",
+    "eat-in-child": "its 2 processes held ",
+    "eat-in-daemon": "its 2 processes held ",
 }
 ENDLESS = (
     *("hang", "deaf", "deaf-thread", "stopped-itself", "stop-parent", "ignore-signals", "swallow", "children-hang"),
