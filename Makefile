@@ -11,9 +11,9 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-.PHONY: run test test-slow benchmark benchmark-gpu lint format clean
+.PHONY: run test test-slow benchmark benchmark-gpu results lint format clean
 
-run: $(VENV)/installed  ## train, score and tabulate the embedded grid on the digits bundled with scikit-learn
+run: $(VENV)/installed  ## train, score and compare the grid `digits`; ends with what it comes to and where its files are
 	$(BIN)/bench run
 
 test: lint  ## what CI runs
@@ -28,6 +28,18 @@ benchmark: $(VENV)/installed  ## how fast it is, into results/speed.md; nothing 
 
 benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
 	$(BIN)/python tests/benchmarks/gpu.py
+
+# grids with records in results/, whose tables follow from them
+GRIDS := $(filter-out %-curves %-items,$(basename $(notdir $(wildcard results/*.parquet))))
+
+results: $(VENV)/installed  ## tables and page of the committed records again, results/GRID.md and index.html
+	mkdir -p build
+	for grid in $(GRIDS); do \
+		own=results/$$grid.toml; [ -e $$own ] || own=$$grid; \
+		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --out build/results/$$grid >build/$$grid.log || exit 1; \
+		cp build/results/$$grid/table.md results/$$grid.md; done
+	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
+	cp build/results/all/index.html results/index.html
 
 lint: $(VENV)/installed
 	$(BIN)/ruff check

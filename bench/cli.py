@@ -32,7 +32,10 @@ VERBS = {
         "Print the output of an attempt at CELL, an id or its beginning, and of the SLURM job that it ran in.",
     ),
     "new": ("plugins.new", "Write a working example of a plugin, such as DIR/strategies/NAME.py, to start from."),
-    "report": ("plugins.report", "Print the tables from the records, and write them as Markdown, LaTeX and CSV."),
+    "report": (
+        "plugins.report",
+        "Say what the records come to, print the table, and write it as Markdown, LaTeX and CSV.",
+    ),
     "retry": (
         "sweeps.retry",
         "Submit the cells again that failed in SLURM jobs or were lost (all but diverged ones),"

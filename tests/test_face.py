@@ -20,7 +20,7 @@ import torch
 import bench
 from bench.face import Results
 from bench.protocol import UserError
-from bench.report import cells as tables
+from bench.report import parquet as tables
 from bench.streams import stream
 from tests.oracles.autoencoders import linear_gaussian
 

@@ -445,11 +445,12 @@ def test_invalid_toml_names_the_line(registry: Registry, tmp_path: Path, content
 
 def test_a_grid_that_is_not_there(registry: Registry, tmp_path: Path) -> None:
     whole = ["cifar10", "cifar10-subset", "digits", "mnist"]
-    assert embedded() == sorted([*whole, *(f"{name}-annealed" for name in whole), "toy"])
+    assert embedded() == sorted([*whole, *(f"{name}-annealed" for name in whole), "digits-full", "toy"])
     said = refused(lambda: load("mnits", registry))
     assert said == (
         'unknown grid "mnits"; did you mean "mnist"? allowed: cifar10, cifar10-annealed, cifar10-subset,'
-        " cifar10-subset-annealed, digits, digits-annealed, mnist, mnist-annealed, toy, or a path to a .toml file"
+        " cifar10-subset-annealed, digits, digits-annealed, digits-full, mnist, mnist-annealed, toy, or a path to a"
+        " .toml file"
     )
     assert refused(lambda: load("no/such.toml", registry)) == "the grid file no/such.toml does not exist"
     (tmp_path / "folder.toml").mkdir()
@@ -516,7 +517,7 @@ def test_bad_strategies_and_seeds_of_the_command_line_are_named(cells: Load) -> 
 
 def test_the_embedded_grids_expand() -> None:
     registry = Registry()
-    digits, mnist = load("digits", registry), load("mnist", registry)
+    digits, mnist = load("digits-full", registry), load("mnist", registry)
     every = {name for name in registry.names("strategy") if not name.endswith("-pixels")}
     assert {cell.strategy for cell in digits.cells} == every, "every built-in strategy that scores binary images"
     energies = [cell.hyper["energy"] for cell in digits.cells if "energy" in cell.hyper]
@@ -528,21 +529,35 @@ def test_the_embedded_grids_expand() -> None:
     ]  # fmt: skip
 
 
+def test_the_first_grid_is_part_of_the_full_one() -> None:
+    registry = Registry()
+    first, full = load("digits", registry), load("digits-full", registry, seeds=5)
+    assert {cell.id for cell in first.cells} < {cell.id for cell in full.cells}, "so that one store serves both"
+    assert len(first.cells) == 35
+    assert len({cell.strategy for cell in first.cells}) == 7
+    assert first.headline == full.headline
+
+
 @pytest.mark.parametrize(
-    ("name", "epochs", "clip"),
-    [("mnist", 3, 150), ("cifar10", 10, 6000), ("cifar10-subset", 10, 6000), ("digits", 4, 7)],
+    ("name", "twin", "epochs", "clip"),
+    [
+        ("mnist", "mnist", 3, 150),
+        ("cifar10", "cifar10", 10, 6000),
+        ("cifar10-subset", "cifar10-subset", 10, 6000),
+        ("digits", "digits-full", 4, 7),
+    ],
 )
 def test_an_annealed_grid_differs_from_its_twin_in_how_steps_are_taken_alone(
-    name: str, epochs: float, clip: float
+    name: str, twin: str, epochs: float, clip: float
 ) -> None:
     registry = Registry()
-    plain, annealed = load(name, registry), load(f"{name}-annealed", registry)
+    plain, annealed = load(twin, registry), load(f"{name}-annealed", registry)
     constant = {"schedule": Schedule(), "clip": None}
-    for cell, twin in zip(annealed.cells, plain.cells, strict=True):
+    for cell, other in zip(annealed.cells, plain.cells, strict=True):
         ways = (cell.budget.schedule, cell.budget.clip)
         assert ways == (Schedule(kind="step", share=0.2, epochs=epochs), clip)
-        assert cell.budget.model_copy(update=constant) == twin.budget
-        assert replace(cell, id=twin.id, budget=twin.budget) == twin
+        assert cell.budget.model_copy(update=constant) == other.budget
+        assert replace(cell, id=other.id, budget=other.budget) == other
     assert annealed.headline == plain.headline
 
 

@@ -16,7 +16,7 @@ from bench.face.training import WITHOUT_LATENTS, scored
 from bench.plugins import Plugin, Registry, build
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
-from bench.report import cells as reported
+from bench.report import parquet as reported
 from bench.report import published, sources, tables
 from bench.report.cells import Outcome
 from bench.report.metrics import headline

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import io
 import zipfile
-from collections.abc import Mapping, Sequence
-from functools import cached_property
+from collections.abc import Sequence
+from functools import cached_property, lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -51,7 +51,7 @@ class Arrays:
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
         self.stores, self._tables = tuple(stores), tuple(tables)
-        self._vectors: dict[tuple[str, str], Mapping[str, Vector]] = {}
+        self._vectors: dict[tuple[str, str, str], Vector | None] = {}
         # what the file beside a record holds, by name; None where there is none that can be read
         self._names: dict[_Place, Sequence[str] | None] = {}
         self._open: tuple[_Place, Any] | None = None  # the last file: all of one record's are asked for in turn
@@ -102,12 +102,14 @@ class Arrays:
 
     def vector(self, outcome: Outcome, metric: str) -> Vector | None:
         """Return a metric's own scores of single test items, or None where they are lost."""
-        place = outcome.cell, outcome.key
-        if place not in self._vectors:
-            vectors = {score.metric: self._stored(outcome, score.metric) for score in outcome.scores}
-            found = {name: vector for name, vector in vectors.items() if vector is not None}
-            self._vectors[place] = found or self._in_tables.get(place, {})
-        return self._vectors[place].get(metric)
+        if (outcome.cell, outcome.key, metric) not in self._vectors:
+            # all that tables have columns of at once: the file beside a record is opened and verified once
+            names = {metric, *(score.metric for score in outcome.scores if meaning(score.metric).items)}
+            for name in names:
+                place = outcome.cell, outcome.key, name
+                vector = self._stored(outcome, name)
+                self._vectors[place] = self._tabled(*place) if vector is None else vector
+        return self._vectors[outcome.cell, outcome.key, metric]
 
     def _stored(self, outcome: Outcome, metric: str) -> Vector | None:
         """Return scores in the stores: of the items that an array beside them names, else of the first ones."""
@@ -118,22 +120,53 @@ class Arrays:
             return None
         if some and named not in arrays and len(values) != outcome.by_metric[metric].n:
             return None
-        which = arrays.get(named, np.arange(len(values)))
+        if named not in arrays:
+            return Vector(np.asarray(values, np.float32), _first(len(values)))
+        which = arrays[named]
         if which.shape != values.shape or which.dtype.kind not in "iu" or len(np.unique(which)) < len(which):
             return None
-        order = np.argsort(which)
-        return Vector(np.asarray(values, np.float32)[order], which[order].astype(np.int32))
+        return _ordered(which, np.asarray(values, np.float32))
+
+    def _tabled(self, cell: str, key: str, metric: str) -> Vector | None:
+        """Return scores in the Parquet files."""
+        from bench.report.parquet import row_group
+
+        place = self._in_tables.get((cell, key), {}).get(metric)
+        if place is None or isinstance(place, Vector):
+            return place
+        return _ordered(*row_group(*place))
 
     @cached_property
-    def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector]]:
-        """(cell, key) -> metric -> scores of its items in order, of the Parquet files."""
-        from bench.report.cells import read_parquet
+    def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]]:
+        """(cell, key) -> metric -> scores of its items in order, of the Parquet files, or where they are read."""
+        from bench.report.parquet import read_parquet, row_groups
 
-        vectors: dict[tuple[str, str], dict[str, Vector]] = {}
+        vectors: dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]] = {}
         for path in self._tables:
+            groups = row_groups(path)
+            for number, (cell, key, metric) in enumerate(groups or ()):
+                vectors.setdefault((cell, key), {})[metric] = path, number
+            if groups is not None:
+                continue
             frame = read_parquet(path, "items", ("cell", "key", "metric", "item", "value"))
-            for (cell, key, metric), group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
-                ordered = group.sort_values("item", kind="stable")
-                vector = Vector(ordered["value"].to_numpy(np.float32), ordered["item"].to_numpy(np.int32))
-                vectors.setdefault((str(cell), str(key)), {})[str(metric)] = vector
+            for whose, group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
+                cell, key, metric = map(str, whose)
+                vector = _ordered(group["item"].to_numpy(), group["value"].to_numpy())
+                vectors.setdefault((cell, key), {})[metric] = vector
         return vectors
+
+
+def _ordered(which: np.ndarray, values: np.ndarray) -> Vector:
+    """Return scores by the places of their items, rising."""
+    if np.array_equal(which, _first(len(which))):
+        return Vector(values.astype(np.float32, copy=False), _first(len(which)))
+    order = np.argsort(which, kind="stable")
+    return Vector(values[order].astype(np.float32), which[order].astype(np.int32))
+
+
+@lru_cache(maxsize=8)
+def _first(count: int) -> np.ndarray:
+    """Return the places of the first items; the same array every time, of which thousands would fill the memory."""
+    places = np.arange(count, dtype=np.int32)
+    places.flags.writeable = False
+    return places

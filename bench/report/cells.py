@@ -11,28 +11,19 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from pydantic import ValidationError
-from scipy import special
 
-from bench.files import replacing
 from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
-from bench.report.statistics import CONFIDENCE
-from bench.sweep.columns import DTYPES, canonical, columns, leaves
-from bench.sweep.record import EARLIER, RESOURCES, SECONDS, Point, Record, Score, explained, flat, normal, score_columns
+from bench.sweep.columns import DTYPES, canonical, columns
+from bench.sweep.record import RESOURCES, Point, Record, Score, explained, flat, normal, score_columns
 
 if TYPE_CHECKING:
     import bench.grid as grids
-
-#: version of the columns below; written into every Parquet file. Files of schema 1, which lack some, are read as well
-SCHEMA = 2
 
 
 @dataclass(frozen=True)
@@ -188,10 +179,16 @@ class Outcome(Record):
         """What a note calls it."""
         return f"{self.label} seed {self.seed}"
 
-    @property
+    @cached_property
     def by_metric(self) -> dict[str, Score]:
         """The scores by the names of their metrics."""
         return {score.metric: score for score in self.scores}
+
+    def with_scores(self, scores: Sequence[Score]) -> Outcome:
+        """Return the same with other scores."""
+        copied = self.model_copy(update={"scores": list(scores)})
+        copied.__dict__.pop("by_metric", None)
+        return copied
 
     @property
     def exact(self) -> bool:
@@ -258,48 +255,16 @@ CURVES = {name: RECORDS[name] for name in WHOSE} | columns(Point)
 ITEMS = {name: RECORDS[name] for name in (*WHOSE, "metric")} | {"item": "int32", "value": "float32"}
 #: columns that tell two records apart; the same cell may have been carried out with the same code on two machines
 _IDENTITY = ("cell", "key", "device", "attempt", "started", "finished", "digests")
-_TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES, "items": ITEMS}
-_ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
-_ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
+TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES, "items": ITEMS}
 
 
-def long(records: Sequence[Outcome]) -> pa.Table:
-    """Return the long table of records; columns that follow from others are filled in."""
-    rows: list[Sequence[Score | None]] = [
-        (record.scores if record.status == "ok" else ()) or (None,) for record in records
-    ]
-    scores = [score for row in rows for score in row]
-    several = len(scores) > len(rows)
-    columns: dict[str, list[Any]] = {}
-    for leaf in leaves(Outcome):
-        if leaf.path[0] == "scores":
-            columns[leaf.column] = leaf.values(scores)
-            continue
-        values = leaf.values(records)
-        columns[leaf.column] = (
-            [value for value, row in zip(values, rows, strict=True) for _ in row] if several else values
-        )
-    half = float(special.ndtri((1 + CONFIDENCE) / 2))
-    bounds = [
-        score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores
-    ]
-    columns["lower"], columns["upper"] = ([bound and bound[end] for bound in bounds] for end in (0, 1))
-    columns["seconds"] = [_sum(parts) for parts in zip(*(columns[name] for name in SECONDS), strict=True)]
-    schema = _schema("records")
-    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]  # NaN is null
-    return pa.Table.from_arrays(arrays, schema=schema)
-
-
-def _sum(parts: Iterable[float | None]) -> float | None:
-    """Return the sum of what is there, None where nothing is."""
-    there = [part for part in parts if part is not None and part == part]
-    return sum(there) if there else None
-
-
-def framed(table: pa.Table, name: Table = "records") -> pd.DataFrame:
-    """Return a table with its columns and their types."""
-    columns = _TABLES[name]
-    return cast(pd.DataFrame, table.to_pandas()[list(columns)].astype(columns))
+def framed(rows: Iterable[Mapping[str, Any]], table: Table) -> pd.DataFrame:
+    """Return rows of curves or items as a table."""
+    values: dict[str, list[Any]] = {name: [] for name in TABLES[table]}
+    for row in rows:  # of which one at a time is held: all of them as mappings take gigabytes
+        for name, own in values.items():
+            own.append(row.get(name))
+    return pd.DataFrame({name: pd.Series(values.pop(name), dtype=dtype) for name, dtype in TABLES[table].items()})
 
 
 def outcomes(frame: pd.DataFrame) -> list[Outcome]:
@@ -342,67 +307,3 @@ def selected(records: Iterable[Outcome], chosen: Iterable[Outcome]) -> list[Outc
         if (identity := record.identity) in wanted:
             first.setdefault(identity, record)
     return list(first.values())
-
-
-def _schema(table: Table) -> pa.Schema:
-    return pa.schema(
-        [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
-        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
-    )
-
-
-def write_parquet(
-    parts: pa.Table | pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records"
-) -> None:
-    """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
-    schema = _schema(table)
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
-        for part in [parts] if isinstance(parts, (pa.Table, pd.DataFrame)) else parts:
-            framed_part = isinstance(part, pd.DataFrame)
-            content: Any = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
-            writer.write_table(content.replace_schema_metadata(schema.metadata))
-
-
-def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ()) -> pd.DataFrame:
-    """Return what `write_parquet` wrote.
-
-    Args:
-        path: the file.
-        table: what it should hold.
-        only: columns, in place of all; of text they are categories.
-
-    Raises:
-        UserError: the file cannot be read, holds another table, or has the schema of another version.
-    """
-    texts = [name for name in only if _TABLES[table][name] == DTYPES[str]]
-    try:
-        content = pq.read_table(path, columns=list(only) or None, read_dictionary=texts)
-    except (OSError, pa.ArrowException) as error:
-        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
-    held, version = _stamp(content.schema)
-    if held != table or version not in ("1", str(SCHEMA)):
-        raise UserError(
-            f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
-            f" {table}, schema 1 or {SCHEMA}, is what this version reads"
-        )
-    columns = _TABLES[table]
-    frame = content.to_pandas()
-    if only:
-        return cast(pd.DataFrame, frame)
-    lacking = {name: value for name, value in EARLIER.items() if name in columns and name not in frame}
-    frame = frame.assign(**lacking)
-    return cast(pd.DataFrame, frame[list(columns)].astype(columns))
-
-
-def kind(path: Path) -> str:
-    """Return which table a Parquet file holds, or nothing if it is none of ours."""
-    try:
-        return _stamp(pq.read_schema(path))[0]
-    except (OSError, pa.ArrowException):
-        return ""
-
-
-def _stamp(schema: pa.Schema) -> tuple[str, str]:
-    """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
-    metadata = schema.metadata or {}
-    return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()

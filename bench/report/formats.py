@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from bench.protocol import Metric
-from bench.report.layout import Entry, Layout
+from bench.report.layout import OTHER, SIGNS, Entry, Layout
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
@@ -17,16 +17,22 @@ from bench.report.tables import Table
 # ---------------------------------------------------------------- Markdown
 
 
-def markdown(tables: Sequence[Layout]) -> str:
-    """Return tables as one Markdown document (GitHub's tables)."""
-    return "\n".join(_markdown_table(table) for table in tables)
+def markdown(tables: Sequence[Layout], terms: Sequence[tuple[str, str]] = ()) -> str:
+    """Return tables as one Markdown document (GitHub's tables), with the glossary at its end."""
+    parts = [_markdown_table(table) for table in tables]
+    if terms:
+        lines = [f"- **{_markdown(term)}**: {_markdown(words)}" for term, words in terms]
+        parts.append("\n".join(["## Terms", "", *lines, ""]))
+    return "\n".join(parts)
 
 
 def _markdown_table(table: Layout) -> str:
     notes = [f"({letter}) {note}" for letter, note in table.footnotes] + [*table.notes, *_ended(table)]
+    findings = [f"- {SIGNS.get(finding.kind, OTHER)} {_markdown(finding.sentence)}" for finding in table.findings]
     lines = [
         f"## {_markdown(table.title)}",
         "",
+        *([*findings, ""] if findings else []),
         _piped([_markdown(heading.text) for heading in table.headings]),
         _piped([":---", *["---:"] * (len(table.headings) - 1)]),
         *(_piped([_markdown_entry(entry) for entry in row]) for row in table.rows),
@@ -34,14 +40,13 @@ def _markdown_table(table: Layout) -> str:
         _markdown(table.caption),
         "",
         *(f"- {_markdown(note)}" for note in notes),
-        "",
     ]
-    return "\n".join(lines)
+    return "\n".join([*lines, ""] if notes else lines)
 
 
 def _ended(table: Layout) -> list[str]:
     """Return how the models were made, as sentences with their full stop."""
-    return [f"{sentence}." for sentence in (*table.conditions, f"Records: {table.source}")]
+    return [f"{sentence}." for sentence in (*table.conditions, *([f"Records: {table.source}"] if table.source else ()))]
 
 
 def _piped(cells: Sequence[str]) -> str:
@@ -49,7 +54,8 @@ def _piped(cells: Sequence[str]) -> str:
 
 
 def _markdown_entry(entry: Entry) -> str:
-    text = f"**{_markdown(entry.text)}**" if entry.bold else _markdown(entry.text)
+    text = f"{SIGNS[entry.sign]} {entry.text}" if entry.sign else entry.text
+    text = f"**{_markdown(text)}**" if entry.bold else _markdown(text)
     text += f"<sup>{entry.marks}</sup>" if entry.marks else ""
     return f"{text}<br>{_markdown(entry.below)}" if entry.below else text
 
@@ -85,29 +91,46 @@ _LATEX = str.maketrans(
         "|": r"\textbar{}",
         '"': "''",
         "±": r"$\pm$",
+        "=": r"=\allowbreak{}",
         # after a line break of a table a bare bracket would be read as its argument
-        "[": "{[}",
+        "[": r"\allowbreak{}{[}",
         "]": "{]}",
     }
 )
 
 
-def latex(tables: Sequence[Layout]) -> str:
-    """Return tables as LaTeX `table` environments; they need the package booktabs."""
-    return "% \\usepackage{booktabs}\n" + "\n".join(_latex_table(table) for table in tables)
+_MANY = 5  # columns, from which on a table is set smaller
+_LABELS = r">{\raggedright\arraybackslash}X"
+_LATEX_SIGNS = {"better": r"$\uparrow$", "worse": r"$\downarrow$"}
+
+
+def latex(tables: Sequence[Layout], notes: Sequence[str] = ()) -> str:
+    """Return tables as LaTeX, each as wide as a line of text; they need the packages booktabs and tabularx.
+
+    Args:
+        tables: one a metric, and those of cost and stability.
+        notes: how the models were made and what casts doubt on them, one sentence each, for below the tables.
+    """
+    parts = [_latex_table(table) for table in tables if table.rows]
+    if notes:
+        parts.append(
+            "\n".join([r"\begingroup\footnotesize\raggedright", *(rf"\noindent {_latex(note)}\par" for note in notes)])
+        )
+        parts.append("\\endgroup\n")
+    return "% \\usepackage{booktabs, tabularx}\n" + "\n".join(parts)
 
 
 def _latex_table(table: Layout) -> str:
     lines = [
         r"\begin{table}",
         r"\centering",
-        r"\footnotesize",
-        r"\setlength{\tabcolsep}{4pt}",
+        r"\small" if len(table.headings) < _MANY else r"\footnotesize",
+        r"\setlength{\tabcolsep}{3pt}",
         rf"\caption{{{_latex(f'{table.title}. {table.caption}')}}}",
         rf"\label{{tab:{re.sub(r'[^A-Za-z0-9]+', '-', table.name)}}}",
-        rf"\begin{{tabular}}{{l{'r' * (len(table.headings) - 1)}}}",
+        rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{_LABELS}{'r' * (len(table.headings) - 1)}@{{}}}}",
         r"\toprule",
-        _latex_row([_latex(heading.text) for heading in table.headings]),
+        _latex_row([_latex_heading(heading.text, index) for index, heading in enumerate(table.headings)]),
     ]
     for section in table.sections:
         lines.append(r"\midrule")
@@ -116,11 +139,16 @@ def _latex_table(table: Layout) -> str:
             if any(entry.below for entry in row):
                 small = [rf"{{\scriptsize {_latex(entry.below)}}}" if entry.below else "" for entry in row]
                 lines.append(_latex_row(small))
-    lines += [r"\bottomrule", r"\end{tabular}"]
-    notes = [rf"\textsuperscript{{{letter}}} {_latex(note)}" for letter, note in table.footnotes]
-    notes += [_latex(note) for note in (*table.notes, *_ended(table))]
-    lines += [r"\par\smallskip", r"\begin{minipage}{\linewidth}", r"\scriptsize", " \\\\\n".join(notes)]
-    return "\n".join([*lines, r"\end{minipage}", r"\end{table}", ""])
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabularx}", r"\end{table}", ""])
+
+
+def _latex_heading(text: str, index: int) -> str:
+    """Return a heading; above figures a word a line."""
+    words = [_latex(word) for word in text.split()]
+    if not index or len(words) < 2:
+        return " ".join(words)
+    stack = r" \\ ".join(words)
+    return rf"\shortstack[r]{{{stack}}}"
 
 
 def _latex_row(cells: Sequence[str]) -> str:
@@ -129,6 +157,7 @@ def _latex_row(cells: Sequence[str]) -> str:
 
 def _latex_entry(entry: Entry) -> str:
     text = re.sub(r"^-(?=\d)", "$-$", _latex(entry.text))
+    text = f"{_LATEX_SIGNS[entry.sign]} {text}" if entry.sign else text
     text = rf"\textbf{{{text}}}" if entry.bold else text
     return rf"{text}\textsuperscript{{{entry.marks}}}" if entry.marks else text
 
@@ -139,7 +168,8 @@ def _latex(text: str) -> str:
     escaped = [part.translate(_LATEX) for part in parts]
     # two hyphens in code are two hyphens, not a dash
     code = [rf"\texttt{{{part.replace('--', '-{}-')}}}" for part in escaped[1::2]]
-    return "".join(a + b for a, b in zip(escaped[::2], [*code, ""], strict=True))
+    joined = "".join(a + b for a, b in zip(escaped[::2], [*code, ""], strict=True))
+    return joined.removeprefix(r"\allowbreak{}")
 
 
 # ---------------------------------------------------------------- CSV

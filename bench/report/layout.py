@@ -5,16 +5,21 @@ from __future__ import annotations
 import string
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench.protocol import Metric
 from bench.report.metrics import EXACT, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table, caption
-from bench.sweep.progress import duration
+
+if TYPE_CHECKING:
+    from bench.report.findings import Finding
 
 NOTHING = "-"
+#: kind of a finding, or sign of an entry -> what stands before it, which tells them apart without colour
+SIGNS = {"better": "▲", "worse": "▼", "same": "=", "undecided": "?", "failed": "✗", "doubt": "!"}
+OTHER = "·"
 _DIGITS = {"bits/dim": 3}  # after the point, by unit; else two
 
 
@@ -23,22 +28,34 @@ class Heading(NamedTuple):
 
     Attributes:
         part: 1, 2, ... says where a narrow table is cut, and 0 what stands in every part.
-        words: below it stand words, which may be broken at blanks, in place of figures, which may not.
+        words: below it stand words in place of figures: they are broken at blanks to lines of about so many signs
+            where the table is too wide; 0: figures, which are never broken.
     """
 
     text: str
-    part: int
-    words: bool = False
+    part: int = 0
+    words: int = 0
 
 
 @dataclass(frozen=True)
 class Entry:
-    """What stands in a column of a row: a figure and, smaller, what belongs to it; `marks` are footnote letters."""
+    """What stands in a column of a row.
+
+    Attributes:
+        text: a figure or words.
+        below: smaller, what belongs to it.
+        bold: whether it is set off.
+        marks: footnote letters.
+        sign: `better` or `worse`, which is shown in colour and by a sign alike.
+        sort: the number by which a page sorts; None where there is none.
+    """
 
     text: str
     below: str = ""
     bold: bool = False
     marks: str = ""
+    sign: Literal["", "better", "worse"] = ""
+    sort: float | None = None
 
 
 @dataclass(frozen=True)
@@ -55,22 +72,30 @@ class Layout:
         caption: what every figure means.
         conditions: how the models were trained and scored, one sentence each.
         source: where the records come from.
+        findings: what it comes to, in sentences that stand before it.
     """
 
     name: str
     title: str
     headings: tuple[Heading, ...]
     sections: tuple[tuple[tuple[Entry, ...], ...], ...]
-    footnotes: tuple[tuple[str, str], ...]
-    notes: tuple[str, ...]
-    caption: str
-    conditions: tuple[str, ...]
-    source: str
+    footnotes: tuple[tuple[str, str], ...] = ()
+    notes: tuple[str, ...] = ()
+    caption: str = ""
+    conditions: tuple[str, ...] = ()
+    source: str = ""
+    findings: tuple[Finding, ...] = ()
 
     @property
     def rows(self) -> tuple[tuple[Entry, ...], ...]:
         """The rows of all sections."""
         return tuple(row for section in self.sections for row in section)
+
+    @property
+    def plain(self) -> Layout:
+        """The same without footnotes and notes, of which findings say what matters."""
+        sections = (tuple(tuple(replace(e, marks="") for e in row) for row in section) for section in self.sections)
+        return replace(self, sections=tuple(sections), footnotes=(), notes=(), conditions=(), source="")
 
     @property
     def parts(self) -> int:
@@ -131,13 +156,7 @@ def layout(table: Table) -> Layout:
         if table.baseline:
             headings.append(Heading(f"{title} vs {table.baseline}", compared))
         if table.headline == metric:
-            headings.append(Heading("verdict", compared, words=True))
-    if gained := _gained(table):
-        compared = len(table.shown) + 1
-        headings += [
-            Heading("tuned by", compared),
-            Heading(f"{meaning(gained.name).title} vs the grid's own values", compared),
-        ]
+            headings.append(Heading("verdict", compared, words=20))
     letters = _Letters()
     ours = [_entries(table, row, letters.of(row.marks)) for row in table.rows]
     others, references = (
@@ -145,8 +164,8 @@ def layout(table: Table) -> Layout:
         for numbers in (table.others, table.references)
     )
     return Layout(
-        table.name,
-        table.title,
+        f"{table.name}-metrics",
+        f"{table.title}: every metric",
         tuple(headings),
         tuple(tuple(section) for section in (ours, others, references) if section),
         letters.footnotes,
@@ -168,35 +187,17 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
         below, seeds = f"({number.citation})" if number else "", NOTHING
     entries = [Entry(row.label, below, marks=marks), Entry(seeds, _failed(row))]
     for metric in table.shown:
-        entries.append(_interval(row.scores.get(metric.name), metric.unit))
+        entries.append(interval(row.scores.get(metric.name), metric.unit))
         if table.column and metric.name == table.column.metric:
             entries.append(Entry(f"{number.value:.2f}" if number else NOTHING))
             difference = figure(compared.difference, metric.unit, sign=True) if compared else NOTHING
             entries.append(Entry(difference, compared.verdict if compared else ""))
         if table.baseline:
             marked = table.headline == metric and row.verdict is not None and row.verdict.marked
-            entries.append(_interval(row.differences.get(metric.name), metric.unit, sign=True, bold=marked))
+            entries.append(interval(row.differences.get(metric.name), metric.unit, sign=True, bold=marked))
         if table.headline == metric:
             entries.append(Entry(row.verdict.words if row.verdict else NOTHING))
-    if gained := _gained(table):
-        entries += _ledger(row, gained)
     return tuple(entries)
-
-
-def _gained(table: Table) -> Metric | None:
-    """Return the metric in which rows that were tuned show what that gained; None where none was."""
-    tuned = any(row.ledger for row in table.rows)
-    return (table.headline or next(iter(table.shown), None)) if tuned else None
-
-
-def _ledger(row: Row, metric: Metric) -> tuple[Entry, Entry]:
-    """Return what tuning cost a row, and what it gained."""
-    if row.ledger is None:
-        return Entry(NOTHING), Entry(NOTHING)
-    cost = Entry(f"{row.ledger.trials} trials", duration(row.ledger.seconds))
-    if row.ledger.chosen == row.ledger.defaults:
-        return cost, Entry("0", "they were the best")
-    return cost, _interval(row.gains.get(metric.name), metric.unit, sign=True)
 
 
 def figure(value: float, unit: str, sign: bool = False) -> str:
@@ -205,11 +206,12 @@ def figure(value: float, unit: str, sign: bool = False) -> str:
     return text.lstrip("+-") if float(text) == 0 else text
 
 
-def _interval(interval: Interval | None, unit: str, sign: bool = False, bold: bool = False) -> Entry:
-    if interval is None:
+def interval(estimate: Interval | None, unit: str, sign: bool = False, bold: bool = False) -> Entry:
+    """Return an estimate with its 95 % interval below."""
+    if estimate is None:
         return Entry(NOTHING)
-    lower, upper = (figure(end, unit, sign) for end in (interval.lower, interval.upper))
-    return Entry(figure(interval.mean, unit, sign), f"[{lower}, {upper}]", bold)
+    lower, upper = (figure(end, unit, sign) for end in (estimate.lower, estimate.upper))
+    return Entry(figure(estimate.mean, unit, sign), f"[{lower}, {upper}]", bold, sort=estimate.mean)
 
 
 def _failed(row: Row) -> str:
@@ -245,7 +247,7 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
         entries = [Entry(label, marks=letters.of(common))]
         for row in line:
             verdict = row.verdict if any(t.headline == metric and row in t.rows for t in tables) else None
-            entry = _interval(row.scores.get(metric.name), metric.unit, bold=verdict is not None and verdict.marked)
+            entry = interval(row.scores.get(metric.name), metric.unit, bold=verdict is not None and verdict.marked)
             below = entry.below or _failed(row)
             if verdict and verdict.kind in ("better", "worse", "same"):  # the others stand in the table of one data set
                 below = f"{below} {verdict.words}"

@@ -3,18 +3,55 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.files import replacing
 from bench.grid import Grid
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import cells, figures, formats, published, sources, terminal
-from bench.report.arrays import Arrays
+from bench.report import (
+    View,
+    accounts,
+    cells,
+    figures,
+    findings,
+    formats,
+    page,
+    parquet,
+    published,
+    sources,
+    summary,
+    terminal,
+)
 from bench.report.cells import Outcome
 from bench.report.layout import Layout, across, layout
+from bench.report.page import content
 from bench.report.sources import Source
 from bench.report.tables import Table, build
+from bench.report.terms import glossary
+
+PAGE = "index.html"
+_ABREAST = 4  # data sets in a table of LaTeX
+
+
+@dataclass(frozen=True)
+class Report:
+    """A report before it is printed.
+
+    Attributes:
+        grid: its title; empty where it is of the paper's table, which is of several grids.
+        tables: one a data set, each with where its records come from.
+        overview: tables across data sets.
+        remarks: sentences at the end.
+        out: the folder of its files; None where nothing is to be written.
+    """
+
+    grid: str
+    tables: tuple[tuple[Table, Source], ...]
+    overview: tuple[Layout, ...]
+    remarks: tuple[str, ...]
+    out: Path | None
 
 
 def report(
@@ -24,74 +61,187 @@ def report(
     registry: Registry | None = None,
     settings: Sequence[str] = (),
     all_settings: bool = False,
+    view: View | None = None,
 ) -> str:
     """Write the tables into files and return them as text; see `bench.report.report`."""
+    view = view or View()
+    made = gathered(grid, stores, out, registry, settings, all_settings, view)
+    remarks = [*made.remarks]
+    shown = [(table, source) for table, source in made.tables if not (view.wide and recorded(table))]
+    remarks += dict.fromkeys(f"Records: {source.words}." for _, source in shown)
+    parts = printed(made, view)
+    tables = [table for table, _ in made.tables]
+    if made.out is not None:
+        names = _write(made, view)
+        if not view.wide and any(map(recorded, tables)):
+            remarks.append("Every metric, cost and stability: --wide, or table.md")
+        remarks.append(f"Written into {made.out}: {', '.join(names)}")
+        if PAGE in names:
+            remarks.append(f"The page: {made.out / PAGE}")
+            if view.opens:
+                view.opens(made.out / PAGE)
+    return terminal.text(parts, remarks, terms=_terms(made, view.wide), last=view.last)
+
+
+def gathered(
+    grid: str | Grid | None,
+    stores: Sequence[Path],
+    out: Path | None,
+    registry: Registry | None,
+    settings: Sequence[str],
+    all_settings: bool,
+    view: View,
+) -> Report:
+    """Return the tables of a grid, or both columns of the paper's table."""
     registry = registry or sources.default_registry()
     numbers = published.read()
-    remarks: list[str] = []
-    overview: list[Layout] = []
     if grid is not None:
         source = sources.of_grid(grid, stores, registry, settings, all_settings)
-        origins, folders = [source], source.stores
-        tables = of_grid(source, numbers)
-        overview = across(tables, source.plan.title or source.plan.name, source.command)
-        out = out or folders[0] / "report"
-    else:
-        columns = list(numbers.columns.values())
-        origins = [sources.of_column(column, stores, registry) for column in columns]
-        tables = [build(column.dataset, source, numbers) for column, source in zip(columns, origins, strict=True)]
-        folders = tuple(dict.fromkeys(folder for source in origins for folder in source.stores))
-        if unused := [store for store in stores if store not in folders]:
-            wanted = " or ".join(column.dataset for column in columns)
-            raise UserError(
-                f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
-                f"--store {unused[0]}` prints those of another grid"
-            )
-        if out is None and any(source.records for source in origins):
-            out = Path("report")
-        remarks += [
-            f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
-        ]
-    if out is not None:
-        names = _write(out, overview, tables, origins)
-        if overview:
-            remarks.append("A table of each data set, with every difference and note, is in the files")
-        remarks.append(f"Written into {out}: {', '.join(names)}")
-    return terminal.text(overview or [layout(table) for table in tables], remarks)
+        default = source.stores[0] / "report" if source.stores else Path("report")
+        return replace(_grid(source, numbers, view), out=out or default)
+    columns = list(numbers.columns.values())
+    origins = [sources.of_column(column, stores, registry) for column in columns]
+    tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]
+    folders = tuple(dict.fromkeys(folder for source in origins for folder in source.stores))
+    if unused := [store for store in stores if store not in folders]:
+        wanted = " or ".join(column.dataset for column in columns)
+        raise UserError(
+            f"{unused[0]} holds no record of {wanted}, the columns of Table 2; `bench report --grid NAME "
+            f"--store {unused[0]}` prints those of another grid"
+        )
+    if out is None and any(source.records for source in origins):
+        out = Path("report")
+    remarks = [
+        f"{path} is not in Table 2: `bench report --grid {path.name}`" for path in sources.others(folders, columns)
+    ]
+    return Report("", tuple(zip(tables, origins, strict=True)), (), tuple(remarks), out)
 
 
-def of_grid(source: sources.Source, numbers: published.Published) -> list[Table]:
+def _grid(source: Source, numbers: published.Published, view: View) -> Report:
+    """Return the report of a grid."""
+    tables, title = of_grid(source, numbers, view), source.plan.title or source.plan.name
+    overview = across(tables, title, source.command)
+    if overview:
+        overview[0] = replace(overview[0], findings=tuple(findings.across(tables)))
+    return Report(title, tuple((table, source) for table in tables), tuple(overview), (), None)
+
+
+def of_grid(source: Source, numbers: published.Published, view: View | None = None) -> list[Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
     names = dict.fromkeys([*planned, *(record.dataset.name for record in source.records)])
-    return [build(name, source, numbers, alone=len(names) == 1) for name in names]
+    return [_built(name, source, numbers, view or View(), alone=len(names) == 1) for name in names]
 
 
-def _write(out: Path, overview: Sequence[Layout], tables: Sequence[Table], origins: Sequence[Source]) -> list[str]:
+def _built(name: str, source: Source, numbers: published.Published, view: View, alone: bool = True) -> Table:
+    return build(name, source, numbers, alone, view.baseline, view.metric)
+
+
+def printed(made: Report, view: View) -> list[Layout]:
+    """Return what is printed: the overview where there is one, else the tables of each data set."""
+    parts = [part if view.wide else part.plain for part in made.overview]
+    for table, source in made.tables:
+        if not made.overview or view.pairs or view.wide:
+            parts += _parts(table, source, view.pairs, view.wide)
+    return parts
+
+
+def recorded(table: Table) -> bool:
+    """Tell whether a table has a record."""
+    return any(row.outcomes for row in table.rows)
+
+
+def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
+    """Return the tables of one data set: the summary with its findings, and what else is asked for."""
+    parts = [summary.summary(table), *summary.beside(table), *accounts.tuning(table)]
+    if len(parts) > 1 and not recorded(table):
+        parts = parts[1:]  # the published numbers alone
+    parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
+    if not recorded(table):
+        return parts
+    parts += summary.pairs(table) if pairs else []
+    return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
+
+
+def everything(made: Report, view: View) -> str:
+    """Return the whole report as Markdown."""
+    layouts = [*made.overview]
+    for table, source in made.tables:
+        layouts += _parts(table, source, view.pairs, wide=True)
+    return formats.markdown(layouts, _terms(made, wide=True))
+
+
+def publication(made: Report) -> str:
+    """Return the report as LaTeX: a table for each metric, the published numbers, cost and stability; notes apart.
+
+    It names no place on this machine.
+    """
+    layouts = []
+    for overview in made.overview:
+        cut = overview.plain.cut(-(-overview.parts // _ABREAST))
+        layouts += [replace(part, name=f"{part.name}-{number}") for number, part in enumerate(cut, 1)]
+    notes: list[str] = []
+    for table, source in made.tables:
+        layouts += [summary.single(table, metric) for metric in table.shown]
+        layouts += [*summary.beside(table), *accounts.tuning(table), *accounts.accounts(table, source.curves)]
+        said = [f"{sentence}." for sentence in table.conditions]
+        said += [finding.sentence for finding in findings.doubts_of(table)]
+        notes += [f"{table.title}: {sentence}" for sentence in said]
+    return formats.latex(layouts, list(dict.fromkeys(notes)))
+
+
+def _terms(made: Report, wide: bool) -> list[tuple[str, str]]:
+    tables = [table for table, _ in made.tables]
+    names = [metric.name for table in tables for metric in (table.shown if wide else filter(None, [table.lead]))]
+    names += [layout.name for layout in made.overview]
+    names += [table.column.metric for table in tables if table.column]
+    return glossary(tables, names, wide)
+
+
+def _write(made: Report, view: View) -> list[str]:
     """Write every file of a report, all of the records that its tables show; return their names."""
-    layouts = [*overview, *map(layout, tables)]
+    assert made.out is not None, "asked for where there is a folder"
+    out, tables = made.out, [table for table, _ in made.tables]
+    origins = list({id(source): source for _, source in made.tables}.values())
     texts = {
-        "table.md": formats.markdown(layouts),
-        "table.tex": formats.latex(layouts),
+        "table.md": everything(made, view),
+        "table.tex": publication(made),
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
     records = cells.selected((record for source in origins for record in source.records), chosen)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
-    items = (part for source in origins for part in sources.items(_held(chosen, source), source.arrays))
+    items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        cells.write_parquet(cells.long(records), out / "records.parquet")
-        cells.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
-        cells.write_parquet(items, out / "items.parquet", "items")
-        pictures = figures.write(tables, origins[0].arrays if len(origins) == 1 else Arrays(stores), out)
+        parquet.write_parquet(parquet.long(records), out / "records.parquet")
+        parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+        parquet.write_items(items, out / "items.parquet")
+        pictures, shown = figures.write(made.tables, out)
+        if view.html:
+            with replacing(out / PAGE) as file:
+                file.write(_page(made, shown, view).encode())
     except OSError as error:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures]
+    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures, *([PAGE] if view.html else [])]
+
+
+def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
+    """Return the page of a grid; of the paper's table, where all of its records are committed ones, of all of these."""
+    if made.grid or any(source.stores for _, source in made.tables):
+        title = made.grid or "Table 2"
+        return page.render(title, [content.part(title, made.tables, made.overview, shown)], _terms(made, wide=True))
+    committed = [_grid(source, published.read(), view) for source in sources.of_grids(sources.default_registry())]
+    parts = [
+        content.part(own.grid, own.tables, own.overview, figures.pictures(own.tables), number)
+        for number, own in enumerate(committed, 1)
+    ]
+    terms = {term: words for own in committed for term, words in _terms(own, wide=True)}
+    return page.render("Committed results of bench", parts, list(terms.items()))
 
 
 def _held(chosen: Sequence[Outcome], source: Source) -> list[Outcome]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -12,9 +13,10 @@ from bench.ledger import Ledger
 from bench.protocol import Metric
 from bench.report.arrays import Arrays
 from bench.report.cells import Outcome, Plan, Planned, Setting
+from bench.report.curves import NO_JUMPS, Curves, Jumps
 from bench.report.metrics import meaning
 from bench.report.published import Column, Number
-from bench.report.statistics import Interval, Trained, difference, mean
+from bench.report.statistics import Interval, Side, Trained, difference, mean
 from bench.report.verdicts import Verdict
 from bench.sweep.record import Score
 
@@ -33,12 +35,14 @@ class Comparison(NamedTuple):
 
     Attributes:
         difference: ours minus published.
-        verdict: `inside`: it lies within our interval, widened by the column's margin; `outside, better` or `outside,
-            worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
+        verdict: in words: `inside`, that is within our interval, widened by the column's margin; `outside, better` or
+            `outside, worse`, which is what ours are; `too wide to tell`; `one seed`; `unreliable` where one of ours is.
+        outside: whether it lies outside.
     """
 
     difference: float
     verdict: str
+    outside: bool = False
 
 
 @dataclass
@@ -56,6 +60,7 @@ class Row:
         number: the published number of this model, if there is one.
         comparison: the same beside our mean, if there is one.
         marks: footnotes.
+        jumps: the worst of any of its seeds' trainings.
         ledger: of the study that its hyper-parameters come from.
         gains: metric -> difference to the row with what the grid had before.
     """
@@ -70,9 +75,11 @@ class Row:
     number: Number | None = None
     comparison: Comparison | None = None
     marks: tuple[str, ...] = ()
+    jumps: Jumps = NO_JUMPS
     ledger: Ledger | None = None
     gains: dict[str, Interval] = field(default_factory=dict)
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
+    _sides: dict[str, Side | None] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -88,6 +95,16 @@ class Row:
     def failed(self) -> Counter[str]:
         """Other statuses and how many seeds ended so."""
         return Counter(outcome.status for outcome in self.outcomes.values() if outcome.status != "ok")
+
+    def resource(self, *names: str) -> float | None:
+        """Return the mean over the seeds that came to scores of the sum of these resources; None without them."""
+        sums = [
+            sum(outcome.resources.get(name, math.nan) for name in names)
+            for outcome in self.outcomes.values()
+            if outcome.status == "ok"
+        ]
+        finite = [total for total in sums if math.isfinite(total)]
+        return sum(finite) / len(finite) if finite else None
 
     @property
     def codes(self) -> set[tuple[str, str]]:
@@ -114,13 +131,21 @@ class Row:
         for name in [metric.name for metric in metrics]:
             scores = [_trained(self.outcomes[seed], score, arrays) for seed, score in self.seeds(name).items()]
             self._trained[name] = [score for score in scores if score.finite]
-            if estimate := mean(self._trained[name]):
+            side = self._sides[name] = Side.of(self._trained[name])
+            if side and (estimate := mean(side)):
                 self.scores[name] = estimate
+
+    def watch(self, curves: Curves) -> None:
+        """Fill in the worst jumps of its trainings."""
+        made = [curves.jumps(outcome) for outcome in self.outcomes.values()]
+        worst = [[value for value in values if value is not None] for values in zip(*made, strict=True)]
+        self.jumps = Jumps(*(max(values, default=None) for values in worst)) if worst else NO_JUMPS
 
     def compare(self, baseline: Row, metrics: Iterable[Metric]) -> None:
         """Fill in the differences to the baseline."""
         for name in [metric.name for metric in metrics]:
-            if estimate := difference(self.trained(name), baseline.trained(name)):
+            ours, theirs = self._sides.get(name), baseline._sides.get(name)
+            if ours and theirs and (estimate := difference(ours, theirs)):
                 self.differences[name] = estimate
 
     def gain(self, rows: Sequence[Row], metrics: Iterable[Metric]) -> None:
@@ -130,7 +155,8 @@ class Row:
         before = self.setting.flat() | self.ledger.defaults
         default = next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
         for name in [metric.name for metric in metrics] if default else ():
-            if estimate := difference(self.trained(name), default.trained(name) if default else ()):
+            ours, theirs = self._sides.get(name), default._sides.get(name) if default else None
+            if ours and theirs and (estimate := difference(ours, theirs)):
                 self.gains[name] = estimate
 
     def set_beside(self, numbers: Sequence[Number], column: Column, metrics: Sequence[Metric]) -> None:
@@ -141,6 +167,7 @@ class Row:
         if not (self.number and ours and metric):
             return
         value = self.number.value
+        outside = False
         if self.unreliable(column.metric):
             verdict = "unreliable"
         elif ours.n == (1,):
@@ -150,8 +177,9 @@ class Row:
         elif ours.lower - column.margin <= value <= ours.upper + column.margin:
             verdict = "inside"
         else:
+            outside = True
             verdict = "outside, better" if (ours.mean < value) == (metric.better == "lower") else "outside, worse"
-        self.comparison = Comparison(ours.mean - value, verdict)
+        self.comparison = Comparison(ours.mean - value, verdict, outside)
 
 
 def _trained(outcome: Outcome, score: Score, arrays: Arrays) -> Trained:
@@ -225,7 +253,7 @@ def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column
     """
     seeds: dict[str, dict[int, str]] = {}
     for seed, outcome in row.outcomes.items():
-        for doubt in _doubts(outcome, metrics) if outcome.status == "ok" else [_Doubt(_failure(outcome))]:
+        for doubt in doubts(outcome, metrics) if outcome.status == "ok" else [Doubt(failure(outcome))]:
             seeds.setdefault(doubt.sentence, {})[seed] = doubt.reason
     sentences = [f"{seeds_listed([*why])}: {sentence}{_why(why)}" for sentence, why in seeds.items()]
     if any(row.scores[metric.name].n == (1,) for metric in metrics if metric.name in row.scores):
@@ -246,7 +274,7 @@ def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column
     return tuple(sentences)
 
 
-class _Doubt(NamedTuple):
+class Doubt(NamedTuple):
     """What is said of a seed, and why, where that may differ from seed to seed."""
 
     sentence: str
@@ -274,7 +302,8 @@ def seeds_listed(seeds: Sequence[int]) -> str:
     return f"seed{'s' if len(seeds) > 1 else ''} {', '.join(map(str, seeds))}"
 
 
-def _failure(outcome: Outcome) -> str:
+def failure(outcome: Outcome) -> str:
+    """Return how a record without scores ended: its status, where, and why."""
     step = f" at step {outcome.last_step}" if outcome.last_step is not None else ""
     reason = outcome.reason.removesuffix(f" at step {outcome.last_step}")  # Diverged says its step itself
     return f"{outcome.status}{step}{f' ({reason})' if reason else ''}"
@@ -284,37 +313,38 @@ def _finite(score: Score) -> bool:
     return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr).finite
 
 
-def _doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[_Doubt]:
-    doubts: dict[_Doubt, list[str]] = {}
+def doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[Doubt]:
+    """Return what casts doubt on these metrics of a record that came to scores."""
+    doubtful: dict[Doubt, list[str]] = {}
     concerned = {*(metric.name for metric in metrics), "log_z"}  # which is in most of what is shown
     for name, score in outcome.by_metric.items():
         if name not in concerned:
             continue
         said = meaning(name)
         if not _finite(score):
-            doubt = _Doubt("not a finite number, left out of the mean")
+            doubt = Doubt("not a finite number, left out of the mean")
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`
-            doubt = _Doubt("unreliable", f"{said.title}: {score.unreliable}" if name == "log_z" else score.unreliable)
+            doubt = Doubt("unreliable", f"{said.title}: {score.unreliable}" if name == "log_z" else score.unreliable)
         else:
             continue
-        doubts.setdefault(doubt, []).append(said.title)
+        doubtful.setdefault(doubt, []).append(said.title)
     ranked = {meaning(metric.name).title for metric in metrics if meaning(metric.name).ranks}
     sentences = [
         # of what ranks nothing, in nearly every row, the reason is in the records
-        _Doubt(f"{', '.join(titles)} {doubt.sentence}", doubt.reason if ranked & {*titles} or len(titles) > 1 else "")
-        for doubt, titles in doubts.items()
+        Doubt(f"{', '.join(titles)} {doubt.sentence}", doubt.reason if ranked & {*titles} or len(titles) > 1 else "")
+        for doubt, titles in doubtful.items()
     ]
     absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
     if absent and outcome.sampled:
-        sentences.append(_Doubt(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had"))
+        sentences.append(Doubt(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had"))
     elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
-        sentences.append(_Doubt(f"{', '.join(absent)} not scored"))
+        sentences.append(Doubt(f"{', '.join(absent)} not scored"))
     check = (outcome.normalised or {}).get("verdict")
     if check in CHECKS:  # one that is above makes scores unreliable, for the reason that stands there
-        sentences.append(_Doubt(CHECKS[check]))
+        sentences.append(Doubt(CHECKS[check]))
     if outcome.plugin_changed:
-        sentences.append(_Doubt("the code of one of its plugins has changed since; `bench run` runs it again"))
+        sentences.append(Doubt("the code of one of its plugins has changed since; `bench run` runs it again"))
     elif outcome.stale:
-        sentences.append(_Doubt("stale, the code of bench has changed since; `bench run --stale` runs it again"))
+        sentences.append(Doubt("stale, the code of bench has changed since; `bench run --stale` runs it again"))
     return sentences

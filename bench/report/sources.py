@@ -5,12 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 from pydantic import TypeAdapter, ValidationError
 
@@ -20,8 +21,10 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import plans
 from bench.report.arrays import Arrays
-from bench.report.cells import CURVES, ITEMS, WHOSE, Outcome, Plan, Table, framed, kind, long, outcomes, read_parquet
+from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, outcomes
+from bench.report.curves import Curves
 from bench.report.metrics import with_columns
+from bench.report.parquet import frame_of, kind, long, read_parquet
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
 from bench.sweep.fingerprints import Fingerprints
@@ -31,6 +34,7 @@ from bench.sweep.store import BESIDE, Store
 #: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
 Current = Callable[[str, str, str, str], Fingerprints | None]
 
+_BESIDE: tuple[Table, ...] = ("curves", "items")  # Parquet files that hold no records
 _CURVE = TypeAdapter(list[Point])
 _WHOSE = [leaf for leaf in leaves(Record) if leaf.column in WHOSE]
 
@@ -47,6 +51,7 @@ class Source:
         command: how missing cells are made, in words.
         notes: what could not be read.
         arrays: what lies beside the records.
+        curves: of their training.
         all_settings: show records of any training and scoring conditions, not of the plan's alone.
     """
 
@@ -57,12 +62,13 @@ class Source:
     command: str
     notes: tuple[str, ...] = ()
     arrays: Arrays = field(default_factory=Arrays)
+    curves: Curves = field(default_factory=Curves)
     all_settings: bool = False
 
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The records, long."""
-        return framed(long(self.records))
+        return frame_of(long(self.records))
 
     @property
     def stores(self) -> tuple[Path, ...]:
@@ -111,6 +117,8 @@ def of_grid(
     if unknown and (settings or not (stores or default.is_dir())):
         raise unknown  # a name that is no grid's is the likelier mistake than a store that is not there
     if not stores and not default.is_dir():
+        if loaded and (committed := committed_of(plans.of(loaded), registry, called)):
+            return replace(committed, all_settings=all_settings)
         raise UserError(f"there is no run store {default}; `bench run --grid {called}` makes it")
     for folder in folders:
         if not folder.is_dir():
@@ -133,8 +141,8 @@ def of_grid(
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
-    arrays = Arrays(folders)
-    return Source(_named(folders), tuple(records), plan, evaluation, command, tuple(notes), arrays, all_settings)
+    beside = Arrays(folders), Curves(folders)
+    return Source(_named(folders), tuple(records), plan, evaluation, command, tuple(notes), *beside, all_settings)
 
 
 def of_places(places: Sequence[Path], registry: Registry) -> Source:
@@ -155,15 +163,16 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
     plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = plans.Code(registry, plan)
     records = gather(stores, current, notes)
-    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in ("curves", "items")]
+    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in _BESIDE]
     for table in tables:
         held = {(record.cell, record.key) for record in records}
         new = [record for record in outcomes(table) if (record.cell, record.key) not in held]
         records += marked(new, current)
     notes += current.unchecked(records)
     words = ", ".join(map(str, places))
-    arrays = Arrays(stores, [place for place in places if place not in stores and kind(place) == "items"])
-    return Source(words, tuple(records), plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays)
+    beside = {table: [place for place in places if place not in stores and kind(place) == table] for table in _BESIDE}
+    arrays, trained = Arrays(stores, beside["items"]), Curves(stores, beside["curves"])
+    return Source(words, tuple(records), plan, plan.evaluation, "`bench run` makes them", tuple(notes), arrays, trained)
 
 
 def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Source:
@@ -184,14 +193,9 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
         notes += code.unchecked(local)
         cells = {record.cell for record in local}
         used = tuple(folder for folder in folders if any(path.name in cells for path in folder.glob("cells/*")))
-        return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used))
-    committed = tuple(marked(_committed(column.dataset), code))
-    if committed:
-        # a grid may have moved on since; then nothing is missing from what was committed
-        current = not {cell.id for cell in plan.cells}.isdisjoint(record.cell for record in committed)
-        words = f"the committed records in {results_folder()}"
-        plan = plan if current else replace(plan, cells=())
-        return Source(words, committed, plan, None, command, tuple(notes), Arrays((), _tables("items")))
+        return Source(_named(used), local, plan, plan.evaluation, command, tuple(notes), Arrays(used), Curves(used))
+    if committed := committed_of(plan, registry, column.grid):
+        return replace(committed, notes=tuple(notes))
     return Source("none yet", local, plan, None, command, tuple(notes))
 
 
@@ -206,14 +210,46 @@ def _named(folders: Sequence[Path]) -> str:
 
 
 def _tables(table: Table) -> list[Path]:
-    """Return the Parquet files of one kind that come with the repository."""
-    return [path for path in sorted(results_folder().glob("*.parquet")) if kind(path) == table]
+    """Return the Parquet files of one kind that come with bench.
+
+    Raises:
+        UserError: one cannot be read.
+    """
+    kinds = {path: kind(path) for path in sorted(results_folder().glob("*.parquet"))}
+    for path, held in kinds.items():
+        if not held:
+            read_parquet(path)  # which says why not
+    return [path for path, held in kinds.items() if held == table]
 
 
-def _committed(dataset: str) -> list[Outcome]:
-    """Return the records on a data set that come with the repository."""
+def committed() -> list[Outcome]:
+    """Return the records that come with bench."""
     frames = [read_parquet(path) for path in _tables("records")]
-    return [record for frame in frames for record in outcomes(frame[frame["dataset"] == dataset])]
+    return [record for frame in frames for record in outcomes(frame)]
+
+
+def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
+    """Return the records that come with bench of a plan's data sets and its grid, if there are any."""
+    ids, datasets = {cell.id for cell in plan.cells}, {cell.setting.dataset for cell in plan.cells}
+    records = [record for record in committed() if record.grid == plan.name or record.cell in ids]
+    records = [record for record in records if record.dataset.name in datasets]
+    if not records:
+        return None
+    # a grid may have moved on since; then nothing is missing from what was committed
+    plan = plan if not ids.isdisjoint(record.cell for record in records) else replace(plan, cells=())
+    beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
+    words, command = "those that come with bench", f"`bench run --grid {called}` makes them"
+    return Source(words, tuple(marked(records, plans.Code(registry, plan))), plan, None, command, (), *beside)
+
+
+def of_grids(registry: Registry) -> list[Source]:
+    """Return the records that come with bench, a source for each of their grids.
+
+    A grid that is not embedded, as those that were tuned, lies as a file beside its records.
+    """
+    called = {name: results_folder() / f"{name}.toml" for name in sorted({record.grid for record in committed()})}
+    plans_of = [plans.of(grids.load(str(file) if file.exists() else name, registry)) for name, file in called.items()]
+    return [source for plan in plans_of if (source := committed_of(plan, registry, plan.name))]
 
 
 # ---------------------------------------------------------------- records of stores
@@ -221,7 +257,7 @@ def _committed(dataset: str) -> list[Outcome]:
 
 def collect(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> pd.DataFrame:
     """Return what `gather` does, long: a row per record and metric, columns `cells.RECORDS`."""
-    return framed(long(gather(stores, current, corrupt)))
+    return frame_of(long(gather(stores, current, corrupt)))
 
 
 def gather(stores: Sequence[Path], current: Current | None = None, corrupt: list[str] | None = None) -> list[Outcome]:
@@ -257,24 +293,26 @@ def curves(
     Raises:
         UserError: a store does not exist, or a record or its curves are corrupt.
     """
-    rows: list[dict[str, Any]] = []
     seen: set[tuple[str, ...]] = set()
-    for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
-        identity = _identity(key, record)
-        if identity in seen:
-            continue
-        content = _beside(store, key, record, "curves", corrupt)
-        if content is None:
-            continue
-        try:
-            points = _CURVE.validate_json(content)
-        except ValidationError as error:
-            _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
-        else:
-            seen.add(identity)
-            rows += [_whose(key, record) | point.model_dump() for point in points]
-    columns = {name: [row[name] for row in rows] for name in CURVES}
-    return pd.DataFrame({name: pd.Series(columns[name], dtype=dtype) for name, dtype in CURVES.items()})
+
+    def rows() -> Iterator[Mapping[str, Any]]:
+        for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
+            identity = _identity(key, record)
+            if identity in seen:
+                continue
+            content = _beside(store, key, record, "curves", corrupt)
+            if content is None:
+                continue
+            try:
+                points = _CURVE.validate_json(content)
+            except ValidationError as error:
+                _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
+            else:
+                seen.add(identity)
+                whose = _whose(key, record)
+                yield from (whose | vars(point) for point in points)
+
+    return framed(rows(), "curves")
 
 
 def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:
@@ -295,8 +333,8 @@ def _identity(key: str, record: Record) -> tuple[str, ...]:
     return record.cell, key, record.started, record.finished, canonical(record.digests)
 
 
-def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
-    """Give the scores of single test items of these records, a table a record: columns `cells.ITEMS`.
+def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]:
+    """Give the scores of single test items of these records, as `parquet.write_items` takes them.
 
     They are those of every metric that has columns in a table, as far as it is a mean over items.
 
@@ -308,8 +346,7 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[pd.DataFrame]:
         for name in with_columns(list(outcome.by_metric)):
             vector = arrays.vector(outcome, name) if outcome.status == "ok" else None
             if vector is not None:
-                own = {"metric": name, "item": vector.which, "value": vector.values}
-                yield pd.DataFrame(_whose(outcome.key, outcome) | own)[list(ITEMS)].astype(ITEMS)
+                yield _whose(outcome.key, outcome) | {"metric": name}, vector.which, vector.values
 
 
 def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:

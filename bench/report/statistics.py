@@ -220,7 +220,7 @@ class Interval:
         return math.exp(high)
 
 
-def mean(trained: Sequence[Trained]) -> Interval | None:
+def mean(trained: Sequence[Trained] | Side) -> Interval | None:
     """Return the mean over seeds with its interval, or None where there is no score.
 
     With n seeds and N items `h^2 = (t_{n-1} s_s / sqrt(n))^2 + (t_{N-1} s_i / sqrt(N))^2`: s_s the spread over seeds of
@@ -229,9 +229,9 @@ def mean(trained: Sequence[Trained]) -> Interval | None:
     seeds' own standard errors stands in for s_i / sqrt(N); it is never smaller. Where n of the items have better
     scores, `Items.spread` takes the place of s_i / sqrt(N), and t_{n-1} that of t_{N-1}.
     """
-    if not trained:
+    side = Side.of(trained)
+    if side is None:
         return None
-    side = _Side.of(trained)
     part = side.items.spread if side.items is not None else Spread(side.stderr, math.inf)
     return Interval(
         side.mean,
@@ -244,7 +244,7 @@ def mean(trained: Sequence[Trained]) -> Interval | None:
     )
 
 
-def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval | None:
+def difference(ours: Sequence[Trained] | Side, baseline: Sequence[Trained] | Side) -> Interval | None:
     """Return the difference of two means, ours - baseline, with its interval; None where a side has no score.
 
     Items are paired: s_i is the spread of the difference of the two seed-averaged vectors, of rough scores and of
@@ -254,9 +254,9 @@ def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval
     mean(U_A) - mean(L_B). Where either side has one seed, the items count alone. Where a side's items cannot be had,
     both standard errors are added as if independent, which on the same items is too wide, not too narrow.
     """
-    if not ours or not baseline:
+    a, b = Side.of(ours), Side.of(baseline)
+    if a is None or b is None:
         return None
-    a, b = _Side.of(ours), _Side.of(baseline)
     averages = a.averages and b.averages
     common, shift, apart = None, 0.0, None
     if a.items is not None and b.items is not None:
@@ -284,7 +284,7 @@ def difference(ours: Sequence[Trained], baseline: Sequence[Trained]) -> Interval
 
 
 @dataclass(frozen=True, eq=False)
-class _Side:
+class Side:
     """Seeds taken together: means of the ends, the spread over seeds, and the mean over seeds of each item."""
 
     n: int
@@ -297,7 +297,10 @@ class _Side:
     items: Items | None
 
     @classmethod
-    def of(cls, trained: Sequence[Trained]) -> _Side:
+    def of(cls, trained: Sequence[Trained] | Side) -> Side | None:
+        """Return the seeds together, which a caller may do once for many comparisons; None where there is no score."""
+        if isinstance(trained, Side) or not trained:
+            return trained if isinstance(trained, Side) else None
         n = len(trained)
         ends = ([getattr(score, end) for score in trained] for end in ("value", "lower", "upper", "stderr"))
         mean, low, high, stderr = (float(np.mean(values)) for values in ends)
@@ -308,7 +311,7 @@ class _Side:
         return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items)
 
 
-def _welch(a: _Side, b: _Side) -> Spread | None:
+def _welch(a: Side, b: Side) -> Spread | None:
     """Return the spread of a difference of means over seeds, with the Welch-Satterthwaite degrees of freedom."""
     if a.spread is None or b.spread is None:
         return None

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.plugins.shapes import listed, nearest
-from bench.protocol import Metric
+from bench.protocol import Metric, UserError
 from bench.report.cells import Plan
 from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
@@ -40,6 +40,10 @@ class Table:
         column: the paper's column, where there is one.
         baseline: the strategy that others are compared to, where it has a row beside others.
         headline: the metric of the verdicts; None where there are none.
+        lead: the metric that a reader is shown first: that of the verdicts, else the nearest to a likelihood.
+        margin: delta: differences in the headline metric within it are of no interest; None where nobody set one.
+        comparisons: how many rows are compared to the baseline.
+        command: what makes missing cells, in words.
         caption: what every figure means, in two sentences.
         conditions: how the models were trained and scored, one sentence each.
         missing: the note that names the cells without a record; empty where there are none.
@@ -57,13 +61,24 @@ class Table:
     column: Column | None
     baseline: str
     headline: Metric | None
+    lead: Metric | None
+    margin: float | None
+    comparisons: int
+    command: str
     caption: str
     conditions: tuple[str, ...]
     missing: str
     notes: tuple[str, ...]
 
 
-def build(dataset: str, source: Source, published: Published, alone: bool = True, baseline: str | None = None) -> Table:
+def build(
+    dataset: str,
+    source: Source,
+    published: Published,
+    alone: bool = True,
+    baseline: str | None = None,
+    metric: str | None = None,
+) -> Table:
     """Work out the table of one data set.
 
     Args:
@@ -71,7 +86,11 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         source: the records and the cells that were planned, on this data set and others.
         published: the numbers to set beside.
         alone: whether it is the only one of its grid, and so needs no name of its own.
-        baseline: the label of the row that others are compared to; by default that of the published baseline.
+        baseline: the label or strategy of the row that others are compared to; by default that of the published one.
+        metric: of the verdicts, in place of the grid's.
+
+    Raises:
+        UserError: no row is the baseline's, or no record has the metric.
     """
     plan = source.plan.of(dataset)
     if not alone and plan.title:
@@ -86,17 +105,21 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
     sampled = any(outcome.sampled for row in rows for outcome in row.outcomes.values())
     columns = with_columns([metric.name for metric in metrics], sampled)
     shown = tuple(metric for metric in metrics if metric.name in columns)
-    chosen, doubt = _headline(plan, rows, metrics)
+    chosen, doubt = _headline(plan, rows, metrics, metric)
     reference = baseline or published.baseline
-    baselines = {
-        row.setting.context: row
-        for row in reversed(rows)
-        if (row.label if baseline else row.setting.strategy) == reference
-    }
+    baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == reference}
+    if baseline:
+        named = {row.setting.context: row for row in reversed(rows) if row.label == baseline}
+        baselines = named or baselines
+        if not baselines:
+            labels = [row.label for row in rows]
+            hint = nearest(baseline, labels) or f"; there are {listed(labels)}"
+            raise UserError(f'--baseline: {dataset} has no row "{baseline}"{hint}')
     pairs = [(row, baselines[row.setting.context]) for row in rows if row.setting.context in baselines]
     pairs = [(row, other) for row, other in pairs if row is not other]
     for row in rows:
         row.average(metrics, source.arrays)
+        row.watch(source.curves)
     for row, other in pairs:
         row.compare(other, metrics)
     for row in rows:
@@ -111,8 +134,10 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
             row.set_beside(numbers, column, metrics)
         row.marks = marks(row, shown, numbers, column)
     compared_to = reference if any(row.differences for row in rows) else ""
-    title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column else plan.title or plan.name or dataset
+    paper = column and plan.name in ("", column.grid)  # another grid on the same data has a title of its own
+    title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column and paper else plan.title or dataset
     judged = chosen if compared_to else None
+    leading = chosen or next((m for m in metrics if m.name == headline([m.name for m in metrics])), None)
     return Table(
         name=dataset,
         title=title,
@@ -125,6 +150,10 @@ def build(dataset: str, source: Source, published: Published, alone: bool = True
         column=column,
         baseline=compared_to,
         headline=judged,
+        lead=leading,
+        margin=margin,
+        comparisons=len(pairs),
+        command=source.command,
         caption=caption(rows, shown, compared_to, judged, len(pairs)),
         conditions=conditions(rows, shown, plan, column, published.source),
         missing=_missing(rows, plan, source.command),
@@ -142,10 +171,21 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
-def _headline(plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric]) -> tuple[Metric | None, list[str]]:
-    """Return the metric of the verdicts, and a note where it is not the one that the grid names, or ranks no models."""
+def _headline(
+    plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None
+) -> tuple[Metric | None, list[str]]:
+    """Return the metric of the verdicts, and a note where it is not the one that the grid names, or ranks no models.
+
+    Raises:
+        UserError: no record has the metric that was asked for.
+    """
     names = {metric.name: metric for metric in metrics}
-    chosen = plan.headline or headline(list(names))
+    if asked and asked not in names:
+        hint = nearest(asked, names) or f"; there are {listed(names)}"
+        raise UserError(f'--metric: no record has the metric "{asked}"{hint}')
+    if asked and not meaning(asked).ranks:
+        return names[asked], [f"verdicts are by {meaning(asked).title}, {BOUND}: they may be on that bias"]
+    chosen = asked or plan.headline or headline(list(names))
     title, corrected = meaning(chosen).title, next((name for name in names if meaning(name).corrects == chosen), "")
     if not any(row.outcomes for row in rows) or (chosen in names and meaning(chosen).ranks):
         return names.get(chosen), []
@@ -171,7 +211,8 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
     for row in rows:
         for seed, outcome in row.outcomes.items():
             latest = [score for score in outcome.scores if score.version == versions[score.metric]]
-            row.outcomes[seed] = outcome.model_copy(update={"scores": latest})
+            if len(latest) < len(outcome.scores):
+                row.outcomes[seed] = outcome.with_scores(latest)
             for score in latest:
                 metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
             notes += [
@@ -204,19 +245,18 @@ def caption(
     """
     units = dict.fromkeys(metric.unit for metric in metrics)
     titles = [meaning(metric.name).title for metric in metrics]
-    what = f"{', '.join(titles)} in {' and '.join(units)}" if titles else "No scores yet"
+    if not titles:
+        return "No scores yet."
     directions = {metric.better for metric in metrics} - {"neither"}
-    better = f", {directions.pop()} is better" if len(directions) == 1 else ""
-    over = (
-        f"trainings and {_splits(rows)} items" if any(meaning(metric.name).items for metric in metrics) else "trainings"
-    )
-    means = f"; means with 95 % intervals over {over}, unadjusted"
-    sentences = [f"{what}{better}{means if any(row.scores for row in rows) else ''}"]
+    better = f"; {directions.pop()} is better" if len(directions) == 1 else ""
+    sentences = [f"{', '.join(titles)} in {' and '.join(units)}{better}"]
+    if any(row.scores for row in rows):
+        items = any(meaning(metric.name).items for metric in metrics)
+        over = f"trainings and {_splits(rows)} items" if items else "trainings"
+        sentences.append(f"In brackets: 95 % intervals over {over}")
     if baseline and judged:
-        sentences.append(
-            f"Verdict: {meaning(judged.name).title} against {baseline}, Holm-adjusted for {comparisons}"
-            f" comparison{'s' if comparisons > 1 else ''} at 5 %; * (bold) marks better and worse"
-        )
+        many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
+        sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."
 
 

@@ -163,6 +163,15 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
 @options.folder("--out", help="Where the tables' files go.")
 @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the grid with this changed.")
 @options.flag("--all-settings", help="Show records of other training and scoring settings, too, as rows of their own.")
+@click.option("--metric", metavar="NAME", help="Compare by this metric, such as vlb (default: the grid's headline).")
+@click.option("--baseline", metavar="NAME", help="Compare to this row (default: normal).")
+@options.flag("--pairs", help="Compare every two rows, too.")
+@options.flag("--wide", help="Print every metric, cost and stability, too.")
+@options.flag(
+    "--check", help="Compare with the records that come with bench and the published numbers; print no table."
+)
+@options.flag("--html", help="Write the page, one file that a browser shows, too.")
+@options.flag("--open", "opened", help="Write it and open it in a browser.")
 @options.request
 def report(
     request: Request,
@@ -170,12 +179,41 @@ def report(
     stores: Sequence[Path],
     out: Path | None,
     all_settings: bool,
+    check: bool,
+    opened: bool,
+    html: bool,
+    **view: Any,
 ) -> None:
-    """Print the tables from the records, and write them as Markdown, LaTeX and CSV."""
+    """Say what the records come to, print the table, and write it as Markdown, LaTeX and CSV.
+
+    With --check it exits with 1 if a row differs from what was committed or published by more than chance explains.
+    """
+    from bench.report import View, agreement
     from bench.report import report as tables
 
     settings = request.settings
     if name is None and (settings or all_settings):
         option = f"--set {next(iter(settings))}" if settings else "--all-settings"
         raise UserError(f"{option} is said of a grid; add --grid NAME")
-    click.echo(tables(name, stores, out, request.registry, list(settings), all_settings))
+    records = (
+        name,
+        stores,
+        out,
+        request.registry,
+        list(settings),
+        all_settings,
+        View(**view, html=html or opened, opens=_open if opened else None),
+    )
+    if check:
+        text, agrees = agreement(*records)
+        click.echo(text)
+        raise click.exceptions.Exit(0 if agrees else 1)
+    click.echo(tables(*records))
+
+
+def _open(page: Path) -> None:
+    """Show the page in the user's browser; where there is none, say so."""
+    import webbrowser
+
+    if not webbrowser.open(page.resolve().as_uri()):
+        options.say(f"no browser can be opened here; open {page} yourself")

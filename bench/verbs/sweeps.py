@@ -12,7 +12,7 @@ import click
 from bench import profile
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.report import report
+from bench.report import View, report
 from bench.sweep import record, status
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
@@ -218,9 +218,9 @@ def _watch(request: Request) -> None:
 
 
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
-    """Print the table, how many cells there are of each kind, and what to do about them; exit."""
+    """Print the table and what it comes to, how many cells there are of each kind, and what to do about them; exit."""
     counts = survey.counts()
-    click.echo(report(survey.grid, [survey.store.folder], None, request.registry))
+    click.echo(report(survey.grid, [survey.store.folder], None, request.registry, view=View(last=True, html=True)))
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)

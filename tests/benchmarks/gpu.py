@@ -143,9 +143,9 @@ def fitted(strategy: Any, task: Task, device: str, folder: Path, kind: Any = cap
 
 def correct(at: Bench) -> list[str]:
     """Say whether the device does what a CPU does."""
-    rows = tasks("digits", lambda label: at.small is False or label in ("normal", "vampprior"))
+    rows = tasks("digits-full", lambda label: at.small is False or label in ("normal", "vampprior"))
     lines = [
-        "A model of each row of `digits`, trained on a CPU for two epochs and scored there and on the device: the",
+        "A model of each row of `digits-full`, trained on a CPU for two epochs and scored there and on the device: the",
         f"greatest difference of two scores, in standard errors of their draws (at most {ERRORS:g}). {SEEDS} seeds",
         "trained on either: the difference of the mean loss in the last epoch, in standard errors between seeds (at",
         f"most {BETWEEN:g}). One trained on the device, captured and eager, and killed and resumed: the greatest",
@@ -226,7 +226,7 @@ def _killed_and_resumed(label: str, strategy: Any, task: Task, at: Bench, folder
 
 
 def _dying(label: str, device: str, folder: Path) -> None:
-    strategy, task = tasks("digits")[label]
+    strategy, task = tasks("digits-full")[label]
     task = _short(task)
     asked = iter(range(task.budget.epochs * len(task.splits.train) // task.budget.batch_size * 2 // 3))
 

@@ -156,6 +156,13 @@ class Synthetic:
         return next(row for row in self.table(dataset).rows if row.label == label)
 
 
+@pytest.fixture(autouse=True)
+def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reports come without figures, which take longer than all else, but where a test is of them."""
+    if not request.node.get_closest_marker("draws"):
+        monkeypatch.setattr("bench.report.figures.write", lambda pairs, out: ([], []))
+
+
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """An empty working directory."""

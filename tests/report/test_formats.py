@@ -14,6 +14,7 @@ from markdown_it.token import Token
 
 from bench.report import formats, terminal
 from bench.report.layout import figure, layout
+from bench.report.summary import summary
 from bench.report.tables import Table
 
 if TYPE_CHECKING:
@@ -95,19 +96,19 @@ def test_latex_is_balanced(table: Table) -> None:
 
 def test_latex_rows_have_as_many_columns_as_the_head(table: Table) -> None:
     text = formats.latex([layout(table)])
-    columns = re.search(r"\\begin\{tabular\}\{([lr]+)\}", text)
+    columns = re.search(r"\\begin\{tabularx\}\{\\linewidth\}\{@\{\}>\{\S+\}X(r+)@\{\}\}", text)
     assert columns is not None
-    body = text[columns.end() : text.index(r"\end{tabular}")]
+    body = text[columns.end() : text.index(r"\end{tabularx}")]
     lines = [line for line in body.splitlines() if line.endswith(r"\\")]
     assert len(lines) >= len(table.rows) + 1
     for line in lines:
-        assert len(re.findall(r"(?<!\\)&", line)) == len(columns[1]) - 1
+        assert len(re.findall(r"(?<!\\)&", line)) == len(columns[1])
 
 
 def test_latex_has_no_bare_special_characters(table: Table) -> None:
     body = formats.latex([layout(table)]).split("\n", 1)[1]  # after the comment
     body = body.replace("$-$", "").replace(r"$\pm$", "").replace(r" \\", "")
-    body = re.sub(r"\{[lr]+\}", "", body)
+    body = re.sub(r"\\begin\{tabularx\}.*", "", body)
     rows = re.sub(r"(?<!\\) & | &  ", " ", body)
     for character in "$%#_&":
         assert re.search(rf"(?<!\\)\{character}", rows) is None, character
@@ -120,7 +121,7 @@ def test_latex_has_no_bare_special_characters(table: Table) -> None:
 def test_latex_escapes_what_users_write() -> None:
     assert formats._latex(NASTY) == (
         r"50 \% of \$x\_1\textasciicircum{}2\$ \& \{more\} \#3 \textbar{} a\textbackslash{}b \textasciitilde{}"
-        r" \textless{}i\textgreater{}*so*\textless{}/i\textgreater{} {[}1{]} \texttt{rm -{}-all}"
+        r" \textless{}i\textgreater{}*so*\textless{}/i\textgreater{} \allowbreak{}{[}1{]} \texttt{rm -{}-all}"
     )
 
 
@@ -242,8 +243,9 @@ def test_on_a_terminal_what_counts_is_bold(table: Table, monkeypatch: pytest.Mon
     monkeypatch.setattr("sys.stdout", Screen())
     monkeypatch.setenv("TERM", "xterm-256color")
     assert "\x1b[1m-2.00*" in terminal.text([layout(table)], width=200)
+    assert "\x1b[1;32m▲ better" in terminal.text([summary(table)], width=200), "in green, and by a sign alike"
     monkeypatch.setenv("NO_COLOR", "1")
-    assert not re.search(r"\x1b\[(3[0-9]|4[0-9])", terminal.text([layout(table)], width=200))
+    assert not re.search(r"\x1b\[(3[0-9]|4[0-9])", terminal.text([summary(table)], width=200))
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,8 @@ import pytest
 from bench.files import replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
-from bench.report.cells import CURVES, ITEMS, RECORDS, framed, kind, long, outcomes, read_parquet, write_parquet
+from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
+from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves, items
 from bench.sweep.record import LATER, json_bytes, sealed
@@ -128,14 +129,14 @@ def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> 
     mnist.put("normal", 1, 95.0, arrays={})
     mnist.put("normal", 2, status="diverged")
     found = outcomes(collect([mnist.folder]))
-    write_parquet(items(found, Arrays([mnist.folder])), tmp_path / "items.parquet", "items")
+    write_items(items(found, Arrays([mnist.folder])), tmp_path / "items.parquet")
     frame = read_parquet(tmp_path / "items.parquet", "items")
     assert {name: str(dtype) for name, dtype in frame.dtypes.items()} == ITEMS
     assert frame[["label", "seed", "metric", "item", "value"]].values.tolist() == [
         *(["normal", 0, "vlb", n, float(n)] for n in range(3)),
         *(["normal", 0, "nll", n, float(n - 3)] for n in range(3)),
     ]
-    write_parquet(items([], Arrays()), tmp_path / "none.parquet", "items")
+    write_items(items([], Arrays()), tmp_path / "none.parquet")
     assert len(read_parquet(tmp_path / "none.parquet", "items")) == 0
     again = Arrays([], [tmp_path / "items.parquet"])
     (whole,) = [outcome for outcome in found if outcome.seed == 0]
@@ -156,7 +157,8 @@ def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic)
     assert (frame["split"][0], frame["digests"][0], frame["restarts"][0]) == ("test", "{}", 0)
     assert frame[["normalised", "study", "device_kind"]].isna().all(axis=None)
     assert len(curves([mnist.folder])) == 1
-    assert len(pd.concat(items(outcomes(frame), Arrays([mnist.folder])))) == 3
+    ((_, which, values),) = items(outcomes(frame), Arrays([mnist.folder]))
+    assert (list(which), list(values)) == ([0, 1, 2], [0, 1, 2])
     (outcome,) = outcomes(frame)
     assert outcome.format == 1
     assert list(Arrays([mnist.folder]).of(outcome, ["vlb"])["vlb"]) == [0, 1, 2]
@@ -225,7 +227,7 @@ def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["mnist", "toy", "cifar10-subset"])
 def test_committed_records_are_read_whole(name: str) -> None:
     frame = read_parquet(results_folder() / f"{name}.parquet")
-    pd.testing.assert_frame_equal(framed(long(outcomes(frame))), frame)
+    pd.testing.assert_frame_equal(frame_of(long(outcomes(frame))), frame)
 
 
 def test_a_table_that_holds_no_records_is_refused(mnist: Synthetic) -> None:

@@ -73,8 +73,8 @@ def test_better_and_worse_are_marked_alike(mnist: Synthetic) -> None:
     }
     assert [entry.text for entry in entries[SSM] if entry.bold] == ["-2.00"], "the headline metric's difference alone"
     text = report(store.grid, [store.folder], Path("out"))
-    assert "-2.00*" in text
-    assert "+2.00*" in text
+    assert "▲ better" in text
+    assert "▼ worse" in text
     csv = Path("out/table.csv").read_text()
     assert "bold" not in csv.splitlines()[0]
 
@@ -150,7 +150,7 @@ def test_p_is_adjusted_for_all_comparisons_of_the_table_those_that_cannot_be_mad
     # of three comparisons two have not run yet: 3 x .0213 is above 5 %
     assert verdict(store).p == pytest.approx(3 * expected, rel=1e-3)
     assert verdict(store).words == "same within 0.2"
-    assert "Holm-adjusted for 3 comparisons at 5 %" in store.table().caption
+    assert "hold at 5 % for all 3 comparisons together" in store.table().caption
     put(store, VAMP, 90.0)
     assert verdict(store, VAMP).kind == "better"
     assert verdict(store, SSM).p == pytest.approx(2 * expected, rel=1e-3)
@@ -169,7 +169,7 @@ def test_only_the_headline_metric_has_a_verdict(mnist: Synthetic) -> None:
     assert verdict(store).words == "same within 0.2"
     assert [heading.text for heading in layout(made).headings].count("verdict") == 1
     assert not any(entry.bold for row in layout(made).rows for entry in row)
-    assert "Verdict: NLL against normal" in made.caption
+    assert "Verdicts are by NLL and hold" in made.caption
 
 
 def test_every_row_is_compared_within_its_own_conditions_and_all_are_one_family(mnist: Synthetic) -> None:
@@ -180,7 +180,7 @@ def test_every_row_is_compared_within_its_own_conditions_and_all_are_one_family(
     made = swept.table()
     assert [row.verdict.kind for row in made.rows if row.verdict and "=16" in row.label] == ["better", "better"]
     assert [row.verdict.kind for row in made.rows if row.verdict and "normal" in row.label] == ["baseline"] * 2
-    assert "Holm-adjusted for 6 comparisons" in made.caption
+    assert "for all 6 comparisons together" in made.caption
 
 
 # ---------------------------------------------------------------- why there is none

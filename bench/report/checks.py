@@ -1,0 +1,106 @@
+"""Whether fresh records agree with those that come with bench and with the published numbers (`--check`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bench.grid import Grid
+from bench.plugins import Registry
+from bench.protocol import Metric, UserError
+from bench.report import View, outputs, published, sources
+from bench.report.layout import figure
+from bench.report.metrics import meaning
+from bench.report.statistics import CONFIDENCE, Interval, difference, holm
+from bench.report.tables import Table, build
+
+
+@dataclass(frozen=True)
+class _Compared:
+    """A score of a row, the same row's committed one, and their difference."""
+
+    place: str
+    metric: Metric
+    ours: Interval
+    committed: Interval
+    apart: Interval
+
+
+def agreement(
+    grid: str | Grid | None,
+    stores: Sequence[Path],
+    out: Path | None,
+    registry: Registry | None,
+    settings: Sequence[str],
+    all_settings: bool,
+    view: View | None,
+) -> tuple[str, bool]:
+    """Return what differs, a sentence each, and whether nothing does; see `bench.report.agreement`.
+
+    A score differs where 0 is outside of the interval of the difference (`statistics.difference`) at 5 % for all
+    comparisons together, by Holm's method; a published number does where the table says `outside`.
+    """
+    registry = registry or sources.default_registry()
+    made = outputs.gathered(grid, stores, out, registry, settings, all_settings, view or View())
+    if not any(source.stores for _, source in made.tables):
+        raise UserError(
+            "--check compares fresh records with the committed ones: there is no run store; name one by --store"
+        )
+    numbers = published.read()
+    compared: list[_Compared] = []
+    lone: list[_Compared] = []
+    for table, source in made.tables:
+        committed = sources.committed_of(source.plan, registry, source.plan.name) if source.stores else None
+        if committed is not None:
+            other = build(table.name, replace(committed, evaluation=source.evaluation), numbers)
+            for one in _with_committed(table, other):
+                (compared if one.apart.seeds else lone).append(one)
+    fresh = [table for table, source in made.tables if source.stores]
+    beside = [row for table in fresh for row in table.rows if row.comparison]
+    if not (compared or lone or beside):
+        raise UserError("--check: no record that comes with bench and no published number is of these settings")
+    adjusted = holm([one.apart.p for one in compared])
+    level = 1 - CONFIDENCE
+    lines = [_sentence(one) for one, p in zip(compared, adjusted, strict=True) if p <= level]
+    lines += [sentence for table in fresh for sentence in _outside(table)]
+    counts = [f"{len(compared)} committed scores"] if compared or lone else []
+    counts += [f"{len(beside)} published numbers"] if beside else []
+    text = f"Compared with {' and '.join(counts)}: {len(lines) or 'none'} differ by more than chance explains."
+    if lone:
+        rows = dict.fromkeys(one.place for one in lone)
+        lines.append(f"Not compared, since one seed cannot tell: {'; '.join(rows)}")
+    return "\n".join([text, *lines]), not (len(lines) - bool(lone))
+
+
+def _with_committed(table: Table, committed: Table) -> Iterator[_Compared]:
+    """Give every score of a row that was committed, too, under the same settings."""
+    rows = {row.setting: row for row in committed.rows}
+    for row in table.rows:
+        other = rows.get(row.setting)
+        for metric in table.shown if other else ():
+            ours, theirs = row.scores.get(metric.name), other.scores.get(metric.name) if other else None
+            apart = difference(row.trained(metric.name), other.trained(metric.name)) if other else None
+            if ours and theirs and apart:
+                yield _Compared(f"{table.name}, {row.label}", metric, ours, theirs, apart)
+
+
+def _sentence(one: _Compared) -> str:
+    unit, title = one.metric.unit, meaning(one.metric.name).title
+    mean, low, high = (figure(value, unit, sign=True) for value in (one.apart.mean, one.apart.lower, one.apart.upper))
+    return (
+        f"{one.place}: {title} {figure(one.ours.mean, unit)} {unit}, committed {figure(one.committed.mean, unit)};"
+        f" difference {mean} [{low}, {high}]"
+    )
+
+
+def _outside(table: Table) -> Iterator[str]:
+    """Give a sentence on each row whose published number lies outside of its interval."""
+    for row in table.rows:
+        if row.comparison and row.comparison.outside and row.number and table.column:
+            score, unit = row.scores[table.column.metric], table.column.unit
+            low, high = figure(score.lower, unit), figure(score.upper, unit)
+            yield (
+                f"{table.name}, {row.label}: {meaning(table.column.metric).title} {figure(score.mean, unit)}"
+                f" [{low}, {high}] {unit}, published {figure(row.number.value, unit)}"
+            )

@@ -1,0 +1,110 @@
+"""What the training curves beside records say: how far figures jumped, and when a bound was reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from bench.sweep.record import CorruptRecord
+from bench.sweep.store import Store
+
+if TYPE_CHECKING:
+    from bench.report.cells import Outcome
+
+GRADIENT = "gradient_max_"  # with a group of parameters: the largest norm of its gradient within an epoch
+LOG_Z = "log_z"
+#: what is compared of two strategies' bounds on the validation split: with log Z, where the prior has one
+VALIDATION = ("validation bound with log Z", "validation bound")
+
+#: metric -> its values, one an epoch, in their order
+Series = Mapping[str, np.ndarray]
+
+
+class Jumps(NamedTuple):
+    """The worst that happened between two epochs in a row.
+
+    Attributes:
+        gradient: the largest factor by which the norm of a gradient rose.
+        log_z: by how much log Z of the prior moved, nats.
+    """
+
+    gradient: float | None
+    log_z: float | None
+
+
+NO_JUMPS = Jumps(None, None)
+
+
+class Curves:
+    """Where the training curves beside records are looked for.
+
+    Args:
+        stores: folders of run stores.
+        tables: Parquet files with curves.
+    """
+
+    def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
+        self._stores, self._tables = tuple(stores), tuple(tables)
+        self._read: dict[tuple[str, str], Series] = {}
+
+    def of(self, outcome: Outcome) -> Series:
+        """Return the curves of a record; nothing where there are none that can be read."""
+        place = outcome.cell, outcome.key
+        if place not in self._read:
+            self._read[place] = self._found(outcome)
+        return self._read[place]
+
+    def _found(self, outcome: Outcome) -> Series:
+        for store in self._stores:
+            try:
+                content = Store(store).beside(outcome, outcome.key, "curves")
+                if content is not None:
+                    points = json.loads(content)
+                    return _series((p["metric"], p["epoch"], p["value"]) for p in points if p["value"] is not None)
+            except (CorruptRecord, ValueError, TypeError, KeyError):
+                continue  # `sources.collect` says so
+        return self._in_tables.get((outcome.cell, outcome.key), {})
+
+    def jumps(self, outcome: Outcome) -> Jumps:
+        """Return the worst jumps of a record."""
+        series = self.of(outcome)
+        gradients = [_rises(values) for name, values in series.items() if name.startswith(GRADIENT)]
+        rises = np.concatenate([*gradients, np.zeros(0)])
+        moves = np.abs(np.diff(series.get(LOG_Z, np.zeros(0))))
+        return Jumps(_largest(rises), _largest(moves))
+
+    @cached_property
+    def _in_tables(self) -> dict[tuple[str, str], Series]:
+        from bench.report.parquet import read_parquet
+
+        series: dict[tuple[str, str], Series] = {}
+        for path in self._tables:
+            frame = read_parquet(path, "curves", ("cell", "key", "metric", "epoch", "value")).dropna(subset=["value"])
+            for (cell, key), group in frame.groupby(["cell", "key"], sort=False, observed=True):
+                points = zip(group["metric"], group["epoch"], group["value"], strict=True)
+                series[str(cell), str(key)] = _series(points)
+        return series
+
+
+def _series(points: Iterator[tuple[str, int, float]]) -> Series:
+    values: dict[str, dict[int, float]] = {}
+    for metric, epoch, value in points:
+        values.setdefault(metric, {})[epoch] = value
+    return {metric: np.array([own[epoch] for epoch in sorted(own)]) for metric, own in values.items()}
+
+
+def _rises(values: np.ndarray) -> np.ndarray:
+    """Return the factors between neighbours that can be told."""
+    before, after = values[:-1], values[1:]
+    ratios: np.ndarray = after[before > 0] / before[before > 0]
+    return ratios
+
+
+def _largest(values: np.ndarray) -> float | None:
+    finite = values[np.isfinite(values)]
+    return float(finite.max()) if len(finite) else None

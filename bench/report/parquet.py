@@ -1,0 +1,191 @@
+"""Parquet files of the long tables: of records, training curves, and the scores of each test item."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+from scipy import special
+
+from bench.files import replacing
+from bench.protocol import UserError
+from bench.report.cells import TABLES, Outcome, Table
+from bench.report.statistics import CONFIDENCE
+from bench.sweep.columns import DTYPES, leaves
+from bench.sweep.record import EARLIER, SECONDS, Score
+
+#: version of the columns; written into every file. Files of schema 1, which lack some, are read as well
+SCHEMA = 2
+_ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
+_ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
+
+
+def _schema(table: Table) -> pa.Schema:
+    """Return the schema of a file; of the items' long columns each text is there once a part."""
+    types = _ARROW | ({DTYPES[str]: pa.dictionary(pa.int32(), pa.string())} if table == "items" else {})
+    return pa.schema(
+        [pa.field(name, types[dtype]) for name, dtype in TABLES[table].items()],
+        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
+    )
+
+
+def long(records: Sequence[Outcome]) -> pa.Table:
+    """Return the long table of records; columns that follow from others are filled in."""
+    rows: list[Sequence[Score | None]] = [
+        (record.scores if record.status == "ok" else ()) or (None,) for record in records
+    ]
+    scores = [score for row in rows for score in row]
+    several = len(scores) > len(rows)
+    columns: dict[str, list[Any]] = {}
+    for leaf in leaves(Outcome):
+        if leaf.path[0] == "scores":
+            columns[leaf.column] = leaf.values(scores)
+            continue
+        values = leaf.values(records)
+        columns[leaf.column] = (
+            [value for value, row in zip(values, rows, strict=True) for _ in row] if several else values
+        )
+    half = float(special.ndtri((1 + CONFIDENCE) / 2))
+    bounds = [
+        score and (score.sys_lower - half * score.stderr, score.sys_upper + half * score.stderr) for score in scores
+    ]
+    columns["lower"], columns["upper"] = ([bound and bound[end] for bound in bounds] for end in (0, 1))
+    columns["seconds"] = [_sum(parts) for parts in zip(*(columns[name] for name in SECONDS), strict=True)]
+    schema = _schema("records")
+    arrays = [pa.array(columns[field.name], field.type, from_pandas=True) for field in schema]  # NaN is null
+    return pa.Table.from_arrays(arrays, schema=schema)
+
+
+def _sum(parts: Iterable[float | None]) -> float | None:
+    """Return the sum of what is there, None where nothing is."""
+    there = [part for part in parts if part is not None and part == part]
+    return sum(there) if there else None
+
+
+def frame_of(table: pa.Table, name: Table = "records") -> pd.DataFrame:
+    """Return a table with its columns and their types."""
+    columns = TABLES[name]
+    return cast(pd.DataFrame, table.to_pandas()[list(columns)].astype(columns))
+
+
+def write_parquet(content: pa.Table | pd.DataFrame, path: Path, table: Table = "records") -> None:
+    """Write a table of records or curves."""
+    schema = _schema(table)
+    if isinstance(content, pd.DataFrame):
+        content = pa.Table.from_pandas(content, schema=schema, preserve_index=False)
+    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+        writer.write_table(content.replace_schema_metadata(schema.metadata))
+
+
+def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]], path: Path) -> None:
+    """Write the table of single items' scores, a row group each record and metric, one at a time in memory.
+
+    Args:
+        vectors: what a vector's rows share (columns `WHOSE` and `metric`), which items it is of, and their scores.
+        path: the file.
+    """
+    schema = _schema("items")
+    texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
+    ways: dict[str, Any] = {"use_dictionary": texts, "column_encoding": {"item": "DELTA_BINARY_PACKED"}}
+    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd", **ways) as writer:
+        for whose, which, values in vectors:
+            own = {"item": which.astype(np.int32), "value": values.astype(np.float32)}
+            columns = [
+                pa.array(own[field.name]) if field.name in own else _repeated(whose[field.name], len(which), field.type)
+                for field in schema
+            ]
+            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+
+
+def _repeated(value: Any, count: int, kind: pa.DataType) -> pa.Array:
+    if pa.types.is_dictionary(kind):
+        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], kind.value_type))
+    return pa.array(np.full(count, value), kind)
+
+
+def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ()) -> pd.DataFrame:
+    """Return what `write_parquet` wrote.
+
+    Args:
+        path: the file.
+        table: what it should hold.
+        only: columns, in place of all; of text they are categories.
+
+    Raises:
+        UserError: the file cannot be read, holds another table, or has the schema of another version.
+    """
+    texts = [name for name in only if TABLES[table][name] == DTYPES[str]]
+    try:
+        content = pq.read_table(path, columns=list(only) or None, read_dictionary=texts)
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
+    held, version = _stamp(content.schema)
+    if held != table or version not in ("1", str(SCHEMA)):
+        raise UserError(
+            f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
+            f" {table}, schema 1 or {SCHEMA}, is what this version reads"
+        )
+    columns = TABLES[table]
+    frame = content.to_pandas()
+    if only:
+        return cast(pd.DataFrame, frame)
+    lacking = {name: value for name, value in EARLIER.items() if name in columns and name not in frame}
+    frame = frame.assign(**lacking)
+    return cast(pd.DataFrame, frame[list(columns)].astype(columns))
+
+
+def row_groups(path: Path) -> list[tuple[str, str, str]] | None:
+    """Return cell, key and metric of each row group of a table of items; None where one holds those of several.
+
+    Raises:
+        UserError: as `read_parquet`.
+    """
+    if kind(path) != "items":
+        read_parquet(path, "items")  # which says why not
+    file = _opened(path)
+    names = [file.schema_arrow.get_field_index(name) for name in ("cell", "key", "metric")]
+    groups: list[tuple[str, str, str]] = []
+    for number in range(file.metadata.num_row_groups):
+        columns = [file.metadata.row_group(number).column(name).statistics for name in names]
+        if not all(column and column.has_min_max and column.min == column.max for column in columns):
+            return None
+        groups.append(tuple(column.min for column in columns))
+    return groups if len(set(groups)) == len(groups) else None
+
+
+def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and values of a row group of a table of items.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        content = _opened(path).read_row_group(number, columns=["item", "value"])
+    except (OSError, pa.ArrowException) as error:
+        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
+    return content["item"].to_numpy(), content["value"].to_numpy()
+
+
+@lru_cache(maxsize=8)
+def _opened(path: Path) -> pq.ParquetFile:
+    return pq.ParquetFile(path)
+
+
+def kind(path: Path) -> str:
+    """Return which table a Parquet file holds, or nothing if it is none of ours."""
+    try:
+        return _stamp(pq.read_schema(path))[0]
+    except (OSError, pa.ArrowException):
+        return ""
+
+
+def _stamp(schema: pa.Schema) -> tuple[str, str]:
+    """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
+    metadata = schema.metadata or {}
+    return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()

@@ -1,0 +1,89 @@
+"""Cost and stability: every column of a store with records and curves of known values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.report.accounts import accounts
+from bench.report.curves import Curves
+from bench.report.layout import Layout
+from tests.report.test_findings import SSM, VAMP, Own, fill
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+
+def curve(**series: list[float]) -> list[dict[str, Any]]:
+    """Return the points of curves, one value an epoch."""
+    return [
+        {"epoch": epoch, "step": epoch, "metric": name.replace("_bound", " bound"), "value": value}
+        for name, values in series.items()
+        for epoch, value in enumerate(values, 1)
+    ]
+
+
+def lines(made: Layout) -> dict[str, dict[str, str]]:
+    """Return label -> heading -> what stands there."""
+    headings = [heading.text for heading in made.headings[1:]]
+    return {
+        row[0].text + row[0].below: dict(zip(headings, (entry.text for entry in row[1:]), strict=True))
+        for row in made.rows
+    }
+
+
+@pytest.fixture
+def made(mnist: Synthetic) -> tuple[Layout, ...]:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
+    seconds = {"fit_seconds": 40.0, "evaluate_seconds": 12.0, "overhead_seconds": 6.0, "peak_host_bytes": 2.5e9}
+    own: Own = {
+        ("normal", 0): {"curves": curve(validation_bound=[12.0, 11.0, 10.0])},
+        (SSM, 0): {
+            "curves": curve(
+                validation_bound=[12.0, 9.0, 8.0, 7.0], log_z=[1.0, 1.5, -1.0], gradient_max_prior=[2.0, 6.0]
+            ),
+            "resources": seconds,
+            "last_step": 3000,
+            "stability": {"energy_gap": -0.7},
+        },
+        (VAMP, 1): {"status": "diverged", "reason": "a loss is not finite", "last_step": 1234},
+        (VAMP, 2): {"status": "diverged", "reason": "a loss is not finite", "last_step": 700},
+    }
+    fill(judged, own)
+    return tuple(accounts(judged.table(), Curves([judged.folder])))
+
+
+def test_the_cost_of_a_seed_by_clock_speed_memory_and_time_to_the_baselines_bound(made: tuple[Layout, ...]) -> None:
+    cost = lines(made[0])
+    # of three seeds one took 40 + 12 + 6 s, two 10 + 2 + .5 s; 3,000 steps of 64 items in 40 s
+    assert cost[SSM] == {
+        "fit, min": "0.33",
+        "scoring, min": "0.089",
+        "overhead, min": "0.039",
+        "images/s": "4,800",
+        "host, GB": "1.50",
+        "to target, min": "0.33",  # after the second of four epochs of 40 s
+    }
+    assert cost["normal"]["to target, min"] == "0.17", "at its end"
+    assert cost[VAMP]["to target, min"] == "-"
+
+
+def test_stability_is_of_the_worst_seed(made: tuple[Layout, ...]) -> None:
+    stability = lines(made[1])
+    assert stability[SSM] == {
+        "seeds": "3/3",
+        "restarts": "0",
+        "first bad step": "-",
+        "gradient jump": "3x",
+        "log Z jump": "2.50",
+        "spread, nats": "0.01",
+        "prior lag": "0.70",
+    }
+    assert stability[VAMP]["first bad step"] == "700"
+    failed = next(row for row in made[1].rows if row[0].below and "16" in row[0].below)
+    assert (failed[1].text, failed[1].below) == ("1/3", "2 diverged")
+
+
+def test_without_a_record_there_is_nothing_to_account_for(mnist: Synthetic) -> None:
+    assert accounts(mnist.table(), Curves()) == []

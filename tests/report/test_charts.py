@@ -1,0 +1,284 @@
+"""Charts say what tables say, in marks that can be told apart without colour, and no outlier flattens them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import matplotlib as mpl
+import numpy as np
+import pytest
+
+from bench.report import published, sources
+from bench.report.curves import Curves
+from bench.report.figures import canvas, comparisons, drawings, estimates, training
+from bench.report.figures.canvas import Drawing
+from bench.report.outputs import of_grid
+from bench.report.rows import Row
+from bench.report.tables import Table, build
+from bench.report.verdicts import Kind, Verdict
+from tests.report.conftest import items
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+SSM = "sliced-score-matching"
+
+
+@pytest.fixture(autouse=True)
+def style() -> Iterator[None]:
+    with canvas.style():
+        yield
+
+
+def words(drawing: Drawing) -> list[str]:
+    return [text.get_text() for axes in drawing.figure.axes for text in axes.texts]
+
+
+def scored(store: Synthetic, label: str, *values: float, **fields: object) -> None:
+    for seed, value in enumerate(values):
+        store.put(label, seed, value, arrays={"vlb": items(value, 1.0), "nll": items(value - 3, 1.0)}, **fields)  # type: ignore[arg-type]
+
+
+def by_vlb(mnist: Synthetic) -> Table:
+    """The table, compared by the bound."""
+    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    return build("mnist", source, published.read(), metric="vlb")
+
+
+def compared(mnist: Synthetic) -> Table:
+    """A table with a baseline, a better row, and one far from both."""
+    scored(mnist, "normal", 95.0, 95.1, 94.9)
+    scored(mnist, SSM, 93.0, 93.1, 92.9)
+    scored(mnist, "vampprior[components=16]", 195.0, 195.1, 194.9)
+    scored(mnist, "vampprior[components=500]", 95.2, 95.1, 95.0)
+    return by_vlb(mnist)
+
+
+# ---------------------------------------------------------------- places and limits
+
+
+def test_labels_keep_their_distance_and_their_order() -> None:
+    wanted = [3.0, 1.0, 1.1, 1.05, 9.0]
+    places = canvas.apart(wanted, 0.5, 0.0, 10.0)
+    ordered = np.sort(places)
+    assert np.argsort(places).tolist() == np.argsort(wanted).tolist()
+    assert np.diff(ordered).min() >= 0.5 - 1e-9
+    assert places[0] == 3.0
+    assert places[4] == 9.0
+    assert np.mean(places[1:4]) == pytest.approx(np.mean(wanted[1:4])), "those that touch stay where they were"
+
+
+def test_labels_stay_on_the_axis_however_many_there_are() -> None:
+    places = canvas.apart([5.0] * 40, 1.0, 0.0, 10.0)
+    assert min(places) >= -1e-9
+    assert max(places) <= 10 + 1e-9
+    assert np.diff(np.sort(places)).min() == pytest.approx(10 / 39)
+
+
+def test_an_axis_leaves_out_what_is_far_from_the_others() -> None:
+    low, high = canvas.reach([-0.2, -0.1, 0.0, 30.0], [0.0, 0.1, 0.2, 40.0])
+    assert -0.3 < low < -0.2
+    assert 0.2 < high < 0.3
+
+
+def test_an_axis_shows_everything_where_nothing_is_far() -> None:
+    low, high = canvas.reach([1.0, 5.0], [2.0, 6.0])
+    assert low < 1
+    assert high > 6
+
+
+def test_verdicts_differ_in_more_than_colour() -> None:
+    looks = []
+    kinds: tuple[Kind, ...] = ("baseline", "better", "worse", "same", "undecided")
+    for kind in kinds:
+        row = Row("x", verdict=Verdict(kind, kind))
+        looks.append(canvas.look(row))
+    assert len({look.marker for look in looks}) == 5
+
+
+def test_a_label_breaks_before_its_bracket_and_is_never_cut() -> None:
+    assert canvas.broken("normal", 20) == "normal"
+    assert canvas.broken("sliced-score-matching[variant=exact]", 24) == "sliced-score-matching\n[variant=exact]"
+    assert canvas.broken("a-very-long-name", 7).replace("\n", "") == "a-very-long-name"
+
+
+# ---------------------------------------------------------------- differences and cost
+
+
+def test_a_forest_plot_has_the_figures_of_the_table(mnist: Synthetic) -> None:
+    table = compared(mnist)
+    drawing = comparisons.forest(table)
+    assert drawing is not None
+    row = next(row for row in table.rows if row.label.startswith(SSM))
+    estimate = row.differences["vlb"]
+    figures = " ".join(words(drawing)).replace("\N{MINUS SIGN}", "-")
+    assert f"{estimate.mean:+.2f} [{estimate.lower:+.2f}, {estimate.upper:+.2f}]" in figures
+    assert row.verdict is not None
+    assert row.verdict.words in figures
+
+
+def test_an_outlier_stands_at_the_edge_and_is_named(mnist: Synthetic) -> None:
+    drawing = comparisons.forest(compared(mnist))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    assert axes.get_xlim()[1] < 20
+    assert any(line.get_marker() == ">" for line in axes.lines)
+    assert "Beyond the axis, at the arrows: vampprior[components=16]." in drawing.caption
+    assert any("+100.00" in text for text in words(drawing)), "its figure is written all the same"
+
+
+def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow(mnist: Synthetic) -> None:
+    scored(mnist, "normal", 95.0, 95.1, 94.9)
+    scored(mnist, SSM, 93.0, 93.1, 92.9)
+    scored(mnist, "vampprior[components=500]", 95.2, 95.1, 95.0)
+    scored(mnist, "vampprior[components=16]", 75.0, 95.1, 115.0)
+    drawing = comparisons.forest(by_vlb(mnist))
+    assert drawing is not None
+    assert {"<", ">"} <= {line.get_marker() for line in drawing.figure.axes[0].lines}
+    assert "Beyond the axis" not in drawing.caption, "its mean is on it"
+
+
+def test_the_cost_figure_names_every_row(mnist: Synthetic) -> None:
+    table = compared(mnist)
+    drawing = comparisons.cost(table)
+    assert drawing is not None
+    said = " ".join(words(drawing))
+    assert all(row.label in said for row in table.rows if row.scores)
+    assert f"{comparisons.minutes(table.rows[0]).mean():.3f}" == "0.167", "ten seconds"
+
+
+def test_times_of_several_devices_are_not_compared_in_silence(mnist: Synthetic) -> None:
+    scored(mnist, "normal", 95.0, 95.1, 94.9, device="cuda:0", device_kind="NVIDIA A")
+    scored(mnist, SSM, 93.0, 93.1, 92.9, device="cuda:0", device_kind="NVIDIA B")
+    drawing = comparisons.cost(mnist.table())
+    assert drawing is not None
+    assert "Times are of different devices and cannot be compared: NVIDIA A, NVIDIA B." in drawing.caption
+
+
+def test_the_front_is_what_no_other_beats() -> None:
+    assert comparisons.pareto([(1, 5), (2, 3), (3, 4), (4, 1), (1, 6)]) == [0, 1, 3]
+
+
+def test_a_table_without_scores_has_no_chart(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, status="diverged")
+    assert comparisons.forest(mnist.table()) is None
+    assert comparisons.cost(mnist.table()) is None
+
+
+# ---------------------------------------------------------------- training
+
+
+def points(metric: str, values: list[float]) -> list[dict[str, object]]:
+    return [{"epoch": e, "step": 10 * e, "metric": metric, "value": v} for e, v in enumerate(values)]
+
+
+FALLING = [100.0 - epoch for epoch in range(20)]
+
+
+def test_a_course_has_the_bound_of_each_seed(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, curves=points("bound", FALLING))
+    mnist.put("normal", 1, 95.0, curves=points("bound", [value + 2 for value in FALLING[:10]]))
+    course = training.course(mnist.row("normal"), Curves([mnist.folder]))
+    assert course is not None
+    assert course.values.shape == (2, 20)
+    assert course.values[0].tolist() == FALLING
+    assert np.isnan(course.values[1, 10:]).all()
+    assert course.jumps == ()
+
+
+def test_the_bound_of_an_earlier_record_gets_its_log_z(mnist: Synthetic) -> None:
+    mnist.put(SSM, 0, 95.0, curves=points("bound", FALLING) + points("log_z", [7.0] * 20))
+    course = training.course(mnist.row("sliced-score-matching"), Curves([mnist.folder]))
+    assert course is not None
+    assert course.values[0].tolist() == [value + 7 for value in FALLING]
+
+
+def test_a_jump_is_marked_where_it_happened(mnist: Synthetic) -> None:
+    jumping = [*FALLING[:12], 130.0, *FALLING[13:]]
+    mnist.put("normal", 0, 95.0, curves=points("bound", jumping))
+    course = training.course(mnist.row("normal"), Curves([mnist.folder]))
+    assert course is not None
+    assert course.jumps == ((13.0, 130.0),), "epochs count from 1"
+
+
+def test_a_seed_that_diverged_ends_in_a_cross_and_is_counted(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0, curves=points("bound", FALLING))
+    mnist.put("normal", 1, status="diverged", curves=points("bound", FALLING[:8]))
+    drawing = training.curves(mnist.table(), Curves([mnist.folder]))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    assert [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "x"] == [[8.0]]  # type: ignore[union-attr]
+    assert "1 of 2 diverged" in words(drawing)
+    assert "Cross: a seed diverged." in drawing.caption
+
+
+def test_a_course_far_above_the_others_has_a_scale_of_its_own(mnist: Synthetic) -> None:
+    for label, shift in (("normal", 0.0), (SSM, 1.0), ("vampprior[components=16]", 900.0)):
+        mnist.put(label, 0, 95.0, curves=points("bound", [value + shift for value in FALLING]))
+    drawing = training.curves(mnist.table(), Curves([mnist.folder]))
+    assert drawing is not None
+    assert "On a scale of their own, in orange: vampprior[components=16]." in drawing.caption
+    tops = {axes.get_title(loc="left"): axes.get_ylim()[1] for axes in drawing.figure.axes}
+    assert tops["normal"] < 150
+    assert tops["vampprior[components=16]"] > 900
+
+
+# ---------------------------------------------------------------- log Z
+
+
+def test_an_interval_of_log_z_is_drawn_from_its_estimate(mnist: Synthetic) -> None:
+    mnist.put(SSM, 0, 95.0, half=0.25)
+    drawing = estimates.log_z(mnist.table())
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    (line,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() == canvas.BLUE]  # type: ignore[arg-type]
+    assert line.get_xdata() == pytest.approx([-0.25 - 1.96 * 0.01, 0.25 + 1.96 * 0.01])
+    assert "log Z 58.00" in words(drawing)
+    assert "annealed importance sampling" in drawing.caption
+
+
+# ---------------------------------------------------------------- all of them
+
+
+def test_no_caption_or_label_is_cut(mnist: Synthetic) -> None:
+    scored(mnist, "normal", 95.0, 95.1, curves=points("bound", FALLING))
+    scored(mnist, SSM, 93.0, 93.1, half=0.1, curves=points("bound with log Z", FALLING))
+    scored(mnist, "vampprior[components=16]", 195.0, 195.1)
+    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    pairs = [(table, source) for table in of_grid(source, published.read())]
+    drawn = list(drawings(pairs))
+    assert len(drawn) >= 3
+    for drawing in drawn:
+        drawing.figure.draw_without_rendering()
+        width, height = drawing.figure.bbox.size
+        texts = [*drawing.figure.texts, *(text for axes in drawing.figure.axes for text in axes.texts)]
+        texts += [label for axes in drawing.figure.axes for label in (axes.xaxis.label, axes.yaxis.label, axes.title)]
+        said = "".join(text.get_text() for text in drawing.figure.texts)
+        assert drawing.caption.replace(" ", "") in said.replace(" ", "")
+        for text in filter(lambda text: text.get_text(), texts):
+            box = text.get_window_extent()
+            assert box.x0 >= -1, (drawing.stem, text.get_text())
+            assert box.x1 <= width + 1, (drawing.stem, text.get_text())
+            assert -1 <= box.y0 <= box.y1 <= height + 1, (drawing.stem, text.get_text())
+
+
+def test_a_name_is_drawn_as_it_is(mnist: Synthetic) -> None:
+    scored(mnist, "normal", 95.0, 95.1, 94.9)
+    scored(mnist, SSM, 93.0, 93.1, 92.9)
+    table = by_vlb(mnist)
+    for row in table.rows:
+        row.label = f"$\\frac{{{row.label}$ \N{SNOWMAN}\N{HANGUL SYLLABLE HAN}\x1b[31m"
+    drawing = comparisons.forest(table)
+    assert drawing is not None
+    drawing.figure.draw_without_rendering()
+    assert "\x1b" not in "".join(label.get_text() for label in drawing.figure.axes[0].get_yticklabels())
+
+
+def test_the_users_own_style_is_left_alone(mnist: Synthetic) -> None:
+    before = mpl.rcParams["font.size"]
+    with mpl.rc_context({"font.size": 31.0}):
+        with canvas.style():
+            assert mpl.rcParams["font.size"] == canvas.TEXT
+        assert mpl.rcParams["font.size"] == 31.0
+    assert mpl.rcParams["font.size"] == before

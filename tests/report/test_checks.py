@@ -1,0 +1,100 @@
+"""Whether fresh records agree with the committed ones: what is named, and what is too little to tell."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from bench.protocol import UserError
+from bench.report import agreement, sources
+from bench.report.parquet import write_items, write_parquet
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+VAMP = "vampprior[components=16]"
+
+
+def commit(store: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make a store's records those that come with bench."""
+    folder = Path("committed").absolute()
+    source = sources.of_grid(store.grid, [store.folder], store.registry)
+    write_parquet(source.frame, folder / "mnist.parquet")
+    from bench.report.cells import outcomes
+
+    write_items(sources.items(outcomes(source.frame), source.arrays), folder / "mnist-items.parquet")
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: folder)
+
+
+def three(store: Synthetic, label: str, value: float) -> None:
+    for seed in range(3):
+        store.put(label, seed, value + (seed - 1) / 10)
+
+
+def test_what_differs_is_named_with_its_interval(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    three(mnist, VAMP, 95.3)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    three(fresh, "normal", 96.1)  # Welch's 2.776 * .1 * sqrt(2 / 3) = .23 is more than that
+    three(fresh, VAMP, 97.3)
+    text, agrees = agreement("mnist", [Path("fresh")], None)
+    assert not agrees
+    head, *lines = text.splitlines()
+    # of each row both bounds; the published numbers of both models lie beside, of which one is off
+    assert head == "Compared with 4 committed scores and 2 published numbers: 3 differ by more than chance explains."
+    assert lines == [
+        f"mnist, {VAMP}: VLB 97.30 nats, committed 95.30; difference +2.00 [+1.77, +2.23]",
+        f"mnist, {VAMP}: NLL 94.30 nats, committed 92.30; difference +2.00 [+1.77, +2.23]",
+        f"mnist, {VAMP}: VLB 97.30 [97.05, 97.55] nats, published 95.25",
+    ]
+
+
+def test_what_agrees_is_said_as_well(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    commit(mnist, monkeypatch)
+    text, agrees = agreement("mnist", [mnist.folder], None)
+    assert agrees
+    assert text == (
+        "Compared with 2 committed scores and 1 published numbers: none differ by more than chance explains."
+    )
+
+
+def test_one_seed_is_not_compared(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    fresh.put("normal", 0, 99.0)
+    text, agrees = agreement("mnist", [Path("fresh")], None)
+    assert agrees
+    assert text.splitlines()[1] == "Not compared, since one seed cannot tell: mnist, normal"
+
+
+def test_with_nothing_to_compare_it_says_so(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.report.sources.results_folder", lambda: Path("nowhere"))
+    with pytest.raises(
+        UserError, match=r"^--check: no record that comes with bench and no published number is of these"
+    ):
+        agreement("mnist", [mnist.folder], None)
+
+
+def test_the_command_line_exits_with_1_where_something_differs(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from click.testing import CliRunner
+
+    from bench.cli import bench
+
+    three(mnist, VAMP, 95.3)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    three(fresh, VAMP, 97.3)
+    found = {
+        store: CliRunner().invoke(bench, ["report", "--grid", "mnist", "--store", store, "--check"])
+        for store in ("runs/mnist", "fresh")
+    }
+    assert {store: result.exit_code for store, result in found.items()} == {"runs/mnist": 0, "fresh": 1}
+    assert f"mnist, {VAMP}: VLB 97.30 nats, committed 95.30" in found["fresh"].output
+    assert not Path("fresh/report").exists(), "it compares, and writes nothing"

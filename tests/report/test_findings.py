@@ -1,0 +1,191 @@
+"""What a table comes to, in sentences: of stores with records of known values."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from bench.protocol import UserError
+from bench.report import View, report
+from bench.report.findings import Finding, findings
+from bench.report.summary import WIDTH, beside, pairs, summary
+
+if TYPE_CHECKING:
+    from tests.report.conftest import Synthetic
+
+VAMP, WIDE, SSM = "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching"
+
+
+@pytest.fixture
+def store(mnist: Synthetic) -> Synthetic:
+    return type(mnist)(mnist.folder, settings=["headline.metric=nll", "headline.same_within={}"])
+
+
+Own = dict[tuple[str, int], dict[str, Any]]
+
+
+def fill(store: Synthetic, own: Own | None = None) -> None:
+    """Write a baseline, a row 2 nats better, one 2 nats worse, and one that differs by half a nat and its spread.
+
+    Args:
+        store: to write into.
+        own: label and seed -> what that record has of its own.
+    """
+    for seed in range(3):
+        shift = (seed - 1) / 100
+        values = {"normal": 95.0 + shift, SSM: 93.0 + shift, VAMP: 97.0 + shift, WIDE: 95.5 + (seed - 1) / 2}
+        for label, value in values.items():
+            fields = (own or {}).get((label, seed), {})
+            store.put(label, seed, None if "status" in fields else value, **fields)
+
+
+def kinds(found: list[Finding]) -> list[str]:
+    return [finding.kind for finding in found]
+
+
+def test_what_is_better_comes_first_then_what_is_worse_and_what_would_decide_the_rest(store: Synthetic) -> None:
+    fill(store)
+    found = findings(store.table())
+    assert kinds(found)[:3] == ["better", "worse", "undecided"]
+    better, worse, undecided = found[:3]
+    assert better == Finding(
+        "better", "Better than normal in NLL: sliced-score-matching by 2.00 nats [1.98, 2.02].", (SSM,)
+    )
+    assert worse.sentence == f"Worse than normal: {VAMP} by 2.00 nats [1.98, 2.02]."
+    assert undecided.rows == (WIDE,)
+    # s = .5 with 2 degrees of freedom: .5 * sqrt(2 / .4463) = 1.06 at most; 1.06 t / sqrt(n) < .5 from n = 20 on
+    assert undecided.sentence.endswith(f"(now 3): {WIDE} 20.")
+
+
+def test_the_cost_names_the_least_the_most_and_what_is_better(store: Synthetic) -> None:
+    longer = {"resources": {"fit_seconds": 30.0, "evaluate_seconds": 5.0, "overhead_seconds": 1.0}}
+    fill(store, {(SSM, seed): longer for seed in range(3)})
+    (cost,) = (finding for finding in findings(store.table()) if finding.kind == "cost")
+    assert "Training takes 0.17 min (normal) to 0.5 min (sliced-score-matching) a seed" in cost.sentence
+    assert "sliced-score-matching 3 times as long as normal" in cost.sentence
+    # three records of 36 s and nine of 12.5 s
+    assert "All 12 records took 3.7 min with scoring, on cpu." in cost.sentence
+
+
+def test_failures_are_told_with_their_number_and_the_first_reason(store: Synthetic) -> None:
+    fill(store, {(VAMP, 2): {"status": "diverged", "reason": "a loss is not finite", "last_step": 7}})
+    (failed,) = (finding for finding in findings(store.table()) if finding.kind == "failed")
+    assert failed == Finding(
+        "failed", f"Failed: {VAMP}, 1 diverged of 3 (diverged at step 7 (a loss is not finite)).", (VAMP,)
+    )
+
+
+def test_nothing_better_is_said_as_such(store: Synthetic) -> None:
+    for seed in range(3):
+        store.put("normal", seed, 95.0 + seed / 100)
+        store.put(VAMP, seed, 97.0 + seed / 100)
+    assert findings(store.table())[0].sentence == "Nothing is shown to be better than normal in NLL."
+
+
+def test_without_enough_seeds_there_is_no_verdict_and_the_best_so_far(store: Synthetic) -> None:
+    store.put("normal", 0, 95.0)
+    store.put(VAMP, 0, 94.0)
+    said = [finding.sentence for finding in findings(store.table())]
+    assert said[0] == "No verdict yet on what is better than normal in NLL."
+    assert said[1] == f"Lowest NLL so far: {VAMP}, 91.00 nats, without a verdict."
+    assert f"No verdict on {VAMP}: preliminary, 1 of 3 seeds." in said
+    assert any(sentence.startswith("In doubt, every row: one seed") for sentence in said)
+
+
+def test_without_a_record_the_command_that_makes_them(store: Synthetic) -> None:
+    assert [finding.sentence for finding in findings(store.table())] == [
+        "No record yet of 12 cells; `bench run` makes them."
+    ]
+
+
+def test_a_doubt_is_told_once_with_the_rows_that_it_concerns(store: Synthetic) -> None:
+    doubtful = {"half": 0.1, "unreliable": "two bases differ"}
+    # what a record says of its code is filled in from the circumstances
+    dirty = {"git": {"commit": "a" * 40, "dirty": True}}
+    fill(store, {(SSM, 0): doubtful, (VAMP, 0): dirty})
+    doubts = [finding for finding in findings(store.table()) if finding.kind == "doubt"]
+    assert [(doubt.rows, doubt.sentence) for doubt in doubts if doubt.rows] == [
+        ((VAMP,), f"In doubt, {VAMP}: made with uncommitted changes of the code."),
+        ((SSM,), f"In doubt, {SSM}: NLL, log Z unreliable (log Z: two bases differ)."),
+    ]
+
+
+def test_the_same_within_the_margin(mnist: Synthetic) -> None:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll", "headline.same_within.mnist=0.5"])
+    for seed in range(3):
+        judged.put("normal", seed, 95.0 + seed / 100)
+        judged.put(VAMP, seed, 95.0 + (2 - seed) / 100)
+    same = next(finding for finding in findings(judged.table()) if finding.kind == "same")
+    assert same == Finding("same", f"{VAMP}: the same as normal within 0.5 nats.", (VAMP,))
+
+
+# ---------------------------------------------------------------- the table beneath
+
+
+def test_a_line_has_score_difference_verdict_cost_and_stability(store: Synthetic) -> None:
+    points = [
+        {"epoch": epoch, "step": epoch, "metric": "gradient_max_encoder", "value": value}
+        for epoch, value in ((1, 2.0), (2, 1.0), (3, 5.0))
+    ]
+    fill(store, {(SSM, 0): {"curves": points}})
+    made = summary(store.table())
+    assert [heading.text for heading in made.headings] == [
+        *("strategy", "seeds", "NLL, nats", "vs normal", "verdict", "fit, min", "worst jump")
+    ]
+    line = next(row for row in made.rows if row[0].text == SSM)
+    assert [entry.text for entry in line] == [SSM, "3/3", "90.00", "-2.00", "better", "0.17", "5x"]
+    assert [entry.sort for entry in line[2:]] == [pytest.approx(90), pytest.approx(-2), None, 10.0, 5.0]
+    assert (line[4].sign, line[4].bold) == ("better", True)
+
+
+def test_the_printed_table_is_at_most_100_wide_and_its_caption_two_lines(store: Synthetic) -> None:
+    fill(store)
+    lines = report(store.grid, [store.folder], None).splitlines()
+    first = next(number for number, line in enumerate(lines) if line.startswith(" strategy"))
+    table = lines[first : lines.index("", first)]
+    assert max(map(len, table)) <= WIDTH
+    end = lines.index("", first)
+    assert 1 <= lines[end + 1 :].index("") <= 2
+    assert max(len(line) for line in lines if "`" not in line and "/" not in line) <= WIDTH
+
+
+def test_another_metric_and_another_baseline(store: Synthetic) -> None:
+    fill(store)
+    text = report(store.grid, [store.folder], None, view=View(metric="vlb", baseline=VAMP))
+    assert f"Better than {VAMP} in VLB: sliced-score-matching by 4.00 nats" in " ".join(text.split())
+    with pytest.raises(UserError, match=r'^--metric: no record has the metric "vbl"; did you mean "vlb"\?'):
+        report(store.grid, [store.folder], None, view=View(metric="vbl"))
+    with pytest.raises(UserError, match=r'^--baseline: mnist has no row "nomal"; did you mean "normal"\?'):
+        report(store.grid, [store.folder], None, view=View(baseline="nomal"))
+
+
+def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None:
+    fill(store)
+    (made,) = pairs(store.table())
+    found = {(row[0].text + row[0].below, row[1].text + row[1].below): row[3].text for row in made.rows}
+    assert len(found) == 6
+    assert found[SSM, VAMP] == "better"
+    assert found[SSM, WIDE] == "better", "of the differences 2.5, 2 and 1.5"
+    assert found[WIDE, "normal"] == "undecided"
+    assert "for all 6 comparisons together" in made.caption
+
+
+def test_published_numbers_stand_in_a_table_of_their_own(store: Synthetic) -> None:
+    fill(store)
+    (made,) = beside(store.table())
+    line = next(row for row in made.rows if row[0].text == "normal")
+    assert [entry.text for entry in line] == ["normal", "3/3", "95.00", "96.03", "-1.03", "outside, better"]
+
+
+# ---------------------------------------------------------------- several data sets
+
+
+def test_across_data_sets_a_row_is_named_with_where_it_is_better(toy: Synthetic) -> None:
+    from tests.report.test_layout import fill as filled
+
+    filled(toy)
+    said = " ".join(report(toy.grid, [], None).split())
+    assert "▲ Better than normal in KL from the data: vampprior on 8-gaussians." in said
+    assert "▼ Worse than normal in KL from the data: vampprior on checkerboard." in said
+    assert "68 of 84 cells have no record yet; `bench run --grid toy` makes them." in said
