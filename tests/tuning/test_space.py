@@ -23,7 +23,7 @@ SWEEPS = Path(__file__).parents[1] / "sweep" / "fakes"
 def rows_of(*names: str, **changes: Any) -> dict[str, Row]:
     """Return the rows of the grid of digits by label."""
     settings = {"dataset.digits.validation": 300} | {key.replace("__", "."): value for key, value in changes.items()}
-    grid = grids.load("digits", Registry(), settings=settings, strategies=names)
+    grid = grids.load("digits-full", Registry(), settings=settings, strategies=names)
     return {row.cell.label: row for row in rows.of(grid, "vlb", Registry())}
 
 
@@ -58,7 +58,7 @@ def test_a_table_stands_in_place_of_what_fields_declare_and_reaches_networks_whe
 
 
 def test_a_trial_is_scored_by_the_bound_alone_unless_another_metric_is_asked_for() -> None:
-    grid = grids.load("digits", Registry(), settings={"dataset.digits.validation": 300}, strategies=["normal"])
+    grid = grids.load("digits-full", Registry(), settings={"dataset.digits.validation": 300}, strategies=["normal"])
     for metric, alone in (("vlb", True), ("nll_ais", False)):
         (row,) = rows.of(grid, metric, Registry())
         evaluation = row.trial(0, {}, Registry()).evaluation
