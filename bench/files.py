@@ -68,6 +68,10 @@ def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
         # not mkstemp: its files are for their owner alone, and stores and caches are shared
         with open(temporary, "xb") as file:
             yield file, temporary
+    except OSError as error:
+        if error.filename is None:  # a full disk is reported without one, and the reader has to know which
+            error.filename = str(path)
+        raise
     finally:
         with contextlib.suppress(FileNotFoundError):
             os.unlink(temporary)

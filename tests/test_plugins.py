@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import pickle
+import re
 import subprocess
 import sys
 from collections.abc import Callable
@@ -523,3 +525,38 @@ print(*[name for name in ("torch", "pandas", "matplotlib", "sklearn", "scipy", "
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert (done.stdout, done.stderr, done.returncode) == ("\n", "", 0)
+
+
+# ---------------------------------------------------------------- imports that harm the process
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("import os; os._exit(3)", "its import ends the process, with exit code 3"),
+        ("import time; time.sleep(1000)", "its import has not ended after 0.2 seconds"),
+        ("while True: pass", "its import has not ended after 0.2 seconds"),
+        ("class Rude(BaseException): pass\nraise Rude('no manners')", "Rude: no manners (line 2)"),
+        ("class Mute(Exception):\n    def __str__(self): raise KeyError\nraise Mute", "Mute (line 3)"),
+    ],
+)
+def test_an_import_that_never_ends_or_ends_all_is_a_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
+) -> None:
+    monkeypatch.setattr("bench.plugins.registry.LONGEST", 0.2)
+    (tmp_path / "strategies").mkdir()
+    (file := tmp_path / "strategies" / "harm.py").write_text(f"{line}\n")
+    plugin = Registry([tmp_path]).find("strategy", "harm")
+    leave = os._exit
+    with pytest.raises(PluginError, match=rf"^{re.escape(f'{file} does not load: {said}')}$"):
+        plugin.load()
+    assert os._exit is leave
+
+
+def test_an_import_does_not_move_the_process_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "mover.py").write_text("import os\nos.chdir('/')\n")
+    with pytest.raises(PluginError, match="defines no strategy"):
+        Registry([tmp_path]).find("strategy", "mover").load()
+    assert Path.cwd() == tmp_path

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import psutil
 
 
@@ -12,6 +14,7 @@ def servers(parent: psutil.Process) -> list[psutil.Process]:
 
 
 def workers(parent: psutil.Process) -> list[psutil.Process]:
-    """Return the workers of a sweep that run: what its server forked, or what it started itself."""
-    own = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
-    return own + [worker for server in servers(parent) for worker in server.children()]
+    """Return the workers of a sweep that run: below what its server forked, or what it started itself, their guards."""
+    guards = [child for child in parent.children() if "spawn_main" in " ".join(child.cmdline())]
+    guards += [guard for server in servers(parent) for guard in server.children()]
+    return [worker for guard in guards for worker in guard.children()] if sys.platform == "linux" else guards

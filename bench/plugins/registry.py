@@ -19,14 +19,16 @@ import itertools
 import json
 import operator
 import os
+import signal
 import sys
+import threading
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, cast
+from typing import Any, Literal, NoReturn, cast
 
 from platformdirs import user_cache_dir
 
@@ -34,6 +36,8 @@ from bench import files
 from bench.plugins.settings import Components, Option, component_fields, options, validated
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Component, Networks, Settings, UserError
+
+LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 
 Kind = Literal["strategy", "dataset", "network", "energy"]
 
@@ -126,7 +130,11 @@ class Plugin:
         """
         try:
             loaded = self._imported() if self.target else self._executed()
-        except (Exception, SystemExit) as error:
+        except _NoImport as error:
+            raise PluginError(f"{self.file} does not load: {error}") from error
+        except KeyboardInterrupt:
+            raise
+        except BaseException as error:
             raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
         cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
         if fields:
@@ -149,7 +157,7 @@ class Plugin:
         sys.modules[name] = module
         try:
             # not through the loader: its cached bytecode goes by modification time and may be older than the source
-            with _quiet():
+            with _importing():
                 exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
         except BaseException:
             del sys.modules[name]
@@ -159,7 +167,7 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        with _quiet() if module not in sys.modules else contextlib.nullcontext():
+        with _importing() if module not in sys.modules else contextlib.nullcontext():
             target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
 
@@ -215,18 +223,60 @@ class Plugin:
             ) from error
 
 
+class _NoImport(BaseException):
+    """An import that neither returns nor raises; unlike an Exception, few programs catch it."""
+
+
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Silence what pydantic only warns of and `_checked` refuses."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
-        yield
+def _importing() -> Iterator[None]:
+    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor move it elsewhere.
+
+    Silences what pydantic only warns of and `_checked` refuses.
+
+    Raises:
+        _NoImport: the import asked for the process's end, or did not come to its own in `LONGEST` seconds. The latter
+            is seen in the main thread alone.
+    """
+    process, leave = os.getpid(), os._exit
+
+    def stay(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child that it forked
+            leave(status)
+        raise _NoImport(f"its import ends the process, with exit code {status}")
+
+    def give_up(*_: object) -> None:
+        raise _NoImport(f"its import has not ended after {LONGEST:g} seconds")
+
+    here: int | None = None
+    with contextlib.suppress(OSError):  # where the working directory is gone
+        here = os.open(".", os.O_RDONLY)
+    alarm = signal.signal(signal.SIGALRM, give_up) if threading.current_thread() is threading.main_thread() else None
+    try:
+        if alarm is not None:
+            before = signal.setitimer(signal.ITIMER_REAL, LONGEST, 1.0)
+        os._exit = stay
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            yield
+    finally:
+        os._exit = leave
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, *before)
+            signal.signal(signal.SIGALRM, alarm)
+        if here is not None:
+            with contextlib.suppress(OSError):
+                os.fchdir(here)
+            os.close(here)
 
 
 def reason(error: BaseException, file: Path) -> str:
     """Return type, message and the last line of `file` that an exception went through, on one line."""
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    message = " ".join(str(error).partition("For further information")[0].split())  # pydantic's address of a page
+    try:
+        text = str(error)
+    except Exception:  # of a plugin's own class
+        text = ""
+    message = " ".join(text.partition("For further information")[0].split())  # pydantic's address of a page
     if isinstance(error, SyntaxError):
         message, lines = error.msg, [error.lineno]
     message = message if len(message) <= 300 else f"{message[:297]}..."

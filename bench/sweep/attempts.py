@@ -65,6 +65,11 @@ class Job:
         """The name of the folder of states and checkpoints: those of other code are never resumed."""
         return workspace(self.fingerprints)
 
+    @property
+    def apart(self) -> bool:
+        """Whether the cell has a process of its own: where not all of its plugins come with bench."""
+        return any(plugin.origin != "built-in" for plugin in self.cell.plugins)
+
     def record(
         self,
         grid: str,

@@ -12,13 +12,14 @@ from __future__ import annotations
 import ast
 import functools
 import hashlib
-from collections.abc import Iterable, Sequence
+import os
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from bench.plugins import Plugin, PluginError
 
-__all__ = ["Fingerprints", "fingerprints"]
+__all__ = ["Fingerprints", "fingerprints", "remember", "remembered"]
 
 _BOTH = (
     *("streams", "data", "priors", "samplers", "strategy", "vae"),
@@ -67,7 +68,7 @@ def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fing
             except (OSError, SyntaxError, ValueError) as error:
                 raise PluginError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     package = package or Path(__file__).resolve().parents[1]
-    return Fingerprints(_digest(own), _digest(_rooms(package, FIT)), _digest(_rooms(package, EVALUATE)))
+    return Fingerprints(_digest(own), _of_rooms(package, FIT), _of_rooms(package, EVALUATE))
 
 
 def _modules(plugin: Plugin) -> Iterable[Path]:
@@ -85,11 +86,30 @@ def _outermost(file: Path) -> Path:
     return place
 
 
-def _rooms(package: Path, rooms: Sequence[str]) -> dict[str, str]:
-    """Return the code of modules and packages of bench, by their path."""
+def _of_rooms(package: Path, rooms: Sequence[str]) -> str:
+    """Return the fingerprint of modules and packages of bench."""
     files = [file for room in rooms for file in (package / f"{room}.py", *(package / room).rglob("*.py"))]
     places = {file.relative_to(package).as_posix(): file for file in files if file.is_file()}
-    return {place: _code(file.read_bytes()) for place, file in places.items() if place not in _ELSEWHERE}
+    contents = {place: file.read_bytes() for place, file in sorted(places.items()) if place not in _ELSEWHERE}
+    read = hashlib.sha256()
+    for place, content in contents.items():
+        read.update(b"%s\0%d\0%s" % (os.fsencode(place), len(content), content))
+    if (key := read.hexdigest()) not in _rooms:
+        _rooms[key] = _digest({place: _code(content) for place, content in contents.items()})
+    return _rooms[key]
+
+
+_rooms: dict[str, str] = {}  # SHA-256 of the files of rooms, as they were read -> their fingerprint
+
+
+def remembered() -> dict[str, str]:
+    """Return what this process knows of rooms: a worker need not parse them again, which takes longer than to start."""
+    return dict(_rooms)
+
+
+def remember(rooms: Mapping[str, str]) -> None:
+    """Take over what another process knows of rooms."""
+    _rooms.update(rooms)
 
 
 def _digest(texts: dict[str, str]) -> str:

@@ -21,6 +21,7 @@ from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify,
 from bench.sweep.feed import Feed
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
+from bench.sweep.wire import Garbled
 from bench.sweep.worker import Figures, Halt, Message, Note, Ready, Setup
 
 TICK = 0.2  # seconds the parent sleeps at most, so that a signal or a deadline is noticed
@@ -179,10 +180,13 @@ class Pool:
         if not self._busy and (self._stopping or not left):
             return False
         watched = {event: slot for slot in self._slots.values() for event in slot.watched}
-        for slot in dict.fromkeys(watched[event] for event in wait(list(watched), TICK)):
-            dead = not slot.process.is_alive()  # asked first: what it said before it died is read below
-            self._attend(slot)
-            if dead:
+        heard = {watched[event].number for event in wait(list(watched), TICK)}
+        for number, slot in list(self._slots.items()):
+            # each is asked: a pipe may be held open by what its process started. And first: what it said is read below
+            dead = not slot.process.is_alive()
+            if dead or number in heard:
+                self._attend(slot)
+            if dead and self._slots.get(number) is slot:
                 self._bury(slot)
         self._enforce()
         self._beat()
@@ -200,6 +204,9 @@ class Pool:
             slot = self._slots.get(number)
             try:
                 while slot and slot.ready and not slot.work and self._more():
+                    if slot.used and self._waiting[0].apart:
+                        self._remove(slot, ENDING)
+                        break
                     self._offer(slot, self._waiting.popleft())
             except (StoreError, OSError) as error:
                 self._fatal = str(error)
@@ -253,6 +260,7 @@ class Pool:
         if len(interrupted) > self.limits.retries:
             self._fail(slot, slot.work, *given_up(interrupted))
         else:
+            slot.used = True
             slot.send(job)
 
     def _interruptions(self, cell: Cell) -> list[Attempt]:
@@ -260,12 +268,20 @@ class Pool:
 
     def _attend(self, slot: Slot) -> None:
         """Take what a worker said and printed."""
-        for message in slot.messages():
-            self._hear(slot, message)
+        try:
+            for message in slot.messages():
+                self._hear(slot, message)
+                if self._slots.get(slot.number) is not slot:
+                    return
+        except Garbled:
+            slot.kill()
+            if slot.work:
+                self._fail(slot, slot.work, "crashed", "what its process sent to the sweep is no message")
+            self._remove(slot)
 
     def _hear(self, slot: Slot, message: Message) -> None:
         if isinstance(message, Ready):
-            slot.ready, self._failed_starts = True, 0
+            slot.ready, slot.session, self._failed_starts = True, message.session, 0
         elif not (work := slot.work):
             return
         elif isinstance(message, Figures):
@@ -276,15 +292,23 @@ class Pool:
         elif isinstance(message, Note):
             self.screen.note(message.sentence)
         elif isinstance(message, Halt):
-            self._fatal = self._fatal or message.sentence
-            self._release(slot, "stopped")
+            if self.store.at_fault(work.job.cell.id, message.errno):
+                self._fatal = self._fatal or message.sentence
+                self._release(slot, "stopped")
+            else:
+                slot.kill()
+                self._fail(slot, work, "error", f"{message.sentence}; only this cell's process cannot")
+                self._remove(slot)
+        elif not isinstance(message, Ending):
+            raise Garbled
         elif message.status == "stopped" and not self._stopping:
             self._lose(slot, work, "its process was told to stop")
-            slot.retire()
+            self._remove(slot)
         else:
             self._end(slot, work.job, message, self._how if message.status == "stopped" else message.status)
-            if message.status == "out-of-memory":
-                slot.retire()  # it may hold on to memory: the next cell gets a fresh process
+            # no other cell runs where a plugin may have changed what it computes with, or holds on to memory
+            if work.job.apart or message.status == "out-of-memory":
+                self._remove(slot)
 
     def _bury(self, slot: Slot) -> None:
         """Clear away a dead process; the cell it was at is lost."""
@@ -307,8 +331,9 @@ class Pool:
         for slot, work in self._busy:
             if timeout and work.seconds > timeout:
                 self._cut(slot, "timeout", f"longer than {timeout / 60:g} minutes")
-            elif memory and (held := slot.resident) > memory:
-                reason = f"its process held {held / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
+            elif memory and (held := slot.holds(memory))[0] > memory:
+                who = "its process" if held[1] == 1 else f"its {held[1]} processes"
+                reason = f"{who} held {held[0] / 1e9:.2f} GB, and {memory / 1e9:.2f} GB are allowed"
                 self._cut(slot, "out-of-memory", reason)
             elif reason := self.feed.verdict(work.job, work.seconds):
                 self._cut(slot, "pruned", reason)

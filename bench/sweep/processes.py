@@ -5,19 +5,31 @@ from __future__ import annotations
 import ctypes
 import multiprocessing
 import os
+import resource
 import signal
 import site
 import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from multiprocessing import forkserver, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import psutil
+
+END = signal.SIGUSR1  # asks a guard to end its worker and all that came of it
+LAST = 5.0  # seconds in which that is done, but for what the kernel holds on to
+WATCH = 1.0  # seconds between two looks of a guard at its parent, where no signal says that it went
 
 # An optimiser imports torch._dynamo, scores from samples scikit-learn: six seconds of a core. Nothing of `bench` is
 # here: a process reads its code when it starts, as it is then.
 LIBRARIES = (
+    "pydantic.main",
+    "pydantic.type_adapter",
     "torch._dynamo",
     "sklearn.decomposition",
     "sklearn.linear_model",
@@ -99,8 +111,134 @@ def keep_memory() -> None:
         mallopt(-4, 0)  # M_MMAP_MAX
 
 
-def end_with_parent() -> None:
+def end_with_parent(number: signal.Signals = signal.SIGKILL) -> None:
     """Let the kernel end this process with its parent, also while a library computes and no thread can run."""
+    _prctl(1, number)  # PR_SET_PDEATHSIG
+
+
+def _prctl(option: int, value: int) -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
-            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG
+            ctypes.CDLL(None).prctl(option, value)
+
+
+# ---------------------------------------------------------------- a worker and all that it starts
+
+
+def guard(*pipes: int) -> None:
+    """Go on in a child of this process, its worker; this one stays behind as its guard.
+
+    Whatever a worker starts and leaves, also as a daemon in a session of its own, falls to its guard. Once the worker
+    has ended, or the guard's parent has, or `END` is sent, the guard ends them all and then itself as the worker did.
+    It runs no code but this, so that nothing can keep it from that. Elsewhere than on Linux there is none, and the
+    worker has a session of its own, no more.
+
+    Args:
+        pipes: file descriptors that are the worker's alone.
+    """
+    if sys.platform != "linux":
+        os.setsid()
+        return
+    parent = os.getppid()
+    _prctl(36, 1)  # PR_SET_CHILD_SUBREAPER
+    awaited = {signal.SIGCHLD, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2, signal.SIGQUIT, END}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, awaited)
+    end_with_parent(END)
+    me = os.getpid()
+    worker = os.fork()
+    if not worker:
+        os.setsid()
+        end_with_parent()
+        if os.getppid() != me:
+            os._exit(1)
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        return
+    status = 0
+    try:
+        for pipe in pipes:
+            os.close(pipe)
+        status = _wait(worker, parent, awaited)
+    finally:  # never back into the worker's code
+        _end_like(status)
+
+
+def _wait(worker: int, parent: int, awaited: set[signal.Signals]) -> int:
+    """Wait until the worker has ended or is to end; end what is left, and return the worker's exit code."""
+    code: int | None = None
+    while code is None:
+        arrived = signal.sigtimedwait(awaited, WATCH)
+        number = arrived.si_signo if arrived else 0
+        if number == END or os.getppid() != parent:
+            os.kill(worker, signal.SIGKILL)
+            _, status = os.waitpid(worker, 0)
+            code = os.waitstatus_to_exitcode(status)
+        elif number == signal.SIGTERM:
+            os.kill(worker, signal.SIGTERM)
+        while code is None and (ended := _reaped()):
+            code = ended[1] if ended[0] == worker else None
+    with suppress(OSError):
+        os.killpg(worker, signal.SIGKILL)
+    deadline = time.monotonic() + LAST
+    while time.monotonic() < deadline:
+        try:
+            while _reaped():
+                pass
+        except ChildProcessError:
+            break  # there is nothing left
+        end(descendants(os.getpid()))
+        time.sleep(0.005)
+    return code
+
+
+def _reaped() -> tuple[int, int] | None:
+    """Return process id and exit code of a child that has ended, or None where they all go on."""
+    pid, status = os.waitpid(-1, os.WNOHANG)
+    return (pid, os.waitstatus_to_exitcode(status)) if pid else None
+
+
+def _end_like(code: int) -> None:
+    if code < 0:
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, [-code])
+        if -code not in (signal.SIGKILL, signal.SIGSTOP):
+            signal.signal(-code, signal.SIG_DFL)
+        os.kill(os.getpid(), -code)
+    os._exit(code if code >= 0 else 1)
+
+
+def descendants(pid: int) -> list[psutil.Process]:
+    """Return the processes that a process started, those that these started, and so on; none where it is gone."""
+    import psutil
+
+    try:
+        return psutil.Process(pid).children(recursive=True)
+    except psutil.Error:
+        return []
+
+
+def end(processes: list[psutil.Process]) -> None:
+    """Kill processes that may be gone."""
+    import psutil
+
+    for process in processes:
+        with suppress(psutil.Error):
+            process.kill()
+
+
+def resident(pid: int, limit: int) -> tuple[int, int]:
+    """Return the memory that the descendants of a process hold, in bytes, and how many they are.
+
+    What several of them share counts once where they might hold more than `limit`; else it is not looked at so closely.
+    """
+    import psutil
+
+    def held(exactly: bool) -> tuple[int, int]:
+        sizes = []
+        for process in descendants(pid):
+            with suppress(psutil.Error):
+                sizes.append(int(process.memory_full_info().pss if exactly else process.memory_info().rss))
+        return sum(sizes), len(sizes)
+
+    held_at_most, number = held(False)
+    several = held_at_most > limit and number > 1 and sys.platform == "linux"
+    return held(True) if several else (held_at_most, number)

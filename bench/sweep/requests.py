@@ -61,6 +61,11 @@ class Request:
     display: Display = lambda cells, name, log: pool.Screen()
     spelling: Spelling = typed
 
+    def __post_init__(self) -> None:
+        for name in ("store", "data_dir"):
+            if path := getattr(self, name):  # as it is now: a plugin may change the working directory
+                object.__setattr__(self, name, Path(path).expanduser().absolute())
+
     @cached_property
     def registry(self) -> Registry:
         """The plugins that can be found."""

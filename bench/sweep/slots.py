@@ -18,7 +18,9 @@ from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
-from bench.sweep.processes import starting, uninterrupted
+from bench.sweep.fingerprints import remembered
+from bench.sweep.processes import END, LAST, descendants, end, resident, starting, uninterrupted
+from bench.sweep.wire import Inbox
 from bench.sweep.worker import Message, Order, Setup, serve
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
@@ -101,6 +103,8 @@ class Slot:
     def __init__(self, number: int, setup: Setup) -> None:
         self.number, self.setup = number, setup
         self.ready = False
+        self.used = False  # it has been at a cell
+        self.session: int | None = None  # of the worker and what it starts
         self.work: Work | None = None
         self.printed = b""  # the end of what was printed outside of cells
         self._mute = False  # its output is closed
@@ -108,8 +112,9 @@ class Slot:
         self._connection, there = context.Pipe()
         self._output, printed = context.Pipe(duplex=False)
         os.set_blocking(self._output.fileno(), False)
+        self._inbox = Inbox(self._connection.fileno())
         self.process = context.Process(
-            target=serve, args=(there, printed, setup, dict(os.environ)), name=f"bench-{number}"
+            target=serve, args=(there, printed, setup, dict(os.environ), remembered()), name=f"bench-{number}"
         )
         resource_tracker.ensure_running()  # first, because starting it lifts the mask
         # one that is forked inherits the mask of its server, and that may take long to load libraries
@@ -128,18 +133,15 @@ class Slot:
     @property
     def watched(self) -> tuple[Any, ...]:
         """What is readable once the worker said or printed something, or died."""
-        events = (self.process.sentinel, self._connection)
+        events = (self.process.sentinel,) if self._inbox.closed else (self.process.sentinel, self._connection)
         return events if self._mute else (*events, self._output)
 
-    @property
-    def resident(self) -> int:
-        """The memory that the process holds, in bytes; 0 where it is gone."""
-        import psutil
+    def holds(self, limit: int) -> tuple[int, int]:
+        """Return the memory that the worker and what it started hold, in bytes, and how many processes they are.
 
-        try:
-            return int(psutil.Process(self.process.pid).memory_info().rss)
-        except psutil.Error:
-            return 0
+        It is exact where it is above `limit`.
+        """
+        return resident(self.process.pid or 0, limit)
 
     @property
     def starved(self) -> bool:
@@ -157,18 +159,15 @@ class Slot:
         with contextlib.suppress(OSError):
             self._connection.send(order)
 
-    def retire(self) -> None:
-        """Let the worker end once it has nothing to do; it takes no more cells."""
-        self.ready = False
-        self.send(None)
-
     def messages(self) -> Iterator[Message]:
-        """Yield what the worker said; what it printed before a message is in the log by then."""
-        with contextlib.suppress(EOFError, OSError):
-            while self._connection.poll():
-                message = self._connection.recv()
-                self.drain()
-                yield message
+        """Yield what the worker said; what it printed before a message is in the log by then.
+
+        Raises:
+            Garbled: what it sent is no message.
+        """
+        for message in self._inbox.messages():
+            self.drain()
+            yield message
         self.drain()
 
     def drain(self) -> None:
@@ -187,15 +186,24 @@ class Slot:
                 self.printed = (self.printed + printed)[-4096:]
 
     def kill(self) -> None:
-        """End the process at once."""
-        self.process.kill()
+        """End the process at once, and whatever it has started."""
+        guarded = sys.platform == "linux" and self.process.is_alive()
+        if guarded:
+            with contextlib.suppress(OSError):
+                os.kill(self.process.pid or 0, END)
+            self.process.join(2 * LAST)
+        if self.process.is_alive():  # its guard was stopped, or there is none
+            left = descendants(self.process.pid or 0)
+            self.process.kill()
+            end(left)
         self.process.join()
+        if self.session:  # where its guard was killed
+            with contextlib.suppress(OSError):
+                os.killpg(self.session, signal.SIGKILL)
 
     def close(self, patience: float) -> None:
         """End the process: in peace within `patience` seconds where it waits for cells, else at once."""
-        if self.work or not self.ready:
-            self.process.kill()
-        deadline = time.monotonic() + patience
+        deadline = time.monotonic() + (patience if self.ready and not self.work else 0.0)
         while self.process.is_alive() and time.monotonic() < deadline:
             wait([event for event in self.watched if event is not self._connection], 0.2)
             self.drain()  # a process cannot end while what it prints is not taken

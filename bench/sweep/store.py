@@ -14,12 +14,14 @@ runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.swee
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
 import io
 import json
 import os
 import re
+import resource
 import tempfile
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -44,11 +46,21 @@ RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
 #: what may lie beside a record, and how it is stored
 BESIDE = {"arrays": "npz", "curves": "json"}
 
+_ROOM = 1 << 16  # bytes that a store has to take
+
 State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
 
 
+#: what the system says of storage, whoever writes
+_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV})
+
+
 class StoreError(Exception):
-    """The run store cannot be written; one sentence."""
+    """The run store cannot be written; one sentence, and the system's number for it."""
+
+    def __init__(self, sentence: str, number: int | None = None) -> None:
+        super().__init__(sentence)
+        self.errno = number
 
 
 @dataclass(frozen=True)
@@ -88,8 +100,8 @@ class Store:
     """A run store. Reading needs nothing to exist; nothing is made before something is written."""
 
     def __init__(self, folder: Path) -> None:
-        self.folder = folder
-        self._cells = os.path.join(folder, "cells")  # plain strings: pathlib is slow for 10,000 cells
+        self.folder = folder.absolute()  # a plugin may change the working directory
+        self._cells = os.path.join(self.folder, "cells")  # plain strings: pathlib is slow for 10,000 cells
 
     @property
     def data(self) -> Path:
@@ -271,10 +283,61 @@ class Store:
         Raises:
             StoreError: that is impossible.
         """
-        with self._writing(), replacing(self.folder / ".writable") as file:
+        with self.writing(), replacing(self.folder / ".writable") as file:
             file.write(b"")
-        with self._writing():
+        with self.writing():
             (self.folder / ".writable").unlink(missing_ok=True)
+
+    def blame(self, error: BaseException, folder: Path) -> None:
+        """Tell an error of the storage under this store from one of whoever ran into it.
+
+        Args:
+            error: that ended an attempt.
+            folder: in which the attempt wrote.
+
+        Raises:
+            StoreError: it is the storage's, or there is no room any more.
+        """
+        seen: set[int] = set()
+        cause: BaseException | None = error
+        while cause and id(cause) not in seen:
+            seen.add(id(cause))
+            place = getattr(cause, "filename", None)
+            ours = isinstance(place, str | os.PathLike) and Path(place).is_relative_to(self.folder)
+            if isinstance(cause, OSError) and cause.errno in _STORAGE and ours:
+                raise self._error(cause)
+            cause = cause.__cause__ or cause.__context__
+        try:  # libraries write in C++, and their errors bear no number
+            self._probe(folder)
+        except OSError as trouble:
+            if trouble.errno in _STORAGE:
+                raise self._error(trouble) from error
+
+    def at_fault(self, cell_id: str, number: int | None) -> bool:
+        """Tell whether nobody can write the store, where a worker could not; `number` is what the system told it."""
+        if number is None or number in _STORAGE:
+            return True
+        if number == errno.EFBIG and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
+            return True  # files may not be larger wherever the user's shell starts them
+        try:
+            self.cell(cell_id).mkdir(parents=True, exist_ok=True)
+            self._probe(self.cell(cell_id))
+        except OSError:
+            return True
+        return False
+
+    def _probe(self, folder: Path) -> None:
+        """Write a file of some size into a folder of the store, and delete it."""
+        path = (folder if folder.is_dir() else self.folder) / f".probe.{os.getpid()}.part"
+        try:
+            with open(path, "wb", buffering=0) as file:
+                rest = memoryview(bytes(_ROOM))
+                while rest:
+                    rest = rest[file.write(rest) :]
+                os.fsync(file.fileno())
+        finally:
+            with contextlib.suppress(OSError):
+                path.unlink()
 
     def write_grid(self, source: Mapping[str, Any]) -> None:
         """Keep the merged grid, from which the report takes what was planned.
@@ -284,7 +347,7 @@ class Store:
         """
         if self.grid() == source:
             return  # so that nothing needs to be written where nothing is to be done
-        with self._writing(), replacing(self.folder / "grid.json") as file:
+        with self.writing(), replacing(self.folder / "grid.json") as file:
             file.write(json_bytes(source))
 
     def extend(self, seeds: tuple[int, int]) -> None:
@@ -294,7 +357,7 @@ class Store:
             StoreError: the store cannot be written.
         """
         first = min(seeds[0], *(self.extended() or seeds))
-        with self._writing(), replacing(self.folder / "extended.json") as file:
+        with self.writing(), replacing(self.folder / "extended.json") as file:
             file.write(json_bytes([first, seeds[1]]))
 
     def keep(self, content: bytes) -> str:
@@ -305,7 +368,7 @@ class Store:
         """
         digest = hashlib.sha256(content).hexdigest()
         path = self.data / f"{digest}.npz"
-        with self._writing():
+        with self.writing():
             if not path.is_file() or path.read_bytes() != content:
                 with replacing(path) as file:
                     file.write(content)
@@ -318,7 +381,7 @@ class Store:
             StoreError: the store cannot be written.
         """
         folder = f"{self._cells}/{cell.id}"
-        with self._writing():
+        with self.writing():
             os.makedirs(folder, exist_ok=True)
             latest = self.attempts(cell.id)
             if latest and self.alive(cell.id, latest):
@@ -379,7 +442,7 @@ class Store:
             StoreError: the store cannot be written.
         """
         path = self.record_path(job.cell.id, job.key)
-        with self._writing():
+        with self.writing():
             begun = attempts.numbers(_listing(f"{self._cells}/{job.cell.id}"))
             if path.exists() or max(begun, default=0) > job.attempt:
                 return False
@@ -424,16 +487,25 @@ class Store:
         else:
             suffix = f"attempt-{job.replaces}.json" if record and record.attempt == job.replaces else ""
         if suffix:
-            with self._writing():
+            with self.writing():
                 set_aside(path, suffix)
 
     @contextlib.contextmanager
-    def _writing(self) -> Iterator[None]:
+    def writing(self) -> Iterator[None]:
+        """Take what goes wrong in the block for trouble of the store.
+
+        Raises:
+            StoreError: something did.
+        """
         try:
             yield
         except OSError as error:
-            reason = error.strerror or str(error)
-            raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
+            raise self._error(error) from error
+
+    def _error(self, error: OSError) -> StoreError:
+        reason = error.strerror or str(error)
+        place = f"{reason}: {error.filename}" if error.filename else reason
+        return StoreError(f"the run store {self.folder} cannot be written ({place})", error.errno)
 
 
 def file_beside(kind: str, key: str, digest: str) -> str:

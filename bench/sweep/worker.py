@@ -29,15 +29,19 @@ from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.fingerprints import fingerprints
-from bench.sweep.processes import end_with_parent, keep_memory, one_thread
-from bench.sweep.record import Point, Score, now, one_line
+from bench.sweep.fingerprints import fingerprints, remember
+from bench.sweep.processes import guard, keep_memory, one_thread
+from bench.sweep.record import Point, now, one_line
+from bench.sweep.scores import recorded
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
+from bench.sweep.wire import Outbox
 
 if TYPE_CHECKING:
     import numpy as np
 
+_ARRAY = re.compile(r"\w[\w.+-]{0,99}")
+_TAKEN = ("file", "allow_pickle")  # arguments of NumPy's own
 INTERVAL = 0.25  # seconds between two reports of figures
 
 
@@ -72,7 +76,9 @@ class Setup:
 
 @dataclass(frozen=True)
 class Ready:
-    """The worker waits for jobs."""
+    """The worker waits for jobs; its `session` is that of all that it starts."""
+
+    session: int
 
 
 @dataclass(frozen=True)
@@ -87,9 +93,15 @@ class Figures:
 
 @dataclass(frozen=True)
 class Halt:
-    """Why no cell can be carried out any more: the code has changed, or the store cannot be written; one sentence."""
+    """Why the cell came to nothing: the code has changed, or the store cannot be written; one sentence.
+
+    Attributes:
+        sentence: which ends the sweep.
+        errno: of the system, where a worker cannot write the store: the sweep sees whether it can itself.
+    """
 
     sentence: str
+    errno: int | None = None
 
 
 @dataclass(frozen=True)
@@ -129,13 +141,31 @@ class Worker:
         _reset_peak()
         attempt = _Attempt(self, job, tell, stop_requested)
         try:
-            ending = attempt.run()
+            try:
+                return self._carried_out(attempt)
+            except (StoreError, _CodeChanged):
+                raise
+            except BaseException as error:  # what came of it cannot be recorded, and that can
+                _recover()
+                _print(error)
+                return self._finish(attempt.bare(), Ending("error", explained(error)))
+        except StoreError as error:
+            return Halt(str(error), error.errno)
         except _CodeChanged as change:
+            return Halt(str(change))
+
+    def _carried_out(self, attempt: _Attempt) -> Ending:
+        try:
+            ending = attempt.run()
+        except _CodeChanged:
             if not self.setup.submitted:
-                return Halt(str(change))
+                raise
             ending = Ending("error", "code changed since submission")
-        if ending.status == "stopped":
-            return ending
+        return ending if ending.status == "stopped" else self._finish(attempt, ending)
+
+    def _finish(self, attempt: _Attempt, ending: Ending) -> Ending:
+        """Write the record of an attempt; return how it ended then."""
+        job = attempt.job
         most = max(_peak(), ending.resources.get("peak_host_bytes", 0.0))  # that of training may be an earlier one's
         resources = {**ending.resources, "peak_host_bytes": float(most)}
         record = job.record(
@@ -147,10 +177,7 @@ class Worker:
             resources=resources,
             **attempt.fields,
         )
-        try:
-            first = self.store.finish(job, record, attempt.curves, attempt.arrays)
-        except StoreError as error:
-            return Halt(str(error))
+        first = self.store.finish(job, record, attempt.curves, attempt.arrays)
         return replace(ending, resources=resources) if first else Ending("elsewhere")
 
     def plugins(self, job: Job) -> tuple[Strategy, Dataset, Networks]:
@@ -199,14 +226,26 @@ class _Attempt:
         self._told = 0.0
         self._epoch: Any = None
 
+    @property
+    def folder(self) -> Path:
+        """Where checkpoints and the state lie."""
+        return self.worker.store.cell(self.job.cell.id) / self.job.workspace
+
+    def bare(self) -> _Attempt:
+        """Return the attempt without anything that its strategy gave."""
+        bare = _Attempt(self.worker, self.job, self.tell, self.stop_requested)
+        bare.started = self.started
+        return bare
+
     def run(self) -> Ending:
         """Carry the cell out; whatever goes wrong is an ending."""
         start = time.monotonic()
         try:
             status, reason = self._carry_out()
-        except _CodeChanged:
+        except (_CodeChanged, StoreError):
             raise
         except BaseException as error:  # SystemExit too: a plugin ends its cell, not the worker
+            _recover()
             status, reason = self._fail(error)
         seconds = time.monotonic() - start
         # overhead: what the strategy counts as such within its stages, and all that lies outside of them
@@ -227,8 +266,9 @@ class _Attempt:
         task = Task(dataset, splits, networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)
-        folder = self.worker.store.cell(cell.id) / job.workspace
-        folder.mkdir(parents=True, exist_ok=True)
+        with self.worker.store.writing():
+            self.folder.mkdir(parents=True, exist_ok=True)
+        folder = self.folder
         run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested, self._note)
 
         state, digest = states.load(folder, setup.device, self._note) or self._train(strategy, task, run)
@@ -242,7 +282,7 @@ class _Attempt:
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
-        rows = [Score.of(score) for score in scores.scores]
+        rows = recorded(scores.scores)
         if scores.normalisation is not None:
             self.fields["normalised"] = asdict(scores.normalisation)
         self._reported |= numbers(scores.resources)
@@ -254,7 +294,8 @@ class _Attempt:
         """Train, and return the state as it lies on disk from then on, with its SHA-256."""
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
-        return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(_peak())})
+        with self.worker.store.writing():
+            return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(_peak())})
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -273,13 +314,15 @@ class _Attempt:
             self.fields["stability"] = numbers(error.stability)
             self.curves = points(error.curves)
             return "diverged", one_line(str(error))
-        traceback.print_exception(error)
-        text = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
-        return "out-of-memory" if _memory(error) else "error", one_line(text)
+        _print(error)
+        self.worker.store.blame(error, self.folder)
+        return "out-of-memory" if _memory(error) else "error", explained(error)
 
     def _progress(self, *, stage: str, done: int, total: int, **figures: Any) -> None:
         if stage == "evaluate" and self.stop_requested():
             raise Stopped("while scoring")  # nothing to save: the fitted state lies on disk
+        if not 0 <= done < 1 << 63:
+            raise ValueError(f"progress was told of step {done:g}")
         if stage == "fit":
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
@@ -287,22 +330,46 @@ class _Attempt:
         if moment - self._told >= INTERVAL or epoch != self._epoch:  # no epoch is left out, however short
             self._told, self._epoch = moment, epoch
             shown = {name: value for name, value in figures.items() if not isinstance(value, str)}
-            self.tell(Figures(stage, int(done), int(total), numbers(shown)))
+            self.tell(Figures(str(stage), int(done), int(total), numbers(shown)))
 
     def _note(self, sentence: str) -> None:
         print(sentence)  # into the cell's log
-        self.tell(Note(sentence))
+        self.tell(Note(one_line(str(sentence))))
 
 
 def _arrays(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Return the arrays as they can be stored, without pickles."""
     import numpy as np
 
-    plain = {str(name): np.asarray(array) for name, array in arrays.items()}
+    plain = {name: np.asarray(array) for name, array in arrays.items()}
     for name, array in plain.items():
+        if not isinstance(name, str) or not _ARRAY.fullmatch(name) or name in _TAKEN:
+            raise ValueError(f"{name!r} is no name of an array; letters, digits, `_`, `-`, `.` and `+` make one")
         if array.dtype.hasobject:
             raise TypeError(f"the array {name!r} that `evaluate` gave holds Python objects, not numbers or text")
     return plain
+
+
+def explained(error: BaseException) -> str:
+    """Return an exception in one line, whatever its own class makes of that."""
+    try:
+        text = str(error)
+    except BaseException as other:
+        text = f"its message cannot be had ({type(other).__name__})"
+    return one_line(text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
+
+
+def _print(error: BaseException) -> None:
+    """Put an exception's traceback into the log, if that is still open."""
+    with suppress(BaseException):
+        traceback.print_exception(error)
+
+
+def _recover() -> None:
+    """Undo what keeps Python from going on after an error."""
+    sys.settrace(None)
+    sys.setprofile(None)
+    sys.setrecursionlimit(max(sys.getrecursionlimit(), 1000))
 
 
 def _memory(error: BaseException) -> bool:
@@ -314,7 +381,7 @@ def _memory(error: BaseException) -> bool:
     return (
         isinstance(error, MemoryError)
         or type(error).__name__ == "OutOfMemoryError"
-        or "DefaultCPUAllocator: can't allocate memory" in str(error)
+        or "DefaultCPUAllocator: can't allocate memory" in explained(error)
     )
 
 
@@ -348,7 +415,9 @@ def _peak() -> int:
 # ---------------------------------------------------------------- the process
 
 
-def serve(connection: Connection, output: Connection, setup: Setup, environment: dict[str, str]) -> None:
+def serve(
+    connection: Connection, output: Connection, setup: Setup, environment: dict[str, str], rooms: Mapping[str, str]
+) -> None:
     """Carry out jobs until the parent says so or is gone. The entry point of a worker process.
 
     Args:
@@ -356,26 +425,39 @@ def serve(connection: Connection, output: Connection, setup: Setup, environment:
         output: takes what is printed, to be put into the cell's log.
         setup: what all cells share.
         environment: the parent's variables; a server that forked this process has those of its own start.
+        rooms: what the parent knows of bench's own code (`fingerprints.remembered`).
     """
+    guard(connection.fileno(), output.fileno())
+    code = 1
+    try:
+        os.environ.clear()
+        os.environ.update(environment)
+        remember(rooms)
+        _serve(connection, output, setup)
+        code = 0
+    except BaseException as error:
+        _print(error)
+    finally:  # not through threads and hooks that a plugin may have left
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(BaseException):
+                stream.flush()
+        os._exit(code)
+
+
+def _serve(connection: Connection, output: Connection, setup: Setup) -> None:
     stop = threading.Event()
-    os.environ.clear()
-    os.environ.update(environment)
     _settle(output, stop)
     orders: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(connection, orders, stop), daemon=True).start()
-    sending = threading.Lock()  # a strategy may report progress from a thread of its own
-
-    def tell(message: Message) -> None:
-        with sending:
-            connection.send(message)
-
+    outbox = Outbox(connection.fileno())
     worker = Worker(setup)
-    tell(Ready())
+    outbox.send(Ready(os.getpid()))
     while (job := orders.get()) is not None:
-        answer = worker.carry_out(job, tell, stop.is_set)
-        sys.stdout.flush()
-        sys.stderr.flush()
-        tell(answer)
+        answer = worker.carry_out(job, outbox.send, stop.is_set)
+        for stream in (sys.stdout, sys.stderr):
+            with suppress(Exception):  # a plugin may have closed it
+                stream.flush()
+        outbox.send(answer)
 
 
 def _settle(output: Connection, stop: threading.Event) -> None:
@@ -393,7 +475,6 @@ def _settle(output: Connection, stop: threading.Event) -> None:
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers
     one_thread()
     keep_memory()
-    end_with_parent()
 
 
 def _listen(connection: Connection, orders: queue.SimpleQueue[Job | None], stop: threading.Event) -> None:

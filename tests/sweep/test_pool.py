@@ -247,9 +247,9 @@ if __name__ == "__main__":
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 60
     while not condition():
-        assert time.monotonic() < deadline, "it did not happen within 20 s"
+        assert time.monotonic() < deadline, "it did not happen within a minute"
         time.sleep(0.02)
 
 
@@ -257,7 +257,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 
 
 def test_a_store_that_becomes_unwritable_ends_the_sweep_with_a_sentence(look: Look, setup: Setup) -> None:
-    with pytest.raises(SweepError, match=r"^the run store .* cannot be written \(File exists: "):
+    with pytest.raises(SweepError, match=r"^the run store .* cannot be written \(Not a directory: "):
         Pool(setup, 1, Told()).run(look("no-store", "ok").jobs())
     assert not workers(psutil.Process())
 

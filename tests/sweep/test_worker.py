@@ -278,7 +278,7 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
 def test_a_record_that_cannot_be_written_is_told(look: Look, setup: Setup) -> None:
     answer = Worker(setup).carry_out(look("no-store").jobs()[0])
     assert isinstance(answer, Halt)
-    assert answer.sentence.startswith(f"the run store {setup.store} cannot be written (File exists: ")
+    assert answer.sentence.startswith(f"the run store {setup.store} cannot be written (Not a directory: ")
 
 
 def test_data_that_cannot_be_had_is_an_error_with_its_sentence(
