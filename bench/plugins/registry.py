@@ -28,9 +28,8 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, cast
 
-from platformdirs import user_cache_dir
-
-from bench import files
+from bench import files, words
+from bench.places import absolute, remembered, user_folder
 from bench.plugins.settings import Components, Option, component_fields, options, validated
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Component, Networks, Settings, UserError
@@ -322,7 +321,7 @@ def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
     except OSError:
         return None
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return Path(user_cache_dir("priorbench")) / "descriptions" / f"{digest}.json"
+    return user_folder("cache") / "descriptions" / f"{digest}.json"
 
 
 @functools.cache
@@ -354,14 +353,14 @@ class Registry:
             UserError: a folder does not exist or holds none of these.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
-        self._closed = False
+        self._closed, self._earlier = False, False
         points = importlib.metadata.entry_points()  # once: it reads the metadata of all that is installed
         for kind in KINDS:
             offered = points.select(group=f"bench.{KINDS[kind].folder}")
             for plugin in (*_built_in(kind), *_entry_points(kind, offered)):
                 self._add(plugin)
         for folder in folders:
-            home = Path(folder).expanduser().resolve()
+            home = absolute(folder, "the plugin folder").resolve()
             homes = [traits.folder for traits in KINDS.values()]
             if not any((home / name).is_dir() for name in homes):
                 wrong = f"holds none of {'/, '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
@@ -375,10 +374,15 @@ class Registry:
         if plugin.file not in (claim.file for claim in claims):
             claims.append(plugin)
 
-    def closed(self) -> Registry:
-        """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed."""
+    def closed(self, earlier: bool = False) -> Registry:
+        """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed.
+
+        Args:
+            earlier: but for what this user has named in an earlier run.
+        """
         other = copy.copy(self)
-        other._plugins, other._closed = {key: list(claims) for key, claims in self._plugins.items()}, True
+        other._plugins = {key: list(claims) for key, claims in self._plugins.items()}
+        other._closed, other._earlier = True, earlier
         return other
 
     def names(self, kind: Kind) -> list[str]:
@@ -394,15 +398,19 @@ class Registry:
             UserError: there is none (with the nearest name), or two files claim the name.
         """
         name, word = plain_name(name_or_file), KINDS[kind].word
+        if not words.is_name(name):
+            raise UserError(f'"{words.plain(words.shortened(name, 60))}" is no name of a {word}: {words.NAME}')
         if is_file(name_or_file):
-            file = Path(name_or_file).expanduser().resolve()
+            file = absolute(name_or_file, f"the {word} file").resolve()
             if not file.is_file():
                 raise UserError(f"the {word} file {name_or_file} does not exist")
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
             claims = self._plugins.get((kind, name), [])
             if self._closed and file not in (claim.file for claim in claims):
-                raise UserError(f"the {word} file {name_or_file} is named by a run store alone; name it in `plugins`")
+                if not (self._earlier and remembered("plugin", file)):
+                    alone = f"the {word} file {name_or_file} is named by a run store alone"
+                    raise UserError(f"{alone}; name it in `plugins`")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:

@@ -26,7 +26,19 @@ from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, canonical, columns, leaves
-from bench.sweep.record import EARLIER, RESOURCES, SECONDS, Point, Record, Score, explained, flat, normal, score_columns
+from bench.sweep.record import (
+    EARLIER,
+    RESOURCES,
+    SECONDS,
+    Name,
+    Point,
+    Record,
+    Score,
+    explained,
+    flat,
+    normal,
+    score_columns,
+)
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -157,7 +169,7 @@ class Outcome(Record):
         plugin_changed: the code of one of its plugins has.
     """
 
-    key: str
+    key: Name
     stale: bool
     plugin_changed: bool
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
+from bench import words
 from bench.protocol import Metric
 from bench.report.metrics import EXACT, meaning
 from bench.report.rows import Row
@@ -40,6 +41,9 @@ class Entry:
     bold: bool = False
     marks: str = ""
 
+    def __post_init__(self) -> None:
+        _clean(self, "text", "below")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -67,6 +71,9 @@ class Layout:
     conditions: tuple[str, ...]
     source: str
 
+    def __post_init__(self) -> None:
+        _clean(self, "name", "title", "headings", "footnotes", "notes", "caption", "conditions", "source")
+
     @property
     def rows(self) -> tuple[tuple[Entry, ...], ...]:
         """The rows of all sections."""
@@ -93,6 +100,12 @@ class Layout:
         ]
         headings = tuple(self.headings[index] for index in kept)
         return replace(self, headings=headings, sections=tuple(filter(None, sections)))
+
+
+def _clean(part: Entry | Layout, *names: str) -> None:
+    """Clean the text in these fields, whatever renders it: records and plans may come from a stranger."""
+    for name in names:
+        object.__setattr__(part, name, words.plainly(getattr(part, name)))
 
 
 class _Letters(dict[str, str]):

@@ -17,6 +17,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench import words
 from bench.report.layout import Entry, Layout
 
 _WIDE = 120  # columns, where the output is no terminal and nobody says how wide it is
@@ -40,7 +41,7 @@ def text(tables: Sequence[Layout], remarks: Sequence[str] = (), width: int | Non
     for table in tables:
         _print(console, table)
     for remark in remarks:
-        console.print(Text(remark), soft_wrap=True)
+        console.print(Text(words.plain(remark)), soft_wrap=True)
     written: str = console.file.getvalue()  # type: ignore[attr-defined]
     return written if terminal else "\n".join(line.rstrip() for line in written.splitlines()) + "\n"
 

@@ -27,13 +27,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.files import creating, replacing, set_aside, sha256
+from pydantic import TypeAdapter
+
+from bench.files import creating, read, replacing, set_aside, sha256
+from bench.places import remembered
 from bench.protocol import Evaluation
 from bench.sweep import attempts, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import CorruptRecord, Point, Record, differences, json_bytes, normal
+from bench.sweep.record import CorruptRecord, Integer, Point, Record, differences, json_bytes, normal, sealed, unsealed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -43,6 +46,7 @@ if TYPE_CHECKING:
 RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
 #: what may lie beside a record, and how it is stored
 BESIDE = {"arrays": "npz", "curves": "json"}
+_EXTENDED = TypeAdapter(tuple[Integer, Integer])
 
 State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
 
@@ -113,8 +117,7 @@ class Store:
             CorruptRecord: what lies there is not a record.
         """
         try:
-            with open(f"{self._cells}/{cell_id}/record-{key}.json", "rb") as file:
-                return Record.read(file.read(), cell_id)
+            return Record.read(read(f"{self._cells}/{cell_id}/record-{key}.json"), cell_id)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -223,8 +226,7 @@ class Store:
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
         try:
-            with open(self._place(record, key, kind), "rb") as file:
-                content = file.read()
+            content = read(self._place(record, key, kind))
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -250,18 +252,31 @@ class Store:
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
-        try:
-            return json.loads((self.folder / "grid.json").read_bytes())
-        except (OSError, ValueError):
-            return None
+        with contextlib.suppress(OSError, ValueError):
+            return self.planned()
+        return None
+
+    def planned(self) -> dict[str, Any]:
+        """Return the merged grid of the last `bench run`.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+            ValueError: it is not what was written.
+        """
+        return unsealed(read(self.folder / "grid.json"))
 
     def extended(self) -> tuple[int, int] | None:
         """Return how many seeds were planned first and how many last, where some were added once verdicts were out."""
         try:
-            first, last = json.loads((self.folder / "extended.json").read_bytes())
-            return int(first), int(last)
-        except (OSError, ValueError, TypeError):
+            return _EXTENDED.validate_python(unsealed(read(self.folder / "extended.json")).get("seeds"), strict=False)
+        except (OSError, ValueError):
             return None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether there is something in it, and this user has not run it here."""
+        there = any(os.path.lexists(self.folder / name) for name in ("grid.json", "cells", "launches"))
+        return there and not remembered("store", self.folder)
 
     # ---------------------------------------------------------------- writing
 
@@ -285,7 +300,7 @@ class Store:
         if self.grid() == source:
             return  # so that nothing needs to be written where nothing is to be done
         with self._writing(), replacing(self.folder / "grid.json") as file:
-            file.write(json_bytes(source))
+            file.write(sealed(json_bytes(source)))
 
     def extend(self, seeds: tuple[int, int]) -> None:
         """Keep that a plan was extended from so many seeds to so many, once verdicts were out.
@@ -295,7 +310,7 @@ class Store:
         """
         first = min(seeds[0], *(self.extended() or seeds))
         with self._writing(), replacing(self.folder / "extended.json") as file:
-            file.write(json_bytes([first, seeds[1]]))
+            file.write(sealed(json_bytes({"seeds": [first, seeds[1]]})))
 
     def keep(self, content: bytes) -> str:
         """Keep a file of arrays, and return its SHA-256.
@@ -306,7 +321,7 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         path = self.data / f"{digest}.npz"
         with self._writing():
-            if not path.is_file() or path.read_bytes() != content:
+            if not path.is_file() or read(path) != content:
                 with replacing(path) as file:
                     file.write(content)
         return digest

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.places import absolute
 from bench.profile import Slurm
 from bench.protocol import UserError
 
@@ -76,8 +77,21 @@ def _stated(values: Values) -> Values:
 
 # ---------------------------------------------------------------- options
 
+
+class _Place(click.Path):
+    """A path, absolute from here on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the place that a path stands for.
+
+        Raises:
+            UserError: it is none.
+        """
+        return absolute(value, param.opts[0] if param else "the path")
+
+
 flag = functools.partial(click.option, is_flag=True)
-folder = functools.partial(click.option, metavar="DIR", type=click.Path(path_type=Path))
+folder = functools.partial(click.option, metavar="DIR", type=_Place())
 number = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 count = functools.partial(click.option, type=click.IntRange(min=0), metavar="N")
 amount = functools.partial(click.option, type=click.FloatRange(min=0, min_open=True))
@@ -89,6 +103,7 @@ data = folder("--data-dir", envvar="BENCH_DATA", help=DATA)
 plugins = folder("--plugins", multiple=True, envvar="BENCH_PLUGINS", help=PLUGINS)
 store = folder("--store", help="The run store (default: GRID in $BENCH_STORE, the profile's `store`, or runs).")
 grid = click.option("--grid", default="digits", show_default=True, metavar="NAME", help="A grid, or a .toml FILE.")
+trust = flag("--trust", help="Go on in a run store that was made by somebody else or elsewhere.")
 json = flag("--json", "as_json", help="Print JSON for a program to read.")
 
 
@@ -100,7 +115,7 @@ def _requested(values: Values) -> Request:
 
 
 #: options of which a request is made
-REQUESTED = ("grid", "settings", "strategies", "seeds", "store", "data_dir", "plugins")
+REQUESTED = ("grid", "settings", "strategies", "seeds", "store", "data_dir", "plugins", "trust")
 _request = ("request", REQUESTED, _requested)
 #: the folders of plugins; the verb gets a `request` made of all such options that it has
 request = _bundle(*_request, plugins)

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import profile
+from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import report
@@ -24,6 +25,7 @@ from bench.verbs.options import Values, flag, say
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
 @flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
@@ -63,6 +65,7 @@ def run(
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @flag("--dry-run", help="Say what would be scored, and score nothing.")
 @options.limits
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
@@ -83,6 +86,7 @@ def score(request: Request, dry_run: bool, limits: Values) -> None:
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @flag("--detach", help="Return once SLURM has the jobs.")
 @flag("--dry-run", help="Print SLURM's scripts, and submit nothing.")
 @options.slurm
@@ -157,7 +161,7 @@ def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
 
     Ids stand in `bench status --why`.
     """
-    files = list(_logs(Request(store=store).runs(Path(grid).stem), cell, attempt))
+    files = list(_logs(Request(store=store).runs(name_of(grid)), cell, attempt))
     for file in files:
         click.echo(f"==> {file} <==")
         if file.exists():
