@@ -31,7 +31,7 @@ from typing import Any, Literal, cast
 from bench import files, words
 from bench.places import absolute, remembered, user_folder
 from bench.plugins.settings import Components, Option, component_fields, options, validated
-from bench.plugins.shapes import listed, nearest
+from bench.plugins.shapes import listed, nearest, shown
 from bench.protocol import Component, Networks, Settings, UserError
 
 Kind = Literal["strategy", "dataset", "network", "energy"]
@@ -407,10 +407,9 @@ class Registry:
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
             claims = self._plugins.get((kind, name), [])
-            if self._closed and file not in (claim.file for claim in claims):
-                if not (self._earlier and remembered("plugin", file)):
-                    alone = f"the {word} file {name_or_file} is named by a run store alone"
-                    raise UserError(f"{alone}; name it in `plugins`")
+            earlier = self._earlier and remembered("plugin", file)
+            if self._closed and not earlier and file not in (claim.file for claim in claims):
+                raise UserError(f"the {word} file {name_or_file} is named by a run store alone; name it in `plugins`")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
         if not claims:
@@ -447,12 +446,16 @@ class Registry:
             UserError: one of them is not to be found, or the strategy does not load.
         """
         tables = ((strategy.load(), hyper), (Networks, networks))
-        return [
-            self.find(cast(Kind, base.plugin), values[field]["kind"])
+        fields = [
+            (values[field], base)
             for model, values in tables
             for field, base in component_fields(model).items()
             if field in values
         ]
+        for values, _ in fields:
+            if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
+                raise UserError(f"{shown(values)} names no kind of network or energy")
+        return [self.find(cast(Kind, base.plugin), values["kind"]) for values, base in fields]
 
     def describe(self, kind: Kind, fields: bool = True) -> list[Description]:
         """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`.

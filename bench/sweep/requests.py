@@ -95,6 +95,8 @@ class Request:
             UserError: the grid is wrong, or what is wanted of it.
         """
         survey = self._on_disk()
+        for sentence in launches.unread(survey.store):
+            self.say(f"{sentence}; which cells it submitted to SLURM is not known")
         try:
             return submitted.overlaid(survey)
         except commands.Unreachable as error:
@@ -266,6 +268,9 @@ class Plan:
             Unreachable: SLURM does not answer.
         """
         self._check_trust()
+        if unread := launches.unread(self.survey.store):
+            why = f"{unread[0]}, and what it submitted may still wait or run"
+            raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
         ready = replace(self, todo=self._ready())
         return ready.submission(asked, options).submit() if ready.todo else None
 

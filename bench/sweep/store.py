@@ -129,7 +129,12 @@ class Store:
         Each with its cell and key (`record_path`).
         """
         for cell_id in cells or sorted(_listing(self._cells)):
-            for match in filter(None, map(RECORD.fullmatch, sorted(_listing(f"{self._cells}/{cell_id}")))):
+            try:
+                names = sorted(_listing(f"{self._cells}/{cell_id}"))
+            except OSError as error:
+                yield cell_id, "*", CorruptRecord(error.strerror or str(error))
+                continue
+            for match in filter(None, map(RECORD.fullmatch, names)):
                 try:
                     record: Record | CorruptRecord | None = self.record(cell_id, match[1])
                 except CorruptRecord as reason:
@@ -173,7 +178,11 @@ class Store:
             because = f" ({record.reason})" if record.reason else ""
             why = f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
             return Standing(cell, name, "finished", record, why)
-        return Standing(cell, name, *self._explain(cell, fingerprints))
+        try:
+            return Standing(cell, name, *self._explain(cell, fingerprints))
+        except OSError as error:
+            folder = self.cell(cell.id)
+            return Standing(cell, name, "missing", None, f"{folder} cannot be read ({error.strerror})", folder)
 
     def _explain(self, cell: Cell, fingerprints: Fingerprints) -> tuple[State, Record | None, str]:
         """Return state, stale record and reason of a cell without a record under this code."""

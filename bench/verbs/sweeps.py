@@ -120,6 +120,12 @@ def status_(request: Request, why: bool, as_json: bool) -> None:
         click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
     for sentence in _advice(survey):
         click.echo(sentence)
+    damaged = [f"{survey.name(standing.cell)}: {standing.why}" for standing in survey.standings if standing.corrupt]
+    for sentence in damaged[:5] if not why else ():
+        say(sentence)
+    if damaged:
+        say(f"{cells(len(damaged))} with files that cannot be read, which count as missing")
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
