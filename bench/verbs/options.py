@@ -14,6 +14,7 @@ import click
 from bench.places import absolute
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.words import shortened
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
@@ -31,9 +32,10 @@ def share_of(context: click.Context, option: click.Parameter, text: str | None) 
     """
     if text in (None, "auto"):
         return text
-    if not str(text).isdigit() or not int(str(text)):
-        raise UserError(f"--per-gpu {text} is neither a whole number, at least 1, nor auto")
-    return int(str(text))
+    number = _whole(str(text))
+    if not number:
+        raise UserError(f"--per-gpu {shortened(str(text), 60)} is neither a whole number, at least 1, nor auto")
+    return number
 
 
 def seeds_of(context: click.Context, option: click.Parameter, text: str | None) -> int | list[int] | None:
@@ -44,10 +46,24 @@ def seeds_of(context: click.Context, option: click.Parameter, text: str | None) 
     """
     if text is None:
         return None
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise UserError(f"--seeds {text} is neither a count (3) nor a list of seeds (0,1,5)")
-    return int(text) if len(parts) == 1 else [int(part) for part in parts]
+    listing = text.strip()
+    bracketed = listing.startswith("[") and listing.endswith("]")
+    if bracketed:
+        listing = listing[1:-1]
+    parts = listing.removesuffix(",").split(",")
+    seeds = [_whole(part.strip()) for part in parts]
+    if any(seed is None for seed in seeds):
+        least = "each at least 0 and below 2^63"
+        raise UserError(f"--seeds {shortened(text, 60)} is neither a count (3) nor a list of seeds (0,1,5), {least}")
+    chosen = [seed for seed in seeds if seed is not None]
+    return chosen if bracketed or "," in listing else chosen[0]
+
+
+def _whole(text: str) -> int | None:
+    """Return the whole number of 63 bits at most that a text is; None where it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):  # `isdigit` takes a superscript for one, too
+        return None
+    return number if (number := int(text)) < 2**63 else None
 
 
 def _bundle(

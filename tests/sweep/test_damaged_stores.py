@@ -149,7 +149,8 @@ def strange(path: Path, draw: random.Random) -> None:
             np.zeros((64, 63), np.float32),
         ]
     )
-    names = ["vlb", "nll", "samples_prior", "points_data", "nll_items", "latents_posterior", "items", "x\x1b/../y"]
+    names = ["vlb", "nll", "samples_prior", "points_data", "nll_items", "x\x1b/../y"]
+    names += ["latents_posterior", "latents_prior", "latents_share", "items", "reconstructions"]
     buffer = io.BytesIO()
     np.savez_compressed(buffer, **dict.fromkeys(draw.sample(names, 4), values))
     content = json.loads(record.read_bytes())
