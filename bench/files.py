@@ -78,7 +78,7 @@ def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     temporary = f"{folder}/.{path.name}.{secrets.token_hex(8)}.part"
     try:
         # not mkstemp: its files are for their owner alone, and stores and caches are shared
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b") as file:
             yield file, temporary
     finally:
         with contextlib.suppress(FileNotFoundError):
@@ -120,6 +120,39 @@ def set_aside(path: Path, suffix: str) -> Path:
         target = path.with_name(f"{path.stem}.{number}.{suffix}")
     path.rename(target)
     return target
+
+
+# ---------------------------------------------------------------- a seal within a file
+
+SEAL = "priorbench.sha256"
+
+
+def placeholder() -> str:
+    """Return 64 hex digits that stand in a file, once and at a place of its own choice, until `fill` takes it."""
+    return secrets.token_hex(32)
+
+
+def fill(file: IO[bytes], unfilled: str) -> None:
+    """Put the SHA-256 of a file, as it is with zeros in the place of the `placeholder`, into that place."""
+    file.flush()
+    file.seek(0)
+    content = file.read()
+    start = content.rindex(unfilled.encode())
+    blank = content[:start] + b"0" * 64 + content[start + 64 :]
+    file.seek(start)
+    file.write(sha256(blank).encode())
+    file.seek(0, os.SEEK_END)
+
+
+def check_seal(content: bytes, seal: bytes) -> None:
+    """Check the SHA-256 that `fill` put into a file.
+
+    Raises:
+        Damaged: it is another's.
+    """
+    start = content.rfind(seal)
+    if len(seal) != 64 or start < 0 or sha256(content[:start] + b"0" * 64 + content[start + 64 :]).encode() != seal:
+        raise Damaged("it is cut short or altered: its SHA-256 is not the one in it")
 
 
 def sha256(content: bytes | memoryview) -> str:

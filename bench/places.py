@@ -56,9 +56,10 @@ def user_folder(kind: Literal["cache", "config"]) -> Path:
     """
     from platformdirs import user_cache_path, user_config_path
 
-    folder = user_cache_path("priorbench") if kind == "cache" else user_config_path("priorbench")
-    if folder.parts[0] != "~":
-        return folder
+    with contextlib.suppress(RuntimeError):  # earlier versions give a path that begins with `~`
+        folder = user_cache_path("priorbench") if kind == "cache" else user_config_path("priorbench")
+        if folder.is_absolute():
+            return folder
     temporary = Path(tempfile.gettempdir(), f"priorbench-{os.getuid()}")
     try:
         temporary.mkdir(mode=0o700, exist_ok=True)

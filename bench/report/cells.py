@@ -21,6 +21,7 @@ import pyarrow.parquet as pq
 from pydantic import ValidationError
 from scipy import special
 
+from bench import files
 from bench.files import replacing
 from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
@@ -359,7 +360,7 @@ def selected(records: Iterable[Outcome], chosen: Iterable[Outcome]) -> list[Outc
 def _schema(table: Table) -> pa.Schema:
     return pa.schema(
         [pa.field(name, _ARROW[dtype]) for name, dtype in _TABLES[table].items()],
-        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
+        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA), "priorbench.sealed": "yes"},
     )
 
 
@@ -367,8 +368,17 @@ def write_parquet(
     parts: pa.Table | pd.DataFrame | Iterable[pd.DataFrame], path: Path, table: Table = "records"
 ) -> None:
     """Write a table of records, curves or items, in one part or, what need not fit into memory, in many; or nothing."""
-    schema = _schema(table)
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    schema, seal = _schema(table), files.placeholder()
+    with replacing(path) as file:
+        _write_parts(parts, file, schema, seal)
+        files.fill(file, seal)
+
+
+def _write_parts(
+    parts: pa.Table | pd.DataFrame | Iterable[pd.DataFrame], file: Any, schema: pa.Schema, seal: str
+) -> None:
+    with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True) as writer:
+        writer.add_key_value_metadata({files.SEAL: seal})
         for part in [parts] if isinstance(parts, (pa.Table, pd.DataFrame)) else parts:
             framed_part = isinstance(part, pd.DataFrame)
             content: Any = pa.Table.from_pandas(part, schema=schema, preserve_index=False) if framed_part else part
@@ -388,8 +398,11 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     """
     texts = [name for name in only if _TABLES[table][name] == DTYPES[str]]
     try:
-        content = pq.read_table(path, columns=list(only) or None, read_dictionary=texts)
-    except (OSError, pa.ArrowException) as error:
+        whole = _unsealed(path)
+        content = pq.read_table(
+            whole, columns=list(only) or None, read_dictionary=texts, page_checksum_verification=True
+        )
+    except (OSError, ValueError, pa.ArrowException, files.Damaged) as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     held, version = _stamp(content.schema)
     if held != table or version not in ("1", str(SCHEMA)):
@@ -406,6 +419,20 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     return cast(pd.DataFrame, frame[list(columns)].astype(columns))
 
 
+def _unsealed(path: Path) -> pa.BufferReader:
+    """Return what a Parquet file holds, once its seal is checked; one of an earlier version has none.
+
+    Raises:
+        OSError: it cannot be read.
+        Damaged: it is not what was written.
+    """
+    content = files.read(path, files.ANY)
+    footer = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+    if footer.get(b"priorbench.sealed") or files.SEAL.encode() in footer:
+        files.check_seal(content, footer.get(files.SEAL.encode(), b""))
+    return pa.BufferReader(content)
+
+
 def kind(path: Path) -> str:
     """Return which table a Parquet file holds, or nothing if it is none of ours."""
     try:
@@ -417,4 +444,6 @@ def kind(path: Path) -> str:
 def _stamp(schema: pa.Schema) -> tuple[str, str]:
     """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
     metadata = schema.metadata or {}
-    return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()
+    return metadata.get(b"priorbench.table", b"").decode(errors="replace"), metadata.get(
+        b"priorbench.schema", b""
+    ).decode(errors="replace")

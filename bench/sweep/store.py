@@ -36,7 +36,18 @@ from bench.sweep import attempts, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import CorruptRecord, Integer, Point, Record, differences, json_bytes, normal, sealed, unsealed
+from bench.sweep.record import (
+    CorruptRecord,
+    Integer,
+    Point,
+    Record,
+    differences,
+    json_bytes,
+    normal,
+    one_line,
+    sealed,
+    unsealed,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -416,9 +427,10 @@ class Store:
             earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
             interrupted = restarts(earlier, job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
+            content = _readable(record)
             try:
                 with creating(path) as file:
-                    file.write(record.json_bytes())
+                    file.write(content)
             except FileExistsError:
                 return False
             return True
@@ -458,6 +470,21 @@ class Store:
         except OSError as error:
             reason = error.strerror or str(error)
             raise StoreError(f"the run store {self.folder} cannot be written ({reason}: {error.filename})") from error
+
+
+def _readable(record: Record) -> bytes:
+    """Return the content of a record's file, which has been read back: a record that none can read is never final.
+
+    One that cannot be is written as an error without what a strategy gave.
+    """
+    try:
+        content = record.json_bytes()
+        Record.read(content, record.cell)
+        return content
+    except (CorruptRecord, ValueError) as error:
+        reason = one_line(f"its record could not be read back: {error}")
+        bare = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
+        return record.model_copy(update=bare).json_bytes()
 
 
 def file_beside(kind: str, key: str, digest: str) -> str:
