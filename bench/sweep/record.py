@@ -391,7 +391,8 @@ def _git() -> dict[str, Any] | None:
     root = Path(bench.__file__).resolve().parents[1]
 
     def ask(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", *arguments]
+        # a checkout of another owner is asked as well: its code is what runs
+        command = ["git", "-c", f"safe.directory={root}", "--no-optional-locks", *arguments]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

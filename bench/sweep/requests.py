@@ -6,6 +6,7 @@ Nothing here prints, or knows the command line: what happens meanwhile is said t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -71,7 +72,7 @@ class Request:
 
     @cached_property
     def data(self) -> Path:
-        """The folder of data sets; it need not exist: what is downloaded makes it.
+        """The folder of data sets; the default one is made where that is possible.
 
         Raises:
             UserError: it is no path.
@@ -80,7 +81,10 @@ class Request:
             return absolute(self.data_dir, self.spelling("data_dir"))
         if folder := profile.read().get("data"):
             return absolute(folder, f"data in {profile.file()}")
-        return user_folder("cache") / "data"
+        folder = user_folder("cache") / "data"
+        with contextlib.suppress(OSError):  # a data set that needs files says so; others need no folder
+            folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def runs(self, name: str) -> Store:
         """Return the run store, where the grid has this name."""

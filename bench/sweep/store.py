@@ -483,7 +483,7 @@ def _readable(record: Record) -> bytes:
         return content
     except (CorruptRecord, ValueError) as error:
         reason = one_line(f"its record could not be read back: {error}")
-        bare = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
+        bare: dict[str, Any] = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
         return record.model_copy(update=bare).json_bytes()
 
 

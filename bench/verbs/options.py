@@ -14,14 +14,18 @@ import click
 from bench.places import absolute
 from bench.profile import Slurm
 from bench.protocol import UserError
-from bench.words import shortened
+from bench.words import plain, shortened
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
 
 Verb = Callable[..., Any]
 Values = dict[str, Any]
-say = functools.partial(click.echo, err=True)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence where errors go; what it tells may come from a stranger."""
+    click.echo(plain(sentence), err=True)
 
 
 def share_of(context: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
@@ -63,7 +67,8 @@ def _whole(text: str) -> int | None:
     """Return the whole number of 63 bits at most that a text is; None where it is none."""
     if not (text.isascii() and text.isdigit() and len(text) < 20):  # `isdigit` takes a superscript for one, too
         return None
-    return number if (number := int(text)) < 2**63 else None
+    value = int(text)
+    return value if value < 2**63 else None
 
 
 def _bundle(

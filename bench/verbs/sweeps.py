@@ -20,6 +20,7 @@ from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
+from bench.words import plain
 
 
 @click.command()
@@ -171,7 +172,8 @@ def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
     for file in files:
         click.echo(f"==> {file} <==")
         if file.exists():
-            click.echo(file.read_bytes(), nl=False)
+            # a store may come from a stranger, and so may what its cells printed
+            click.echo(plain(file.read_text("utf-8", "replace").replace("\r", "\n"), "\n\t"), nl=False)
     if not any(file.exists() for file in files):
         click.echo("nothing yet: the cell has not begun")
 

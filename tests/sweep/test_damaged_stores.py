@@ -17,11 +17,12 @@ import numpy as np
 import pytest
 
 import bench
+from bench.files import sha256
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import status
 from bench.sweep.attempts import Attempt
-from bench.sweep.record import Record, json_bytes, sealed, sha256
+from bench.sweep.record import Record, json_bytes, sealed
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.store import Store, file_beside
@@ -45,8 +46,11 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Synthetic:
     for label in LABELS:
         for seed in (0, 1):
             curve = [{"epoch": n, "step": n, "metric": "bound", "value": 0.5 * n} for n in range(3)]
-            own = np.random.default_rng(seed).normal(-20, 1, (2, 100)).astype(np.float32)
-            pictures = {"samples_prior": np.zeros((64, 64), np.float32), "points_data": np.zeros((5, 2))}
+            own: Any = np.random.default_rng(seed).normal(-20, 1, (2, 100)).astype(np.float32)
+            pictures: dict[str, Any] = {
+                "samples_prior": np.zeros((64, 64), np.float32),
+                "points_data": np.zeros((5, 2)),
+            }
             made.put(label, seed, -20.0 - seed, curves=curve, arrays={"vlb": own[0], "nll": own[1], **pictures})
         made.put(label, 2, status="error", reason="it broke")
         made.store.begin(made.cell(label, 2), "sweep")
@@ -181,13 +185,14 @@ def look(made: Synthetic, damaged: Path, out: Path, draws: bool) -> list[Record]
     for standing in survey.standings:
         assert all(isinstance(attempt, Attempt) for attempt in store.history(standing.cell.id))
     shown = []
-    for act in (
+    acts: tuple[Callable[[], str], ...] = (
         lambda: report(made.grid, [damaged], out, made.registry) if draws else "",
         lambda: repr(bench.results(damaged)),
         lambda: str(bench.results(damaged).curves()),
         lambda: str(bench.results(damaged).frame()),
         lambda: str([cell.arrays for cell in bench.results(damaged).cells]),
-    ):
+    )
+    for act in acts:
         try:
             shown.append(act())
         except UserError as error:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -42,7 +43,7 @@ def test_where_there_are_no_hard_links_a_file_is_made_exclusively_all_the_same(
 def test_whatever_an_error_says_its_record_can_be_read(look: Look, store: Store, text: str) -> None:
     job = look("ok").jobs()[0]
     odd = ScoreRow.of(Score(Metric(text, text), 1.0, 5, text, 0.1, 0.1, 1.0, 1.0, text))
-    fields = {"label": f"x{text}", "scores": [odd], "stability": {text: 1.0}}
+    fields: dict[str, Any] = {"label": f"x{text}", "scores": [odd], "stability": {text: 1.0}}
     assert store.finish(job, job.record("fakes", provenance("cpu"), "error", text, **fields))
     (record,) = store.records()
     assert record.status == "error"
