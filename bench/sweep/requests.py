@@ -319,6 +319,8 @@ class Plan:
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
         facts = record.provenance(device)
+        if why := record.unversioned():
+            self.request.say(why)
         folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 

@@ -139,7 +139,7 @@ def _mutate(content: Any, draw: random.Random) -> None:
 def strange(path: Path, draw: random.Random) -> None:
     """Put other arrays beside a record, as its own."""
     record = next(path.parent.glob("record-*.json"))
-    values = draw.choice(
+    values: Any = draw.choice(
         [
             np.array(["a", "b"]),
             np.zeros((0,)),

@@ -13,7 +13,7 @@ import pytest
 
 from bench import files, places
 from bench.protocol import Metric, Score
-from bench.sweep import attempts
+from bench.sweep import attempts, record
 from bench.sweep.attempts import LEASE
 from bench.sweep.record import Score as ScoreRow
 from bench.sweep.record import provenance
@@ -45,9 +45,9 @@ def test_whatever_an_error_says_its_record_can_be_read(look: Look, store: Store,
     odd = ScoreRow.of(Score(Metric(text, text), 1.0, 5, text, 0.1, 0.1, 1.0, 1.0, text))
     fields: dict[str, Any] = {"label": f"x{text}", "scores": [odd], "stability": {text: 1.0}}
     assert store.finish(job, job.record("fakes", provenance("cpu"), "error", text, **fields))
-    (record,) = store.records()
-    assert record.status == "error"
-    assert (record.reason + record.label + record.scores[0].unit).isprintable()
+    (kept,) = store.records()
+    assert kept.status == "error"
+    assert (kept.reason + kept.label + kept.scores[0].unit).isprintable()
 
 
 def test_a_record_that_cannot_be_read_back_is_an_error_in_words(look: Look, store: Store) -> None:
@@ -56,9 +56,9 @@ def test_a_record_that_cannot_be_read_back_is_an_error_in_words(look: Look, stor
         for path in store.cell(job.cell.id).glob("record-*"):
             path.unlink()
         assert store.finish(job, job.record("fakes", provenance("cpu"), "ok", **fields))
-        (record,) = store.records()
-        assert record.status == "error"
-        assert record.reason.startswith("its record could not be read back: ")
+        (kept,) = store.records()
+        assert kept.status == "error"
+        assert kept.reason.startswith("its record could not be read back: ")
 
 
 def test_a_heartbeat_in_the_future_blocks_no_cell(look: Look, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -84,3 +84,15 @@ def test_a_store_of_somebody_else_is_foreign_until_it_is_trusted(
     store.folder.rename(tmp_path / "before")
     store.write_grid(look("ok").grid.source)
     assert Store(tmp_path / "before").foreign, "it lies elsewhere now"
+
+
+def test_a_checkout_of_another_owner_is_recorded_and_without_git_it_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if record._git.__wrapped__() is None:
+        pytest.skip("bench does not run from a checkout here")
+    monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as git's own tests do
+    assert record._git.__wrapped__() is not None
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(record, "_git", lambda: None)
+    assert record.unversioned().endswith("made them: there is no git")
