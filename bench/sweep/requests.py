@@ -215,10 +215,11 @@ class Plan:
             SweepError: the sweep cannot go on.
         """
         survey, device = self.survey, device or "cpu"
-        self._check_trust()
         if not self.todo:
-            self._keep_grid()
+            if self.request.trust or not survey.store.foreign:
+                self._keep_grid()
             return pool.Tally()
+        self._check_trust()
         spelling = self.request.spelling
         if per_gpu == "auto" and not device.startswith("cuda"):
             why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the device is {device}"
