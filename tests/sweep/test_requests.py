@@ -61,10 +61,10 @@ def test_a_store_of_somebody_else_is_run_only_where_it_is_trusted(
     (tmp_path / "fakes.toml").write_text(GRID.format(how='["ok"]', seeds=1, seconds=0.0))
     store = tmp_path / "store"
 
-    def plan(**options: bool) -> Plan:
+    def plan(trust: bool = False) -> Plan:
         grid = str(tmp_path / "fakes.toml")
         request = Request(
-            grid, strategies=["actor"], store=store, data_dir=tmp_path, plugins=[FAKES], display=quiet, **options
+            grid, strategies=["actor"], store=store, data_dir=tmp_path, plugins=[FAKES], display=quiet, trust=trust
         )
         survey = request.survey()
         return Plan(request, survey, survey.jobs())
