@@ -121,20 +121,21 @@ def _merged(values: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, 
 def _distinct(points: list[Point[SettingsT]], key: str, blame: Blame) -> list[Point[SettingsT]]:
     """Say of each point what tells it from its namesakes, and return them; two that nothing tells apart are refused."""
     groups: dict[tuple[str, bool], list[dict[str, Any]]] = {}
-    seen: dict[str, list[dict[str, Any]]] = {}
+    seen: set[tuple[str, str]] = set()
     for point in points:
         name = plain_name(point.name)
-        if point.full in seen.setdefault(name, []):
+        if (same_as := (name, repr(sorted(point.full.items())))) in seen:
             place = f"{key}.{name}" if name else key
             same = listed(f"{path} = {shown(value)}" for path, value in flat(point.values).items())
             same = same if point.values else "its defaults"
             raise UserError(f"{blame(place)}: {place} is asked for twice with {same}; remove one")
-        seen[name].append(point.full)
+        seen.add(same_as)
         groups.setdefault((name, point.ledger is not None), []).append(point.telling)
     prefix = "" if key == "strategy" else f"{key}."
+    telling_all = {name: differences(group) for name, group in groups.items()}
     for point in points:
         telling = point.telling
-        differing = differences(groups[plain_name(point.name), point.ledger is not None])
+        differing = telling_all[plain_name(point.name), point.ledger is not None]
         point.differs = {f"{prefix}{path}": telling[path] for path in differing if path in telling}
     return points
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 import sys
 from collections.abc import Sequence
 from typing import Any, NoReturn
@@ -10,6 +11,8 @@ from typing import Any, NoReturn
 import click
 
 from bench import __version__
+from bench.verbs import output
+from bench.words import plain
 
 #: verb -> where it is, in `bench.verbs`, and what it does; `bench --help` says that without importing it
 VERBS = {
@@ -103,8 +106,10 @@ def main() -> NoReturn:
     With 0: all went well. 1: a cell failed, or the store cannot be written. 2: the user's mistake, told in one
     sentence. 130 (143): stopped by Ctrl-C (SIGTERM).
     """
+    written, _ = output.prepare()
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # workers import nothing from the working directory
     try:
-        code = bench.main(prog_name="bench", standalone_mode=False)  # click itself ends where nobody reads our output
+        code = bench.main(prog_name="bench", standalone_mode=False)
     except click.Abort:
         click.echo("interrupted", err=True)
         code = 130
@@ -114,7 +119,10 @@ def main() -> NoReturn:
             import traceback
 
             traceback.print_exc()
-        click.echo(f"error: {sentence}", err=True)
+        click.echo(f"error: {plain(sentence)}", err=True)
+    if unprinted := output.failure(written):
+        click.echo(f"error: {unprinted}", err=True)
+        code = code or 1
     sys.exit(code)
 
 

@@ -7,15 +7,20 @@ of their contents in their name, `STEM-<64 hex digits>.pt`, so that one that was
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
+import json
 import os
 import re
 import secrets
+import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
+MOST, ANY = 1 << 30, 1 << 62  # bytes of a file that is read whole; the second, of states
+_NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 _SEALED = re.compile(r"(?P<stem>.+)-(?P<sha256>[0-9a-f]{64})\.pt")
 
 
@@ -50,7 +55,14 @@ def creating(path: Path) -> Iterator[IO[bytes]]:
     with _complete(path) as (file, temporary):
         yield file
         _sync(file)
-        os.link(temporary, path)  # unlike a rename, a link never replaces: exactly one of two racers wins
+        try:
+            os.link(temporary, path)  # unlike a rename, a link never replaces: exactly one of two racers wins
+        except OSError as error:
+            if error.errno not in _NO_LINKS:
+                raise
+            # Samba, exFAT, mounts of object stores; who dies between these two leaves an empty file, which is no record
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
+            os.replace(temporary, path)
 
 
 def _sync(file: IO[bytes]) -> None:
@@ -66,7 +78,7 @@ def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
     temporary = f"{folder}/.{path.name}.{secrets.token_hex(8)}.part"
     try:
         # not mkstemp: its files are for their owner alone, and stores and caches are shared
-        with open(temporary, "xb") as file:
+        with open(temporary, "x+b") as file:
             yield file, temporary
     except OSError as error:
         if error.filename is None:  # a full disk is reported without one, and the reader has to know which
@@ -77,6 +89,33 @@ def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
             os.unlink(temporary)
 
 
+def read(path: str | Path, most: int = MOST) -> bytes:
+    """Return what a file holds; nothing is waited for, as at a named pipe.
+
+    Raises:
+        OSError: it cannot be read, is no file, or holds more than `most` bytes.
+    """
+    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+        status = os.fstat(file.fileno())
+        if not stat.S_ISREG(status.st_mode):
+            raise OSError(errno.EINVAL, "it is not a file", str(path))
+        if status.st_size > most:
+            raise OSError(errno.EFBIG, f"it holds more than {most:,} bytes", str(path))
+        return file.read()
+
+
+def parsed(content: bytes) -> Any:
+    """Return what JSON says.
+
+    Raises:
+        ValueError: it is none, or nested too deeply.
+    """
+    try:
+        return json.loads(content)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def set_aside(path: Path, suffix: str) -> Path:
     """Rename a file to `STEM.SUFFIX`, or to `STEM.2.SUFFIX`, ... where that exists; return its new path."""
     target, number = path.with_name(f"{path.stem}.{suffix}"), 1
@@ -85,6 +124,39 @@ def set_aside(path: Path, suffix: str) -> Path:
         target = path.with_name(f"{path.stem}.{number}.{suffix}")
     path.rename(target)
     return target
+
+
+# ---------------------------------------------------------------- a seal within a file
+
+SEAL = "priorbench.sha256"
+
+
+def placeholder() -> str:
+    """Return 64 hex digits that stand in a file, once and at a place of its own choice, until `fill` takes it."""
+    return secrets.token_hex(32)
+
+
+def fill(file: IO[bytes], unfilled: str) -> None:
+    """Put the SHA-256 of a file, as it is with zeros in the place of the `placeholder`, into that place."""
+    file.flush()
+    file.seek(0)
+    content = file.read()
+    start = content.rindex(unfilled.encode())
+    blank = content[:start] + b"0" * 64 + content[start + 64 :]
+    file.seek(start)
+    file.write(sha256(blank).encode())
+    file.seek(0, os.SEEK_END)
+
+
+def check_seal(content: bytes, seal: bytes) -> None:
+    """Check the SHA-256 that `fill` put into a file.
+
+    Raises:
+        Damaged: it is another's.
+    """
+    start = content.rfind(seal)
+    if len(seal) != 64 or start < 0 or sha256(content[:start] + b"0" * 64 + content[start + 64 :]).encode() != seal:
+        raise Damaged("it is cut short or altered: its SHA-256 is not the one in it")
 
 
 def sha256(content: bytes | memoryview) -> str:
@@ -113,7 +185,7 @@ def load_tensors(path: Path, device: Any = "cpu") -> dict[str, Any]:
     """
     import torch
 
-    name, content = _SEALED.fullmatch(path.name), path.read_bytes()
+    name, content = _SEALED.fullmatch(path.name), read(path, ANY)
     if name is None or sha256(content) != name["sha256"]:
         raise Damaged(f"{path} is cut short or altered: its SHA-256 is not the one in its name")
     loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)

@@ -8,20 +8,23 @@ from __future__ import annotations
 import copy
 import hashlib
 import itertools
+import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
 
-from bench import axes, callable_module, demands
+from bench import axes, callable_module, demands, words
 from bench import headline as headlines
 from bench.axes import Blame
 from bench.headline import Headline
 from bench.ledger import Ledger
+from bench.places import absolute
 from bench.plugins import Plugin, Registry, is_file, plain_name
-from bench.plugins.settings import assign, assignment, combinations, flat, read_toml, validated
+from bench.plugins.settings import assign, combinations, flat, validated
 from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
+from bench.plugins.toml import assignment, check_plain, read_toml
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, UserError
 
@@ -30,6 +33,7 @@ __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
 callable_module(__name__)
 
 _EMBEDDED = Path(__file__).with_name("grids")
+MOST_CELLS = 100_000  # of a grid; they are counted before they are made
 _KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "tune", "slurm")
 
 
@@ -148,8 +152,10 @@ def load(
             source = read_toml(file, f"the grid file {where}", where)
         except FileNotFoundError:
             raise UserError(f"the grid file {where} does not exist") from None
+        name, home = name_of(grid), file.resolve().parent
     else:
-        file, where, source = Path.cwd() / "grid", "the grid", copy.deepcopy(dict(grid))
+        check_plain(grid, "the grid")
+        name, home, where, source = "grid", Path.cwd(), "the grid", copy.deepcopy(dict(grid))
     changed: dict[str, str] = {}
     if datasets:
         source["dataset"] = [dict(table) for table in datasets]
@@ -157,9 +163,9 @@ def load(
         headlines.keep_margins(source, [table.get("name") for table in datasets])
     for kind in ("dataset", "strategy"):
         for entry in axes.entries(source, kind, where):
-            entry["name"] = _beside(file, entry["name"])
+            entry["name"] = _beside(home, entry["name"])
     for tables in (source.get("networks"), source["strategy"]):
-        _place_kinds(file, tables)
+        _place_kinds(home, tables)
     if strategies:
         source["strategy"] = _chosen(source["strategy"], strategies, registry, spelling)
     for keys, value, writer in _assignments(settings, spelling):
@@ -175,35 +181,57 @@ def load(
                 return changed[path]
         return where
 
-    expanded = expand(source, registry, name=file.stem, where=blame)
+    expanded = expand(source, registry, name=name, where=blame)
     return replace(expanded, called=grid if isinstance(grid, str) else "")
+
+
+def name_of(grid: str) -> str:
+    """Return what a grid is called: an embedded NAME, or the stem of a FILE as it was given, be it a link or not.
+
+    One that is no file, such as a pipe of the shell, is called `grid`.
+
+    Raises:
+        UserError: it is no name.
+    """
+    name = grid
+    if _is_file(grid):
+        path = absolute(grid, "the grid")
+        name = path.stem if path.is_file() or not path.exists() else "grid"
+    if not words.is_name(name):
+        raise UserError(f"the grid {words.plain(words.shortened(grid, 60))} has no name: {words.NAME}")
+    return name
+
+
+def _is_file(grid: str) -> bool:
+    return grid.endswith(".toml") or "/" in grid or os.sep in grid
 
 
 def _locate(grid: str) -> tuple[Path, str]:
     """Return a grid's file and what errors call it."""
-    if grid.endswith(".toml") or "/" in grid or os.sep in grid:
-        return Path(grid).expanduser().resolve(), grid
+    if _is_file(grid):
+        return absolute(grid, "the grid"), words.shortened(grid, 200)
     if grid not in embedded():
+        grid = words.shortened(grid, 60)
         hint = nearest(grid, embedded()) or ";"
         raise UserError(f'unknown grid "{grid}"{hint} allowed: {listed(embedded())}, or a path to a .toml file')
     return _EMBEDDED / f"{grid}.toml", f"grids/{grid}.toml"
 
 
-def _beside(grid: Path, name: Any) -> Any:
-    """Return a FILE that a grid names as one beside that grid, wherever bench is started; a NAME as it is."""
-    return str((grid.parent / Path(name).expanduser()).resolve()) if isinstance(name, str) and is_file(name) else name
+def _beside(home: Path, name: Any) -> Any:
+    """Return a FILE that a grid in a folder names as one beside it, wherever bench is started; a NAME as it is."""
+    return str(absolute(name, "the plugin", home).resolve()) if isinstance(name, str) and is_file(name) else name
 
 
-def _place_kinds(grid: Path, tables: Any) -> None:
+def _place_kinds(home: Path, tables: Any) -> None:
     """Do the same for the FILEs that `kind` names in tables, however deep."""
     for table in tables if isinstance(tables, list) else [tables]:
         for key, value in table.items() if isinstance(table, dict) else ():
             if key == "kind":
                 table[key] = (
-                    [_beside(grid, kind) for kind in value] if isinstance(value, list) else _beside(grid, value)
+                    [_beside(home, kind) for kind in value] if isinstance(value, list) else _beside(home, value)
                 )
             else:
-                _place_kinds(grid, value)
+                _place_kinds(home, value)
 
 
 def _chosen(
@@ -272,6 +300,7 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         UserError: as `load`.
     """
     blame = where if callable(where) else lambda key: where
+    check_plain(source, blame(""))
     for key in source:
         if key not in _KEYS:
             raise UserError(f"{blame(key)}: unknown key {key}{nearest(key, _KEYS) or ';'} allowed: {listed(_KEYS)}")
@@ -292,6 +321,13 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
         axes.tables(Budget, source, "train", registry, blame),
         axes.requests("strategy", source, registry, blame),
     )
+    sizes = [len(points[0]), len(points[1]), len(points[2]), len(points[3]), len(seeds)]
+    if (most := math.prod(sizes)) > MOST_CELLS:
+        one = f"; for one seed of that number write [{len(seeds)}]" if source.get("seeds") == len(seeds) > 1 else ""
+        product = " x ".join(f"{size:,}" for size in sizes)
+        what = "data sets x networks x budgets x strategies x seeds"
+        more = f"{most:,} cells ({product}: {what}) are more than {MOST_CELLS:,}"
+        raise UserError(f"{blame('seeds' if one else '')}: {more}, the most that a grid may have{one}")
     headline.suits([plain_name(dataset.name) for dataset in points[0]], blame)
     for dataset, network, budget in itertools.product(*points[:3]):
         asked = network.settings, budget.settings, evaluation
@@ -333,9 +369,9 @@ def expand(source: Mapping[str, Any], registry: Registry, *, name: str, where: s
     return Grid(name, title, tuple(cells), headline, copy.deepcopy(dict(source)))
 
 
-def _seeds(value: Any, blame: Blame) -> list[int]:
+def _seeds(value: Any, blame: Blame) -> Sequence[int]:
     if type(value) is int and value >= 1:
-        return list(range(value))
+        return range(value)
     listing = isinstance(value, list) and all(type(seed) is int and seed >= 0 for seed in value)
     if listing and value and len(set(value)) == len(value):
         return list(value)

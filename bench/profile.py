@@ -13,7 +13,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
-from bench.plugins.settings import read_toml, validated
+from bench.places import absolute, user_folder
+from bench.plugins.settings import validated
+from bench.plugins.toml import read_toml
 from bench.protocol import Settings
 
 
@@ -46,9 +48,7 @@ class Profile(Settings):
 
 def file() -> Path:
     """Return where the profile lies, or would."""
-    from platformdirs import user_config_path
-
-    return user_config_path("priorbench") / "profile.toml"
+    return user_folder("config") / "profile.toml"
 
 
 def read() -> dict[str, Any]:
@@ -72,7 +72,11 @@ def stores() -> Path:
     Raises:
         UserError: the profile is wrong.
     """
-    return Path(os.environ.get("BENCH_STORE") or read().get("store") or "runs").expanduser()
+    for folder, what in ((os.environ.get("BENCH_STORE"), "BENCH_STORE"), (read().get("store"), f"store in {file()}")):
+        if folder:
+            absolute(folder, what)  # which refuses what is no path; a relative one is shown as it is
+            return Path(folder).expanduser()
+    return Path("runs")
 
 
 def slurm(grid: Mapping[str, Any], options: Mapping[str, Any]) -> Slurm:

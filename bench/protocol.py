@@ -37,6 +37,8 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
+from bench import words
+
 if TYPE_CHECKING:
     import numpy as np
     from torch import Tensor, nn
@@ -752,7 +754,14 @@ class Stopped(Exception):
 
 
 class UserError(Exception):
-    """A user's mistake, as one sentence: what, where, what is allowed, the nearest valid name."""
+    """A user's mistake, as one sentence: what, where, what is allowed, the nearest valid name.
+
+    What it echoes of a file may come from a stranger, and may be long.
+    """
+
+    def __str__(self) -> str:
+        """Return the sentence, fit for a terminal."""
+        return words.shortened(words.plain(super().__str__()), 1500)
 
 
 class DataError(UserError):

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import functools
 import gzip
 import hashlib
@@ -244,6 +245,21 @@ def failure_at(folder: Path, *mirrors: str) -> str:
 
 
 BY_HAND = f"fetch these files on a machine that can, and name their folder with --data-dir: a.gz (SHA-256 {SHA256})"
+
+
+@pytest.mark.timeout(20)
+def test_a_folder_without_flock_is_not_waited_for(
+    tmp_path: Path, mirrors: Mirrors, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import fcntl
+
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    mirrors[0].files["a.gz"] = BODY
+    (path,) = fetch(tmp_path, {"a.gz": SHA256}, [mirrors[0].url])
+    assert path.read_bytes() == BODY
 
 
 def test_a_file_comes_from_the_first_mirror(tmp_path: Path, mirrors: Mirrors) -> None:

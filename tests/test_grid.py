@@ -365,7 +365,7 @@ def test_margins_of_data_sets_that_others_take_the_place_of_fall_away(registry: 
         ("epochs = 3", 'epochs = "3"', 'g.toml: train.epochs = "3" is not allowed; it must be an integer, at least 1'),
         ("epochs = 3", "epochs = 3.0", "g.toml: train.epochs = 3.0 is not allowed; it must be an integer, at least 1"),
         ("epochs = 3", "epochs = true", "g.toml: train.epochs = true is not allowed; it must be an integer, at least 1"),
-        ("epochs = 3", "epochs = 1979-05-27", 'g.toml: train.epochs = "1979-05-27" is not allowed; it must be an integer, at least 1'),
+        ("epochs = 3", "epochs = 1979-05-27", 'g.toml: train.epochs = "1979-05-27" is not allowed; it is a date or time, which no setting takes; text needs quotes'),
         ("epochs = 3", "epochs = 0", "g.toml: train.epochs = 0 is not allowed; it must be an integer, at least 1"),
         ("epochs = 3", "epochs = [3, 0]", "g.toml: train.epochs = 0 is not allowed; it must be an integer, at least 1"),
         ("epochs = 3", "epochs = [[3]]", "g.toml: train.epochs = [3] is not allowed; it must be an integer, at least 1"),

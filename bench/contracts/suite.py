@@ -14,10 +14,12 @@ from typing import Any
 
 from bench import files
 from bench.contracts.verdicts import Verdict, judge
+from bench.places import absolute
 from bench.plugins import KINDS, Kind, Plugin, PluginError, Registry, is_file, plain_name
 from bench.plugins.registry import OtherKindError
-from bench.plugins.settings import Components, assign, assignment, flat, options
+from bench.plugins.settings import Components, assign, flat, options
 from bench.plugins.shapes import listed, nearest
+from bench.plugins.toml import assignment
 from bench.protocol import UserError
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
@@ -113,7 +115,7 @@ def find(registry: Registry, name_or_file: str) -> Plugin:
 
 
 def _by_contents(registry: Registry, file: str) -> Plugin:
-    path = Path(file).expanduser().resolve()
+    path = absolute(file, "the plugin file").resolve()
     if not path.is_file():
         raise UserError(f"the plugin file {file} does not exist")
     errors = []
@@ -153,7 +155,7 @@ def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
             f'"{name}" is no name for {traits.a_word}; allowed are words of small letters and digits, the first of '
             "them a letter, with - between them: my-idea"
         )
-    file = folder.expanduser() / traits.folder / f"{plain.replace('-', '_')}.py"
+    file = absolute(folder, "--plugins") / traits.folder / f"{plain.replace('-', '_')}.py"
     if file.exists():
         raise UserError(f"{file} exists already and is left as it is; give another name, or delete it first")
     registry = Registry()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import sys
-from collections.abc import Mapping, Sequence
+import tempfile
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.protocol import DataError
@@ -50,14 +53,23 @@ def fetch(
 
     lock = folder / ".download.lock"
     try:
-        lock.touch()  # filelock may wait for ever where it cannot write; this says so at once
-        with filelock.FileLock(lock):
+        with tempfile.NamedTemporaryFile(dir=folder):
+            pass  # filelock may wait for ever where it cannot write; this says so at once
+        with _without_flock(), filelock.FileLock(lock):
             for name, path in there.items():
                 if path is None and not _right(folder / name, files[name]):
                     _download(folder / name, files, mirrors)
     except (OSError, NotImplementedError) as error:  # the latter: a file system without locks
         raise DataError(f"cannot download into {folder} ({reason(error)}); {_by_hand(files)}") from error
     return [path or folder / name for name, path in there.items()]
+
+
+@contextlib.contextmanager
+def _without_flock() -> Iterator[None]:
+    """Silence that a lock makes do with its file alone where the file system has no flock."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="flock not supported")
+        yield
 
 
 def _lying(folder: Path, name: str, sha256: str, unpacked: str | None, places: Sequence[str]) -> Path | None:

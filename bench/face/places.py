@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import contracts
+from bench.places import absolute
 from bench.plugins import Registry, is_file
 from bench.plugins.shapes import passed
 from bench.sweep.requests import Request
@@ -27,7 +28,7 @@ def registry_of(plugins: Sequence[Place]) -> Registry:
     registry = Registry([Path(text) for text in texts if not text.endswith(".py")])
     for text in texts:
         if text.endswith(".py"):
-            contracts.find(registry, str(Path(text).expanduser().absolute()))
+            contracts.find(registry, str(absolute(text, "the plugin file")))
     return registry
 
 
@@ -55,4 +56,4 @@ def plain(value: Any) -> Any:
 def located(name: Place) -> str:
     """Return a NAME as it is, and a FILE as its absolute path."""
     text = os.fspath(name)
-    return str(Path(text).expanduser().resolve()) if is_file(text) else text
+    return str(absolute(text, "the file").resolve()) if is_file(text) else text

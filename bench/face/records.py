@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench.face.places import Place, data_of, registry_of
 from bench.face.training import WITHOUT_LATENTS, scored
+from bench.places import absolute
 from bench.plugins import Plugin, Registry, build
 from bench.plugins.shapes import listed, nearest
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
@@ -49,7 +50,7 @@ def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | Non
     if not places:
         raise UserError("name a run store or a Parquet file, such as bench.results('runs/digits')")
     registry = registry_of(plugins)
-    paths = [Path(place).expanduser() for place in places]
+    paths = [absolute(path, "the run store or Parquet file") for path in places]
     curves = [path for path in paths if path.is_file() and reported.kind(path) == "curves"]
     return Results(sources.of_places(paths, registry), registry, data_of(data_dir), curves=curves)
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import signal
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 from bench.face.places import Place, data_of, located, plain, registry_of
 from bench.face.records import Results
 from bench.face.training import Data
 from bench.grid import Grid, load
+from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.report.sources import of_places
@@ -67,6 +67,7 @@ def run(
     per_gpu: int | Literal["auto"] = 1,
     stale: bool = False,
     retry_failed: bool = False,
+    trust: bool = False,
     progress: bool | Screen | None = None,
 ) -> Results:
     """Carry out the cells of a grid that have no final record, and return the results of all of its cells.
@@ -97,6 +98,7 @@ def run(
         per_gpu: cells that share a GPU; "auto" measures how many bring most.
         stale: also run cells again that earlier code of bench recorded.
         retry_failed: also run cells again that failed (all but diverged ones).
+        trust: go on in a run store that was made by somebody else or elsewhere.
         progress: False for silence, or what is told instead of a display that suits where this runs.
 
     Raises:
@@ -114,10 +116,11 @@ def run(
         plain(set or {}),
         _names(strategies),
         _seeds(seeds),
-        Path(store).expanduser() if store else None,
+        absolute(store, "store") if store is not None else None,
         data,
         registry,
         datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
+        trust=trust,
         display=display,
         spelling=passed,
     )

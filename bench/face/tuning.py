@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from bench.face.places import Place, data_of, plain, registry_of
 from bench.face.sweeps import _grid, _names, _seeds, _table
 from bench.face.training import Data
+from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.sweep.pool import Screen, SweepError
@@ -143,7 +144,7 @@ def tune(
         plain(set or {}),
         _names(strategies),
         _seeds(seeds),
-        Path(store).expanduser() if store else None,
+        absolute(store, "store") if store is not None else None,
         data_of(data_dir),
         registry_of(plugins),
         datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
@@ -159,7 +160,7 @@ def tune(
         for entry in datasets:
             if isinstance(entry, Data) and entry.content:
                 tuning.store.keep(entry.content)
-        order = tuning.order(allowance, pruner, device, Path(out).expanduser())
+        order = tuning.order(allowance, pruner, device, absolute(out, "out"))
         tally = tuning.carry_out(order, jobs, timeout, memory, retries)
     except (StoreError, SweepError) as error:
         raise UserError(str(error)) from error

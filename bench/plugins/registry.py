@@ -30,11 +30,10 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any, Literal, NoReturn, cast
 
-from platformdirs import user_cache_dir
-
-from bench import files
+from bench import files, words
+from bench.places import absolute, remembered, user_folder
 from bench.plugins.settings import Components, Option, component_fields, options, validated
-from bench.plugins.shapes import listed, nearest
+from bench.plugins.shapes import listed, nearest, shown
 from bench.protocol import Component, Networks, Settings, UserError
 
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
@@ -372,7 +371,7 @@ def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
     except OSError:
         return None
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return Path(user_cache_dir("priorbench")) / "descriptions" / f"{digest}.json"
+    return user_folder("cache") / "descriptions" / f"{digest}.json"
 
 
 @functools.cache
@@ -404,14 +403,14 @@ class Registry:
             UserError: a folder does not exist or holds none of these.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
-        self._closed = False
+        self._closed, self._earlier = False, False
         points = importlib.metadata.entry_points()  # once: it reads the metadata of all that is installed
         for kind in KINDS:
             offered = points.select(group=f"bench.{KINDS[kind].folder}")
             for plugin in (*_built_in(kind), *_entry_points(kind, offered)):
                 self._add(plugin)
         for folder in folders:
-            home = Path(folder).expanduser().resolve()
+            home = absolute(folder, "the plugin folder").resolve()
             homes = [traits.folder for traits in KINDS.values()]
             if not any((home / name).is_dir() for name in homes):
                 wrong = f"holds none of {'/, '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
@@ -425,10 +424,15 @@ class Registry:
         if plugin.file not in (claim.file for claim in claims):
             claims.append(plugin)
 
-    def closed(self) -> Registry:
-        """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed."""
+    def closed(self, earlier: bool = False) -> Registry:
+        """Return a registry of the same plugins that takes no FILE besides: what a run store names is not executed.
+
+        Args:
+            earlier: but for what this user has named in an earlier run.
+        """
         other = copy.copy(self)
-        other._plugins, other._closed = {key: list(claims) for key, claims in self._plugins.items()}, True
+        other._plugins = {key: list(claims) for key, claims in self._plugins.items()}
+        other._closed, other._earlier = True, earlier
         return other
 
     def names(self, kind: Kind) -> list[str]:
@@ -444,14 +448,17 @@ class Registry:
             UserError: there is none (with the nearest name), or two files claim the name.
         """
         name, word = plain_name(name_or_file), KINDS[kind].word
+        if not words.is_name(name):
+            raise UserError(f'"{words.plain(words.shortened(name, 60))}" is no name of a {word}: {words.NAME}')
         if is_file(name_or_file):
-            file = Path(name_or_file).expanduser().resolve()
+            file = absolute(name_or_file, f"the {word} file").resolve()
             if not file.is_file():
                 raise UserError(f"the {word} file {name_or_file} does not exist")
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
             claims = self._plugins.get((kind, name), [])
-            if self._closed and file not in (claim.file for claim in claims):
+            earlier = self._earlier and remembered("plugin", file)
+            if self._closed and not earlier and file not in (claim.file for claim in claims):
                 raise UserError(f"the {word} file {name_or_file} is named by a run store alone; name it in `plugins`")
             self._add(Plugin(kind, name, str(file.parent), file))
         claims = self._plugins.get((kind, name), [])
@@ -489,12 +496,16 @@ class Registry:
             UserError: one of them is not to be found, or the strategy does not load.
         """
         tables = ((strategy.load(), hyper), (Networks, networks))
-        return [
-            self.find(cast(Kind, base.plugin), values[field]["kind"])
+        fields = [
+            (values[field], base)
             for model, values in tables
             for field, base in component_fields(model).items()
             if field in values
         ]
+        for values, _ in fields:
+            if not isinstance(values, Mapping) or not isinstance(values.get("kind"), str):
+                raise UserError(f"{shown(values)} names no kind of network or energy")
+        return [self.find(cast(Kind, base.plugin), values["kind"]) for values, base in fields]
 
     def describe(self, kind: Kind, fields: bool = True) -> list[Description]:
         """Return a description of every plugin of `kind`, sorted by name; a broken one has `error`.

@@ -5,13 +5,11 @@ from __future__ import annotations
 import functools
 import itertools
 import json
-import re
-import tomllib
+import math
 import types
 import typing
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -19,6 +17,8 @@ from pydantic_core import ErrorDetails, to_jsonable_python
 
 from bench.plugins.shapes import Shape, listed, nearest, shown
 from bench.protocol import Component, Search, Settings, UserError
+
+MOST_POINTS = 1000  # of one axis of a grid
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 
@@ -245,7 +245,7 @@ def combinations(
     Raises:
         UserError: a sweep over nothing, or something that is no table.
     """
-    points = []
+    points: list[dict[str, Any]] = []
     for table in _tables(values, key, where):
         for single in _single_kinds(table, model, key, where):
             shape = shape_of(model, _filled(model, single), where, key, components)
@@ -263,6 +263,14 @@ def _tables(values: Any, key: str, where: Callable[[str], str]) -> list[dict[str
     return tables
 
 
+def _product(choices: Iterable[Sequence[Any]], key: str, where: Callable[[str], str]) -> Iterator[tuple[Any, ...]]:
+    """Give every combination of choices, once there are found to be no more than a grid may have."""
+    choices = list(choices)
+    if (number := math.prod(map(len, choices))) > MOST_POINTS:
+        raise UserError(f"{where(key)}: {key} sweeps over {number:,} points; it must be {MOST_POINTS:,} at most")
+    return itertools.product(*choices)
+
+
 def _single_kinds(
     table: Mapping[str, Any], model: type[BaseModel], key: str, where: Callable[[str], str]
 ) -> Iterator[dict[str, Any]]:
@@ -276,7 +284,7 @@ def _single_kinds(
             if kinds == []:
                 raise UserError(f"{where(key)}: {key}.{field}.kind = [] sweeps over nothing")
             choices[field] += [{**part, "kind": kind} for kind in kinds] if isinstance(kinds, list) else [part]
-    for chosen in itertools.product(*choices.values()):
+    for chosen in _product(choices.values(), key, where):
         yield {**table, **dict(zip(choices, chosen, strict=True))}
 
 
@@ -285,7 +293,7 @@ def _combined(values: Any, shape: Shape, key: str, where: Callable[[str], str]) 
     for table in _tables(values, key, where):
         places = {name: shape.fitting(table).at(name) for name in table}
         choices = [_choices(value, places[name], f"{key}.{name}", where) for name, value in table.items()]
-        points += [dict(zip(table, chosen, strict=True)) for chosen in itertools.product(*choices)]
+        points += [dict(zip(table, chosen, strict=True)) for chosen in _product(choices, key, where)]
     return points
 
 
@@ -306,7 +314,7 @@ def _depth(value: Any) -> int:
     return 1 + max((_depth(item) for item in value), default=0) if isinstance(value, list) else 0
 
 
-# ---------------------------------------------------------------- dotted keys, what `--set` writes at one, TOML
+# ---------------------------------------------------------------- dotted keys
 
 
 def flat(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -316,26 +324,6 @@ def flat(values: Mapping[str, Any]) -> dict[str, Any]:
         inner = flat(value) if isinstance(value, Mapping) else {}
         singles |= {f"{key}.{path}": item for path, item in inner.items()} if inner else {key: value}
     return singles
-
-
-def assignment(text: str, example: str) -> tuple[list[str], Any]:
-    """Return the parts of the dotted key and the value of a `--set` text: a TOML value; a bare word is text.
-
-    Raises:
-        UserError: it is no KEY=VALUE, such as `example`.
-    """
-    path, equals, literal = (part.strip() for part in text.partition("="))
-    keys = path.split(".")
-    if not equals or not all(keys):
-        raise UserError(f"--set {text}: write KEY=VALUE, such as {example}")
-    try:
-        parsed = tomllib.loads(f"value = {literal}")
-        if parsed.keys() == {"value"}:
-            return keys, parsed["value"]
-    except tomllib.TOMLDecodeError:
-        if re.fullmatch(r"[A-Za-z_][\w./-]*", literal):
-            return keys, literal
-    raise UserError(f"--set {text}: {literal or 'nothing'} is not a TOML value; text with other signs needs quotes")
 
 
 def assign(table: dict[str, Any], keys: Sequence[str], value: Any, writer: str) -> None:
@@ -349,31 +337,3 @@ def assign(table: dict[str, Any], keys: Sequence[str], value: Any, writer: str) 
         if not isinstance(table, dict):
             raise UserError(f"{writer}: {'.'.join(keys[:depth])} is {shown(table)}, not a table; set it whole")
     table[keys[-1]] = value
-
-
-def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
-    """Return what a TOML file says.
-
-    Args:
-        file: the file.
-        name: what an error calls it, such as `the profile PATH`.
-        where: what an error in its contents starts with.
-
-    Raises:
-        FileNotFoundError: it is not there.
-        UserError: it cannot be read, or is no TOML.
-    """
-    try:
-        content = file.read_bytes()
-        return tomllib.loads(content.decode())
-    except FileNotFoundError:
-        raise
-    except OSError as error:
-        raise UserError(f"{name} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        line = content.count(b"\n", 0, error.start) + 1
-        raise UserError(f"{where}: invalid TOML: not UTF-8 (at line {line})") from error
-    except tomllib.TOMLDecodeError as error:
-        lines = content.count(b"\n") + (not content.endswith(b"\n"))
-        message = str(error).replace("at end of document", f"at line {lines}, the end")
-        raise UserError(f"{where}: invalid TOML: {message}") from error

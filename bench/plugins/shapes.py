@@ -15,6 +15,8 @@ from typing import Any
 from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
+from bench import words
+
 
 def listed(names: Iterable[str]) -> str:
     """Return `a, b, c`, or `none`."""
@@ -29,7 +31,10 @@ def nearest(name: str, names: Iterable[str]) -> str:
 
 def shown(value: Any) -> str:
     """Return a value as a grid would write it, cut after 60 characters."""
-    text = json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False)
+    try:
+        text = words.plain(json.dumps(to_jsonable_python(value, fallback=str), ensure_ascii=False))
+    except (ValueError, RecursionError):  # an integer of thousands of digits, or nested without end
+        return "a value too long to show"
     return text if len(text) <= 60 else f"{text[:57]}..."
 
 

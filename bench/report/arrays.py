@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import io
 import zipfile
+import zlib
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
@@ -79,9 +80,10 @@ class Arrays:
                     self._open = place, np.load(io.BytesIO(content), allow_pickle=False)
                 file = self._open[1]
                 self._names[place] = file.files
-                if chosen := _chosen(file.files, names, prefix):
-                    return {name: file[name] for name in chosen}
-            except (CorruptRecord, ValueError, zipfile.BadZipFile):
+                chosen = {name: file[name] for name in _chosen(file.files, names, prefix)}
+                if chosen and all(array.dtype.kind in "biuf" for array in chosen.values()):  # text is no score
+                    return chosen
+            except (CorruptRecord, ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
                 self._names[place] = None
         return {}
 

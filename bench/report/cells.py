@@ -20,7 +20,7 @@ from pydantic import ValidationError
 from bench.ledger import Ledger
 from bench.protocol import Budget, Evaluation, Networks, Settings, UserError
 from bench.sweep.columns import DTYPES, canonical, columns
-from bench.sweep.record import RESOURCES, Point, Record, Score, explained, flat, normal, score_columns
+from bench.sweep.record import RESOURCES, Name, Point, Record, Score, explained, flat, normal, score_columns
 
 if TYPE_CHECKING:
     import bench.grid as grids
@@ -148,7 +148,7 @@ class Outcome(Record):
         plugin_changed: the code of one of its plugins has.
     """
 
-    key: str
+    key: Name
     stale: bool
     plugin_changed: bool
 

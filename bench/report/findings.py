@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
+from bench import words
 from bench.protocol import Metric
 from bench.report.layout import figure
 from bench.report.metrics import meaning
@@ -32,6 +33,9 @@ class Finding:
     kind: Kind
     sentence: str
     rows: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        words.clean(self, "sentence", "rows")
 
 
 def findings(table: Table) -> list[Finding]:
@@ -267,9 +271,9 @@ def _missing(table: Table) -> Iterator[Finding]:
     for row in table.rows:
         if row.verdict and row.verdict.kind == "none" and row.outcomes and row.scores:
             reasons.setdefault(row.verdict.words, []).append(row)
-    for words, without in reasons.items():
+    for reason, without in reasons.items():
         yield Finding(
-            "undecided", f"No verdict on {_named(without)}: {words.removeprefix('none: ')}.", _labels(without)
+            "undecided", f"No verdict on {_named(without)}: {reason.removeprefix('none: ')}.", _labels(without)
         )
 
 
@@ -362,9 +366,9 @@ def _verdicts_across(judged: Sequence[Table], metric: Metric, count: int) -> Ite
         for row in table.rows:
             if row.verdict and row.verdict.kind == "none" and row.scores:
                 reasons.setdefault(row.verdict.words, []).append(f"{row.label} on {table.name}")
-    for words, rows in reasons.items():
+    for reason, rows in reasons.items():
         many = f"{', '.join(rows[:_MANY])}{f' and {len(rows) - _MANY} more' if len(rows) > _MANY else ''}"
-        yield Finding("undecided", f"No verdict on {many}: {words.removeprefix('none: ')}.")
+        yield Finding("undecided", f"No verdict on {many}: {reason.removeprefix('none: ')}.")
 
 
 def _listed(names: Sequence[str], total: int) -> str:

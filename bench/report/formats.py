@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 
+from bench import words
 from bench.protocol import Metric
 from bench.report.layout import OTHER, SIGNS, Entry, Layout
 from bench.report.rows import Row
@@ -188,6 +189,7 @@ def comma_separated(tables: Sequence[Table]) -> str:
     """Return tables as CSV: a line for each row and metric, every metric of the records, at full precision."""
     lines = [{"dataset": table.name} | line for table in tables for line in _lines(table)]
     # as they are: pandas would make decimals of a column of integers that has gaps
+    lines = [{name: words.comma_separated(value) for name, value in line.items()} for line in lines]
     return pd.DataFrame(lines, columns=COLUMNS, dtype=object).to_csv(index=False, lineterminator="\n")
 
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, NamedTuple
 
+from bench import words
 from bench.protocol import Metric
 from bench.report.metrics import EXACT, meaning
 from bench.report.rows import Row
@@ -57,6 +58,9 @@ class Entry:
     sign: Literal["", "better", "worse"] = ""
     sort: float | None = None
 
+    def __post_init__(self) -> None:
+        words.clean(self, "text", "below")
+
 
 @dataclass(frozen=True)
 class Layout:
@@ -85,6 +89,10 @@ class Layout:
     conditions: tuple[str, ...] = ()
     source: str = ""
     findings: tuple[Finding, ...] = ()
+
+    def __post_init__(self) -> None:
+        # records and plans may come from a stranger
+        words.clean(self, "name", "title", "headings", "footnotes", "notes", "caption", "conditions", "source")
 
     @property
     def rows(self) -> tuple[tuple[Entry, ...], ...]:

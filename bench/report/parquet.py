@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+import contextlib
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, cast
@@ -13,7 +14,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from scipy import special
 
-from bench.files import replacing
+from bench import files
 from bench.protocol import UserError
 from bench.report.cells import TABLES, Outcome, Table
 from bench.report.statistics import CONFIDENCE
@@ -22,6 +23,7 @@ from bench.sweep.record import EARLIER, SECONDS, Score
 
 #: version of the columns; written into every file. Files of schema 1, which lack some, are read as well
 SCHEMA = 2
+_UNREADABLE = (OSError, ValueError, pa.ArrowException, files.Damaged)
 _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
 
@@ -31,7 +33,7 @@ def _schema(table: Table) -> pa.Schema:
     types = _ARROW | ({DTYPES[str]: pa.dictionary(pa.int32(), pa.string())} if table == "items" else {})
     return pa.schema(
         [pa.field(name, types[dtype]) for name, dtype in TABLES[table].items()],
-        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA)},
+        metadata={"priorbench.table": table, "priorbench.schema": str(SCHEMA), "priorbench.sealed": "yes"},
     )
 
 
@@ -79,8 +81,19 @@ def write_parquet(content: pa.Table | pd.DataFrame, path: Path, table: Table = "
     schema = _schema(table)
     if isinstance(content, pd.DataFrame):
         content = pa.Table.from_pandas(content, schema=schema, preserve_index=False)
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd") as writer:
+    with _writing(path, schema) as writer:
         writer.write_table(content.replace_schema_metadata(schema.metadata))
+
+
+@contextlib.contextmanager
+def _writing(path: Path, schema: pa.Schema, **ways: Any) -> Iterator[pq.ParquetWriter]:
+    """Open a Parquet file that is written whole or not at all, and holds its own SHA-256."""
+    seal = files.placeholder()
+    with files.replacing(path) as file:
+        with pq.ParquetWriter(file, schema, compression="zstd", write_page_checksum=True, **ways) as writer:
+            writer.add_key_value_metadata({files.SEAL: seal})
+            yield writer
+        files.fill(file, seal)
 
 
 def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]], path: Path) -> None:
@@ -93,7 +106,7 @@ def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarra
     schema = _schema("items")
     texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     ways: dict[str, Any] = {"use_dictionary": texts, "column_encoding": {"item": "DELTA_BINARY_PACKED"}}
-    with replacing(path) as file, pq.ParquetWriter(file, schema, compression="zstd", **ways) as writer:
+    with _writing(path, schema, **ways) as writer:
         for whose, which, values in vectors:
             own = {"item": which.astype(np.int32), "value": values.astype(np.float32)}
             columns = [
@@ -122,8 +135,11 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     """
     texts = [name for name in only if TABLES[table][name] == DTYPES[str]]
     try:
-        content = pq.read_table(path, columns=list(only) or None, read_dictionary=texts)
-    except (OSError, pa.ArrowException) as error:
+        whole = _unsealed(path)
+        content = pq.read_table(
+            whole, columns=list(only) or None, read_dictionary=texts, page_checksum_verification=True
+        )
+    except _UNREADABLE as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     held, version = _stamp(content.schema)
     if held != table or version not in ("1", str(SCHEMA)):
@@ -148,7 +164,10 @@ def row_groups(path: Path) -> list[tuple[str, str, str]] | None:
     """
     if kind(path) != "items":
         read_parquet(path, "items")  # which says why not
-    file = _opened(path)
+    try:
+        file = _opened(path)
+    except _UNREADABLE as error:
+        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     names = [file.schema_arrow.get_field_index(name) for name in ("cell", "key", "metric")]
     groups: list[tuple[str, str, str]] = []
     for number in range(file.metadata.num_row_groups):
@@ -167,14 +186,28 @@ def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
     """
     try:
         content = _opened(path).read_row_group(number, columns=["item", "value"])
-    except (OSError, pa.ArrowException) as error:
+    except _UNREADABLE as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
     return content["item"].to_numpy(), content["value"].to_numpy()
 
 
 @lru_cache(maxsize=8)
 def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(path)
+    return pq.ParquetFile(_unsealed(path), page_checksum_verification=True)
+
+
+def _unsealed(path: Path) -> pa.BufferReader:
+    """Return what a Parquet file holds, once its seal is checked; one of an earlier version has none.
+
+    Raises:
+        OSError: it cannot be read.
+        Damaged: it is not what was written.
+    """
+    content = files.read(path, files.ANY)
+    footer = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+    if footer.get(b"priorbench.sealed") or files.SEAL.encode() in footer:
+        files.check_seal(content, footer.get(files.SEAL.encode(), b""))
+    return pa.BufferReader(content)
 
 
 def kind(path: Path) -> str:
@@ -188,4 +221,5 @@ def kind(path: Path) -> str:
 def _stamp(schema: pa.Schema) -> tuple[str, str]:
     """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
     metadata = schema.metadata or {}
-    return metadata.get(b"priorbench.table", b"").decode(), metadata.get(b"priorbench.schema", b"").decode()
+    table, version = (metadata.get(key, b"") for key in (b"priorbench.table", b"priorbench.schema"))
+    return table.decode(errors="replace"), version.decode(errors="replace")

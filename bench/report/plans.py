@@ -27,15 +27,16 @@ def joined(plan: Plan, last: Plan) -> Plan:
 def of_stores(
     folders: Sequence[Path], name: str, registry: Registry, notes: list[str], loaded: grids.Grid | None = None
 ) -> Plan:
-    """Return the cells that the grid.json of these stores hold, each once; `loaded` is a grid that it may be."""
+    """Return the cells that the grid.json of these stores hold, each once; `loaded` is a grid that it may be.
+
+    A store may come from a stranger, and the registry should be closed to the FILEs that it names.
+    """
     cells: dict[str, Planned] = {}
     title, latest = "", None
     for folder in folders:
         path = folder / "grid.json"
         try:
-            content = json.loads(path.read_bytes())
-            if not isinstance(content, dict):
-                raise ValueError("it holds no table")
+            content = Store(folder).planned()
             same = loaded if loaded and loaded.source == content else None
             plan = of(same or grids.expand(content, registry, name=name, where=str(path)))
         except (OSError, ValueError, UserError) as error:

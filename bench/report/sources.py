@@ -104,7 +104,7 @@ def of_grid(
     Raises:
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
-    name = grid.name if isinstance(grid, grids.Grid) else Path(grid).stem
+    name = grid.name if isinstance(grid, grids.Grid) else grids.name_of(grid)
     called = grid.called or name if isinstance(grid, grids.Grid) else grid
     default = profile.stores() / name
     folders = tuple(stores) or (default,)
@@ -126,6 +126,7 @@ def of_grid(
         if not (folder / "grid.json").exists() and not any(folder.glob("cells/*/record-*.json")):
             raise UserError(f"{folder} is no run store: it holds neither grid.json nor records")
     notes: list[str] = []
+    registry = registry.closed(earlier=True)
     last = plans.of_stores(folders, name, registry, notes, loaded)
     plan = plans.joined(plans.of(loaded), last) if loaded else last
     if unknown and last.cells:
@@ -184,6 +185,7 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     folders = tuple(stores) or tuple(folder for folder in [profile.stores() / column.grid] if folder.is_dir())
     notes: list[str] = []
     embedded = grids.load(column.grid, registry)
+    registry = registry.closed(earlier=True)
     last = plans.of_stores(folders, column.grid, registry, notes)
     plan = plans.joined(plans.of(embedded), last).of(column.dataset)
     command = plans.command(column.grid, "", plan, embedded)

@@ -18,6 +18,7 @@ from rich.padding import Padding
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from bench import words
 from bench.report.layout import OTHER, SIGNS, Entry, Layout
 
 _WIDE = 100  # columns, where the output is no terminal and nobody says how wide it is
@@ -55,7 +56,7 @@ def text(
             _findings(console, table)
             console.print()
     for remark in remarks:
-        console.print(Text(remark), soft_wrap=True)
+        console.print(Text(words.plain(remark)), soft_wrap=True)
     written: str = console.file.getvalue()  # type: ignore[attr-defined]
     return written if terminal else "\n".join(line.rstrip() for line in written.splitlines()) + "\n"
 
@@ -90,8 +91,8 @@ def _glossary(console: Console, terms: Sequence[tuple[str, str]]) -> None:
     if terms:
         console.print(Text("Terms", style="bold"))
     margin = max([len(term) for term, _ in terms], default=0) + 3
-    for term, words in terms:
-        for number, line in enumerate(_wrapped(words, min(console.width, _WIDE) - margin)):
+    for term, meaning in terms:
+        for number, line in enumerate(_wrapped(meaning, min(console.width, _WIDE) - margin)):
             console.print(Text(f" {'' if number else term:{margin - 1}}{line}"), soft_wrap=True)
     if terms:
         console.print()

@@ -8,7 +8,7 @@ import marshal
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from types import NoneType, UnionType
-from typing import Any, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, get_type_hints
 
 from pydantic import BaseModel
 
@@ -113,8 +113,10 @@ def leaves(model: type, path: tuple[str, ...] = (), prefix: str = "") -> tuple[L
 
 def kind(annotation: Any) -> Any:
     """Return the type that an annotation stands for, None aside."""
-    if get_origin(annotation) is UnionType:
+    if get_origin(annotation) in (UnionType, Union):
         (annotation,) = (choice for choice in get_args(annotation) if choice is not NoneType)
+    if get_origin(annotation) is Annotated:
+        annotation = get_args(annotation)[0]
     if get_origin(annotation) is Literal:
         return type(get_args(annotation)[0])
     return get_origin(annotation) or annotation

@@ -424,6 +424,8 @@ class Pool:
         """Count the signals that ask to stop for the block, in place of what they do otherwise."""
         ours = threading.current_thread() is threading.main_thread()
         stops = {signal.SIGINT, signal.SIGTERM, *self.stops} if ours else set()
+        if ours and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
+            stops.add(signal.SIGHUP)
         before = {number: signal.signal(number, self._count) for number in stops}
         try:
             yield

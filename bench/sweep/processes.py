@@ -36,6 +36,7 @@ LIBRARIES = (
     "sklearn.model_selection",
     "sklearn.neighbors",
 )
+_READ = ("PYTHONPATH", "PYTHONSAFEPATH")  # by an interpreter as it starts
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -57,9 +58,10 @@ def starting(device: str = "cpu", alone: bool = False) -> ForkServerContext | Sp
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(["bench.sweep.server", *LIBRARIES])
-    resource_tracker.ensure_running()  # first, because starting it lifts the mask
-    with uninterrupted(), _this_bench():
-        forkserver.ensure_running()
+    with _this_bench():
+        resource_tracker.ensure_running()  # first, because starting it lifts the mask
+        with uninterrupted():
+            forkserver.ensure_running()
     return context
 
 
@@ -80,17 +82,20 @@ def uninterrupted() -> Iterator[None]:
 def _this_bench() -> Iterator[None]:
     """Let an interpreter that starts in the block import the `bench` of this process, wherever it was found.
 
-    The server is not told our `sys.path`, and another `bench` may be installed.
+    The server is not told our `sys.path`, and another `bench` may be installed. Nor may it import what lies in the
+    working directory, such as a `signal.py`.
     """
-    home, before = str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH")
+    home, before = str(Path(__file__).resolve().parents[2]), {name: os.environ.get(name) for name in _READ}
+    os.environ["PYTHONSAFEPATH"] = "1"
     if home not in (*site.getsitepackages(), site.getusersitepackages()):  # where every interpreter looks
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, before)))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, before["PYTHONPATH"])))
     try:
         yield
     finally:
-        os.environ.pop("PYTHONPATH", None)
-        if before is not None:
-            os.environ["PYTHONPATH"] = before
+        for name, value in before.items():
+            os.environ.pop(name, None)
+            if value is not None:
+                os.environ[name] = value
 
 
 def one_thread() -> None:

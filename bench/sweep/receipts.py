@@ -10,9 +10,8 @@ import contextlib
 import json
 from pathlib import Path
 
-from platformdirs import user_cache_dir
-
 from bench import files
+from bench.places import user_folder
 from bench.plugins import Plugin, PluginError
 from bench.sweep.fingerprints import fingerprints
 from bench.sweep.record import now
@@ -48,4 +47,4 @@ def keep(plugin: Plugin, code: str) -> None:
 
 
 def _place(code: str) -> Path:
-    return Path(user_cache_dir("priorbench")) / "checked" / f"{code}.json"
+    return user_folder("cache") / "checked" / f"{code}.json"

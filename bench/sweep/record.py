@@ -13,6 +13,7 @@ import functools
 import json
 import platform
 import re
+import shutil
 import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
@@ -21,12 +22,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from weakref import WeakValueDictionary
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 from pydantic_core import to_json
 
 import bench
-from bench import protocol
-from bench.files import sha256
+from bench import protocol, words
+from bench.files import parsed, sha256
 from bench.sweep.columns import Column, Leaf, canonical, kind, leaves
 from bench.sweep.fingerprints import Fingerprints
 
@@ -69,6 +70,20 @@ class CorruptRecord(Exception):
 # ---------------------------------------------------------------- the model
 
 
+def _named(text: str) -> str:
+    if not words.is_name(text):
+        raise ValueError(words.NAME)
+    return text
+
+
+#: text, cleaned when it is written and when it is read: whatever becomes of it, no terminal obeys it
+Text = Annotated[str, BeforeValidator(lambda text: words.plain(text) if isinstance(text, str) else text)]
+#: what becomes a part of a file's name
+Name = Annotated[str, AfterValidator(_named)]
+#: what a column of integers can hold
+Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+
+
 class _Part(BaseModel):
     """Types are strict, and a field too many or too few is an error."""
 
@@ -78,16 +93,16 @@ class _Part(BaseModel):
 class Data(_Part):
     """A data set, with the version and SHA-256 of what was loaded, where it was."""
 
-    name: Annotated[str, Column("dataset")]
-    version: str | None
-    sha256: str | None
+    name: Annotated[Name, Column("dataset")]
+    version: Text | None
+    sha256: Text | None
     options: dict[str, Any]
 
 
 class Git(_Part):
     """The commit of the checkout that ran, and whether files in it differed."""
 
-    commit: str
+    commit: Text
     dirty: bool
 
 
@@ -95,25 +110,25 @@ class Execution(_Part):
     """How steps of training were taken (`bench.protocol.Execution`)."""
 
     captured: bool
-    reason: str
+    reason: Text
 
 
 class Score(_Part):
     """A `bench.protocol.Score` with its metric."""
 
-    metric: str
-    unit: str
+    metric: Text
+    unit: Text
     better: Literal["lower", "higher", "neither"]
-    version: Annotated[int, Column("metric_version")]
+    version: Annotated[Integer, Column("metric_version")]
     value: float
-    n: int
-    estimator: str
+    n: Integer
+    estimator: Text
     stderr_mc: float
     stderr_images: float
     stderr: float
     sys_lower: float
     sys_upper: float
-    unreliable: str
+    unreliable: Text
 
     @classmethod
     def of(cls, score: protocol.Score) -> Self:
@@ -133,9 +148,9 @@ def _kinds(model: type[_Part]) -> dict[str, Any]:
 class Point(_Part):
     """A point of a training curve, which lies beside the record."""
 
-    epoch: int
-    step: int
-    metric: str
+    epoch: Integer
+    step: Integer
+    metric: Text
     value: float | None
 
 
@@ -170,13 +185,13 @@ class Record(_Part):
     """
 
     format: Annotated[Literal[1, 2], Field(alias="schema"), Column("schema")]
-    grid: str
-    cell: str
+    grid: Name
+    cell: Name
     dataset: Annotated[Data, Column("dataset")]
-    strategy: str
-    label: str
+    strategy: Name
+    label: Text
     hyper: dict[str, Any]
-    seed: int
+    seed: Integer
     networks: dict[str, Any]
     budget: dict[str, Any]
     evaluation: dict[str, Any]
@@ -185,29 +200,29 @@ class Record(_Part):
     clip: Settings | None
     averaging: Settings | None
     warmup: Settings | None
-    study: str | None
+    study: Text | None
     status: Status
-    reason: str
-    last_step: int | None
-    attempt: int
-    restarts: int
+    reason: Text
+    last_step: Integer | None
+    attempt: Integer
+    restarts: Integer
     scores: list[Score]
     normalised: Settings | None
-    stability: dict[str, float]
-    resources: Annotated[dict[str, float], Column(keys=RESOURCES)]
-    device: str | None
-    device_kind: str | None
-    torch: str | None
-    python: str | None
-    platform: str | None
+    stability: dict[Text, float]
+    resources: Annotated[dict[Text, float], Column(keys=RESOURCES)]
+    device: Text | None
+    device_kind: Text | None
+    torch: Text | None
+    python: Text | None
+    platform: Text | None
     git: Git | None
     fingerprints: Annotated[Fingerprints, Column("fingerprint")]
     digests: dict[str, Sha256]
     # not every record of schema 2 has these
     execution: Execution | None = None
     tuned: Settings | None = None
-    started: str
-    finished: str
+    started: Text
+    finished: Text
 
     @classmethod
     def read(cls, content: bytes, cell: str) -> Self:
@@ -275,6 +290,25 @@ def sealed(content: bytes) -> bytes:
     return b'{\n "sha256": "%s",\n' % sha256(rest).encode() + rest
 
 
+def unsealed(content: bytes) -> dict[str, Any]:
+    """Return the JSON object that was `sealed`, or one of an earlier version, which has no SHA-256.
+
+    Raises:
+        ValueError: it is not what was written.
+    """
+    if seal := _SEAL.match(content):
+        rest = content[seal.end() :]
+        if sha256(rest).encode() != seal[1]:
+            raise ValueError("it is cut short or altered: its SHA-256 is not the one in its first line")
+        content = b"{" + rest
+    table = parsed(content)
+    if not isinstance(table, dict):
+        raise ValueError("it holds no table")
+    if "sha256" in table:
+        raise ValueError("its first line is not its SHA-256")
+    return table
+
+
 #: class and SHA-256 -> a record that somebody holds: what has the same bytes is the same, and is not parsed again
 _held: WeakValueDictionary[tuple[type[Record], bytes], Any] = WeakValueDictionary()
 
@@ -293,8 +327,8 @@ def _opened(content: bytes) -> tuple[bytes, bytes]:
             raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its first line")
         return b"{" + rest, seal[1]
     try:
-        earlier = json.loads(content)
-    except (ValueError, RecursionError):
+        earlier = parsed(content)
+    except ValueError:
         return content, b""  # the model says what is wrong
     if not isinstance(earlier, dict) or earlier.get("schema") not in (1, SCHEMA):
         return content, b""
@@ -311,8 +345,10 @@ def explained(error: ValidationError) -> str:
     if first["loc"] == ("schema",) or (first["type"] == "model_type" and not first["loc"]):
         return f"it has no `schema` 1 or {SCHEMA}"
     # a name in a file may be anything, and this goes to the terminal
-    place = "".join(sign if sign.isprintable() else "?" for sign in ".".join(map(str, first["loc"])))
-    return f"`{place}`: {first['msg'].lower()}" if place else first["msg"].lower()
+    place = words.shortened(words.plain(".".join(map(str, first["loc"]))), 60)
+    message = first["msg"].removeprefix("Value error, ")
+    message = message[:1].lower() + message[1:]
+    return f"`{place}`: {message}" if place else message
 
 
 def json_bytes(content: Any) -> bytes:
@@ -329,8 +365,8 @@ def now() -> str:
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """Return `text` on one line, cut to `limit` characters; what is no text, as bytes of a file's name, is `?`."""
-    line = " ".join(text.encode(errors="replace").decode().split())
+    """Return `text` on one line, cut to `limit` characters; what a terminal would obey or is no text is `?`."""
+    line = " ".join(words.plain(text).split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
 
 
@@ -350,13 +386,23 @@ def provenance(device: str) -> dict[str, Any]:
     }
 
 
+def unversioned() -> str:
+    """Return why records do not say which commit made them, though `bench` runs from a checkout; else nothing."""
+    root = Path(bench.__file__).resolve().parents[1]
+    if _git() or not (root / ".git").exists():
+        return ""
+    why = "git does not answer" if shutil.which("git") else "there is no git"
+    return f"records will not say which commit of {root} made them: {why}"
+
+
 @functools.cache
 def _git() -> dict[str, Any] | None:
     """Return commit and dirty flag of the checkout that `bench` is imported from, or None if it is installed."""
     root = Path(bench.__file__).resolve().parents[1]
 
     def ask(*arguments: str) -> str:
-        command = ["git", "--no-optional-locks", *arguments]
+        # a checkout of another owner is asked as well: its code is what runs
+        command = ["git", "-c", "safe.directory=*", "--no-optional-locks", *arguments]
         return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
 
     try:

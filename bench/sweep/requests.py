@@ -6,6 +6,7 @@ Nothing here prints, or knows the command line: what happens meanwhile is said t
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -16,6 +17,7 @@ from typing import Any
 
 from bench import profile
 from bench.grid import Grid, load
+from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
 from bench.protocol import UserError
@@ -44,6 +46,7 @@ class Request:
         data_dir: the folder of data sets; None for the default one.
         plugins: further folders of plugins, or all plugins that there are.
         datasets: `[[dataset]]` tables in place of the grid's.
+        trust: run in the store even where somebody else has made it.
         say: takes what happens meanwhile, a sentence at a time.
         display: how a sweep is shown: number of cells, what a line calls a job, where its output lies -> a screen.
         spelling: how errors name arguments.
@@ -57,6 +60,7 @@ class Request:
     data_dir: Path | None = None
     plugins: Sequence[Path] | Registry = ()
     datasets: Sequence[Mapping[str, Any]] = ()
+    trust: bool = False
     say: Callable[[str], None] = lambda sentence: None
     display: Display = lambda cells, name, log: pool.Screen()
     spelling: Spelling = typed
@@ -73,26 +77,23 @@ class Request:
 
     @cached_property
     def data(self) -> Path:
-        """The folder of data sets; the default one is made.
+        """The folder of data sets; the default one is made where that is possible.
 
         Raises:
-            UserError: it cannot be made.
+            UserError: it is no path.
         """
-        if folder := self.data_dir or profile.read().get("data"):
-            return Path(folder).expanduser().absolute()
-        from platformdirs import user_cache_path
-
-        folder = user_cache_path("priorbench") / "data"
-        try:
+        if self.data_dir:
+            return absolute(self.data_dir, self.spelling("data_dir"))
+        if folder := profile.read().get("data"):
+            return absolute(folder, f"data in {profile.file()}")
+        folder = user_folder("cache") / "data"
+        with contextlib.suppress(OSError):  # a data set that needs files says so; others need no folder
             folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            why = f"the data folder {folder} cannot be made ({error.strerror})"
-            raise UserError(f"{why}; name another with {self.spelling('data_dir')}") from error
         return folder
 
     def runs(self, name: str) -> Store:
         """Return the run store, where the grid has this name."""
-        return Store(self.store or profile.stores() / name)
+        return Store(absolute(self.store, self.spelling("store")) if self.store else profile.stores() / name)
 
     # ---------------------------------------------------------------- where cells stand
 
@@ -103,6 +104,8 @@ class Request:
             UserError: the grid is wrong, or what is wanted of it.
         """
         survey = self._on_disk()
+        for sentence in launches.unread(survey.store):
+            self.say(f"{sentence}; which cells it submitted to SLURM is not known")
         try:
             return submitted.overlaid(survey)
         except commands.Unreachable as error:
@@ -218,8 +221,10 @@ class Plan:
         """
         survey, device = self.survey, device or "cpu"
         if not self.todo:
-            self._keep_grid()
+            if self.request.trust or not survey.store.foreign:
+                self._keep_grid()
             return pool.Tally()
+        self._check_trust()
         spelling = self.request.spelling
         if per_gpu == "auto" and not device.startswith("cuda"):
             why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the device is {device}"
@@ -272,6 +277,10 @@ class Plan:
             StoreError: the store cannot be written.
             Unreachable: SLURM does not answer.
         """
+        self._check_trust()
+        if unread := launches.unread(self.survey.store):
+            why = f"{unread[0]}, and what it submitted may still wait or run"
+            raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
         ready = replace(self, todo=self._ready())
         return ready.submission(asked, options).submit() if ready.todo else None
 
@@ -282,6 +291,29 @@ class Plan:
         self._keep_grid()
         return ready
 
+    def _check_trust(self) -> None:
+        """Refuse a store that this user has neither made nor trusted.
+
+        It may hold checkpoints and states that go on, launches with lines of shell, and links to elsewhere.
+        """
+        if self.survey.store.foreign and not self.request.trust:
+            why = (
+                f"the run store {self.survey.store.folder} was made by somebody else, elsewhere or by an earlier bench"
+            )
+            raise UserError(f"{why}; to go on in it nevertheless, add {self.request.spelling('trust')}")
+
+    def _remember(self) -> None:
+        """Keep that the store is this user's, and that the plugins' FILEs were named."""
+        plugins = {plugin for cell in self.survey.grid.cells for plugin in cell.plugins}
+        try:
+            remember("store", self.survey.store.folder)
+            for plugin in plugins:
+                if plugin.origin != "built-in" and not plugin.target:
+                    remember("plugin", plugin.file)
+        except OSError as error:
+            why = f"it cannot be kept that the run store is yours ({error.strerror}: {error.filename})"
+            self.request.say(f"{why}; the next run of it needs {self.request.spelling('trust')}")
+
     def _keep_grid(self) -> None:
         """Write what is planned into the store, and whether verdicts were out on fewer seeds."""
         store = self.survey.store
@@ -289,9 +321,13 @@ class Plan:
             if seeds := self.survey.extends():
                 store.extend(seeds)
             store.write_grid(self.survey.grid.source)
+        self._remember()
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
         facts = record.provenance(device)
+        if why := record.unversioned():
+            self.request.say(why)
+        folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 

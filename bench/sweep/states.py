@@ -59,7 +59,7 @@ def load(workspace: Path, device: str, note: Callable[[str], None]) -> tuple[Sta
 
 def intact(workspace: Path) -> bool:
     """Tell whether a state lies in a workspace as it was written; nothing is set aside, and torch is not needed."""
-    return any(files.sha256(path.read_bytes()) == _digest(path) for path in files.sealed(workspace, STEM))
+    return any(files.sha256(files.read(path, files.ANY)) == _digest(path) for path in files.sealed(workspace, STEM))
 
 
 def of(record: Record, cells: Path) -> dict[str, Any]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from bench import demands
-from bench.grid import Cell, Grid
+from bench.grid import MOST_CELLS, Cell, Grid
 from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import DataError, Dataset, Items, UserError
 from bench.sweep.attempts import Job
@@ -73,7 +73,8 @@ class Survey:
         """
         before = self.store.grid()
         seeds = before.get("seeds", 1) if isinstance(before, dict) else None
-        earlier = set(range(seeds) if isinstance(seeds, int) else seeds if isinstance(seeds, list) else ())
+        count = range(min(seeds, MOST_CELLS)) if isinstance(seeds, int) else seeds if isinstance(seeds, list) else ()
+        earlier = {seed for seed in count if isinstance(seed, int)}
         now = {cell.seed for cell in self.grid.cells}
         if not earlier < now or len(earlier) < JUDGED_SEEDS:
             return None

@@ -29,13 +29,27 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.files import creating, replacing, set_aside, sha256
+from pydantic import TypeAdapter
+
+from bench.files import creating, read, replacing, set_aside, sha256
+from bench.places import remembered
 from bench.protocol import Evaluation
 from bench.sweep import attempts, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import CorruptRecord, Point, Record, differences, json_bytes, normal
+from bench.sweep.record import (
+    CorruptRecord,
+    Integer,
+    Point,
+    Record,
+    differences,
+    json_bytes,
+    normal,
+    one_line,
+    sealed,
+    unsealed,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -45,6 +59,7 @@ if TYPE_CHECKING:
 RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
 #: what may lie beside a record, and how it is stored
 BESIDE = {"arrays": "npz", "curves": "json"}
+_EXTENDED = TypeAdapter(tuple[Integer, Integer])
 
 _ROOM = 1 << 16  # bytes that a store has to take
 
@@ -125,8 +140,7 @@ class Store:
             CorruptRecord: what lies there is not a record.
         """
         try:
-            with open(f"{self._cells}/{cell_id}/record-{key}.json", "rb") as file:
-                return Record.read(file.read(), cell_id)
+            return Record.read(read(f"{self._cells}/{cell_id}/record-{key}.json"), cell_id)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -138,7 +152,12 @@ class Store:
         Each with its cell and key (`record_path`).
         """
         for cell_id in cells or sorted(_listing(self._cells)):
-            for match in filter(None, map(RECORD.fullmatch, sorted(_listing(f"{self._cells}/{cell_id}")))):
+            try:
+                names = sorted(_listing(f"{self._cells}/{cell_id}"))
+            except OSError as error:
+                yield cell_id, "*", CorruptRecord(error.strerror or str(error))
+                continue
+            for match in filter(None, map(RECORD.fullmatch, names)):
                 try:
                     record: Record | CorruptRecord | None = self.record(cell_id, match[1])
                 except CorruptRecord as reason:
@@ -182,7 +201,11 @@ class Store:
             because = f" ({record.reason})" if record.reason else ""
             why = f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
             return Standing(cell, name, "finished", record, why)
-        return Standing(cell, name, *self._explain(cell, fingerprints))
+        try:
+            return Standing(cell, name, *self._explain(cell, fingerprints))
+        except OSError as error:
+            folder = self.cell(cell.id)
+            return Standing(cell, name, "missing", None, f"{folder} cannot be read ({error.strerror})", folder)
 
     def _explain(self, cell: Cell, fingerprints: Fingerprints) -> tuple[State, Record | None, str]:
         """Return state, stale record and reason of a cell without a record under this code."""
@@ -235,8 +258,7 @@ class Store:
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
         try:
-            with open(self._place(record, key, kind), "rb") as file:
-                content = file.read()
+            content = read(self._place(record, key, kind))
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -262,18 +284,31 @@ class Store:
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
-        try:
-            return json.loads((self.folder / "grid.json").read_bytes())
-        except (OSError, ValueError):
-            return None
+        with contextlib.suppress(OSError, ValueError):
+            return self.planned()
+        return None
+
+    def planned(self) -> dict[str, Any]:
+        """Return the merged grid of the last `bench run`.
+
+        Raises:
+            OSError: there is none, or it cannot be read.
+            ValueError: it is not what was written.
+        """
+        return unsealed(read(self.folder / "grid.json"))
 
     def extended(self) -> tuple[int, int] | None:
         """Return how many seeds were planned first and how many last, where some were added once verdicts were out."""
         try:
-            first, last = json.loads((self.folder / "extended.json").read_bytes())
-            return int(first), int(last)
-        except (OSError, ValueError, TypeError):
+            return _EXTENDED.validate_python(unsealed(read(self.folder / "extended.json")).get("seeds"), strict=False)
+        except (OSError, ValueError):
             return None
+
+    @property
+    def foreign(self) -> bool:
+        """Whether there is something in it, and this user has not run it here."""
+        there = any(os.path.lexists(self.folder / name) for name in ("grid.json", "cells", "launches"))
+        return there and not remembered("store", self.folder)
 
     # ---------------------------------------------------------------- writing
 
@@ -348,7 +383,7 @@ class Store:
         if self.grid() == source:
             return  # so that nothing needs to be written where nothing is to be done
         with self.writing(), replacing(self.folder / "grid.json") as file:
-            file.write(json_bytes(source))
+            file.write(sealed(json_bytes(source)))
 
     def extend(self, seeds: tuple[int, int]) -> None:
         """Keep that a plan was extended from so many seeds to so many, once verdicts were out.
@@ -358,7 +393,7 @@ class Store:
         """
         first = min(seeds[0], *(self.extended() or seeds))
         with self.writing(), replacing(self.folder / "extended.json") as file:
-            file.write(json_bytes([first, seeds[1]]))
+            file.write(sealed(json_bytes({"seeds": [first, seeds[1]]})))
 
     def keep(self, content: bytes) -> str:
         """Keep a file of arrays, and return its SHA-256.
@@ -369,7 +404,7 @@ class Store:
         digest = hashlib.sha256(content).hexdigest()
         path = self.data / f"{digest}.npz"
         with self.writing():
-            if not path.is_file() or path.read_bytes() != content:
+            if not path.is_file() or read(path) != content:
                 with replacing(path) as file:
                     file.write(content)
         return digest
@@ -455,9 +490,10 @@ class Store:
             earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
             interrupted = restarts(earlier, job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
+            content = _readable(record)
             try:
                 with creating(path) as file:
-                    file.write(record.json_bytes())
+                    file.write(content)
             except FileExistsError:
                 return False
             return True
@@ -506,6 +542,21 @@ class Store:
         reason = error.strerror or str(error)
         place = f"{reason}: {error.filename}" if error.filename else reason
         return StoreError(f"the run store {self.folder} cannot be written ({place})", error.errno)
+
+
+def _readable(record: Record) -> bytes:
+    """Return the content of a record's file, which has been read back: a record that none can read is never final.
+
+    One that cannot be is written as an error without what a strategy gave.
+    """
+    try:
+        content = record.json_bytes()
+        Record.read(content, record.cell)
+        return content
+    except (CorruptRecord, ValueError) as error:
+        reason = one_line(f"its record could not be read back: {error}")
+        bare: dict[str, Any] = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
+        return record.model_copy(update=bare).json_bytes()
 
 
 def file_beside(kind: str, key: str, digest: str) -> str:

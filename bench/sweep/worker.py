@@ -470,6 +470,7 @@ def _settle(output: Connection, stop: threading.Event) -> None:
             stream.reconfigure(line_buffering=True)  # what was printed before a crash is in the log
     faulthandler.enable(2)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what to do
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # and so does the end of the terminal
     signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers

@@ -11,15 +11,21 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.places import absolute
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.words import plain, shortened
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
 
 Verb = Callable[..., Any]
 Values = dict[str, Any]
-say = functools.partial(click.echo, err=True)
+
+
+def say(sentence: str) -> None:
+    """Print a sentence where errors go; what it tells may come from a stranger."""
+    click.echo(plain(sentence), err=True)
 
 
 def share_of(context: click.Context, option: click.Parameter, text: str | None) -> int | str | None:
@@ -30,9 +36,10 @@ def share_of(context: click.Context, option: click.Parameter, text: str | None) 
     """
     if text in (None, "auto"):
         return text
-    if not str(text).isdigit() or not int(str(text)):
-        raise UserError(f"--per-gpu {text} is neither a whole number, at least 1, nor auto")
-    return int(str(text))
+    number = _whole(str(text))
+    if not number:
+        raise UserError(f"--per-gpu {shortened(str(text), 60)} is neither a whole number, at least 1, nor auto")
+    return number
 
 
 def seeds_of(context: click.Context, option: click.Parameter, text: str | None) -> int | list[int] | None:
@@ -43,10 +50,25 @@ def seeds_of(context: click.Context, option: click.Parameter, text: str | None) 
     """
     if text is None:
         return None
-    parts = text.split(",")
-    if not all(part.strip().isdigit() for part in parts):
-        raise UserError(f"--seeds {text} is neither a count (3) nor a list of seeds (0,1,5)")
-    return int(text) if len(parts) == 1 else [int(part) for part in parts]
+    listing = text.strip()
+    bracketed = listing.startswith("[") and listing.endswith("]")
+    if bracketed:
+        listing = listing[1:-1]
+    parts = listing.removesuffix(",").split(",")
+    seeds = [_whole(part.strip()) for part in parts]
+    if any(seed is None for seed in seeds):
+        least = "each at least 0 and below 2^63"
+        raise UserError(f"--seeds {shortened(text, 60)} is neither a count (3) nor a list of seeds (0,1,5), {least}")
+    chosen = [seed for seed in seeds if seed is not None]
+    return chosen if bracketed or "," in listing else chosen[0]
+
+
+def _whole(text: str) -> int | None:
+    """Return the whole number of 63 bits at most that a text is; None where it is none."""
+    if not (text.isascii() and text.isdigit() and len(text) < 20):  # `isdigit` takes a superscript for one, too
+        return None
+    value = int(text)
+    return value if value < 2**63 else None
 
 
 def _bundle(
@@ -76,8 +98,21 @@ def _stated(values: Values) -> Values:
 
 # ---------------------------------------------------------------- options
 
+
+class _Place(click.Path):
+    """A path, absolute from here on."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """Return the place that a path stands for.
+
+        Raises:
+            UserError: it is none.
+        """
+        return absolute(value, param.opts[0] if param else "the path")
+
+
 flag = functools.partial(click.option, is_flag=True)
-folder = functools.partial(click.option, metavar="DIR", type=click.Path(path_type=Path))
+folder = functools.partial(click.option, metavar="DIR", type=_Place())
 number = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 count = functools.partial(click.option, type=click.IntRange(min=0), metavar="N")
 amount = functools.partial(click.option, type=click.FloatRange(min=0, min_open=True))
@@ -89,6 +124,7 @@ data = folder("--data-dir", envvar="BENCH_DATA", help=DATA)
 plugins = folder("--plugins", multiple=True, envvar="BENCH_PLUGINS", help=PLUGINS)
 store = folder("--store", help="The run store (default: GRID in $BENCH_STORE, the profile's `store`, or runs).")
 grid = click.option("--grid", default="digits", show_default=True, metavar="NAME", help="A grid, or a .toml FILE.")
+trust = flag("--trust", help="Go on in a run store that was made by somebody else or elsewhere.")
 json = flag("--json", "as_json", help="Print JSON for a program to read.")
 
 
@@ -100,7 +136,7 @@ def _requested(values: Values) -> Request:
 
 
 #: options of which a request is made
-REQUESTED = ("grid", "settings", "strategies", "seeds", "store", "data_dir", "plugins")
+REQUESTED = ("grid", "settings", "strategies", "seeds", "store", "data_dir", "plugins", "trust")
 _request = ("request", REQUESTED, _requested)
 #: the folders of plugins; the verb gets a `request` made of all such options that it has
 request = _bundle(*_request, plugins)

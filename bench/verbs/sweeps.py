@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import profile
+from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import View, report
@@ -19,11 +20,13 @@ from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
+from bench.words import plain
 
 
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
 @flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
@@ -63,6 +66,7 @@ def run(
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @flag("--dry-run", help="Say what would be scored, and score nothing.")
 @options.limits
 @click.option("--device", default="cpu", show_default=True, metavar="DEVICE", help="cpu, cuda, cuda:1 or mps.")
@@ -83,6 +87,7 @@ def score(request: Request, dry_run: bool, limits: Values) -> None:
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @flag("--detach", help="Return once SLURM has the jobs.")
 @flag("--dry-run", help="Print SLURM's scripts, and submit nothing.")
 @options.slurm
@@ -116,6 +121,12 @@ def status_(request: Request, why: bool, as_json: bool) -> None:
         click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
     for sentence in _advice(survey):
         click.echo(sentence)
+    damaged = [f"{survey.name(standing.cell)}: {standing.why}" for standing in survey.standings if standing.corrupt]
+    for sentence in damaged[:5] if not why else ():
+        say(sentence)
+    if damaged:
+        say(f"{cells(len(damaged))} with files that cannot be read, which count as missing")
+        raise click.exceptions.Exit(1)
 
 
 @click.command()
@@ -157,11 +168,12 @@ def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
 
     Ids stand in `bench status --why`.
     """
-    files = list(_logs(Request(store=store).runs(Path(grid).stem), cell, attempt))
+    files = list(_logs(Request(store=store).runs(name_of(grid)), cell, attempt))
     for file in files:
         click.echo(f"==> {file} <==")
         if file.exists():
-            click.echo(file.read_bytes(), nl=False)
+            # a store may come from a stranger, and so may what its cells printed
+            click.echo(plain(file.read_text("utf-8", "replace").replace("\r", "\n"), "\n\t"), nl=False)
     if not any(file.exists() for file in files):
         click.echo("nothing yet: the cell has not begun")
 

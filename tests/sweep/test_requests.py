@@ -52,3 +52,33 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
 def test_a_mistake_in_a_request_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'^unknown grid "dgits"; did you mean "digits"\? allowed: '):
         Request("dgits", store=tmp_path).survey()
+
+
+def test_a_store_of_somebody_else_is_run_only_where_it_is_trusted(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    (tmp_path / "fakes.toml").write_text(GRID.format(how='["ok"]', seeds=1, seconds=0.0))
+    store = tmp_path / "store"
+
+    def plan(trust: bool = False) -> Plan:
+        grid = str(tmp_path / "fakes.toml")
+        request = Request(
+            grid, strategies=["actor"], store=store, data_dir=tmp_path, plugins=[FAKES], display=quiet, trust=trust
+        )
+        survey = request.survey()
+        return Plan(request, survey, survey.jobs())
+
+    def quiet(*_: object) -> Screen:
+        return Screen()
+
+    plan()._keep_grid()
+    assert plan().unchecked() is not None
+    store.rename(tmp_path / "theirs")
+    (tmp_path / "theirs").rename(store)
+    assert not plan().survey.store.foreign, "the same folder in the same place"
+    (tmp_path / "cache").rename(tmp_path / "cache of somebody else")
+    with pytest.raises(UserError, match=r"was made by somebody else, elsewhere .*; .* add --trust$"):
+        plan().carry_out(jobs=1)
+    assert plan(trust=True).carry_out(jobs=1).endings
+    assert not plan().survey.store.foreign, "it need not be said again"

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 
+from bench import words
 from bench.report.rows import Row
 
 if TYPE_CHECKING:
@@ -157,14 +158,9 @@ def finished(
     return Drawing(stem, table, title, caption, figure, heading, kind, strip)
 
 
-def clean(text: str) -> str:
-    """Return a name as it may be drawn: without what cannot be printed."""
-    return "".join(sign if sign.isprintable() else "?" for sign in text)
-
-
 def broken(label: str, width: int = 26) -> str:
     """Return a label on lines of at most so many signs, broken before a bracket first, then after a hyphen or `=`."""
-    label = clean(label)
+    label = words.plain(label)
     if len(label) <= width:
         return label
     parts = [part for half in re.split(r"(?=\[)", label) for part in _pieces(half, width)]
@@ -237,7 +233,7 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, inc
     for (y, label, colour), place in zip(ends, places, strict=True):
         shown = min(max(y, low), high)
         axes.annotate(
-            clean(label), (x, shown), (1.05, place), textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
+            words.plain(label), (x, shown), (1.05, place), textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1,
                         "relpos": (0, 0.5)},
         )  # fmt: skip
@@ -263,7 +259,7 @@ def label_points(
         (left, low), (right, top) = axes.transData.transform([(x0, y0), (x1, y1)])
         taken.append((left - 1, min(low, top) - 1, right + 1, max(low, top) + 1))
     for (x, y, label, colour), (px, py) in zip(points, dots, strict=True):
-        text = clean(label)
+        text = words.plain(label)
         width, height = 0.56 * size * len(text), 1.15 * size
         places = []
         for away in (0.7, 1.4, 2.2, 3.2, 4.4, 6.0, 8.0):

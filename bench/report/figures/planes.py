@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from bench import words
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas
 from bench.report.figures.canvas import INK, MUTED, TEXT, Drawing
@@ -63,7 +64,7 @@ def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
     for pair, (dataset, row) in zip(grid.reshape(-1, 2, columns), panels.items(), strict=True):
         data = next(panel.arrays for panel in row.values() if panel.arrays)
         window, brightest = float(data["window"]), float(np.exp(data["density_data"]).max())
-        pair[0, 0].set_ylabel(canvas.clean(dataset), fontsize=TEXT)
+        pair[0, 0].set_ylabel(words.plain(dataset), fontsize=TEXT)
         _draw(pair[:, 0], data["points_data"], data["density_data"], window, brightest)
         for both, label in zip(pair.T[1:], labels, strict=True):
             shown = row.get(label, Panel({}, "not run"))

@@ -16,6 +16,7 @@ from typing import Any
 
 from markupsafe import Markup, escape
 
+from bench import words
 from bench.report.page.content import Part
 
 _HERE = Path(__file__).parent
@@ -83,6 +84,4 @@ def _code(text: str) -> Markup:
 
 def _printable(value: Any) -> Any:
     """Return a text without signs that cannot be printed or that turn the direction of writing."""
-    if type(value) is not str or value.isprintable():
-        return value
-    return "".join(sign if sign.isprintable() or sign == "\n" else "\N{REPLACEMENT CHARACTER}" for sign in value)
+    return words.plain(value, keep="\n") if type(value) is str else value  # what is Markup is ours

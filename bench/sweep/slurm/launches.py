@@ -12,15 +12,16 @@ import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
+from bench import files
 from bench.files import replacing
 from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
-from bench.sweep.record import now, one_line
+from bench.sweep.record import Name, explained, now, one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import Store, StoreError
 
@@ -41,8 +42,8 @@ class Array:
         cells: of every job, in the array's order.
     """
 
-    job: str
-    cells: list[list[str]]
+    job: Annotated[str, Field(pattern=r"^[0-9]+$")]  # it is handed to SLURM's commands
+    cells: list[list[Name]]
 
     def jobs(self) -> Iterator[tuple[str, list[str]]]:
         """Give each job's id with its cells."""
@@ -107,8 +108,28 @@ def write(store: Store, launch: Launch) -> None:
 
 
 def read(store: Store) -> list[Launch]:
-    """Return the launches of a store, the earliest first."""
-    return [LAUNCH.validate_json(path.read_bytes()) for path in sorted(store.folder.glob("launches/*/launch.json"))]
+    """Return the launches of a store that can be read, the earliest first."""
+    return [launch for launch in _files(store) if isinstance(launch, Launch)]
+
+
+def unread(store: Store) -> list[str]:
+    """Return a sentence for each launch of a store that cannot be read: nobody knows which jobs it submitted."""
+    return [sentence for sentence in _files(store) if isinstance(sentence, str)]
+
+
+def _files(store: Store) -> Iterator[Launch | str]:
+    """Give every launch, or why a file is none."""
+    for path in sorted(store.folder.glob("launches/*/launch.json")):
+        try:
+            launch = LAUNCH.validate_json(files.read(path), strict=True)
+            if launch.sweep != path.parent.name:
+                raise ValueError("its `sweep` is that of another folder")
+        except ValidationError as error:
+            yield f"{path} is no launch of this version: {explained(error)}"
+        except (OSError, ValueError) as error:
+            yield f"{path} cannot be read: {getattr(error, 'strerror', None) or error}"
+        else:
+            yield launch
 
 
 class Submission:

@@ -102,7 +102,7 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
 def _open(standing: Standing, launched: Mapping[str, tuple[Launch, str]]) -> bool:
     """Tell whether SLURM is to be asked about a cell: it was submitted with the code of now, and has no record yet."""
     launch, _ = launched.get(standing.cell.id, (None, ""))
-    if launch is None or launch.keys[standing.cell.id] != standing.key:
+    if launch is None or launch.keys.get(standing.cell.id) != standing.key:
         return False
     if standing.state == "finished":
         return standing.record is not None and standing.record.attempt == launch.replaces.get(standing.cell.id)

@@ -1,0 +1,61 @@
+"""Text that may come from a stranger, made fit for the medium that it goes into; and what may be a name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+LONGEST = 100  # signs of a name
+_FORMULAS = ("=", "+", "-", "@")
+
+
+def plain(text: str, keep: str = "") -> str:
+    """Return text that a terminal shows and does not obey, and that every encoding of Unicode can hold.
+
+    White space becomes blanks; any other sign that is not printable (escape sequences, signs that turn the direction of
+    writing, halves of a pair) becomes `?`.
+
+    Args:
+        text: any text.
+        keep: signs that stay what they are.
+    """
+    if text.isprintable():
+        return text
+    return "".join(sign if sign.isprintable() or sign in keep else " " if sign.isspace() else "?" for sign in text)
+
+
+def plainly(value: Any) -> Any:
+    """Return a value with all text in it made `plain`: a text, or nested tuples; any other as it is."""
+    if isinstance(value, str):
+        return plain(value)
+    if isinstance(value, tuple):
+        parts = [plainly(part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else tuple(parts)
+    return value
+
+
+def clean(part: object, *names: str) -> None:
+    """Make the text in these fields of a frozen dataclass `plain`, from its `__post_init__`, whatever renders it."""
+    for name in names:
+        object.__setattr__(part, name, plainly(getattr(part, name)))
+
+
+def comma_separated(value: Any) -> Any:
+    """Return what a spreadsheet takes for text where it is text: no formula; numbers stay as they are."""
+    if not isinstance(value, str):
+        return value
+    text = plain(value)
+    return f"'{text}" if text.startswith(_FORMULAS) else text
+
+
+def shortened(text: str, most: int) -> str:
+    """Return text of at most so many signs; what is too much is cut out of its middle."""
+    half = (most - 5) // 2
+    return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def is_name(text: str) -> bool:
+    """Tell whether a text may name a plugin, a grid or a data set, and so be a part of a file's name."""
+    return 0 < len(text) <= LONGEST and text.isprintable() and text[0] != "." and not {*text} & {*"/\\"}
+
+
+NAME = f"a name has 1 to {LONGEST} printable signs, no / or \\ among them, and does not begin with a full stop"
