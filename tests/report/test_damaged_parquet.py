@@ -11,7 +11,8 @@ import pytest
 
 from bench.protocol import UserError
 from bench.report import report
-from bench.report.parquet import Table, read_parquet
+from bench.report.cells import Table
+from bench.report.parquet import read_parquet
 from tests.report.conftest import Synthetic
 
 

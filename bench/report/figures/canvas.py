@@ -233,7 +233,8 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, inc
     for (y, label, colour), place in zip(ends, places, strict=True):
         shown = min(max(y, low), high)
         axes.annotate(
-            words.plain(label), (x, shown), (1.05, place), textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
+            words.plain(label), (x, shown), (1.05, place),
+            textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1,
                         "relpos": (0, 0.5)},
         )  # fmt: skip

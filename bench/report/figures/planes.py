@@ -70,8 +70,8 @@ def points(pairs: Sequence[tuple[Table, Arrays]]) -> Drawing | None:
             shown = row.get(label, Panel({}, "not run"))
             if shown.arrays:
                 _draw(both, shown.arrays["points_sampler"], shown.arrays.get(DENSITY), window, brightest)
-                words = shown.words if DENSITY in shown.arrays else "no density"
-                both[1].text(0.5, 0.02, words, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
+                said = shown.words if DENSITY in shown.arrays else "no density"
+                both[1].text(0.5, 0.02, said, transform=both[1].transAxes, ha="center", va="bottom", fontsize=6)
                 continue
             for axes in both:
                 axes.set_facecolor("0.93")
@@ -154,8 +154,8 @@ def posteriors(table: Table, arrays: Arrays) -> Drawing | None:
                 spine.set_visible(True)
             axes.set(xlim=(centre[0] - half, centre[0] + half), ylim=(centre[1] - half, centre[1] + half))
             if column == 0:
-                words = "q(z)" if name == POSTERIOR else name.removeprefix(LATENTS)
-                axes.set_ylabel(words, fontsize=TEXT - 1)
+                title = "q(z)" if name == POSTERIOR else name.removeprefix(LATENTS)
+                axes.set_ylabel(title, fontsize=TEXT - 1)
             if line == 0:
                 axes.set_title(
                     f"{canvas.broken(label, 16)}\n{float(own[SHARE]):.0%} of the variance", fontsize=TEXT - 2
