@@ -33,7 +33,9 @@ def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait
     assert "12 cells of 12 submitted in 12 jobs: " in said
     assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
     wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 8)  # eight jobs run, four wait
-    first, second, *_ = [each for each in cluster.parents() if each.environ()["SLURMD_NODENAME"] == "n1"]
+    first, second, *_ = [
+        each for each in cluster.parents() if workers(each) and each.environ()["SLURMD_NODENAME"] == "n1"
+    ]
     workers(first)[0].kill()
     second.kill()
     cluster.ask("sbatch", "-p", "urgent", "-w", "n2", "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
