@@ -258,9 +258,13 @@ def test_an_interrupted_sweep_says_how_to_go_on(shell: Shell, number: signal.Sig
 
 def test_a_sweep_whose_parent_is_killed_goes_on_where_it_was(shell: Shell) -> None:
     shell.grid("long", seeds=3, seconds=0.8)
+
+    def begun() -> list[Path]:
+        return list((shell.folder / "runs/fakes/cells").glob("*/attempt*"))
+
     with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
-        wait_for(lambda: len(shell.records()) >= 1)
-        time.sleep(0.2)
+        # one cell has ended, and the last one has begun: it is in a process of its own
+        wait_for(lambda: bool(shell.records()) and len({path.parent for path in begun()}) == 3)
         process.kill()
         process.communicate()
     kept = {path: path.read_bytes() for path in shell.records()}
