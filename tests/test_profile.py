@@ -37,7 +37,7 @@ def test_the_command_line_goes_before_the_grid_and_the_grid_before_the_profile(w
 
 def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_STORE", raising=False)
-    assert Request().runs("mnist").folder == Path("runs/mnist")
+    assert Request().runs("mnist").folder == Path("runs/mnist").absolute()
     written.write_text('store = "~/sweeps"\ndata = "/data"\n')
     assert Request().runs("mnist").folder == Path("~/sweeps/mnist").expanduser()
     assert Request().data == Path("/data")
