@@ -14,7 +14,7 @@ from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import View, report
-from bench.sweep import record, status
+from bench.sweep import record, status, watching
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
@@ -108,15 +108,20 @@ def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None
 @click.command("status")
 @options.cells
 @flag("--why", help="Explain every cell in one line.")
+@flag("--watch", help="Show it anew every few seconds until nothing runs any more.")
 @options.json
-def status_(request: Request, why: bool, as_json: bool) -> None:
-    """Say where the cells of a grid stand."""
-    survey = request.survey()
+def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
+    """Say where the cells of a grid stand, and how far those are that run, here or in SLURM jobs."""
+    if watch and (why or as_json):
+        raise UserError(f"--watch cannot be had with {'--why' if why else '--json'}; leave one of them out")
+    survey = watching.watch(request) if watch else request.survey()
     if as_json:
         click.echo(json.dumps(status.as_json(survey), indent=1))
         return
     click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
     click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
+    for line in status.running(survey):
+        click.echo(line)
     if survey.store.grid() not in (None, survey.grid.source):
         click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
     for sentence in _advice(survey):
