@@ -21,7 +21,7 @@ from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
 from bench.protocol import UserError
-from bench.sweep import pool, record, sharing, status, worker
+from bench.sweep import logs, pool, record, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -49,6 +49,7 @@ class Request:
         trust: run in the store even where somebody else has made it.
         say: takes what happens meanwhile, a sentence at a time.
         display: how a sweep is shown: number of cells, what a line calls a job, where its output lies -> a screen.
+        log: is told of cells that are carried out on this machine.
         spelling: how errors name arguments.
     """
 
@@ -63,6 +64,7 @@ class Request:
     trust: bool = False
     say: Callable[[str], None] = lambda sentence: None
     display: Display = lambda cells, name, log: pool.Screen()
+    log: logs.Log | None = None
     spelling: Spelling = typed
 
     def __post_init__(self) -> None:
@@ -238,9 +240,12 @@ class Plan:
         setup = self._setup(survey.store.folder, device)
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
-        with self.request.display(
-            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
-        ) as screen:
+
+        def called(job: Job) -> str:
+            return name(job.cell)
+
+        display = self.request.display(len(todo), called, lambda job: str(log(job.cell.id, job.attempt)))
+        with display as shown, logs.logged(shown, self.request.log, survey.store, called) as screen:
             if not device.startswith("cuda"):
                 return self._run(pool.Pool(setup, min(jobs or most, len(todo)), screen, limits, devices=there), todo)
             try:

@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
-from bench.sweep.live import Teller
 from bench.sweep.fingerprints import remembered
+from bench.sweep.live import Teller
 from bench.sweep.processes import END, LAST, descendants, end, resident, starting, uninterrupted
 from bench.sweep.wire import Inbox
 from bench.sweep.worker import Message, Order, Setup, serve

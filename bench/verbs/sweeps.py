@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -15,6 +16,7 @@ from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import View, report
 from bench.sweep import record, status, watching
+from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
@@ -32,6 +34,12 @@ from bench.words import plain
 @flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")
 @flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
+@click.option(
+    "--log",
+    type=(click.Choice(["tensorboard"]), click.Path(file_okay=False, path_type=Path)),
+    metavar="tensorboard DIR",
+    help="Write curves, scores and settings of the cells as event files for TensorBoard.",
+)
 @options.limits
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
 @options.slurm
@@ -42,6 +50,7 @@ def run(
     dry_run: bool,
     stale: bool,
     retry_failed: bool,
+    log: tuple[str, Path] | None,
     limits: Values,
     wanted: Values,
 ) -> None:
@@ -55,6 +64,10 @@ def run(
             raise UserError(f"--{foreign[0].replace('_', '-')} is said of SLURM jobs; add --on slurm")
     elif limits.pop("jobs"):
         raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
+    if log and on == "slurm":
+        raise UserError("--log is said of cells on this machine; leave out --on slurm, or watch them by `bench status`")
+    if log and not dry_run:
+        request = replace(request, log=TensorBoard(log[1]))
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
