@@ -155,7 +155,7 @@ class _Logged(Screen):
             if record and record.attempt == job.attempt and ending.status == record.status:
                 content = self._store.beside(record, job.key, "curves")
                 curves = _CURVES.validate_json(content) if content else []
-                return {score.metric: score.value for score in record.scores}, curves
+                return {score.metric: score.value for score in record.scores if score.value is not None}, curves
         return {}, []
 
     def lose(self, slot: int, job: Job, reason: str) -> None:

@@ -20,8 +20,8 @@ from bench.grid import Grid, load
 from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
-from bench.protocol import UserError
-from bench.sweep import logs, pool, record, sharing, status, worker
+from bench.protocol import DataError, UserError
+from bench.sweep import logs, measuring, pool, record, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -253,6 +253,26 @@ class Plan:
                     return self._run(pool.Pool(setup, min(jobs or number, number), screen, limits, devices=there), todo)
             except sharing.Interrupted as interrupted:
                 return interrupted.tally
+
+    def measured(self, job: Job, device: str) -> measuring.Measured:
+        """Return what a cell takes, by a few steps of it."""
+        request, store = self.request, self.survey.store
+        first = devices(device, request.spelling)[0]
+        try:
+            with measuring.offline():
+                (ready,) = status.verified([job], request.registry, request.data, store.data)
+        except DataError:
+            called = self.survey.names[job.cell.dataset]
+            why = f"its data set is not at hand, and a dry run downloads nothing; `bench data {called}` says more"
+            return measuring.Measured(None, reason=why)
+        except UserError as error:
+            return measuring.Measured(None, reason=str(error))
+        return measuring.measured(self._setup(store.folder, first), ready)
+
+    def processes(self, device: str, jobs: int | None) -> int:
+        """Return how many cells run at a time on a kind of device where nothing else is said than `jobs`."""
+        most = cores() if device == "cpu" else len(devices(device, self.request.spelling))
+        return max(1, min(jobs or most, len(self.todo)))
 
     def _run(self, workers: pool.Pool, todo: Sequence[Job]) -> pool.Tally:
         workers.screen.note(f"{self} to run, {workers.jobs} at a time")

@@ -14,7 +14,7 @@ from bench import profile
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.report import View, report
+from bench.report import View, forecast, report
 from bench.sweep import record, status, watching
 from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
@@ -31,7 +31,7 @@ from bench.words import plain
 @options.trust
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
-@flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
+@flag("--dry-run", help="Say what would run and how long it takes, or print SLURM's scripts, and run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")
 @flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
 @click.option(
@@ -274,6 +274,8 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
         for standing in survey.standings:
             word = "run" if standing.cell.id in chosen else standing.state
             click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
+        if plan.trains and plan.todo:
+            _estimate(plan, limits["device"] or "cpu", limits["jobs"])
         click.echo(f"{plan} would run; store: {survey.store.folder}")
         for sentence in left:
             say(sentence)
@@ -286,6 +288,15 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
         say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")
         raise click.exceptions.Exit(128 + tally.signal)
     _conclude(plan.request, survey)
+
+
+def _estimate(plan: Plan, device: str, jobs: int | None) -> None:
+    """Print what the cells of a plan will take, a line a row, and in all."""
+    rows = []
+    for row in forecast.forecast(plan.survey, plan.todo, device, lambda job: plan.measured(job, device)):
+        click.echo(row)
+        rows.append(row)
+    click.echo(forecast.total(rows, plan.processes(device, jobs)))
 
 
 def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:

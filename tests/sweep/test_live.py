@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -30,7 +31,7 @@ class Looking(Screen):
     def __init__(self, look: Callable[[], Survey]) -> None:
         self.look = look
         self.lines: list[str] = []
-        self.cells: list[dict[str, object]] = []
+        self.cells: list[dict[str, Any]] = []
 
     def advance(self, slot: int, figures: Figures) -> None:
         if len(self.lines) > 1:
