@@ -104,7 +104,8 @@ class TensorBoard(Log):
     def end(self, cell: str, status: str, scores: Mapping[str, float], curves: Sequence[Point]) -> None:
         """Write curves and scores, and close the cell's file."""
         for point in curves:
-            self._scalars(cell, point.step, {f"curves/{point.metric}": point.value})
+            if point.value is not None:
+                self._scalars(cell, point.step, {f"curves/{point.metric}": point.value})
         last = max((point.step for point in curves), default=0)
         self._scalars(cell, last, {f"scores/{metric}": value for metric, value in scores.items()})
         self._writers.pop(cell).close()

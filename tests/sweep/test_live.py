@@ -7,6 +7,8 @@ import os
 import pty
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,9 +16,11 @@ from typing import Any
 import pytest
 
 from bench.plugins import Registry
+from bench.profile import Slurm
 from bench.sweep import live, status, watching
 from bench.sweep.pool import Pool, Screen
 from bench.sweep.requests import Plan, Request
+from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Figures, Setup
@@ -79,6 +83,34 @@ def test_the_time_left_is_that_of_the_stage_at_its_pace(tmp_path: Path) -> None:
     assert (scoring.stage, scoring.left) == ("evaluate", None)
     teller.end()
     assert live.read(tmp_path, 1) is None
+
+
+def test_cells_of_a_slurm_job_tell_it_as_well(look: Look, setup: Setup) -> None:
+    survey = look("long", seconds=3.0)
+    jobs = survey.jobs()
+    chunk = Chunk(setup, jobs, {job.cell.id: "it" for job in jobs}, "sweep", Slurm(), None)
+    job = threading.Thread(target=chunk)
+    job.start()
+    try:
+        lines: list[str] = []
+        while job.is_alive() and not (lines and "fit" in lines[0]):
+            lines = status.running(look("long", seconds=3.0))
+            time.sleep(0.05)
+    finally:
+        job.join()
+    assert lines[0].startswith("running: points actor seed 0: fit ")
+
+
+@pytest.mark.parametrize(("other", "said"), [("--json", "--json"), ("--why", "--why")])
+def test_to_watch_is_to_look_at(tmp_path: Path, other: str, said: str) -> None:
+    root = str(Path(__file__).parents[2])
+    command = [sys.executable, "-m", "bench", "status", "--watch", other]
+    environment = {**os.environ, "PYTHONPATH": root}
+    ended = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        f"error: --watch cannot be had with {said}; leave one of them out\n",
+    )
 
 
 @pytest.mark.parametrize("content", ["", "[]", '{"stage": "fit"}', '{"stage": "fit", "done": "3", "total": 9}'])
