@@ -41,7 +41,7 @@ class Live:
     done: Annotated[int, Field(ge=0)]
     total: int
     figures: Mapping[str, float]
-    left: float | None
+    left: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None
     told: str
 
     def plain(self) -> dict[str, Any]:

@@ -113,10 +113,17 @@ def test_to_watch_is_to_look_at(tmp_path: Path, other: str, said: str) -> None:
     )
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"stage": "fit"}', '{"stage": "fit", "done": "3", "total": 9}'])
+WHOLE = '{"stage": "fit", "done": 3, "total": 9, "figures": {}, "left": LEFT, "told": ""}'
+
+
+@pytest.mark.parametrize(
+    "content", ["", "[]", '{"stage": "fit"}', *(WHOLE.replace("LEFT", s) for s in ("NaN", "1e99", "-1", '"3"'))]
+)
 def test_what_lies_in_its_place_and_is_none_is_not_believed(tmp_path: Path, content: str) -> None:
     (tmp_path / "live-1.json").write_text(content)
     assert live.read(tmp_path, 1) is None
+    (tmp_path / "live-1.json").write_text(WHOLE.replace("LEFT", "2.0"))
+    assert live.read(tmp_path, 1) is not None
 
 
 def request(tmp_path: Path, how: str, **fields: object) -> Request:
