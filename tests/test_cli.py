@@ -90,7 +90,7 @@ def wait_for(condition: Callable[[], bool]) -> None:
 # ---------------------------------------------------------------- quick to start
 
 
-@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["status"], ["run", "--dry-run"]])
+@pytest.mark.parametrize("arguments", [["--help"], ["run", "--help"], ["list"], ["status"]])
 def test_verbs_that_only_look_import_nothing_heavy(tmp_path: Path, arguments: list[str]) -> None:
     code = f"""import sys
 from bench.cli import main
