@@ -33,7 +33,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """Say what SLURM answers."""
 
     def answers(queue: dict[str, str] | None = None, ends: dict[str, str] | None = None) -> None:
-        monkeypatch.setattr(slurm, "queue", lambda: queue or {})
+        entries = {job: slurm.Entry(*said.split("|")) for job, said in (queue or {}).items()}
+        monkeypatch.setattr(slurm, "queue", lambda jobs: {job: entries[job] for job in jobs if job in entries})
         monkeypatch.setattr(slurm, "ends", lambda jobs: ends or {})
 
     return answers
@@ -91,6 +92,40 @@ def test_cells_of_jobs_that_wait_or_run(look: Look, store: Store, answers: Answe
     assert submitted.overlaid(look(*how)).jobs() == [
         job for job in look(*how).jobs() if job.cell.id == jobs[4].cell.id
     ], "cells that wait in SLURM are left to it"
+
+
+def test_a_cell_is_left_to_whichever_launch_still_has_it(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    submit(store, jobs)
+    later = Launch(**{**vars(submit(store, jobs)), "sweep": "20260102-000000-bbbb", "arrays": []})
+    later.arrays = [Array("8", [[job.cell.id] for job in jobs])]
+    launches.write(store, later)
+    answers({"7_0": "PENDING|Priority", "7_1": "PENDING|JobHeldUser", "8_1": "PENDING"}, {"8_0": "CANCELLED"})
+    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 8_1 waits")]
+    ended: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", ended.extend)
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert ended == ["7_0", "7_1", "8_1"]
+    answers({"7_1": "PENDING|JobHeldUser"}, {"8_1": "CANCELLED"})
+    assert states(look, "long") == [("pending", "job 7_1 waits (JobHeldUser); it does not start by itself")]
+    made = store.begin(jobs[0].cell, "20260101-000000-aaaa")  # of the first launch, while the second is gone
+    assert made is not None
+    survey = submitted.overlaid(look("ok"))
+    assert [standing.state for standing in survey.standings] == ["running"]
+    lost = replace(survey.standings[0], state="lost", loss=("cancelled", "by `bench cancel`"))
+    assert submitted.settle(replace(survey, standings=(lost,)), {}) == 0
+
+
+def test_variables_of_the_surroundings_do_not_reach_slurms_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "HOME": "/home/me"}
+    dropped = ("SQUEUE_STATES", "SACCT_FORMAT", "SBATCH_TIMELIMIT", "SLURM_MEM_PER_CPU", "SLURM_CLUSTERS")
+    for name, value in {**kept, **dict.fromkeys(dropped, "x")}.items():
+        monkeypatch.setenv(name, value)
+    left = slurm.environment()
+    assert left.items() >= kept.items()
+    assert not left.keys() & set(dropped)
 
 
 def test_a_heart_that_beats_counts_more_than_what_slurm_says(look: Look, store: Store, answers: Answers) -> None:
@@ -222,6 +257,6 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(slurm.Unreachable, match=r"^there is no SLURM on this machine: no `squeue` is found$"):
-        slurm.queue()
+        slurm.queue(["7_1"])
     assert slurm.ends(["7_1"]) == {}
     assert slurm.ends([]) == {}
