@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
-from bench.sweep.slurm import launches, submitted
+from bench.sweep.slurm import launches, start, submitted
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.slurm.launches import Array, Launch, Submission
 from bench.sweep.status import Survey
@@ -229,19 +230,16 @@ def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup:
 def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Refusing:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def submit_array(self, array: list[Chunk]) -> list[SimpleNamespace]:
-            if self.number == taken:
-                raise RuntimeError("Command failed:\nsbatch: error: too many jobs\n  of yours")
-            return [SimpleNamespace(job_id=f"{self.number}_{task}") for task in range(len(array))]
+    def sbatch(script: Path) -> str:
+        number = int(script.parent.name)
+        if number == taken:
+            raise slurm.Refused("sbatch", "sbatch: error: too many jobs of yours")
+        return str(number)
 
     survey = look("ok", "long", "walk")
     ids = [standing.cell.id for standing in survey.standings]
     monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
-    monkeypatch.setattr(Submission, "_executor", lambda self, number, after: Refusing(number))
+    monkeypatch.setattr(slurm, "submit", sbatch)
     taken = 0
     with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
         Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
@@ -252,6 +250,37 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     (launch,) = launches.read(store)
     assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
     assert [*launch.keys] == ids[:2]
+
+
+def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
+    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = tmp_path / "sbatch"
+    command.write_text("#!/bin/sh\nexec sleep 60\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
+    monkeypatch.setattr(slurm, "most_tasks", lambda: 10)
+    survey = look("ok")
+    with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
+        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    assert not list(store.folder.glob("launches/*"))
+
+
+def test_options_for_sbatch_reach_the_script_and_the_name_holds_the_grids(look: Look, setup: Setup) -> None:
+    survey = look("ok")
+    asked = Slurm(extra=["--qos=long", "--exclusive"])
+    (script,) = Submission(survey, survey.jobs(), setup, asked, None, {}).scripts(10)
+    for line in ("--qos=long", "--exclusive", f"--job-name=bench-{setup.grid}-"):
+        assert f"#SBATCH {line}" in script
+
+
+def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    (tmp_path / "0.pickle").write_bytes(b"planted")
+    with pytest.raises(SystemExit, match=r"0\.pickle is not what was submitted; nothing of it is carried out$"):
+        start.main(str(tmp_path), "0" * 64)
 
 
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

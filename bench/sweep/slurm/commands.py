@@ -7,6 +7,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterable
+from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0  # seconds for an answer
@@ -23,6 +24,14 @@ OVER = (
 
 class Unreachable(Exception):
     """SLURM does not answer; one sentence."""
+
+
+class Refused(Unreachable):
+    """One of SLURM's commands failed; `words` are its own."""
+
+    def __init__(self, command: str, words: str) -> None:
+        super().__init__(f"SLURM does not answer: `{command}` says: {words}")
+        self.words = words
 
 
 class Entry(NamedTuple):
@@ -98,6 +107,19 @@ def _remembered(array: str) -> dict[str, str]:
     return states
 
 
+def submit(script: Path) -> str:
+    """Submit a script and return the id of its job or array.
+
+    Raises:
+        Refused: SLURM does not take it.
+        Unreachable: SLURM does not answer.
+    """
+    job = _ask("sbatch", "--parsable", str(script)).strip().partition(";")[0]
+    if not (job.isascii() and job.isdigit()):
+        raise Unreachable("SLURM does not answer: `sbatch` names no job")
+    return job
+
+
 def requeue(job: str) -> None:
     """Put a running job back into the queue, which ends it.
 
@@ -144,5 +166,5 @@ def _ask(*command: str) -> str:
         raise Unreachable(f"SLURM does not answer: `{command[0]}` took more than {PATIENCE:g} s") from error
     if done.returncode:
         said = " ".join(done.stderr.split()) or f"exit code {done.returncode}"
-        raise Unreachable(f"SLURM does not answer: `{command[0]}` says: {said}")
+        raise Refused(command[0], said)
     return done.stdout
