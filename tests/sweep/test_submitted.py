@@ -283,6 +283,19 @@ def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkey
         start.main(str(tmp_path), "0" * 64)
 
 
+def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:
+    (job,) = look("ok").jobs()
+    output = launches.output(store, submit(store, [job]), "7")
+    output.parent.mkdir(parents=True)
+    output.write_bytes(b"set up\nsrun: fatal: SLURM_MEM_PER_CPU is wrong\x1b[31m \xff\n\n")
+    answers({}, {"7": "FAILED"})
+    assert submitted.settle(submitted.overlaid(look("ok")), {}) == 1
+    record = store.record(job.cell.id, job.key)
+    assert record is not None
+    assert record.reason.startswith("its job ended; its last words: srun: fatal: SLURM_MEM_PER_CPU is wrong")
+    assert "\x1b" not in record.reason
+
+
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(slurm.Unreachable, match=r"^there is no SLURM on this machine: no `squeue` is found$"):

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bench.sweep.attempts import Attempt, Job
+from bench.sweep.record import one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
@@ -32,6 +34,7 @@ INTERRUPTED = {
     "preempted": ENDS["PREEMPTED"],
     "stopped": ("cancelled", "its job was told to end"),
 }
+UNEXPLAINED = ("crashed", "its job ended without a word")
 LIVE = ("pending", "preempted", "running")
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "COMPLETING")
 
@@ -147,9 +150,9 @@ def _judged(
     cell = standing.cell.id
     attempts = survey.store.history(cell)
     if attempts and survey.store.alive(cell, attempts[-1].number):
-        last = attempts[-1]
-        job = last.job or next((job for launch, job in launched if launch.sweep == last.sweep), "")
-        why = f"attempt {last.number} is running{f' in job {job}' if job else ''}"
+        live = attempts[-1]
+        job = live.job or next((job for launch, job in launched if launch.sweep == live.sweep), "")
+        why = f"attempt {live.number} is running{f' in job {job}' if job else ''}"
         return replace(standing, state="running", record=None, job=job, why=why)
     ours = [(launch, job) for launch, job in launched if launch.keys.get(cell) == standing.key]
     launch, job = next((pair for pair in reversed(ours) if pair[1] in queue), ours[-1])
@@ -158,6 +161,9 @@ def _judged(
     standing = replace(standing, state="pending", record=None, job=job)
     if job not in queue:
         status, reason = loss = _loss(last, ends.get(job, ""), cancelled=cell in launch.cancelled)
+        if loss == UNEXPLAINED and (words := _last_words(launches.output(survey.store, launch, job))):
+            reason = f"its job ended; its last words: {words}"
+            loss = status, reason
         why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
         return replace(standing, state="lost", why=why, loss=loss)
     state, reason = queue[job]
@@ -170,6 +176,17 @@ def _judged(
         return replace(standing, state="preempted", why=why)
     how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
     return replace(standing, why=f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}")
+
+
+def _last_words(output: Path) -> str:
+    """Return the last line that a job printed, clean and short; empty where there is none."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - 4000))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return one_line(next((line for line in reversed(lines) if line.strip()), ""))[:300]
 
 
 def _waiting(job: str, reason: str) -> str:
@@ -194,4 +211,4 @@ def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]
         return ENDS[end]
     if last is None and not end:
         return "node-lost", "SLURM knows nothing of its job"
-    return INTERRUPTED.get(last.how if last else "", ("crashed", "its job ended without a word"))
+    return INTERRUPTED.get(last.how if last else "", UNEXPLAINED)
