@@ -306,7 +306,13 @@ class Plan:
         if unread := launches.unread(self.survey.store):
             why = f"{unread[0]}, and what it submitted may still wait or run"
             raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
-        ready = replace(self, todo=self._ready())
+        # whatever was shown before: a cell is submitted only once SLURM has said that no earlier job has it
+        now = submitted.overlaid(self.request._on_disk())
+        live = {standing.cell.id for standing in now.standings if standing.state in LIVE}
+        left = replace(self, todo=[job for job in self.todo if job.cell.id not in live])
+        if not left.todo:
+            return None
+        ready = replace(left, todo=left._ready())
         return ready.submission(asked, options).submit() if ready.todo else None
 
     def _ready(self) -> list[Job]:

@@ -317,7 +317,8 @@ def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_ru
     if launch := plan.submit(asked, kept):
         number = sum(len(array.cells) for array in launch.arrays)
         jobs = "1 job" if number == 1 else f"{number} jobs"
-        say(f"{plan} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
+        taken = f"{cells(len(launch.keys))} of {len(plan.survey.standings)}"
+        say(f"{taken} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
     else:
         say("there is no cell to submit")
     say(f"to see how they are: {options.about('status')}")
