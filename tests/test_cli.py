@@ -383,6 +383,7 @@ def test_status_counts_by_strategy_and_explains_each_cell(shell: Shell) -> None:
         "state": "missing",
         "why": "never ran",
         "job": None,
+        "live": None,
         "status": None,
         "reason": None,
         "attempt": None,
