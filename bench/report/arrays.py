@@ -32,6 +32,7 @@ class Vector(NamedTuple):
     which: np.ndarray
 
 
+_Tabled = Vector | tuple[Path, int]  # scores in a Parquet file, or which of its row groups they are
 _Place = tuple[Path, str, str, str | None]  # store, cell, key and SHA-256
 
 
@@ -131,31 +132,41 @@ class Arrays:
 
     def _tabled(self, cell: str, key: str, metric: str) -> Vector | None:
         """Return scores in the Parquet files."""
-        from bench.report.parquet import row_group
-
         place = self._in_tables.get((cell, key), {}).get(metric)
-        if place is None or isinstance(place, Vector):
-            return place
-        return _ordered(*row_group(*place))
+        return None if place is None else _read(place)
 
     @cached_property
-    def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]]:
+    def _in_tables(self) -> dict[tuple[str, str], dict[str, _Tabled | None]]:
         """(cell, key) -> metric -> scores of its items in order, of the Parquet files, or where they are read."""
         from bench.report.parquet import read_parquet, row_groups
 
-        vectors: dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]] = {}
+        vectors: dict[tuple[str, str], dict[str, _Tabled | None]] = {}
         for path in self._tables:
             groups = row_groups(path)
             for number, (cell, key, metric) in enumerate(groups or ()):
-                vectors.setdefault((cell, key), {})[metric] = path, number
+                _put(vectors.setdefault((cell, key), {}), metric, (path, number))
             if groups is not None:
                 continue
             frame = read_parquet(path, "items", ("cell", "key", "metric", "item", "value"))
             for whose, group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
                 cell, key, metric = map(str, whose)
                 vector = _ordered(group["item"].to_numpy(), group["value"].to_numpy())
-                vectors.setdefault((cell, key), {})[metric] = vector
+                _put(vectors.setdefault((cell, key), {}), metric, vector)
         return vectors
+
+
+def _put(held: dict[str, _Tabled | None], metric: str, place: _Tabled) -> None:
+    """Keep where scores of a metric lie; nothing where two files have other ones, and none says which record's."""
+    before = held.setdefault(metric, place)
+    if before is not None and before is not place:
+        alike = all(map(np.array_equal, _read(before), _read(place)))
+        held[metric] = before if alike else None
+
+
+def _read(place: _Tabled) -> Vector:
+    from bench.report.parquet import row_group
+
+    return place if isinstance(place, Vector) else _ordered(*row_group(*place))
 
 
 def _ordered(which: np.ndarray, values: np.ndarray) -> Vector:
