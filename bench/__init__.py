@@ -1,7 +1,8 @@
 """bench: a benchmark of ways to train the prior of a variational autoencoder.
 
 From Python it is six functions, imported on first use: `run` carries out a grid's cells, `results` reads what cells
-left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for, `tune` tunes its rows.
+left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for, `tune` tunes its rows. `Log` and
+`TensorBoard` take what a run tells of its cells.
 """
 
 from __future__ import annotations
@@ -13,9 +14,9 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.face import dataset, grid, results, run, strategy, tune
+    from bench.face import Log, TensorBoard, dataset, grid, results, run, strategy, tune
 
-__all__ = ["__version__", "dataset", "grid", "lazy_members", "results", "run", "strategy", "tune"]
+__all__ = ["Log", "TensorBoard", "__version__", "dataset", "grid", "lazy_members", "results", "run", "strategy", "tune"]
 
 __version__ = "0.1.0"
 

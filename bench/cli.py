@@ -49,7 +49,10 @@ VERBS = {
         "sweeps.score",
         "Score trained cells again, with other evaluation settings or scoring code, and train nothing.",
     ),
-    "status": ("sweeps.status_", "Say where the cells of a grid stand."),
+    "status": (
+        "sweeps.status_",
+        "Say where the cells of a grid stand, and how far those are that run, here or in SLURM jobs.",
+    ),
     "tune": (
         "tuning.tune",
         "Tune every row of a grid by as many trials, or seconds, on the validation split, and write the tuned grid.",

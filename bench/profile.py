@@ -7,16 +7,39 @@ The file is `profile.toml` in the folder that the system keeps for a user's sett
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from bench.places import absolute, user_folder
 from bench.plugins.settings import validated
 from bench.plugins.toml import read_toml
 from bench.protocol import Settings
+
+#: what sbatch is told by bench itself: what `extra` would say of it breaks the jobs, or has a setting of its own
+OURS = (
+    *("account", "array", "chdir", "constraint", "cpus-per-task", "dependency", "error", "export", "gpus-per-node"),
+    *("job-name", "mem", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable", "partition", "requeue"),
+    *("signal", "test-only", "time", "uid", "wait", "wrap"),
+)
+
+
+def _option(text: str) -> str:
+    option = re.fullmatch(r"--([a-z][a-z-]*)(=[^\x00-\x1f\x7f]+)?", text)
+    if option is None:
+        raise ValueError("it must be one long option of sbatch, such as --qos=long")
+    if option[1] in OURS:
+        raise ValueError(f"--{option[1]} is said by bench itself")
+    return text
+
+
+def _shell(line: str) -> str:
+    if any(part.lstrip().startswith("#SBATCH") for part in line.splitlines()):
+        raise ValueError("#SBATCH has no effect there; options of sbatch go into slurm.extra")
+    return line
 
 
 class Slurm(Settings):
@@ -35,7 +58,18 @@ class Slurm(Settings):
     parallel: int | None = Field(None, ge=1, description="jobs that may run at a time; all when absent")
     cells_per_job: int = Field(1, ge=1, description="cells that a job carries out, one after another")
     retries: int = Field(3, ge=0, description="how often a cell goes on after it was preempted, timed out or lost")
-    setup: list[str] = Field([], description="lines of shell before a job starts, such as `module load cuda`")
+    setup: list[Annotated[str, AfterValidator(_shell)]] = Field(
+        [], description="lines of shell before a job starts, such as `module load cuda`"
+    )
+    extra: list[Annotated[str, AfterValidator(_option)]] = Field(
+        [], description="further options of sbatch, such as --qos=long"
+    )
+
+    @property
+    def further(self) -> dict[str, str | bool]:
+        """The further options by their names; True for one without a value."""
+        parts = (option.removeprefix("--").partition("=") for option in self.extra)
+        return {name: value if equals else True for name, equals, value in parts}
 
 
 class Profile(Settings):

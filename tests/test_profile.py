@@ -37,7 +37,7 @@ def test_the_command_line_goes_before_the_grid_and_the_grid_before_the_profile(w
 
 def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("BENCH_STORE", raising=False)
-    assert Request().runs("mnist").folder == Path("runs/mnist")
+    assert Request().runs("mnist").folder == Path("runs/mnist").absolute()
     written.write_text('store = "~/sweeps"\ndata = "/data"\n')
     assert Request().runs("mnist").folder == Path("~/sweeps/mnist").expanduser()
     assert Request().data == Path("/data")
@@ -53,6 +53,12 @@ def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: 
         ('[slurm]\ntime = "1:00"', 'profile.slurm.time = "1:00" is not allowed; it must be an integer, at least 1'),
         ('[slrm]\npartition = "x"', 'unknown key profile.slrm; did you mean "slurm"?'),
         ("[slurm", "invalid TOML: "),
+        (
+            '[slurm]\nsetup = ["#SBATCH --qos=long"]',
+            "#SBATCH has no effect there; options of sbatch go into slurm.extra",
+        ),
+        ('[slurm]\nextra = ["--output=x"]', "--output is said by bench itself"),
+        ('[slurm]\nextra = ["-q long"]', "it must be one long option of sbatch, such as --qos=long"),
     ],
 )
 def test_a_mistake_in_the_profile_is_one_sentence_with_its_file(written: Path, content: str, sentence: str) -> None:

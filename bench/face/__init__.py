@@ -7,11 +7,14 @@ from bench.face.records import Cell, Results, results
 from bench.face.sweeps import grid, run
 from bench.face.training import Data, Trained, Trainer, dataset, strategy
 from bench.face.tuning import Tuned, tune
+from bench.sweep.logs import Log, TensorBoard
 
 __all__ = [
     "Cell",
     "Data",
+    "Log",
     "Results",
+    "TensorBoard",
     "Trained",
     "Trainer",
     "Tuned",

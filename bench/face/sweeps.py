@@ -15,6 +15,7 @@ from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.report.sources import of_places
+from bench.sweep.logs import Log
 from bench.sweep.pool import Screen, SweepError
 from bench.sweep.progress import screen
 from bench.sweep.requests import Plan, Request
@@ -69,6 +70,7 @@ def run(
     retry_failed: bool = False,
     trust: bool = False,
     progress: bool | Screen | None = None,
+    log: Log | None = None,
 ) -> Results:
     """Carry out the cells of a grid that have no final record, and return the results of all of its cells.
 
@@ -100,11 +102,15 @@ def run(
         retry_failed: also run cells again that failed (all but diverged ones).
         trust: go on in a run store that was made by somebody else or elsewhere.
         progress: False for silence, or what is told instead of a display that suits where this runs.
+        log: is told the curves, scores and settings of the cells: `bench.TensorBoard(FOLDER)`, or a `bench.Log` of
+            your own.
 
     Raises:
         UserError: a mistake, or a store that cannot be written; one sentence.
         KeyboardInterrupt: it was interrupted; running cells left checkpoints.
     """
+    if log is not None and not isinstance(log, Log):
+        raise UserError(f"log is a {type(log).__name__}; allowed: an object of a class that extends bench.Log")
     registry, data = registry_of(plugins), data_of(data_dir)
     display: Any = screen
     if progress is False:
@@ -122,6 +128,7 @@ def run(
         datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
         trust=trust,
         display=display,
+        log=log,
         spelling=passed,
     )
     for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():

@@ -135,18 +135,12 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     """
     texts = [name for name in only if TABLES[table][name] == DTYPES[str]]
     try:
-        whole = _unsealed(path)
+        whole = _unsealed(path, table)
         content = pq.read_table(
             whole, columns=list(only) or None, read_dictionary=texts, page_checksum_verification=True
         )
     except _UNREADABLE as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
-    held, version = _stamp(content.schema)
-    if held != table or version not in ("1", str(SCHEMA)):
-        raise UserError(
-            f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
-            f" {table}, schema 1 or {SCHEMA}, is what this version reads"
-        )
     columns = TABLES[table]
     frame = content.to_pandas()
     if only:
@@ -193,18 +187,25 @@ def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
 
 @lru_cache(maxsize=8)
 def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(_unsealed(path), page_checksum_verification=True)
+    return pq.ParquetFile(_unsealed(path, "items"), page_checksum_verification=True)
 
 
-def _unsealed(path: Path) -> pa.BufferReader:
+def _unsealed(path: Path, table: Table) -> pa.BufferReader:
     """Return what a Parquet file holds, once its seal is checked; one of an earlier version has none.
 
     Raises:
         OSError: it cannot be read.
         Damaged: it is not what was written.
+        UserError: it holds another table, or has the schema of another version.
     """
     content = files.read(path, files.ANY)
     footer = pq.read_metadata(pa.BufferReader(content)).metadata or {}
+    held, version = _stamp(footer)
+    if held != table or version not in ("1", str(SCHEMA)):
+        raise UserError(
+            f"{path} holds {held or 'no table of bench'}, schema {version or 'unknown'};"
+            f" {table}, schema 1 or {SCHEMA}, is what this version reads"
+        )
     if footer.get(b"priorbench.sealed") or files.SEAL.encode() in footer:
         files.check_seal(content, footer.get(files.SEAL.encode(), b""))
     return pa.BufferReader(content)
@@ -213,13 +214,12 @@ def _unsealed(path: Path) -> pa.BufferReader:
 def kind(path: Path) -> str:
     """Return which table a Parquet file holds, or nothing if it is none of ours."""
     try:
-        return _stamp(pq.read_schema(path))[0]
+        return _stamp(pq.read_schema(path).metadata or {})[0]
     except (OSError, pa.ArrowException):
         return ""
 
 
-def _stamp(schema: pa.Schema) -> tuple[str, str]:
-    """Return which table a Parquet schema is of and its version; both empty if it is none of ours."""
-    metadata = schema.metadata or {}
+def _stamp(metadata: Mapping[bytes, bytes]) -> tuple[str, str]:
+    """Return which table a Parquet file's metadata is of and its version; both empty if it is none of ours."""
     table, version = (metadata.get(key, b"") for key in (b"priorbench.table", b"priorbench.schema"))
     return table.decode(errors="replace"), version.decode(errors="replace")

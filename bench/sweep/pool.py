@@ -19,6 +19,7 @@ from typing import Self
 from bench.grid import Cell
 from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
 from bench.sweep.feed import Feed
+from bench.sweep.live import Teller
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
 from bench.sweep.wire import Garbled
@@ -251,7 +252,8 @@ class Pool:
         try:
             self.store.vacate(job)
             job = replace(job, attempt=attempt.number)
-            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), kills())
+            live = Teller(self.store.cell(job.cell.id), job.attempt)
+            slot.work = Work(job, attempt, Log(self.store.log(job.cell.id, job.attempt)), kills(), live)
         except BaseException:
             self.store.end(job.cell.id, attempt, "lost")
             raise
@@ -287,6 +289,7 @@ class Pool:
         elif isinstance(message, Figures):
             if message.stage == "fit":
                 work.last_step = message.done
+            work.live.hear(message)
             self.feed.hear(work.job, message)
             self.screen.advance(slot.number, message)
         elif isinstance(message, Note):
@@ -400,6 +403,7 @@ class Pool:
     def _release(self, slot: Slot, how: str) -> None:
         if slot.work:
             slot.work.log.close()
+            slot.work.live.end()
             self.store.end(slot.work.job.cell.id, slot.work.attempt, how)
         slot.work = None
 

@@ -6,7 +6,7 @@ import importlib
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from bench.sweep.attempts import Ending, Job
@@ -94,6 +94,13 @@ def duration(seconds: float) -> str:
     return f"{hours // 24} d {hours % 24} h"
 
 
+def spoken(stage: str, done: int, total: int, figures: Mapping[str, float], left: float | None = None) -> str:
+    """Return how far a cell is in words: `fit 120/900, about 3 min of it left, epoch 3, bound 101.2`."""
+    time_left = f", about {duration(left)} of it left" if left is not None else ""
+    words = "".join(f", {name} {value:.5g}" for name, value in figures.items())
+    return f"{stage} {done:,}/{total:,}{time_left}{words}"
+
+
 # ---------------------------------------------------------------- displays
 
 
@@ -120,8 +127,7 @@ class Display(Screen):
 
     def advance(self, slot: int, figures: Figures) -> None:
         """Show how far the cell is: `fit 120/900, epoch 3, bound 101.2`."""
-        words = "".join(f", {name} {value:.5g}" for name, value in figures.figures.items())
-        words = f"{figures.stage} {figures.done:,}/{figures.total:,}{words}"
+        words = spoken(figures.stage, figures.done, figures.total, figures.figures)
         self._running[slot] = self._running[slot][0], words, self.pace.advance(slot, figures)
 
     def end(self, slot: int, job: Job, ending: Ending) -> None:

@@ -20,8 +20,8 @@ from bench.grid import Grid, load
 from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
-from bench.protocol import UserError
-from bench.sweep import pool, record, sharing, status, worker
+from bench.protocol import DataError, UserError
+from bench.sweep import logs, measuring, pool, record, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -49,6 +49,7 @@ class Request:
         trust: run in the store even where somebody else has made it.
         say: takes what happens meanwhile, a sentence at a time.
         display: how a sweep is shown: number of cells, what a line calls a job, where its output lies -> a screen.
+        log: is told of cells that are carried out on this machine.
         spelling: how errors name arguments.
     """
 
@@ -63,6 +64,7 @@ class Request:
     trust: bool = False
     say: Callable[[str], None] = lambda sentence: None
     display: Display = lambda cells, name, log: pool.Screen()
+    log: logs.Log | None = None
     spelling: Spelling = typed
 
     def __post_init__(self) -> None:
@@ -238,9 +240,12 @@ class Plan:
         setup = self._setup(survey.store.folder, device)
         limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
-        with self.request.display(
-            len(todo), lambda job: name(job.cell), lambda job: str(log(job.cell.id, job.attempt))
-        ) as screen:
+
+        def called(job: Job) -> str:
+            return name(job.cell)
+
+        display = self.request.display(len(todo), called, lambda job: str(log(job.cell.id, job.attempt)))
+        with display as shown, logs.logged(shown, self.request.log, survey.store, called) as screen:
             if not device.startswith("cuda"):
                 return self._run(pool.Pool(setup, min(jobs or most, len(todo)), screen, limits, devices=there), todo)
             try:
@@ -248,6 +253,26 @@ class Plan:
                     return self._run(pool.Pool(setup, min(jobs or number, number), screen, limits, devices=there), todo)
             except sharing.Interrupted as interrupted:
                 return interrupted.tally
+
+    def measured(self, job: Job, device: str) -> measuring.Measured:
+        """Return what a cell takes, by a few steps of it."""
+        request, store = self.request, self.survey.store
+        first = devices(device, request.spelling)[0]
+        try:
+            with measuring.offline():
+                (ready,) = status.verified([job], request.registry, request.data, store.data)
+        except DataError:
+            called = self.survey.names[job.cell.dataset]
+            why = f"its data set is not at hand, and a dry run downloads nothing; `bench data {called}` says more"
+            return measuring.Measured(None, reason=why)
+        except UserError as error:
+            return measuring.Measured(None, reason=str(error))
+        return measuring.measured(self._setup(store.folder, first), ready)
+
+    def processes(self, device: str, jobs: int | None) -> int:
+        """Return how many cells run at a time on a kind of device where nothing else is said than `jobs`."""
+        most = cores() if device == "cpu" else len(devices(device, self.request.spelling))
+        return max(1, min(jobs or most, len(self.todo)))
 
     def _run(self, workers: pool.Pool, todo: Sequence[Job]) -> pool.Tally:
         workers.screen.note(f"{self} to run, {workers.jobs} at a time")
@@ -281,7 +306,13 @@ class Plan:
         if unread := launches.unread(self.survey.store):
             why = f"{unread[0]}, and what it submitted may still wait or run"
             raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
-        ready = replace(self, todo=self._ready())
+        # whatever was shown before: a cell is submitted only once SLURM has said that no earlier job has it
+        now = submitted.overlaid(self.request._on_disk())
+        live = {standing.cell.id for standing in now.standings if standing.state in LIVE}
+        left = replace(self, todo=[job for job in self.todo if job.cell.id not in live])
+        if not left.todo:
+            return None
+        ready = replace(left, todo=left._ready())
         return ready.submission(asked, options).submit() if ready.todo else None
 
     def _ready(self) -> list[Job]:

@@ -19,6 +19,7 @@ from typing import Any
 
 from bench.sweep.attempts import Attempt, Job
 from bench.sweep.fingerprints import remembered
+from bench.sweep.live import Teller
 from bench.sweep.processes import END, LAST, descendants, end, resident, starting, uninterrupted
 from bench.sweep.wire import Inbox
 from bench.sweep.worker import Message, Order, Setup, serve
@@ -71,6 +72,7 @@ class Work:
         attempt: its claim to the cell.
         log: takes the output.
         kills: the system's count of out-of-memory kills when the cell began.
+        live: keeps for others how far it is.
         last_step: of training, as far as the worker told; or None.
         began: monotonic seconds.
     """
@@ -79,6 +81,7 @@ class Work:
     attempt: Attempt
     log: Log
     kills: int | None
+    live: Teller
     last_step: int | None = None
     began: float = field(default_factory=time.monotonic)
 

@@ -15,8 +15,10 @@ from bench.protocol import DataError, Dataset, Items, UserError
 from bench.sweep.attempts import Job
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.progress import spoken
 from bench.sweep.record import FAILED, RETRIED, STATUSES, one_line
 from bench.sweep.store import Standing, Store
+from bench.words import plain
 
 JUDGED_SEEDS = 3  # of either side of a comparison, below which no verdict is given
 SUBMITTED = ("pending", "preempted", "lost")
@@ -247,6 +249,17 @@ def summary(counts: Counter[str]) -> str:
     return f"{total} {'cell' if total == 1 else 'cells'}: {parts}" if parts else "no cells"
 
 
+def running(survey: Survey) -> list[str]:
+    """Return a line for every cell that runs: which it is, how far, the time left and the last figures."""
+    lines = []
+    for standing in survey.standings:
+        if standing.state == "running":
+            live = survey.store.progress(standing.cell.id)
+            words = spoken(live.stage, live.done, live.total, live.figures, live.left) if live else "begins"
+            lines.append(f"running: {survey.name(standing.cell)}: {plain(words)}")
+    return lines
+
+
 def advice(counts: Counter[str], retry: str, stale: str, collect: str) -> list[str]:
     """Return how to go on with what a plain sweep leaves alone, one sentence each.
 
@@ -282,12 +295,13 @@ def as_json(survey: Survey) -> dict[str, Any]:
         "grid": survey.grid.name,
         "store": str(survey.store.folder),
         "counts": dict(survey.counts()),
-        "cells": [_plain(survey.names, standing) for standing in survey.standings],
+        "cells": [_plain(survey, standing) for standing in survey.standings],
     }
 
 
-def _plain(names: Mapping[str, str], standing: Standing) -> dict[str, Any]:
-    cell = standing.cell
+def _plain(survey: Survey, standing: Standing) -> dict[str, Any]:
+    cell, names = standing.cell, survey.names
+    live = survey.store.progress(cell.id) if standing.state == "running" else None
     return {
         "cell": cell.id,
         "dataset": names[cell.dataset],
@@ -299,6 +313,7 @@ def _plain(names: Mapping[str, str], standing: Standing) -> dict[str, Any]:
         "state": standing.state,
         "why": standing.why,
         "job": standing.job or None,
+        "live": live and live.plain(),
         **{name: getattr(standing.record, name, None) for name in ("status", "reason", "attempt")},
     }
 

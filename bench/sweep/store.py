@@ -4,6 +4,7 @@ runs/mnist/grid.json                    the merged grid of the last `bench run`
 runs/mnist/cells/<id>/request.json      what the id stands for
 runs/mnist/cells/<id>/attempt-<n>.json  who carries attempt n out, or did (`bench.sweep.attempts`)
 runs/mnist/cells/<id>/log-<n>.txt       output of attempt n
+runs/mnist/cells/<id>/live-<n>.json     how far attempt n is, while it runs (`bench.sweep.live`)
 runs/mnist/cells/<id>/<code>/           checkpoints, then state-<sha256>.pt, of that code (plugin and fit)
 runs/mnist/cells/<id>/record-<key>.json the final record; curves-<key>-<sha256>.json and arrays-<key>-<sha256>.npz lie
                                         beside it (in schema 1 without their SHA-256)
@@ -34,7 +35,7 @@ from pydantic import TypeAdapter
 from bench.files import creating, read, replacing, set_aside, sha256
 from bench.places import remembered
 from bench.protocol import Evaluation
-from bench.sweep import attempts, states
+from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
@@ -188,6 +189,10 @@ class Store:
     def alive(self, cell_id: str, attempt: int) -> bool:
         """Tell whether an attempt goes on."""
         return attempts.alive(f"{self._cells}/{cell_id}", attempt, self._offset)
+
+    def progress(self, cell_id: str) -> live.Live | None:
+        """Return how far the last attempt at a cell is, while it goes on and has said so."""
+        return live.read(self.cell(cell_id), self.attempts(cell_id))
 
     def current(self, cell: Cell, fingerprints: Fingerprints) -> Standing:
         """Return where `cell` stands under this code."""
@@ -431,7 +436,8 @@ class Store:
                 with replacing(Path(request), durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
-                for unfinished in Path(folder).rglob(".*.part"):  # of attempts that were killed while they wrote
+                left = (*Path(folder).rglob(".*.part"), *Path(folder).glob("live-*.json"))
+                for unfinished in left:  # of attempts that were killed while they wrote
                     unfinished.unlink(missing_ok=True)
             return attempt
 

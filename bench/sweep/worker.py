@@ -43,6 +43,8 @@ if TYPE_CHECKING:
 _ARRAY = re.compile(r"\w[\w.+-]{0,99}")
 _TAKEN = ("file", "allow_pickle")  # arguments of NumPy's own
 INTERVAL = 0.25  # seconds between two reports of figures
+STEP_SECONDS = "seconds a step"  # a figure of cells whose steps are measured
+WARM_UP = 5  # steps before those that are measured: the first are slow
 
 
 @dataclass(frozen=True)
@@ -58,6 +60,7 @@ class Setup:
         circumstances: of every record (`record.provenance`).
         submitted: these cells were submitted some time ago; where the code has changed since, their record says so.
         alone: there is one worker at a time; it loads libraries itself, since a server would only take memory.
+        steps: of training that a cell takes before it stops, to be measured; None: all.
     """
 
     grid: str
@@ -68,6 +71,7 @@ class Setup:
     circumstances: Mapping[str, Any] = field(default_factory=dict)
     submitted: bool = False
     alone: bool = False
+    steps: int | None = None
 
     def on(self, device: str) -> Setup:
         """Return the setup of a worker that has a device of its own."""
@@ -139,6 +143,8 @@ class Worker:
     ) -> Ending | Halt:
         """Carry out `job` and write its record."""
         _reset_peak()
+        if self.setup.steps is not None:
+            stop_requested = _Measure(self.setup.steps, stop_requested)
         attempt = _Attempt(self, job, tell, stop_requested)
         try:
             try:
@@ -208,6 +214,29 @@ class Worker:
             self._data = dataset, demands.loaded(dataset, self.store.data if kept else self.setup.data)
         splits = self._data[1]
         return replace(splits, train=splits.train.copy(), validation=splits.validation.copy(), test=splits.test.copy())
+
+
+class _Measure:
+    """Asks training, which asks once a step, to stop after some steps, and takes their time.
+
+    Args:
+        steps: so many, after `WARM_UP` others.
+        stop: whether the sweep asks.
+    """
+
+    def __init__(self, steps: int, stop: Callable[[], bool]) -> None:
+        self._steps, self._stop = steps, stop
+        self._taken, self._from = 0, 0.0
+        self.over, self.seconds = False, 0.0
+
+    def __call__(self) -> bool:
+        """A step was taken; tell whether to stop."""
+        self._taken += not self.over
+        if self._taken == WARM_UP:
+            self._from = time.monotonic()
+        if self._taken == WARM_UP + self._steps and not self.over:
+            self.over, self.seconds = True, (time.monotonic() - self._from) / self._steps
+        return self.over or self._stop()
 
 
 class _Attempt:
@@ -327,6 +356,9 @@ class _Attempt:
             self.fields["last_step"] = int(done)
         moment = time.monotonic()
         epoch = figures.get("epoch")
+        if isinstance(self.stop_requested, _Measure) and self.stop_requested.over:
+            figures = {**figures, STEP_SECONDS: self.stop_requested.seconds}
+            self._told = -INTERVAL
         if moment - self._told >= INTERVAL or epoch != self._epoch:  # no epoch is left out, however short
             self._told, self._epoch = moment, epoch
             shown = {name: value for name, value in figures.items() if not isinstance(value, str)}

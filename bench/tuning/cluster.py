@@ -81,5 +81,5 @@ def watch(launch: Launch) -> None:
         Unreachable: SLURM does not answer.
     """
     ours = {job for array in launch.arrays for job, _ in array.jobs()}
-    while ours & commands.queue().keys():
+    while commands.queue(ours):
         time.sleep(PAUSE)

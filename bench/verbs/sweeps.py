@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -13,8 +14,9 @@ from bench import profile
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.report import View, report
-from bench.sweep import record, status
+from bench.report import View, forecast, report
+from bench.sweep import record, status, watching
+from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
@@ -29,9 +31,15 @@ from bench.words import plain
 @options.trust
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
-@flag("--dry-run", help="Say what would run, or print SLURM's scripts, and run nothing.")
+@flag("--dry-run", help="Say what would run and how long it takes, or print SLURM's scripts, and run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")
 @flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
+@click.option(
+    "--log",
+    type=(click.Choice(["tensorboard"]), click.Path(file_okay=False, path_type=Path)),
+    metavar="tensorboard DIR",
+    help="Write curves, scores and settings of the cells as event files for TensorBoard.",
+)
 @options.limits
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
 @options.slurm
@@ -42,6 +50,7 @@ def run(
     dry_run: bool,
     stale: bool,
     retry_failed: bool,
+    log: tuple[str, Path] | None,
     limits: Values,
     wanted: Values,
 ) -> None:
@@ -55,6 +64,10 @@ def run(
             raise UserError(f"--{foreign[0].replace('_', '-')} is said of SLURM jobs; add --on slurm")
     elif limits.pop("jobs"):
         raise UserError("--jobs is said of worker processes on this machine; with --on slurm say --parallel or --cpus")
+    if log and on == "slurm":
+        raise UserError("--log is said of cells on this machine; leave out --on slurm, or watch them by `bench status`")
+    if log and not dry_run:
+        request = replace(request, log=TensorBoard(log[1]))
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
@@ -108,15 +121,20 @@ def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None
 @click.command("status")
 @options.cells
 @flag("--why", help="Explain every cell in one line.")
+@flag("--watch", help="Show it anew every few seconds until nothing runs any more.")
 @options.json
-def status_(request: Request, why: bool, as_json: bool) -> None:
-    """Say where the cells of a grid stand."""
-    survey = request.survey()
+def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
+    """Say where the cells of a grid stand, and how far those are that run, here or in SLURM jobs."""
+    if watch and (why or as_json):
+        raise UserError(f"--watch cannot be had with {'--why' if why else '--json'}; leave one of them out")
+    survey = watching.watch(request) if watch else request.survey()
     if as_json:
         click.echo(json.dumps(status.as_json(survey), indent=1))
         return
     click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
     click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
+    for line in status.running(survey):
+        click.echo(line)
     if survey.store.grid() not in (None, survey.grid.source):
         click.echo("the last `bench run` in this store had another grid or other options; give them to see its cells")
     for sentence in _advice(survey):
@@ -256,6 +274,8 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
         for standing in survey.standings:
             word = "run" if standing.cell.id in chosen else standing.state
             click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
+        if plan.trains and plan.todo:
+            _estimate(plan, limits["device"] or "cpu", limits["jobs"])
         click.echo(f"{plan} would run; store: {survey.store.folder}")
         for sentence in left:
             say(sentence)
@@ -268,6 +288,15 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
         say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")
         raise click.exceptions.Exit(128 + tally.signal)
     _conclude(plan.request, survey)
+
+
+def _estimate(plan: Plan, device: str, jobs: int | None) -> None:
+    """Print what the cells of a plan will take, a line a row, and in all."""
+    rows = []
+    for row in forecast.forecast(plan.survey, plan.todo, device, lambda job: plan.measured(job, device)):
+        click.echo(row)
+        rows.append(row)
+    click.echo(forecast.total(rows, plan.processes(device, jobs)))
 
 
 def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:
@@ -288,7 +317,8 @@ def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_ru
     if launch := plan.submit(asked, kept):
         number = sum(len(array.cells) for array in launch.arrays)
         jobs = "1 job" if number == 1 else f"{number} jobs"
-        say(f"{plan} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
+        taken = f"{cells(len(launch.keys))} of {len(plan.survey.standings)}"
+        say(f"{taken} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
     else:
         say("there is no cell to submit")
     say(f"to see how they are: {options.about('status')}")

@@ -35,7 +35,7 @@ def bench(folder: Path, *arguments: str) -> tuple[int, str, str]:
 def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -> None:
     code, out, err = bench(tmp_path, "new", "dataset", "my-ring", "--plugins", "mine")
     assert (code, err) == (0, "")
-    assert out.startswith("wrote mine/datasets/my_ring.py; to check it")
+    assert out.startswith(f"wrote {tmp_path}/mine/datasets/my_ring.py; to check it")
     file = tmp_path / "mine" / "datasets" / "my_ring.py"
     file.write_text(file.read_text().replace("default_rng(0)", "default_rng()"))
     code, out, err = bench(tmp_path, "check", "my-ring", "--plugins", "mine")

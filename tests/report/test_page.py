@@ -28,7 +28,7 @@ from tests.report.conftest import CIRCUMSTANCES, items
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
-HOSTILE = "<script>alert(1)</script>"
+HOSTILE = "<script>alert(1)"  # a name holds no /
 KL_DATA = Metric("kl_data", "nats")
 FIGURE = Shown("differences-mnist", "mnist", "mnist: differences", "Read it so.", "chart", (4, 3), b"\x89PNG")
 

@@ -297,7 +297,8 @@ def test_without_arrays_records_own_errors_stand_in_and_a_footnote_says_so(
 
 def test_damaged_arrays_are_named(mnist: Synthetic) -> None:
     lose(mnist.put("normal", 0, 95.0), b"PK half a file")
-    assert any(note.startswith("corrupt arrays runs/mnist/cells/") for note in mnist.table().notes)
+    notes = mnist.table().notes
+    assert any(note.startswith("corrupt arrays ") and "/runs/mnist/cells/" in note for note in notes), notes
 
 
 # ---------------------------------------------------------------- other settings

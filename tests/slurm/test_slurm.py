@@ -308,3 +308,62 @@ def test_what_failed_is_submitted_again_and_replaces_its_record(shell: Any, clus
     assert attempts(shell, flaky["cell"]) == ["crashed", "ok"]
     assert len(list(shell.folder.glob("runs/fakes/cells/*/record-*.attempt-1.json"))) == 1
     assert shell("retry", "--detach").startswith("there is no cell to submit\n")
+
+
+HOSTILE = {
+    **{"LOGNAME": "daemon", "USER": "daemon", "USERNAME": "daemon", "LNAME": "daemon"},
+    **{"SQUEUE_STATES": "COMPLETED", "SQUEUE_PARTITION": "urgent", "SQUEUE_ACCOUNT": "x", "SQUEUE_NAMES": "x"},
+    **{"SQUEUE_USERS": "daemon", "SQUEUE_FORMAT": "%j", "SACCT_FORMAT": "User", "SLURM_CLUSTERS": "elsewhere"},
+    **{"SBATCH_TIMELIMIT": "1000", "SBATCH_PARTITION": "gone", "SLURM_MEM_PER_CPU": "99999999", "SLURM_JOB_ID": "1"},
+}
+
+
+def test_no_surroundings_make_waiting_jobs_look_lost_and_none_is_submitted_twice(
+    shell: Any, cluster: Any, wait: Wait
+) -> None:
+    shell.grid("walk", seeds=2, seconds=3, slurm="time = 5")
+    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        shell("run", "--on", "slurm", "--detach")
+        shell.environment |= HOSTILE
+        assert shell("collect", check=0).count("2 pending") == 1
+        assert not shell.records()
+        assert [cell["state"] for cell in shell.cells()] == ["pending", "pending"]
+        assert "waits (PartitionDown)" in shell("status", "--why")
+        assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
+    finally:
+        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+    wait(lambda: {cell["state"] for cell in shell.cells()} == {"running"})
+    assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
+    assert "2 cells: 2 ok" in shell("collect", "--wait")
+    assert len(list(shell.folder.glob("runs/fakes/launches/*/launch.json"))) == 1
+
+
+def test_where_slurm_does_not_answer_nothing_is_recorded_or_submitted(shell: Any, cluster: Any) -> None:
+    shell.grid("hang", seeds=1, slurm="time = 5")
+    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        shell("run", "--on", "slurm", "--detach")
+        (shell.folder / "mute").mkdir()
+        squeue = shell.folder / "mute" / "squeue"
+        squeue.write_text("#!/bin/sh\nexit 1\n")
+        squeue.chmod(0o755)
+        path = shell.environment["PATH"]
+        shell.environment["PATH"] = f"{squeue.parent}:{path}"
+        assert "SLURM does not answer" in shell("collect", check=1)
+        assert "SLURM does not answer" in shell("run", "--on", "slurm", "--detach", check=None)
+        assert not shell.records()
+        shell.environment["PATH"] = path
+        assert shell("cancel").startswith("1 cell cancelled; ")
+        assert [cell["status"] for cell in shell.cells()] == ["cancelled"]
+    finally:
+        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+
+
+def test_cells_are_submitted_from_inside_a_job(shell: Any, cluster: Any) -> None:
+    shell.grid("walk", seeds=2, slurm="time = 5")
+    shell.environment |= {
+        **{"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"},
+        **{"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_NODE": "9000"},
+    }
+    assert "2 cells: 2 ok" in shell("run", "--on", "slurm")

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from types import SimpleNamespace
+from pathlib import Path
 
 import pytest
 
@@ -17,7 +18,7 @@ from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
-from bench.sweep.slurm import launches, submitted
+from bench.sweep.slurm import launches, start, submitted
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.slurm.launches import Array, Launch, Submission
 from bench.sweep.status import Survey
@@ -33,7 +34,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """Say what SLURM answers."""
 
     def answers(queue: dict[str, str] | None = None, ends: dict[str, str] | None = None) -> None:
-        monkeypatch.setattr(slurm, "queue", lambda: queue or {})
+        entries = {job: slurm.Entry(*said.split("|")) for job, said in (queue or {}).items()}
+        monkeypatch.setattr(slurm, "queue", lambda jobs: {job: entries[job] for job in jobs if job in entries})
         monkeypatch.setattr(slurm, "ends", lambda jobs: ends or {})
 
     return answers
@@ -91,6 +93,40 @@ def test_cells_of_jobs_that_wait_or_run(look: Look, store: Store, answers: Answe
     assert submitted.overlaid(look(*how)).jobs() == [
         job for job in look(*how).jobs() if job.cell.id == jobs[4].cell.id
     ], "cells that wait in SLURM are left to it"
+
+
+def test_a_cell_is_left_to_whichever_launch_still_has_it(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    submit(store, jobs)
+    later = Launch(**{**vars(submit(store, jobs)), "sweep": "20260102-000000-bbbb", "arrays": []})
+    later.arrays = [Array("8", [[job.cell.id] for job in jobs])]
+    launches.write(store, later)
+    answers({"7_0": "PENDING|Priority", "7_1": "PENDING|JobHeldUser", "8_1": "PENDING"}, {"8_0": "CANCELLED"})
+    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 8_1 waits")]
+    ended: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", ended.extend)
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert ended == ["7_0", "7_1", "8_1"]
+    answers({"7_1": "PENDING|JobHeldUser"}, {"8_1": "CANCELLED"})
+    assert states(look, "long") == [("pending", "job 7_1 waits (JobHeldUser); it does not start by itself")]
+    made = store.begin(jobs[0].cell, "20260101-000000-aaaa")  # of the first launch, while the second is gone
+    assert made is not None
+    survey = submitted.overlaid(look("ok"))
+    assert [standing.state for standing in survey.standings] == ["running"]
+    lost = replace(survey.standings[0], state="lost", loss=("cancelled", "by `bench cancel`"))
+    assert submitted.settle(replace(survey, standings=(lost,)), {}) == 0
+
+
+def test_variables_of_the_surroundings_do_not_reach_slurms_commands(monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = {"SLURM_CONF": "/etc/slurm.conf", "HOME": "/home/me"}
+    dropped = ("SQUEUE_STATES", "SACCT_FORMAT", "SBATCH_TIMELIMIT", "SLURM_MEM_PER_CPU", "SLURM_CLUSTERS")
+    for name, value in {**kept, **dict.fromkeys(dropped, "x")}.items():
+        monkeypatch.setenv(name, value)
+    left = slurm.environment()
+    assert left.items() >= kept.items()
+    assert not left.keys() & set(dropped)
 
 
 def test_a_heart_that_beats_counts_more_than_what_slurm_says(look: Look, store: Store, answers: Answers) -> None:
@@ -194,19 +230,16 @@ def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup:
 def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    class Refusing:
-        def __init__(self, number: int) -> None:
-            self.number = number
-
-        def submit_array(self, array: list[Chunk]) -> list[SimpleNamespace]:
-            if self.number == taken:
-                raise RuntimeError("Command failed:\nsbatch: error: too many jobs\n  of yours")
-            return [SimpleNamespace(job_id=f"{self.number}_{task}") for task in range(len(array))]
+    def sbatch(script: Path) -> str:
+        number = int(script.parent.name)
+        if number == taken:
+            raise slurm.Refused("sbatch", "sbatch: error: too many jobs of yours")
+        return str(number)
 
     survey = look("ok", "long", "walk")
     ids = [standing.cell.id for standing in survey.standings]
     monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
-    monkeypatch.setattr(Submission, "_executor", lambda self, number, after: Refusing(number))
+    monkeypatch.setattr(slurm, "submit", sbatch)
     taken = 0
     with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
         Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
@@ -219,9 +252,53 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     assert [*launch.keys] == ids[:2]
 
 
+def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
+    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    command = tmp_path / "sbatch"
+    command.write_text("#!/bin/sh\nexec sleep 60\n")
+    command.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
+    monkeypatch.setattr(slurm, "most_tasks", lambda: 10)
+    survey = look("ok")
+    with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
+        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    assert not list(store.folder.glob("launches/*"))
+
+
+def test_options_for_sbatch_reach_the_script_and_the_name_holds_the_grids(look: Look, setup: Setup) -> None:
+    survey = look("ok")
+    asked = Slurm(extra=["--qos=long", "--exclusive"])
+    (script,) = Submission(survey, survey.jobs(), setup, asked, None, {}).scripts(10)
+    for line in ("--qos=long", "--exclusive", f"--job-name=bench-{setup.grid}-"):
+        assert f"#SBATCH {line}" in script
+
+
+def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
+    monkeypatch.setattr(signal, "signal", lambda *_: None)
+    (tmp_path / "0.pickle").write_bytes(b"planted")
+    with pytest.raises(SystemExit, match=r"0\.pickle is not what was submitted; nothing of it is carried out$"):
+        start.main(str(tmp_path), "0" * 64)
+
+
+def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:
+    (job,) = look("ok").jobs()
+    output = launches.output(store, submit(store, [job]), "7")
+    output.parent.mkdir(parents=True)
+    output.write_bytes(b"set up\nsrun: fatal: SLURM_MEM_PER_CPU is wrong\x1b[31m \xff\n\n")
+    answers({}, {"7": "FAILED"})
+    assert submitted.settle(submitted.overlaid(look("ok")), {}) == 1
+    record = store.record(job.cell.id, job.key)
+    assert record is not None
+    assert record.reason.startswith("its job ended; its last words: srun: fatal: SLURM_MEM_PER_CPU is wrong")
+    assert "\x1b" not in record.reason
+
+
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(slurm.Unreachable, match=r"^there is no SLURM on this machine: no `squeue` is found$"):
-        slurm.queue()
+        slurm.queue(["7_1"])
     assert slurm.ends(["7_1"]) == {}
     assert slurm.ends([]) == {}

@@ -12,7 +12,6 @@ import sys
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from bench.profile import Slurm
 from bench.protocol import UserError
@@ -102,12 +101,6 @@ class Chunk:
         left = [job for job in self.jobs if not pool.store.taken(job)] or self.jobs
         with sharing.slots(pool.setup, left, pool.devices, settings.per_gpu, pool.screen) as number:
             yield number
-
-    def checkpoint(self) -> Any:
-        """Return what runs after a requeue, for a signal that comes before the pool is there to take it."""
-        from submitit.helpers import DelayedSubmission
-
-        return DelayedSubmission(self)
 
     def _left(self, pool: Pool) -> Sequence[Job]:
         """Return the cells that are to go on; those that were interrupted too often get their record."""

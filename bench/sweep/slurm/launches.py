@@ -6,9 +6,11 @@ runs/mnist/launches/<sweep>/<n>/          array n: its script, what it was hande
 
 from __future__ import annotations
 
-import contextlib
-import io
+import hashlib
+import pickle
+import shlex
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -158,7 +160,7 @@ class Submission:
         self.store, self.settings = survey.store, settings
         self.launch = Launch(identify(), now(), settings.model_dump(mode="json"), options)
         setup = replace(setup, submitted=True)
-        self.chunks = []
+        self.chunks: list[Chunk] = []
         for start in range(0, len(jobs), settings.cells_per_job):
             part = tuple(jobs[start : start + settings.cells_per_job])
             names = {job.cell.id: survey.name(job.cell) for job in part}
@@ -173,9 +175,7 @@ class Submission:
         texts = []
         for number, array in enumerate(self.arrays(most)):
             executor = self._executor(number, after="ARRAY-BEFORE" if number else "")
-            if len(array) > 1:
-                executor.parameters["map_count"] = len(array)
-            texts.append(executor._make_submission_file_text(executor._submitit_command_str, ""))
+            texts.append(self._script(executor, [pickle.dumps(chunk) for chunk in array]))
         return texts
 
     def submit(self) -> Launch:
@@ -190,23 +190,49 @@ class Submission:
         write(self.store, launch)
         for number, array in enumerate(arrays):
             executor = self._executor(number, after=launch.arrays[-1].job if launch.arrays else "")
+            place, contents = Path(executor.folder), [pickle.dumps(chunk) for chunk in array]
             try:
-                with contextlib.redirect_stderr(io.StringIO()):  # sbatch's own words are in the exception as well
-                    jobs = executor.submit_array(array)
-            except Exception as error:  # submitit raises its own kinds, without a common base
-                if not launch.arrays:
-                    shutil.rmtree(folder(self.store, launch.sweep), ignore_errors=True)
-                # all that submitit gives is a sentence; sbatch's own words are its end
-                words = one_line(str(error).rpartition("sbatch: error:")[2] or str(error))
+                self._write(place, contents, self._script(executor, contents))
+                job = slurm.submit(place / "submission.sh")
+            except (slurm.Unreachable, StoreError) as error:
+                # a job that SLURM may have taken without an answer finds nothing to carry out, and ends
+                shutil.rmtree(place if launch.arrays else folder(self.store, launch.sweep), ignore_errors=True)
+                if not isinstance(error, slurm.Refused):
+                    raise
+                words = one_line(error.words.rpartition("sbatch: error:")[2].strip() or error.words)
                 rest = f" (after {number} of {len(arrays)} arrays)" if number else ""
                 raise UserError(f"SLURM does not take the jobs{rest}: {words}") from error
-            cells = [job for chunk in array for job in chunk.jobs]
-            launch.keys |= {job.cell.id: job.key for job in cells}
-            launch.replaces |= {job.cell.id: job.replaces for job in cells if job.replaces is not None}
-            ids = [[job.cell.id for job in chunk.jobs] for chunk in array]
-            launch.arrays.append(Array(jobs[0].job_id.partition("_")[0], ids))
+            asked = [cell for chunk in array for cell in chunk.jobs]
+            launch.keys |= {each.cell.id: each.key for each in asked}
+            launch.replaces |= {each.cell.id: each.replaces for each in asked if each.replaces is not None}
+            ids = [[each.cell.id for each in chunk.jobs] for chunk in array]
+            launch.arrays.append(Array(job, ids))
             write(self.store, launch)
         return launch
+
+    def _script(self, executor: SlurmExecutor, contents: Sequence[bytes]) -> str:
+        """Return an array's script; it holds the digests of what its jobs are handed."""
+        if len(contents) > 1:
+            executor.parameters["map_count"] = len(contents)
+        digests = [hashlib.sha256(content).hexdigest() for content in contents]
+        words = [sys.executable, "-u", "-m", "bench.sweep.slurm.start", str(executor.folder), *digests]
+        return executor._make_submission_file_text(shlex.join(words), "")
+
+    def _write(self, place: Path, contents: Sequence[bytes], script: str) -> None:
+        """Write what the jobs of an array are handed, and their script.
+
+        Raises:
+            StoreError: the store cannot be written.
+        """
+        try:
+            place.mkdir(parents=True, exist_ok=True)
+            for task, content in enumerate(contents):
+                with replacing(place / f"{task}.pickle") as file:
+                    file.write(content)
+            with replacing(place / "submission.sh") as file:
+                file.write(script.encode())
+        except OSError as error:
+            raise StoreError(f"the run store {self.store.folder} cannot be written ({error.strerror})") from error
 
     def _executor(self, number: int, after: str) -> SlurmExecutor:
         """Return what submits array `number`; `after` is the job that must be over before, where jobs are counted."""
@@ -218,9 +244,9 @@ class Submission:
                 return 2  # `--dry-run` needs no SLURM
 
         settings, sweep = self.settings, self.launch.sweep
-        executor = Executor(folder(self.store, sweep).absolute() / str(number), max_num_timeout=settings.retries)
+        executor = Executor(folder(self.store, sweep).absolute() / str(number))
         parameters = settings.model_dump(include={"partition", "account", "constraint", "time", "setup"}) | {
-            "job_name": f"bench-{sweep}",
+            "job_name": f"bench-{self.chunks[0].setup.grid}-{sweep}",
             "gpus_per_node": settings.gpus or None,
             "cpus_per_task": settings.cpus,
             "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
@@ -230,7 +256,7 @@ class Submission:
             "teardown": self._after(),
             "stderr_to_stdout": True,
             "srun_args": [f"--cpus-per-task={settings.cpus}"],
-            "additional_parameters": {"requeue": True},
+            "additional_parameters": {"requeue": True, **settings.further},
         }
         executor.update_parameters(**{name: value for name, value in parameters.items() if value not in (None, [])})
         return executor

@@ -6,10 +6,12 @@ its accounting, where there is some, only about jobs that are gone.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 
 from bench.sweep.attempts import Attempt, Job
+from bench.sweep.record import one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
@@ -32,8 +34,15 @@ INTERRUPTED = {
     "preempted": ENDS["PREEMPTED"],
     "stopped": ("cancelled", "its job was told to end"),
 }
+UNEXPLAINED = ("crashed", "its job ended without a word")
 LIVE = ("pending", "preempted", "running")
 WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "COMPLETING")
+
+#: reasons for which a job waits until somebody changes it or the site
+NEVER = (
+    *("BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobHeldAdmin", "JobHeldUser"),
+    *("PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed"),
+)
 
 
 def overlaid(survey: Survey) -> Survey:
@@ -42,16 +51,24 @@ def overlaid(survey: Survey) -> Survey:
     Raises:
         Unreachable: there are such cells, and SLURM does not answer.
     """
-    launched: dict[str, tuple[Launch, str]] = {}  # with the cell's job; the latest launch counts
-    for launch in launches.read(survey.store):
-        launched |= {cell: (launch, job) for cell, job in launch.jobs().items()}
-    waited = [standing for standing in survey.standings if _open(standing, launched)]
+    launched = _launched(survey)
+    waited = [standing for standing in survey.standings if _open(standing, launched.get(standing.cell.id, ()))]
     if not waited:
         return survey
-    queue = slurm.queue()
-    ends = slurm.ends({launched[standing.cell.id][1] for standing in waited} - queue.keys())
-    judged = {old.cell.id: _judged(survey, old, *launched[old.cell.id], queue, ends) for old in waited}
+    asked = {job for standing in waited for _, job in launched[standing.cell.id]}
+    queue = slurm.queue(asked)
+    ends = slurm.ends(asked - queue.keys())
+    judged = {old.cell.id: _judged(survey, old, launched[old.cell.id], queue, ends) for old in waited}
     return replace(survey, standings=tuple(judged.get(old.cell.id, old) for old in survey.standings))
+
+
+def _launched(survey: Survey) -> dict[str, list[tuple[Launch, str]]]:
+    """Return every launch of every cell with the cell's job, the latest one last."""
+    launched: dict[str, list[tuple[Launch, str]]] = {}
+    for launch in launches.read(survey.store):
+        for cell, job in launch.jobs().items():
+            launched.setdefault(cell, []).append((launch, job))
+    return launched
 
 
 def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
@@ -68,8 +85,8 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
         cell, store = standing.cell, survey.store
         job = Job(cell, standing.key, survey.code[cell.plugins], {})
         job = replace(job, attempt=max(1, store.attempts(cell.id)), replaces=replaced.get(cell.id))
-        if store.taken(job):
-            continue  # it came after all
+        if store.taken(job) or store.alive(cell.id, store.attempts(cell.id)):
+            continue  # it came after all, or goes on
         status, reason = standing.loss
         store.vacate(job)
         written += store.finish(job, job.record(survey.grid.name, circumstances, status, reason))
@@ -85,53 +102,99 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
         Unreachable: SLURM does not answer.
         StoreError: the store cannot be written.
     """
-    wanted = set(cells)
-    live = {standing.cell.id: standing.job for standing in survey.standings if standing.job and standing.state in LIVE}
-    jobs = {job for cell, job in live.items() if cell in wanted}
-    if not jobs:
+    wanted, launched = set(cells), _launched(survey)
+    queue = slurm.queue({job for cell in wanted for _, job in launched.get(cell, ())})
+    if not queue:
         return 0
-    ended = {cell for cell, job in live.items() if job in jobs}
+    standings = {standing.cell.id: standing for standing in survey.standings}
+    ended: set[str] = set()
     for launch in launches.read(survey.store):
-        if ours := ended & launch.keys.keys():
-            launch.cancelled = sorted({*launch.cancelled, *ours})
+        ours = {cell for cell, job in launch.jobs().items() if job in queue}
+        # jobs carry out their cells one after another: some may be over
+        left = {
+            cell
+            for cell in ours
+            if (cell in standings and standings[cell].state in LIVE)
+            or not survey.store.holds(cell, launch.keys.get(cell, ""))
+        }
+        if left:
+            launch.cancelled = sorted({*launch.cancelled, *left})
             launches.write(survey.store, launch)
-    slurm.cancel(sorted(jobs))
+        ended |= left
+    slurm.cancel(sorted(queue))
     return len(ended)
 
 
-def _open(standing: Standing, launched: Mapping[str, tuple[Launch, str]]) -> bool:
+def _open(standing: Standing, launched: Sequence[tuple[Launch, str]]) -> bool:
     """Tell whether SLURM is to be asked about a cell: it was submitted with the code of now, and has no record yet."""
-    launch, _ = launched.get(standing.cell.id, (None, ""))
-    if launch is None or launch.keys.get(standing.cell.id) != standing.key:
+    ours = [launch for launch, _ in launched if launch.keys.get(standing.cell.id) == standing.key]
+    if not ours:
         return False
     if standing.state == "finished":
-        return standing.record is not None and standing.record.attempt == launch.replaces.get(standing.cell.id)
-    return standing.state in ("missing", "running")
+        record = standing.record
+        return record is not None and any(record.attempt == launch.replaces.get(standing.cell.id) for launch in ours)
+    return standing.state in ("missing", "running", "stale")
 
 
 def _judged(
-    survey: Survey, standing: Standing, launch: Launch, job: str, queue: Mapping[str, str], ends: Mapping[str, str]
+    survey: Survey,
+    standing: Standing,
+    launched: Sequence[tuple[Launch, str]],
+    queue: Mapping[str, slurm.Entry],
+    ends: Mapping[str, str],
 ) -> Standing:
-    """Return where a cell stands, by the states of jobs in the queue and the ends of those that are gone."""
-    cell, state = standing.cell.id, queue.get(job, "")
-    history = [attempt for attempt in survey.store.history(cell) if attempt.sweep == launch.sweep]
+    """Return where a cell stands, by the states of jobs in the queue and the ends of those that are gone.
+
+    Of several launches of a cell one that still has a job counts, else the latest.
+    """
+    cell = standing.cell.id
+    attempts = survey.store.history(cell)
+    if attempts and survey.store.alive(cell, attempts[-1].number):
+        live = attempts[-1]
+        job = live.job or next((job for launch, job in launched if launch.sweep == live.sweep), "")
+        why = f"attempt {live.number} is running{f' in job {job}' if job else ''}"
+        return replace(standing, state="running", record=None, job=job, why=why)
+    ours = [(launch, job) for launch, job in launched if launch.keys.get(cell) == standing.key]
+    launch, job = next((pair for pair in reversed(ours) if pair[1] in queue), ours[-1])
+    history = [attempt for attempt in attempts if attempt.sweep == launch.sweep]
     last = history[-1] if history else None
     standing = replace(standing, state="pending", record=None, job=job)
-    if last and survey.store.alive(cell, last.number):
-        return replace(standing, state="running", why=f"attempt {last.number} is running in job {job}")
-    if not state:
+    if job not in queue:
         status, reason = loss = _loss(last, ends.get(job, ""), cancelled=cell in launch.cancelled)
+        if loss == UNEXPLAINED and (words := _last_words(launches.output(survey.store, launch, job))):
+            reason = f"its job ended; its last words: {words}"
+            loss = status, reason
         why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
         return replace(standing, state="lost", why=why, loss=loss)
+    state, reason = queue[job]
     waits = state in WAITING
     if last is None:
-        return replace(standing, why=f"job {job} waits" if waits else f"job {job} is at other cells, or begins")
+        return replace(standing, why=_waiting(job, reason) if waits else f"job {job} is at other cells, or begins")
     # a job that was told to end, and waits again, had to give place to another
     if waits and last.how in ("preempted", "stopped"):
         why = f"attempt {last.number} was preempted; job {job} waits to go on"
         return replace(standing, state="preempted", why=why)
     how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
     return replace(standing, why=f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}")
+
+
+def _last_words(output: Path) -> str:
+    """Return the last line that a job printed, clean and short; empty where there is none."""
+    try:
+        with output.open("rb") as file:
+            file.seek(max(0, output.stat().st_size - 4000))
+            lines = file.read().decode("utf-8", "replace").split("\n")
+    except OSError:
+        return ""
+    return one_line(next((line for line in reversed(lines) if line.strip()), ""))[:300]
+
+
+def _waiting(job: str, reason: str) -> str:
+    """Return that a job waits, and why; that it can never start, where SLURM says so."""
+    if not reason:
+        return f"job {job} waits"
+    never = "; it does not start by itself" if reason in NEVER else ""
+    return f"job {job} waits ({reason}){never}"
 
 
 def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]:
@@ -148,4 +211,4 @@ def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]
         return ENDS[end]
     if last is None and not end:
         return "node-lost", "SLURM knows nothing of its job"
-    return INTERRUPTED.get(last.how if last else "", ("crashed", "its job ended without a word"))
+    return INTERRUPTED.get(last.how if last else "", UNEXPLAINED)

@@ -1,0 +1,125 @@
+"""What a dry run says that cells will take: by records of their rows, else by measured steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bench.report import forecast
+from bench.sweep import measuring
+from bench.sweep.measuring import Measured
+from bench.sweep.pool import Screen
+from bench.sweep.requests import Plan, Request
+from tests.test_cli import FAKES, GRID
+
+
+def never(job: object) -> Measured:
+    raise AssertionError("measured")
+
+
+def fakes(tmp_path: Path, how: str, seeds: int, seconds: float = 0.0) -> Plan:
+    (tmp_path / "fakes.toml").write_text(GRID.format(how=how, seeds=seeds, seconds=seconds))
+    request = Request(
+        str(tmp_path / "fakes.toml"),
+        strategies=["actor"],
+        store=tmp_path / "store",
+        data_dir=tmp_path,
+        plugins=[FAKES],
+        display=lambda *_: Screen(),
+    )
+    survey = request.survey()
+    return Plan(request, survey, survey.jobs())
+
+
+def digits(tmp_path: Path, settings: Mapping[str, Any], *strategies: str) -> Plan:
+    request = Request(
+        settings=settings, strategies=strategies, seeds=1, store=tmp_path / "store", display=lambda *_: Screen()
+    )
+    survey = request.survey()
+    return Plan(request, survey, survey.jobs())
+
+
+def test_records_of_a_row_in_the_store_say_what_its_other_seeds_take(tmp_path: Path) -> None:
+    fakes(tmp_path, '["long"]', 1, 0.3).carry_out(jobs=1)
+    plan = fakes(tmp_path, '["long"]', 3, 0.3)
+    (row,) = forecast.forecast(plan.survey, plan.todo, "cpu", never)
+    (record,) = plan.survey.store.records()
+    assert row.seconds == pytest.approx(
+        sum(record.resources[f"{name}_seconds"] for name in ("fit", "evaluate", "overhead"))
+    )
+    assert row.size == measuring.held(plan.survey.store.cell(record.cell)) > 0
+    assert (row.name, row.cells, row.basis) == ("points actor", 2, "1 record in the store")
+
+
+def test_records_of_another_device_or_of_other_settings_say_nothing(tmp_path: Path) -> None:
+    fakes(tmp_path, '["long"]', 1, 0.3).carry_out(jobs=1)
+    unseen = Measured(None, reason="none")
+    for plan, device in ((fakes(tmp_path, '["long"]', 2, 0.3), "cuda"), (fakes(tmp_path, '["long"]', 2, 0.1), "cpu")):
+        (row,) = forecast.forecast(plan.survey, plan.todo, device, lambda _: unseen)
+        assert row.basis == "none"
+
+
+def test_committed_records_say_it_where_the_store_has_none(tmp_path: Path) -> None:
+    request = Request("mnist", strategies=["normal"], seeds=[17], store=tmp_path / "store")
+    survey = request.survey()
+    (row,) = forecast.forecast(survey, survey.jobs(), "cpu", never)
+    assert row.seconds is not None
+    assert row.size is None
+    assert row.basis.endswith(" that came with bench, on another machine")
+
+
+def test_else_twenty_steps_are_measured_and_nothing_is_left_of_them(tmp_path: Path) -> None:
+    plan = digits(tmp_path, {"train.epochs": 50}, "normal")
+    (row,) = forecast.forecast(plan.survey, plan.todo, "cpu", lambda job: plan.measured(job, "cpu"))
+    assert row.basis == "20 measured steps, scoring not counted"
+    assert row.seconds is not None
+    assert row.seconds > 0
+    assert row.size is not None
+    assert row.size > 10_000  # a checkpoint
+    assert not (tmp_path / "store").exists()
+
+
+def test_the_time_measured_grows_with_the_epochs(tmp_path: Path) -> None:
+    seconds = []
+    for epochs in (10, 1000):
+        plan = digits(tmp_path, {"train.epochs": epochs}, "normal")
+        seen = plan.measured(plan.todo[0], "cpu").seconds
+        assert seen is not None
+        seconds.append(seen)
+    assert seconds[1] > 10 * seconds[0]  # 100 times, but for what else the machine does
+
+
+def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
+    plan = fakes(tmp_path, '["raise", "killed"]', 1)
+    rows = list(forecast.forecast(plan.survey, plan.todo, "cpu", lambda job: plan.measured(job, "cpu")))
+    assert [row.seconds for row in rows] == [None, None]
+    assert rows[0].basis == "error: ValueError: a mistake in the plugin"
+    assert rows[1].basis == "crashed: the process was killed by SIGKILL"
+    assert forecast.total(rows, 1) == "estimate: none, for no row has one"
+
+
+def test_nothing_is_downloaded_for_a_measurement(tmp_path: Path) -> None:
+    request = Request("mnist", strategies=["normal"], settings={"train.epochs": 7}, data_dir=tmp_path, store=tmp_path)
+    survey = request.survey()
+    seen = Plan(request, survey, survey.jobs()).measured(survey.jobs()[0], "cpu")
+    assert seen.reason == ("its data set is not at hand, and a dry run downloads nothing; `bench data mnist` says more")
+
+
+def test_the_total_says_what_is_not_in_it() -> None:
+    rows = [
+        forecast.Row("a", 3, 3600.0, 2e6, "x"),
+        forecast.Row("b", 1, 7200.0, None, "x"),
+        forecast.Row("c", 1, None, None, "x"),
+    ]
+    assert forecast.total(rows, 2) == (
+        "estimate: about 5 h 00 min one cell at a time, about 2 h 30 min with 2 cells at a time (without 1 of 3 rows); "
+        "disk: about 6.0 MB (without 2 of 3 rows)"
+    )
+    assert [str(row) for row in rows] == [
+        "a: 3 cells, about 60 min and 2.0 MB each, by x",
+        "b: 1 cell, about 2 h 00 min, by x",
+        "c: 1 cell, no estimate: x",
+    ]
