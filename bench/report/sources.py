@@ -279,10 +279,7 @@ def _merged(places: Sequence[Path], current: Current, notes: list[str], dataset:
     """Return the records of stores and Parquet files, as `merge` has them, of one data set or of all."""
     held: dict[Path, list[Outcome]] = {}
     for place in places:
-        if place.is_file():
-            whole = marked(outcomes(read_parquet(place)), current)
-        else:
-            whole = gather([place], current, notes)
+        whole = marked(outcomes(read_parquet(place)), current) if place.is_file() else gather([place], current, notes)
         held[place] = [record for record in whole if dataset in ("", record.dataset.name)]
     records, said = merge.merged(held)
     notes += said
