@@ -49,7 +49,7 @@ class Curves:
     """
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
-        self._stores, self._tables = tuple(stores), tuple(tables)
+        self._stores, self._tables = [Store(store) for store in stores], tuple(tables)
         self._read: dict[tuple[str, str], Series] = {}
 
     def of(self, outcome: Outcome) -> Series:
@@ -62,7 +62,7 @@ class Curves:
     def _found(self, outcome: Outcome) -> Series:
         for store in self._stores:
             try:
-                content = Store(store).beside(outcome, outcome.key, "curves")
+                content = store.beside(outcome, outcome.key, "curves")
                 if content is not None:
                     points = json.loads(content)
                     return _series((p["metric"], p["epoch"], p["value"]) for p in points if p["value"] is not None)

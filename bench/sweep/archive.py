@@ -250,7 +250,7 @@ def _content(archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> bytes:
     if info.flag_bits & 1 or info.compress_type not in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         raise ValueError("it is encrypted, or compressed in an unusual way")
     with archive.open(info) as file:
-        content = file.read()
+        content = file.read(info.file_size)
     if len(content) != info.file_size:
         raise ValueError("it is cut short")
     return content
