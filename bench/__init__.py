@@ -1,8 +1,9 @@
 """bench: a benchmark of ways to train the prior of a variational autoencoder.
 
-From Python it is six functions, imported on first use: `run` carries out a grid's cells, `results` reads what cells
-left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for, `tune` tunes its rows. `Log` and
-`TensorBoard` take what a run tells of its cells.
+From Python it is eight functions, imported on first use: `run` carries out a grid's cells, `results` reads what cells
+left, `strategy` and `dataset` train one model, `grid` shows what a grid stands for, `tune` tunes its rows,
+`export_store` and `import_store` take records to a colleague. `Log` and `TensorBoard` take what a run tells of its
+cells.
 """
 
 from __future__ import annotations
@@ -14,9 +15,22 @@ from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from bench.face import Log, TensorBoard, dataset, grid, results, run, strategy, tune
+    from bench.face import Log, TensorBoard, dataset, export_store, grid, import_store, results, run, strategy, tune
 
-__all__ = ["Log", "TensorBoard", "__version__", "dataset", "grid", "lazy_members", "results", "run", "strategy", "tune"]
+__all__ = [
+    "Log",
+    "TensorBoard",
+    "__version__",
+    "dataset",
+    "export_store",
+    "grid",
+    "import_store",
+    "lazy_members",
+    "results",
+    "run",
+    "strategy",
+    "tune",
+]
 
 __version__ = "0.1.0"
 

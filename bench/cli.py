@@ -29,6 +29,14 @@ VERBS = {
         "Come back to cells that were submitted to SLURM: record those that were lost, and print the table.",
     ),
     "data": ("plugins.data", "Fetch and verify data set NAME, or all of them, and say what they are."),
+    "export": (
+        "archives.export",
+        "Write the records of a run store into FILE, a zip file for a colleague, with what lies beside them.",
+    ),
+    "import": (
+        "archives.import_",
+        "Make a new run store of FILE, which a colleague exported, once all of it is checked.",
+    ),
     "list": ("plugins.list_", "List strategies, data sets, networks, energies and grids."),
     "logs": (
         "sweeps.logs",

@@ -92,7 +92,18 @@ def remembered(kind: Kind, path: Path) -> bool:
     return False
 
 
-def _receipt(kind: Kind, path: Path) -> Path:
+def forget_store(path: Path, content: Path) -> None:
+    """Take back that this user has run a store at `path`, for a folder that is to be moved there.
+
+    A new folder may have the number of one that is gone.
+
+    Raises:
+        OSError: that cannot be taken back.
+    """
+    _receipt("store", path, content).unlink(missing_ok=True)
+
+
+def _receipt(kind: Kind, path: Path, content: Path | None = None) -> Path:
     place = path.resolve()
-    mark = f"{kind}\0{place}\0{place.stat().st_ino if kind == 'store' else ''}"
+    mark = f"{kind}\0{place}\0{(content or place).stat().st_ino if kind == 'store' else ''}"
     return user_folder("cache") / "named" / hashlib.sha256(os.fsencode(mark)).hexdigest()

@@ -15,11 +15,13 @@ from importlib.metadata import distribution
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 from packaging.requirements import Requirement
 
 ROOT = Path(__file__).resolve().parents[1]
 PROJECT: dict[str, Any] = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+RESULTS = ROOT / "results"
 BUILT_IN = {
     kind: {file.stem.replace("_", "-") for file in (ROOT / kind).glob("*.py")} for kind in ("strategies", "datasets")
 }
@@ -105,6 +107,17 @@ def test_an_installed_wheel_finds_the_built_in_plugins(tmp_path: Path, wheel: Pa
     assert lists_every_built_in(run(programs / "bench", "list", cwd=tmp_path))
 
 
+def test_an_installed_wheel_reports_the_records_that_come_with_it(tmp_path: Path, wheel: Path) -> None:
+    programs = environment(tmp_path, wheel)
+    records = "from bench.report.sources import committed; print(sorted({record.grid for record in committed()}))"
+    assert run(programs / "python", "-c", records, cwd=tmp_path) == run(
+        *(sys.executable, "-c", f"import sys; sys.path.insert(0, {str(ROOT)!r}); {records}"), cwd=tmp_path
+    )
+    text = run(programs / "bench", "report", "--grid", "mnist", cwd=tmp_path)
+    assert "Records: those that come with bench." in text
+    assert pq.read_metadata(tmp_path / "report" / "records.parquet").num_rows > 0
+
+
 def test_an_editable_install_finds_the_built_in_plugins(tmp_path: Path, editable: Path, clone: Path) -> None:
     programs = environment(tmp_path, editable)
     assert home(programs / "python", tmp_path) == clone / "bench"
@@ -129,7 +142,7 @@ def test_the_wheel_holds_what_it_needs_and_claims_no_name_but_bench(wheel: Path)
         "bench/contracts/templates/dataset.py",
         "bench/_builtin/results/published.json",
         *(f"bench/_builtin/{kind}/{file.name}" for kind in BUILT_IN for file in (ROOT / kind).glob("*.py")),
-        *(f"bench/_builtin/results/{file.name}" for file in (ROOT / "results").glob("*.parquet")),
+        *(f"bench/_builtin/results/{file.name}" for kind in ("parquet", "toml") for file in RESULTS.glob(f"*.{kind}")),
         *(
             f"bench/{kind}/{file.name}"
             for kind in ("networks", "energies")

@@ -11,7 +11,7 @@ import pytest
 
 from bench import cli
 from bench.sweep.requests import Request
-from bench.verbs import options, plugins, sweeps, tuning
+from bench.verbs import archives, options, plugins, sweeps, tuning
 
 
 @pytest.mark.parametrize("name", cli.VERBS)
@@ -24,7 +24,7 @@ def test_what_help_says_of_a_verb_is_its_own_first_sentence(name: str) -> None:
 
 def test_every_verb_is_in_the_table_once_and_in_order() -> None:
     assert [*cli.VERBS] == sorted(cli.VERBS)
-    written = [value for module in (plugins, sweeps, tuning) for value in vars(module).values()]
+    written = [value for module in (archives, plugins, sweeps, tuning) for value in vars(module).values()]
     verbs = {value.name for value in written if isinstance(value, click.Command)}
     assert verbs == {*cli.VERBS}
 

@@ -1,8 +1,10 @@
 """The face: what `bench` does, from Python. The command line is words and exit codes over the same requests.
 
-`bench.run`, `bench.results`, `bench.strategy`, `bench.dataset`, `bench.grid` and `bench.tune` are the functions here.
+`bench.run`, `bench.results`, `bench.strategy`, `bench.dataset`, `bench.grid`, `bench.tune`, `bench.export_store` and
+`bench.import_store` are the functions here.
 """
 
+from bench.face.archives import Copied, export_store, import_store
 from bench.face.records import Cell, Results, results
 from bench.face.sweeps import grid, run
 from bench.face.training import Data, Trained, Trainer, dataset, strategy
@@ -11,6 +13,7 @@ from bench.sweep.logs import Log, TensorBoard
 
 __all__ = [
     "Cell",
+    "Copied",
     "Data",
     "Log",
     "Results",
@@ -19,7 +22,9 @@ __all__ = [
     "Trainer",
     "Tuned",
     "dataset",
+    "export_store",
     "grid",
+    "import_store",
     "results",
     "run",
     "strategy",

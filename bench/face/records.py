@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import zipfile
 from collections.abc import Mapping, Sequence
@@ -273,17 +274,18 @@ class Cell:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """The training curves, a row per epoch and metric."""
-        frame = sources.curves([self._store.folder], [])
-        mine = (frame["cell"] == self.record.cell) & (frame["key"] == self.record.key)
-        return frame[mine].reset_index(drop=True)
+        return sources.curves([self._store.folder], [], [self.record])
 
     @cached_property
     def _store(self) -> Store:
         """The run store that holds the record."""
+        own = sources.identity(self.record.key, self.record)
         for folder in self._stores:
             store = Store(folder)
-            if store.record_path(self.record.cell, self.record.key).is_file():
-                return store
+            with contextlib.suppress(CorruptRecord):  # another store may hold another record of the same cell
+                record = store.record(self.record.cell, self.record.key)
+                if record and sources.identity(self.record.key, record) == own:
+                    return store
         raise UserError(f"the record of {self._name} comes from a Parquet file; the rest lies in its run store alone")
 
     def model(self, device: str = "cpu") -> Fitted:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from bench.files import MOST
 from bench.report.metrics import meaning
 from bench.report.statistics import Items
 from bench.sweep.record import CorruptRecord
@@ -32,6 +33,11 @@ class Vector(NamedTuple):
     which: np.ndarray
 
 
+_Tabled = Vector | tuple[Path, int]  # scores in a Parquet file, or which of its row groups they are
+_UNREADABLE = (
+    *(CorruptRecord, ValueError, KeyError, NotImplementedError, RuntimeError),
+    *(OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error),
+)
 _Place = tuple[Path, str, str, str | None]  # store, cell, key and SHA-256
 
 
@@ -40,6 +46,44 @@ def _chosen(held: Sequence[str] | None, names: Sequence[str], prefix: str) -> Se
     if names:
         return names if held is not None and set(names) <= set(held) else ()
     return [name for name in held or () if name.startswith(prefix)]
+
+
+class _Npz:
+    """The arrays that `np.savez_compressed` wrote, which `np.load` reads as well, at half the pace.
+
+    Attributes:
+        files: their names, in order.
+    """
+
+    def __init__(self, content: bytes) -> None:
+        self._archive = zipfile.ZipFile(io.BytesIO(content))
+        self.files = [name.removesuffix(".npy") for name in self._archive.namelist()]
+
+    def __getitem__(self, name: str) -> np.ndarray:
+        """Return an array.
+
+        Raises:
+            ValueError: it is none, is too large, or is of Python's objects.
+        """
+        info = self._archive.getinfo(f"{name}.npy")
+        if info.file_size > MOST:
+            raise ValueError("it is too large")
+        with self._archive.open(info) as file:
+            content = file.read(info.file_size)  # a file may say that it holds less than it does
+        start = 10 + int.from_bytes(content[8:10], "little")
+        if not content.startswith(b"\x93NUMPY\x01\x00"):  # later versions are of headers that numpy refuses, too
+            raise ValueError("it is no array")
+        shape, turned, kind = _header(content[:start])
+        if kind.hasobject:
+            raise ValueError("it holds objects of Python")
+        return np.frombuffer(content, kind, offset=start).reshape(shape, order="F" if turned else "C")
+
+
+@lru_cache(maxsize=256)
+def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """Return shape, whether columns come first, and type; thousands of arrays have the same."""
+    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = np.lib.format.read_array_header_1_0(io.BytesIO(content[8:]))
+    return header
 
 
 class Arrays:
@@ -52,10 +96,11 @@ class Arrays:
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
         self.stores, self._tables = tuple(stores), tuple(tables)
+        self._opened = {store: Store(store) for store in self.stores}
         self._vectors: dict[tuple[str, str, str], Vector | None] = {}
         # what the file beside a record holds, by name; None where there is none that can be read
         self._names: dict[_Place, Sequence[str] | None] = {}
-        self._open: tuple[_Place, Any] | None = None  # the last file: all of one record's are asked for in turn
+        self._open: tuple[_Place, _Npz] | None = None  # the last file: all of one record's are asked for in turn
 
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
@@ -73,17 +118,28 @@ class Arrays:
                 continue  # most of what is asked for lies beside no record, and a file is read once to know that
             try:
                 if self._open is None or self._open[0] != place:
-                    content = Store(store).beside(outcome, outcome.key, "arrays")
+                    content = self._opened[store].beside(outcome, outcome.key, "arrays")
                     if content is None:
                         self._names[place] = None
                         continue
-                    self._open = place, np.load(io.BytesIO(content), allow_pickle=False)
+                    self._open = place, _Npz(content)
                 file = self._open[1]
                 self._names[place] = file.files
                 chosen = {name: file[name] for name in _chosen(file.files, names, prefix)}
                 if chosen and all(array.dtype.kind in "biuf" for array in chosen.values()):  # text is no score
                     return chosen
-            except (CorruptRecord, ValueError, OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error):
+            except (
+                CorruptRecord,
+                ValueError,
+                KeyError,
+                NotImplementedError,
+                RuntimeError,
+                OSError,
+                EOFError,
+                MemoryError,
+                zipfile.BadZipFile,
+                zlib.error,
+            ):
                 self._names[place] = None
         return {}
 
@@ -131,31 +187,41 @@ class Arrays:
 
     def _tabled(self, cell: str, key: str, metric: str) -> Vector | None:
         """Return scores in the Parquet files."""
-        from bench.report.parquet import row_group
-
         place = self._in_tables.get((cell, key), {}).get(metric)
-        if place is None or isinstance(place, Vector):
-            return place
-        return _ordered(*row_group(*place))
+        return None if place is None else _read(place)
 
     @cached_property
-    def _in_tables(self) -> dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]]:
+    def _in_tables(self) -> dict[tuple[str, str], dict[str, _Tabled | None]]:
         """(cell, key) -> metric -> scores of its items in order, of the Parquet files, or where they are read."""
         from bench.report.parquet import read_parquet, row_groups
 
-        vectors: dict[tuple[str, str], dict[str, Vector | tuple[Path, int]]] = {}
+        vectors: dict[tuple[str, str], dict[str, _Tabled | None]] = {}
         for path in self._tables:
             groups = row_groups(path)
             for number, (cell, key, metric) in enumerate(groups or ()):
-                vectors.setdefault((cell, key), {})[metric] = path, number
+                _put(vectors.setdefault((cell, key), {}), metric, (path, number))
             if groups is not None:
                 continue
             frame = read_parquet(path, "items", ("cell", "key", "metric", "item", "value"))
             for whose, group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
                 cell, key, metric = map(str, whose)
                 vector = _ordered(group["item"].to_numpy(), group["value"].to_numpy())
-                vectors.setdefault((cell, key), {})[metric] = vector
+                _put(vectors.setdefault((cell, key), {}), metric, vector)
         return vectors
+
+
+def _put(held: dict[str, _Tabled | None], metric: str, place: _Tabled) -> None:
+    """Keep where scores of a metric lie; nothing where two files have other ones, and none says which record's."""
+    before = held.setdefault(metric, place)
+    if before is not None and before is not place:
+        alike = all(map(np.array_equal, _read(before), _read(place)))
+        held[metric] = before if alike else None
+
+
+def _read(place: _Tabled) -> Vector:
+    from bench.report.parquet import row_group
+
+    return place if isinstance(place, Vector) else _ordered(*row_group(*place))
 
 
 def _ordered(which: np.ndarray, values: np.ndarray) -> Vector:

@@ -49,7 +49,7 @@ class Curves:
     """
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
-        self._stores, self._tables = tuple(stores), tuple(tables)
+        self._stores, self._tables = [Store(store) for store in stores], tuple(tables)
         self._read: dict[tuple[str, str], Series] = {}
 
     def of(self, outcome: Outcome) -> Series:
@@ -62,7 +62,7 @@ class Curves:
     def _found(self, outcome: Outcome) -> Series:
         for store in self._stores:
             try:
-                content = Store(store).beside(outcome, outcome.key, "curves")
+                content = store.beside(outcome, outcome.key, "curves")
                 if content is not None:
                     points = json.loads(content)
                     return _series((p["metric"], p["epoch"], p["value"]) for p in points if p["value"] is not None)
@@ -87,7 +87,9 @@ class Curves:
             frame = read_parquet(path, "curves", ("cell", "key", "metric", "epoch", "value")).dropna(subset=["value"])
             for (cell, key), group in frame.groupby(["cell", "key"], sort=False, observed=True):
                 points = zip(group["metric"], group["epoch"], group["value"], strict=True)
-                series[str(cell), str(key)] = _series(points)
+                own, place = _series(points), (str(cell), str(key))
+                # two files may have other curves of the same cell, and neither says which of its records they are of
+                series[place] = own if place not in series or _alike(own, series[place]) else {}
         return series
 
 
@@ -96,6 +98,10 @@ def _series(points: Iterator[tuple[str, int, float]]) -> Series:
     for metric, epoch, value in points:
         values.setdefault(metric, {})[epoch] = value
     return {metric: np.array([own[epoch] for epoch in sorted(own)]) for metric, own in values.items()}
+
+
+def _alike(ours: Series, theirs: Series) -> bool:
+    return ours.keys() == theirs.keys() and all(np.array_equal(values, theirs[name]) for name, values in ours.items())
 
 
 def _rises(values: np.ndarray) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import NamedTuple
 
 
@@ -68,6 +69,7 @@ NATS = ("vlb", "nll", "nll_ais")
 DRAWS = ("sliced_wasserstein", "c2st")  # beside these, where some prior has no density and so no likelihood
 
 
+@lru_cache(maxsize=1024)
 def meaning(metric: str) -> Meaning:
     """Return what is said of a metric."""
     return MEANINGS.get(metric, Meaning(metric))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +15,9 @@ from bench.report.cells import Outcome, Plan, Planned, Setting
 from bench.sweep import receipts
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.store import Store
+
+#: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
+Current = Callable[[str, str, str, str], Fingerprints | None]
 
 
 def joined(plan: Plan, last: Plan) -> Plan:
@@ -111,3 +114,18 @@ class Code:
         if not names:
             return []
         return [f"not known to keep the contracts, since `bench check` has not passed here: {', '.join(names)}"]
+
+
+def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:
+    """Return the records with `stale` and `plugin_changed` as `current` (see `sources.gather`) tells."""
+    return [_marked(record, current) for record in records] if current else list(records)
+
+
+def _marked(record: Outcome, current: Current) -> Outcome:
+    now = current(*record.code)
+    ours = record.fingerprints
+    stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
+    changed = now is not None and ours.plugin != now.plugin
+    if (stale, changed) == (record.stale, record.plugin_changed):
+        return record
+    return record.model_copy(update={"stale": stale, "plugin_changed": changed})

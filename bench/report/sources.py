@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -19,20 +19,17 @@ import bench.grid as grids
 from bench import profile
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import plans
+from bench.report import merge, plans
 from bench.report.arrays import Arrays
 from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, outcomes
 from bench.report.curves import Curves
 from bench.report.metrics import with_columns
 from bench.report.parquet import frame_of, kind, long, read_parquet
+from bench.report.plans import Current, marked
 from bench.report.published import Column, results_folder
 from bench.sweep.columns import canonical, leaves
-from bench.sweep.fingerprints import Fingerprints
 from bench.sweep.record import CorruptRecord, Point, Record, explained
 from bench.sweep.store import BESIDE, Store
-
-#: names of strategy and data set, hyper-parameters and networks as JSON -> fingerprints of their code as it is now
-Current = Callable[[str, str, str, str], Fingerprints | None]
 
 _BESIDE: tuple[Table, ...] = ("curves", "items")  # Parquet files that hold no records
 _CURVE = TypeAdapter(list[Point])
@@ -132,7 +129,7 @@ def of_grid(
     if unknown and last.cells:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     code = plans.Code(registry, plan)
-    records = gather(folders, code, notes)
+    records = _merged(folders, code, notes)
     notes += code.unchecked(records)
     elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
     plain = loaded
@@ -163,12 +160,8 @@ def of_places(places: Sequence[Path], registry: Registry) -> Source:
             raise UserError(f"{store} is no run store: it holds neither grid.json nor records")
     plan = plans.of_stores(stores, stores[0].name, registry, notes) if stores else Plan()
     current = plans.Code(registry, plan)
-    records = gather(stores, current, notes)
-    tables = [read_parquet(place) for place in places if place not in stores and kind(place) not in _BESIDE]
-    for table in tables:
-        held = {(record.cell, record.key) for record in records}
-        new = [record for record in outcomes(table) if (record.cell, record.key) not in held]
-        records += marked(new, current)
+    tables = [place for place in places if place not in stores and kind(place) not in _BESIDE]
+    records = _merged((*stores, *tables), current, notes)
     notes += current.unchecked(records)
     words = ", ".join(map(str, places))
     beside = {table: [place for place in places if place not in stores and kind(place) == table] for table in _BESIDE}
@@ -190,7 +183,7 @@ def of_column(column: Column, stores: Sequence[Path], registry: Registry) -> Sou
     plan = plans.joined(plans.of(embedded), last).of(column.dataset)
     command = plans.command(column.grid, "", plan, embedded)
     code = plans.Code(registry, plan)
-    local = tuple(record for record in gather(folders, code, notes) if record.dataset.name == column.dataset)
+    local = tuple(_merged(folders, code, notes, column.dataset))
     if local:
         notes += code.unchecked(local)
         cells = {record.cell for record in local}
@@ -282,6 +275,17 @@ def gather(stores: Sequence[Path], current: Current | None = None, corrupt: list
     return marked(records, current)
 
 
+def _merged(places: Sequence[Path], current: Current, notes: list[str], dataset: str = "") -> list[Outcome]:
+    """Return the records of stores and Parquet files, as `merge` has them, of one data set or of all."""
+    held: dict[Path, list[Outcome]] = {}
+    for place in places:
+        whole = marked(outcomes(read_parquet(place)), current) if place.is_file() else gather([place], current, notes)
+        held[place] = [record for record in whole if dataset in ("", record.dataset.name)]
+    records, said = merge.merged(held)
+    notes += said
+    return records
+
+
 def curves(
     stores: Sequence[Path], corrupt: list[str] | None = None, chosen: Sequence[Outcome] | None = None
 ) -> pd.DataFrame:
@@ -299,8 +303,8 @@ def curves(
 
     def rows() -> Iterator[Mapping[str, Any]]:
         for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
-            identity = _identity(key, record)
-            if identity in seen:
+            own = identity(key, record)
+            if own in seen:
                 continue
             content = _beside(store, key, record, "curves", corrupt)
             if content is None:
@@ -310,7 +314,7 @@ def curves(
             except ValidationError as error:
                 _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
             else:
-                seen.add(identity)
+                seen.add(own)
                 whose = _whose(key, record)
                 yield from (whose | vars(point) for point in points)
 
@@ -327,11 +331,12 @@ def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[S
                 continue
             with contextlib.suppress(CorruptRecord):
                 record = store.record(outcome.cell, outcome.key)
-                if record and _identity(outcome.key, record) == _identity(outcome.key, outcome):
+                if record and identity(outcome.key, record) == identity(outcome.key, outcome):
                     yield store, outcome.key, outcome
 
 
-def _identity(key: str, record: Record) -> tuple[str, ...]:
+def identity(key: str, record: Record) -> tuple[str, ...]:
+    """Return what tells a record in a store from others of its cell."""
     return record.cell, key, record.started, record.finished, canonical(record.digests)
 
 
@@ -349,21 +354,6 @@ def items(chosen: Sequence[Outcome], arrays: Arrays) -> Iterator[tuple[Mapping[s
             vector = arrays.vector(outcome, name) if outcome.status == "ok" else None
             if vector is not None:
                 yield _whose(outcome.key, outcome) | {"metric": name}, vector.which, vector.values
-
-
-def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:
-    """Return the records with `stale` and `plugin_changed` as `current` (see `gather`) tells."""
-    return [_marked(record, current) for record in records] if current else list(records)
-
-
-def _marked(record: Outcome, current: Current) -> Outcome:
-    now = current(*record.code)
-    ours = record.fingerprints
-    stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
-    changed = now is not None and ours.plugin != now.plugin
-    if (stale, changed) == (record.stale, record.plugin_changed):
-        return record
-    return record.model_copy(update={"stale": stale, "plugin_changed": changed})
 
 
 def _records(stores: Sequence[Path], corrupt: list[str] | None) -> Iterator[tuple[Store, str, Record]]:

@@ -94,7 +94,10 @@ class Items:
 
     def like(self, other: Items) -> bool:
         """Tell whether both are scores of the same items, the better ones too."""
-        return len(self.values) == len(other.values) and np.array_equal(self.places, other.places)
+        alike = len(self.values) == len(other.values)
+        if self.which is None and other.which is None:  # of the first ones, all of them
+            return alike
+        return alike and np.array_equal(self.places, other.places)
 
     def common(self, other: Items) -> Items:
         """Return those of the items that another has, too: all of its better scores are of items of both."""

@@ -99,7 +99,7 @@ def _stated(values: Values) -> Values:
 # ---------------------------------------------------------------- options
 
 
-class _Place(click.Path):
+class Place(click.Path):
     """A path, absolute from here on."""
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
@@ -108,11 +108,11 @@ class _Place(click.Path):
         Raises:
             UserError: it is none.
         """
-        return absolute(value, param.opts[0] if param else "the path")
+        return absolute(value, param.opts[0] if isinstance(param, click.Option) else "FILE")
 
 
 flag = functools.partial(click.option, is_flag=True)
-folder = functools.partial(click.option, metavar="DIR", type=_Place())
+folder = functools.partial(click.option, metavar="DIR", type=Place())
 number = functools.partial(click.option, type=click.IntRange(min=1), metavar="N")
 count = functools.partial(click.option, type=click.IntRange(min=0), metavar="N")
 amount = functools.partial(click.option, type=click.FloatRange(min=0, min_open=True))
