@@ -116,7 +116,10 @@ print("imported:", sorted(heavy))"""
     ("arguments", "message"),
     [
         (["rnu"], 'there is no verb "rnu"; did you mean "run"?'),
-        (["zzz"], 'there is no verb "zzz"; allowed: cancel, check, collect, data, list, logs, new, report, retry, run'),
+        (
+            ["zzz"],
+            'there is no verb "zzz"; allowed: cancel, check, collect, data, export, import, list, logs, new, report',
+        ),
         (["run", "--gird", "x"], 'there is no option --gird of `bench run`; did you mean "--grid"?'),
         (["run", "--jobs", "0"], "invalid value for '--jobs': 0 is not in the range x>=1; see `bench run --help`"),
         (["run", "--timeout", "0"], "invalid value for '--timeout': 0.0 is not in the range x>0; see"),
