@@ -1,0 +1,17 @@
+"""Contrastive divergence on the latents of a finished VAE."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from bench.plugins import Registry
+from bench.strategy import StagedStrategy
+
+ContrastiveDivergence: Any = Registry().find("strategy", "contrastive-divergence").load()
+
+
+class FrozenContrastiveDivergence(StagedStrategy, ContrastiveDivergence):
+    """`contrastive-divergence` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+
+    capturable: ClassVar = True
+    reach: ClassVar = ContrastiveDivergence.reach

@@ -1,0 +1,17 @@
+"""Score matching on the latents of a finished VAE."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from bench.plugins import Registry
+from bench.strategy import StagedStrategy
+
+SlicedScoreMatching: Any = Registry().find("strategy", "sliced-score-matching").load()
+
+
+class FrozenSlicedScoreMatching(StagedStrategy, SlicedScoreMatching):
+    """`sliced-score-matching` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+
+    capturable: ClassVar = True
+    reach: ClassVar = SlicedScoreMatching.reach
