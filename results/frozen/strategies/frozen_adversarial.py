@@ -11,7 +11,7 @@ Adversarial: Any = Registry().find("strategy", "adversarial").load()
 
 
 class FrozenAdversarial(StagedStrategy, Adversarial):
-    """`adversarial` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`adversarial` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = Adversarial.reach

@@ -11,7 +11,7 @@ ContrastiveDivergence: Any = Registry().find("strategy", "contrastive-divergence
 
 
 class FrozenContrastiveDivergence(StagedStrategy, ContrastiveDivergence):
-    """`contrastive-divergence` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`contrastive-divergence` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = ContrastiveDivergence.reach

@@ -11,7 +11,7 @@ DenoisingScoreMatching: Any = Registry().find("strategy", "denoising-score-match
 
 
 class FrozenDenoisingScoreMatching(StagedStrategy, DenoisingScoreMatching):
-    """`denoising-score-matching` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`denoising-score-matching` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = DenoisingScoreMatching.reach

@@ -19,7 +19,7 @@ Flow: Any = Registry().find("strategy", "flow").load()
 
 
 class FrozenFlow(StagedStrategy, Flow):
-    """`flow` in two stages: a VAE with a N(0, I) prior, then the prior, on latents of the frozen encoder."""
+    """`flow` in two stages: a VAE with a N(0, I) prior, then the prior, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"cross-entropy"})}

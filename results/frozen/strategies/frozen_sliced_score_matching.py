@@ -11,7 +11,7 @@ SlicedScoreMatching: Any = Registry().find("strategy", "sliced-score-matching").
 
 
 class FrozenSlicedScoreMatching(StagedStrategy, SlicedScoreMatching):
-    """`sliced-score-matching` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`sliced-score-matching` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = SlicedScoreMatching.reach

@@ -11,7 +11,7 @@ Stein: Any = Registry().find("strategy", "stein").load()
 
 
 class FrozenStein(StagedStrategy, Stein):
-    """`stein` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`stein` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = Stein.reach

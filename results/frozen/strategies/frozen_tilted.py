@@ -11,7 +11,7 @@ Tilted: Any = Registry().find("strategy", "tilted").load()
 
 
 class FrozenTilted(StagedStrategy, Tilted):
-    """`tilted` in two stages: a VAE with a N(0, I) prior, then the energy, on latents of the frozen encoder."""
+    """`tilted` in two stages: a VAE with a N(0, I) prior, then the energy, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = Tilted.reach

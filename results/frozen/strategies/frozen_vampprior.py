@@ -19,7 +19,7 @@ VampPrior: Any = Registry().find("strategy", "vampprior").load()
 
 
 class FrozenVampPrior(StagedStrategy, VampPrior):
-    """`vampprior` in two stages: a VAE with a N(0, I) prior, then the prior, on latents of the frozen encoder."""
+    """`vampprior` in two stages: a VAE with a N(0, I) prior, then the prior, on frozen latents."""
 
     capturable: ClassVar = True
     reach: ClassVar = {"prior": frozenset({"cross-entropy"})}
