@@ -360,7 +360,7 @@ def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached, durable=False) as file:
-            file.write(json.dumps(content).encode())
+            file.write(files.json_text(content).encode())
     return description
 
 

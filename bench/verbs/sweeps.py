@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +10,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import profile
+from bench.files import json_text
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
@@ -129,7 +129,7 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
         raise UserError(f"--watch cannot be had with {'--why' if why else '--json'}; leave one of them out")
     survey = watching.watch(request) if watch else request.survey()
     if as_json:
-        click.echo(json.dumps(status.as_json(survey), indent=1))
+        click.echo(json_text(status.as_json(survey)))
         return
     click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
     click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
