@@ -118,7 +118,7 @@ def main() -> NoReturn:
     sentence. 130 (143): stopped by Ctrl-C (SIGTERM).
     """
     written, _ = output.prepare()
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # workers import nothing from the working directory
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # what a library starts imports nothing from the working directory
     try:
         code = bench.main(prog_name="bench", standalone_mode=False)
     except click.Abort:

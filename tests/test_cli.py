@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,20 @@ seconds = {seconds}
 """
 
 
+#: what no process of a command may execute, though it lies in the working directory and is called like a library
+HOSTILE = 'import os\nopen(os.path.join(os.path.dirname(__file__), "executed"), "a").write(__name__)\n'
+LIBRARIES = ("json", "multiprocessing", "numpy", "random", "signal", "torch")
+
+
 class Shell:
-    """Runs `bench` in an empty folder with the fake plugins, copied so that they can be edited."""
+    """Runs `bench` in a folder with hostile files and the fake plugins, copied so that they can be edited."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.plugins = folder / "plugins"
         shutil.copytree(FAKES, self.plugins, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in LIBRARIES:
+            (folder / f"{name}.py").write_text(HOSTILE)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
         self.environment = kept | {
             "BENCH_PLUGINS": str(self.plugins),
@@ -76,8 +83,9 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    yield Shell(tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:

@@ -463,7 +463,7 @@ def serve(
     code = 1
     try:
         os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update(environment, PYTHONSAFEPATH="1")  # nor does what a library starts look there
         remember(rooms)
         _serve(connection, output, setup)
         code = 0
