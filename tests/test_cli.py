@@ -267,6 +267,30 @@ def test_an_interrupted_sweep_says_how_to_go_on(shell: Shell, number: signal.Sig
     assert shell.records() == []
 
 
+def test_a_sweep_whose_terminal_is_gone_saves_checkpoints_and_goes_on_though_nobody_reads_it(shell: Shell) -> None:
+    shell.grid("walk", seeds=2, seconds=2.0)
+    with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
+        assert process.stdout
+        assert process.stderr
+        wait_for(lambda: len(list((shell.folder / "runs/fakes/cells").glob("*/*/step"))) == 2)
+        process.stdout.close()
+        process.stderr.close()
+        os.killpg(process.pid, signal.SIGHUP)
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert shell.records() == []
+    attempts = [json.loads(path.read_bytes())["how"] for path in shell.folder.glob("runs/fakes/cells/*/attempt-1.json")]
+    assert attempts == ["stopped"] * 2
+
+    again = f"{sys.executable} -m bench run --grid fakes.toml --jobs 2 2>&1 | head -1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(
+        ["bash", "-c", again], cwd=shell.folder, env=shell.environment, text=True, capture_output=True, timeout=60
+    )
+    assert ended.stdout == "2 cells of 2 to run, 2 at a time\n0\n"
+    records = [json.loads(path.read_bytes()) for path in shell.records()]
+    assert [record["status"] for record in records] == ["ok"] * 2
+    assert all(0 < record["stability"]["resumed_at"] < 100 for record in records)
+
+
 def test_a_sweep_whose_parent_is_killed_goes_on_where_it_was(shell: Shell) -> None:
     shell.grid("long", seeds=3, seconds=0.8)
 
