@@ -248,12 +248,14 @@ class Tuning:
             StoreError: the store cannot be written.
         """
         request, store = self.request, self.store
+        request.admit(store)
         firsts = [row.trial(0, row.defaults, request.registry) for row in self.rows]
         jobs = [
             Job(cell, key(row.code, cell.evaluation), row.code, {}) for cell, row in zip(firsts, self.rows, strict=True)
         ]
         store.check_writable()
         ready = status.verified(jobs, request.registry, request.data, store.data)
+        request.remember(store)
         setup = Setup(
             f"{request.cells.name}-trials",
             store.folder,

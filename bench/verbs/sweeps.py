@@ -149,6 +149,7 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
 
 @click.command()
 @options.cells
+@options.trust
 @flag("--wait", help="Wait until no cell waits or runs any more.")
 def collect(request: Request, wait: bool) -> None:
     """Come back to cells that were submitted to SLURM: record those that were lost, and print the table."""
@@ -160,12 +161,14 @@ def collect(request: Request, wait: bool) -> None:
 @click.command()
 @click.argument("ids", metavar="[CELL]...", nargs=-1)
 @options.cells
+@options.trust
 def cancel(request: Request, ids: Sequence[str]) -> None:
     """Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.
 
     A CELL is an id as `bench status --why` shows it, or its beginning.
     """
     survey = request.survey()
+    request.admit(survey.store)  # whose jobs a stranger's store names, nobody knows
     planned = [standing.cell.id for standing in survey.standings]
     number = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned)
     if not number:
