@@ -81,6 +81,9 @@ def theirs(here: Path, monkeypatch: pytest.MonkeyPatch) -> Synthetic:
         path.write_bytes(bomb)
     np.savez(made.folder / "data" / f"{'1' * 64}.npz", x=np.array([Bomb(mark)], object))
     (made.folder / "studies.journal").touch()
+    (here / "victim").mkdir()
+    (here / "victim" / "table.md").write_text("mine")
+    (made.folder / "report").symlink_to(here / "victim")
     kinds = ("strategies", "datasets", "networks", "energies")
     for folder in (made.folder, *(made.folder / kind for kind in kinds)):
         folder.mkdir(exist_ok=True)
@@ -118,6 +121,7 @@ def test_no_verb_executes_what_lies_in_a_store_of_somebody_else(
     done = CliRunner().invoke(verb, words)
     assert not (here / "mark").exists(), (here / "mark").read_text()
     assert content(theirs.folder) == before
+    assert [path.read_text() for path in (here / "victim").iterdir()] == ["mine"]
     if needs_trust:
         assert isinstance(done.exception, UserError)
         assert "made by somebody else, elsewhere or by an earlier bench; " in str(done.exception)
