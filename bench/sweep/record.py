@@ -70,10 +70,17 @@ class CorruptRecord(Exception):
 # ---------------------------------------------------------------- the model
 
 
-def _cleaned(text: str) -> str:
-    return text if text.isprintable() else words.plain(text)  # asked here: a large store has half a million texts
+class _Cleaned(dict[str, str]):
+    """Text -> that text made plain: a large store has half a million texts, and a few hundred different ones."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) > 100_000:
+            self.clear()
+        plain = self[text] = words.plain(text)
+        return plain
 
 
+@functools.lru_cache(maxsize=4096)
 def _named(text: str) -> str:
     if not words.is_name(text):
         raise ValueError(words.NAME)
@@ -81,7 +88,7 @@ def _named(text: str) -> str:
 
 
 #: text, cleaned when it is written and when it is read: whatever becomes of it, no terminal obeys it
-Text = Annotated[str, AfterValidator(_cleaned)]
+Text = Annotated[str, AfterValidator(_Cleaned().__getitem__)]
 #: what becomes a part of a file's name
 Name = Annotated[str, AfterValidator(_named)]
 #: what a column of integers can hold
