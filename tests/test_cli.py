@@ -222,8 +222,10 @@ def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
     assert "\x1b" not in out + err
 
     before = {path: path.stat().st_mtime_ns for path in shell.records()}
-    code, _, err = shell("run", "--grid", "fakes.toml")
+    code, out, err = shell("run", "--grid", "fakes.toml")
     assert code == 1
+    table = shell.folder / "runs" / "fakes" / "report" / "table.md"
+    assert out == f"no cell is left to run; the store's table is in {table}, and `bench report` prints it\n"
     assert err.splitlines()[0] == "4 cells: 1 ok, 1 diverged, 1 crashed, 1 error"
     assert {path: path.stat().st_mtime_ns for path in shell.records()} == before
 

@@ -23,7 +23,7 @@ from bench import files
 from bench.places import user_folder
 from bench.plugins import Plugin, PluginError
 
-__all__ = ["Fingerprints", "fingerprints", "remember", "remembered"]
+__all__ = ["Fingerprints", "fingerprints", "of_plugins", "remember", "remembered"]
 
 _BOTH = (
     *("streams", "data", "priors", "samplers", "strategy", "vae"),
@@ -63,16 +63,30 @@ def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fing
     Raises:
         PluginError: a plugin's file cannot be read or parsed.
     """
+    package = package or Path(__file__).resolve().parents[1]
+    return Fingerprints(of_plugins(plugins), _of_rooms(package, FIT), _of_rooms(package, EVALUATE))
+
+
+def of_plugins(plugins: Sequence[Plugin], executed: bool = False) -> str:
+    """Return the fingerprint of plugins' own code.
+
+    Args:
+        plugins: those that a cell uses.
+        executed: as this process has executed it, where it has; else from the files as they are now.
+
+    Raises:
+        PluginError: a plugin's file cannot be read or parsed.
+    """
     own: dict[str, str] = {}
     for number, plugin in enumerate(plugins):
         for file in _modules(plugin):
             place = "" if file == plugin.file else f"/{file.relative_to(_outermost(plugin.file))}"
+            source = plugin.executed if executed and file == plugin.file else None
             try:
-                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes())
+                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes() if source is None else source)
             except (OSError, SyntaxError, ValueError) as error:
                 raise PluginError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    package = package or Path(__file__).resolve().parents[1]
-    return Fingerprints(_digest(own), _of_rooms(package, FIT), _of_rooms(package, EVALUATE))
+    return _digest(own)
 
 
 def _modules(plugin: Plugin) -> Iterable[Path]:

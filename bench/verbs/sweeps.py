@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -251,9 +252,25 @@ def _watch(request: Request) -> None:
 
 
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
-    """Print the table and what it comes to, how many cells there are of each kind, and what to do about them; exit."""
-    counts = survey.counts()
+    """Print the table and what it comes to, and how the cells stand; exit."""
     click.echo(report(survey.grid, [survey.store.folder], None, request.registry, view=View(last=True, html=True)))
+    _end(survey)
+
+
+def _reported(survey: status.Survey) -> Path | None:
+    """Return the table in the store that is later than every record of these cells; None where there is none."""
+    table = survey.store.folder / "report" / "table.md"
+    try:
+        written = datetime.fromtimestamp(table.stat().st_mtime, UTC)
+        last = max(datetime.fromisoformat(standing.record.finished) for standing in survey.standings if standing.record)
+    except (OSError, ValueError):  # of a record that says no time, too
+        return None
+    return table if last.replace(tzinfo=last.tzinfo or UTC) < written else None
+
+
+def _end(survey: status.Survey) -> NoReturn:
+    """Print how many cells there are of each kind, and what to do about them; exit."""
+    counts = survey.counts()
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
@@ -286,6 +303,9 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     tally = plan.carry_out(**limits)
     if plan.todo:
         survey = plan.request.survey()
+    elif table := _reported(survey):
+        click.echo(f"no cell is left to run; the store's table is in {table}, and `bench report` prints it")
+        _end(survey)
     if tally.signal is not None:
         again = options.command(str(click.get_current_context().info_name))
         say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")
