@@ -30,6 +30,7 @@ from bench.sweep.store import Store
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], pool.Screen]
 
 LIVE = ("pending", "preempted", "running")
+MOST = 1_000_000_000  # minutes or gigabytes; infinity and NaN are no limits
 PAUSE = 2.0  # seconds between two looks at least
 
 
@@ -262,6 +263,7 @@ class Plan:
             return pool.Tally()
         self.request.admit(self.survey.store)
         spelling = self.request.spelling
+        limits = limited(timeout, memory, retries, spelling)
         if per_gpu == "auto" and not device.startswith("cuda"):
             why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the device is {device}"
             raise UserError(f"{why}; add {spelling('device', 'cuda')}")
@@ -272,7 +274,6 @@ class Plan:
             raise UserError(f"{more}; raise {spelling('per_gpu')}")
         todo = self._ready()
         setup = self._setup(survey.store.folder, device)
-        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
 
         def called(job: Job) -> str:
@@ -325,8 +326,9 @@ class Plan:
             raise UserError(f"{why}; add {spelling('gpus', 1)}")
         # jobs run elsewhere: what they are told is absolute
         folder, timeout = self.survey.store.folder.absolute(), options["timeout"]
+        limits = limited(timeout, asked.memory, asked.retries, self.request.spelling)
         setup = self._setup(folder, options["device"] or ("cuda" if asked.gpus else "cpu"))
-        return Submission(self.survey, self.todo, setup, asked, timeout and 60 * timeout, dict(options))
+        return Submission(self.survey, self.todo, setup, asked, limits.timeout, dict(options))
 
     def submit(self, asked: profile.Slurm, options: Mapping[str, Any]) -> launches.Launch | None:
         """Submit them to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
@@ -371,6 +373,18 @@ class Plan:
             self.request.say(why)
         folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
+
+
+def limited(timeout: float | None, memory: float | None, retries: int, spelling: Spelling) -> pool.Limits:
+    """Return limits of cells from minutes, gigabytes and a count.
+
+    Raises:
+        UserError: one is out of bounds.
+    """
+    for name, value in {"timeout": timeout, "memory": memory}.items():
+        if value is not None and not 0 < value <= MOST:
+            raise UserError(f"{spelling(name, value)} is not allowed; it must be a number above 0, at most {MOST:,}")
+    return pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
 
 
 def devices(device: str, spelling: Spelling = typed) -> list[str]:

@@ -38,7 +38,7 @@ def seconds_of(text: str, spelling: Spelling = passed) -> float:
     match = _TIME.fullmatch(text.replace(" ", ""))
     parts = match.groups() if match else ()
     seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False) if part)
-    if not seconds:
+    if not 0 < seconds < float("inf"):
         raise UserError(f"{spelling('budget', text)} is no time; write 2h, 90m, 1h30m or 45s")
     return seconds
 
@@ -299,7 +299,7 @@ class Tuning:
         """
         there = requests.devices(order.setup.device, self.request.spelling)
         most = jobs or (requests.cores() if order.setup.device == "cpu" else len(there))
-        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+        limits = requests.limited(timeout, memory, retries, self.request.spelling)
         store = self.store
         missing = self._missing(order)
         if order.allowance.trials:
