@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import os
 import sys
@@ -118,7 +119,8 @@ def main() -> NoReturn:
     sentence. 130 (143): stopped by Ctrl-C (SIGTERM).
     """
     written, _ = output.prepare()
-    os.environ.setdefault("PYTHONSAFEPATH", "1")  # workers import nothing from the working directory
+    gc.set_threshold(100_000)  # of thousands of records there are many objects and no circles: a third of the time
+    os.environ.setdefault("PYTHONSAFEPATH", "1")  # what a library starts imports nothing from the working directory
     try:
         code = bench.main(prog_name="bench", standalone_mode=False)
     except click.Abort:

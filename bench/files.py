@@ -11,6 +11,7 @@ import errno
 import hashlib
 import io
 import json
+import math
 import os
 import re
 import secrets
@@ -18,6 +19,8 @@ import stat
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
+
+from pydantic_core import to_json
 
 MOST, ANY = 1 << 30, 1 << 62  # bytes of a file that is read whole; the second, of states
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
@@ -114,6 +117,29 @@ def parsed(content: bytes) -> Any:
         return json.loads(content)
     except RecursionError:
         raise ValueError("it is nested too deeply") from None
+
+
+def json_bytes(content: Any) -> bytes:
+    """Return JSON for a file; a number that is not finite stands as `"NaN"`, `"Infinity"` or `"-Infinity"`.
+
+    Raises:
+        ValueError: a text in it is no Unicode, or a value of no plain type.
+    """
+    return to_json(content, indent=1, inf_nan_mode="strings") + b"\n"  # six times as quick as json.dumps
+
+
+def json_text(content: Any) -> str:
+    """Return the same JSON in ASCII, of any text: for a screen, and for paths of the system's own making."""
+    return json.dumps(finite(content), indent=1, allow_nan=False)
+
+
+def finite(content: Any) -> Any:
+    """Return plain content with the words of `json_bytes` in the place of numbers that are not finite."""
+    if isinstance(content, float) and not math.isfinite(content):
+        return "NaN" if math.isnan(content) else "Infinity" if content > 0 else "-Infinity"
+    if isinstance(content, Mapping):
+        return {key: finite(value) for key, value in content.items()}
+    return [finite(value) for value in content] if isinstance(content, list | tuple) else content
 
 
 def set_aside(path: Path, suffix: str) -> Path:

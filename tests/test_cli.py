@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -31,13 +31,20 @@ seconds = {seconds}
 """
 
 
+#: what no process of a command may execute, though it lies in the working directory and is called like a library
+HOSTILE = 'import os\nopen(os.path.join(os.path.dirname(__file__), "executed"), "a").write(__name__)\n'
+LIBRARIES = ("json", "multiprocessing", "numpy", "random", "signal", "torch")
+
+
 class Shell:
-    """Runs `bench` in an empty folder with the fake plugins, copied so that they can be edited."""
+    """Runs `bench` in a folder with hostile files and the fake plugins, copied so that they can be edited."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.plugins = folder / "plugins"
         shutil.copytree(FAKES, self.plugins, ignore=shutil.ignore_patterns("__pycache__"))
+        for name in LIBRARIES:
+            (folder / f"{name}.py").write_text(HOSTILE)
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
         self.environment = kept | {
             "BENCH_PLUGINS": str(self.plugins),
@@ -76,8 +83,9 @@ class Shell:
 
 
 @pytest.fixture
-def shell(tmp_path: Path) -> Shell:
-    return Shell(tmp_path)
+def shell(tmp_path: Path) -> Iterator[Shell]:
+    yield Shell(tmp_path)
+    assert not (tmp_path / "executed").exists()
 
 
 def wait_for(condition: Callable[[], bool]) -> None:
@@ -214,8 +222,10 @@ def test_a_sweep_from_the_plan_to_the_table(shell: Shell) -> None:
     assert "\x1b" not in out + err
 
     before = {path: path.stat().st_mtime_ns for path in shell.records()}
-    code, _, err = shell("run", "--grid", "fakes.toml")
+    code, out, err = shell("run", "--grid", "fakes.toml")
     assert code == 1
+    table = shell.folder / "runs" / "fakes" / "report" / "table.md"
+    assert out == f"no cell is left to run; the store's table is in {table}, and `bench report` prints it\n"
     assert err.splitlines()[0] == "4 cells: 1 ok, 1 diverged, 1 crashed, 1 error"
     assert {path: path.stat().st_mtime_ns for path in shell.records()} == before
 
@@ -257,6 +267,30 @@ def test_an_interrupted_sweep_says_how_to_go_on(shell: Shell, number: signal.Sig
     assert err.endswith("stopped; 4 cells: 4 missing; to go on: bench run --grid fakes.toml --jobs 2\n")
     assert "Traceback" not in err
     assert shell.records() == []
+
+
+def test_a_sweep_whose_terminal_is_gone_saves_checkpoints_and_goes_on_though_nobody_reads_it(shell: Shell) -> None:
+    shell.grid("walk", seeds=2, seconds=2.0)
+    with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
+        assert process.stdout
+        assert process.stderr
+        wait_for(lambda: len(list((shell.folder / "runs/fakes/cells").glob("*/*/step"))) == 2)
+        process.stdout.close()
+        process.stderr.close()
+        os.killpg(process.pid, signal.SIGHUP)
+        assert process.wait(timeout=60) == 128 + signal.SIGHUP
+    assert shell.records() == []
+    attempts = [json.loads(path.read_bytes())["how"] for path in shell.folder.glob("runs/fakes/cells/*/attempt-1.json")]
+    assert attempts == ["stopped"] * 2
+
+    again = f"{sys.executable} -m bench run --grid fakes.toml --jobs 2 2>&1 | head -1; echo ${{PIPESTATUS[0]}}"
+    ended = subprocess.run(
+        ["bash", "-c", again], cwd=shell.folder, env=shell.environment, text=True, capture_output=True, timeout=60
+    )
+    assert ended.stdout == "2 cells of 2 to run, 2 at a time\n0\n"
+    records = [json.loads(path.read_bytes()) for path in shell.records()]
+    assert [record["status"] for record in records] == ["ok"] * 2
+    assert all(0 < record["stability"]["resumed_at"] < 100 for record in records)
 
 
 def test_a_sweep_whose_parent_is_killed_goes_on_where_it_was(shell: Shell) -> None:

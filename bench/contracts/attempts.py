@@ -19,7 +19,7 @@ from bench.contracts.task import one_thread, small
 from bench.contracts.verdicts import Breach, sentence
 from bench.contracts.verdicts import Subject as Base
 from bench.protocol import Run, Scores, State, Strategy, Task
-from bench.sweep.processes import starting
+from bench.sweep.processes import start, starting
 
 
 class Killed(Breach):
@@ -42,7 +42,7 @@ def apart(work: Callable[..., Any], *arguments: Any, file: Path, limit: float) -
     context = starting()
     receiver, sender = context.Pipe(duplex=False)
     process = context.Process(target=_work, args=(sender, work, arguments, file), daemon=True)
-    process.start()
+    start(process)
     sender.close()
     try:
         if not receiver.poll(limit):

@@ -98,6 +98,7 @@ def tune(
     memory: float | None = None,
     retries: int = 2,
     out: Place = ".",
+    trust: bool = False,
     progress: bool | Screen | None = None,
 ) -> Tuned:
     """Tune every row of a grid by as many trials, or seconds, and write the tuned grid.
@@ -125,6 +126,7 @@ def tune(
         memory: gigabytes that a worker process may hold.
         retries: how often a trial that was lost goes on.
         out: folder of the tuned grid.
+        trust: go on in a run store that was made by somebody else or elsewhere.
         progress: False for silence, or what is told instead of a display that suits where this runs.
 
     Raises:
@@ -148,6 +150,7 @@ def tune(
         data_of(data_dir),
         registry_of(plugins),
         datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
+        trust=trust,
         say=notes.append,
         display=display,
         spelling=passed,

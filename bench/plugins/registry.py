@@ -36,6 +36,7 @@ from bench.plugins.settings import Components, Option, component_fields, options
 from bench.plugins.shapes import listed, nearest, shown
 from bench.protocol import Component, Networks, Settings, UserError
 
+_SOURCES: dict[Path, bytes] = {}  # of plain files, as they were when this process executed them
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 
 Kind = Literal["strategy", "dataset", "network", "energy"]
@@ -142,9 +143,14 @@ class Plugin:
             cls.name = self.name  # type: ignore[attr-defined]
         return cls
 
+    @property
+    def executed(self) -> bytes | None:
+        """What this process has executed of a plain file, last; None where nothing."""
+        return _SOURCES.get(self.file)
+
     def _executed(self) -> ModuleType:
         """Execute a plain file as a module of its own, named after its place and contents."""
-        source = self.file.read_bytes()
+        source = _SOURCES[self.file] = self.file.read_bytes()
         mark = hashlib.sha256(os.fsencode(self.file) + b"\0" + source).hexdigest()[:12]
         name = f"bench_plugin.{self.traits.folder}.{self.file.stem}.{mark}"
         if name in sys.modules:
@@ -360,7 +366,7 @@ def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
         content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
         # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
         with contextlib.suppress(OSError), files.replacing(cached, durable=False) as file:
-            file.write(json.dumps(content).encode())
+            file.write(files.json_text(content).encode())
     return description
 
 

@@ -65,7 +65,8 @@ class Curves:
                 content = store.beside(outcome, outcome.key, "curves")
                 if content is not None:
                     points = json.loads(content)
-                    return _series((p["metric"], p["epoch"], p["value"]) for p in points if p["value"] is not None)
+                    own = ((p["metric"], p["epoch"], float(p["value"])) for p in points if p["value"] is not None)
+                    return _series(own)
             except (CorruptRecord, ValueError, TypeError, KeyError):
                 continue  # `sources.collect` says so
         return self._in_tables.get((outcome.cell, outcome.key), {})

@@ -30,6 +30,7 @@ from bench.report.page import content
 from bench.report.sources import Source
 from bench.report.tables import Table, build
 from bench.report.terms import glossary
+from bench.sweep.store import Store
 
 PAGE = "index.html"
 _ABREAST = 4  # data sets in a table of LaTeX
@@ -98,6 +99,8 @@ def gathered(
     if grid is not None:
         source = sources.of_grid(grid, stores, registry, settings, all_settings)
         default = source.stores[0] / "report" if source.stores else Path("report")
+        if default.is_symlink() and Store(source.stores[0]).foreign:  # it may lead to what is this user's own
+            default = Path("report")
         return replace(_grid(source, numbers, view), out=out or default)
     columns = list(numbers.columns.values())
     origins = [sources.of_column(column, stores, registry) for column in columns]

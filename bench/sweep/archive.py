@@ -26,10 +26,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench import profile
-from bench.files import MOST, creating, read, sha256
+from bench.files import MOST, creating, json_bytes, read, sha256
 from bench.places import forget_store
 from bench.protocol import UserError
-from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained, json_bytes, sealed, unsealed
+from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained, sealed, unsealed
 from bench.sweep.store import BESIDE, Store, file_beside
 from bench.words import is_name, plain, shortened
 

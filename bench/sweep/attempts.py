@@ -11,7 +11,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import json
 import os
 import platform
 import re
@@ -205,7 +204,7 @@ def claim(folder: str | Path, number: int, sweep: str) -> Attempt | None:
     attempt = Attempt(number, sweep, host(), os.getpid(), _born(os.getpid()), job(), now())
     try:
         with open(path(folder, number), "xb") as file:
-            file.write(json.dumps(vars(attempt)).encode())
+            file.write(files.json_text(vars(attempt)).encode())
     except FileExistsError:
         return None
     return attempt
@@ -217,7 +216,7 @@ def end(folder: str | Path, attempt: Attempt, how: str) -> None:
     temporary = f"{folder}/.attempt-{attempt.number}.{os.getpid()}.part"
     try:
         with open(temporary, "wb") as file:
-            file.write(json.dumps({**vars(attempt), "how": how}).encode())
+            file.write(files.json_text({**vars(attempt), "how": how}).encode())
         os.replace(temporary, target)
     except OSError:
         with contextlib.suppress(OSError):

@@ -12,7 +12,9 @@ from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin, g
 
 from pydantic import BaseModel
 
-_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"))
+from bench.files import finite
+
+_CANONICAL = json.JSONEncoder(sort_keys=True, separators=(",", ":"), allow_nan=False)
 _MOST = 4096  # texts that are kept: the records of a grid have few settings in all
 _read = functools.lru_cache(maxsize=_MOST)(json.loads)
 
@@ -25,13 +27,20 @@ def canonical(settings: Mapping[str, Any]) -> str:
     try:
         key = marshal.dumps(cast(dict[str, Any], settings), 2)  # unlike equality, it tells 1 from 1.0 and from true
     except ValueError:  # not of plain types
-        return _CANONICAL.encode(settings)
+        return _encoded(settings)
     text = _texts.get(key)
     if text is None:
         if len(_texts) >= _MOST:
             _texts.clear()
-        text = _texts[key] = _CANONICAL.encode(settings)
+        text = _texts[key] = _encoded(settings)
     return text
+
+
+def _encoded(settings: Mapping[str, Any]) -> str:
+    try:
+        return _CANONICAL.encode(settings)
+    except ValueError:
+        return _CANONICAL.encode(finite(settings))
 
 
 @dataclass(frozen=True)

@@ -10,16 +10,20 @@ cell's request; how data files are found and downloaded, whose digest stands in 
 from __future__ import annotations
 
 import ast
+import contextlib
 import functools
 import hashlib
 import os
+import sys
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from bench import files
+from bench.places import user_folder
 from bench.plugins import Plugin, PluginError
 
-__all__ = ["Fingerprints", "fingerprints", "remember", "remembered"]
+__all__ = ["Fingerprints", "fingerprints", "of_plugins", "remember", "remembered"]
 
 _BOTH = (
     *("streams", "data", "priors", "samplers", "strategy", "vae"),
@@ -59,16 +63,30 @@ def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fing
     Raises:
         PluginError: a plugin's file cannot be read or parsed.
     """
+    package = package or Path(__file__).resolve().parents[1]
+    return Fingerprints(of_plugins(plugins), _of_rooms(package, FIT), _of_rooms(package, EVALUATE))
+
+
+def of_plugins(plugins: Sequence[Plugin], executed: bool = False) -> str:
+    """Return the fingerprint of plugins' own code.
+
+    Args:
+        plugins: those that a cell uses.
+        executed: as this process has executed it, where it has; else from the files as they are now.
+
+    Raises:
+        PluginError: a plugin's file cannot be read or parsed.
+    """
     own: dict[str, str] = {}
     for number, plugin in enumerate(plugins):
         for file in _modules(plugin):
             place = "" if file == plugin.file else f"/{file.relative_to(_outermost(plugin.file))}"
+            source = plugin.executed if executed and file == plugin.file else None
             try:
-                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes())
+                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes() if source is None else source)
             except (OSError, SyntaxError, ValueError) as error:
                 raise PluginError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
-    package = package or Path(__file__).resolve().parents[1]
-    return Fingerprints(_digest(own), _of_rooms(package, FIT), _of_rooms(package, EVALUATE))
+    return _digest(own)
 
 
 def _modules(plugin: Plugin) -> Iterable[Path]:
@@ -88,15 +106,39 @@ def _outermost(file: Path) -> Path:
 
 def _of_rooms(package: Path, rooms: Sequence[str]) -> str:
     """Return the fingerprint of modules and packages of bench."""
-    files = [file for room in rooms for file in (package / f"{room}.py", *(package / room).rglob("*.py"))]
-    places = {file.relative_to(package).as_posix(): file for file in files if file.is_file()}
+    there = [file for room in rooms for file in (package / f"{room}.py", *(package / room).rglob("*.py"))]
+    places = {file.relative_to(package).as_posix(): file for file in there if file.is_file()}
     contents = {place: file.read_bytes() for place, file in sorted(places.items()) if place not in _ELSEWHERE}
     read = hashlib.sha256()
     for place, content in contents.items():
         read.update(b"%s\0%d\0%s" % (os.fsencode(place), len(content), content))
     if (key := read.hexdigest()) not in _rooms:
-        _rooms[key] = _digest({place: _code(content) for place, content in contents.items()})
+        _rooms[key] = _kept(key) or _keep(key, _digest({place: _code(code) for place, code in contents.items()}))
     return _rooms[key]
+
+
+def _kept(key: str) -> str:
+    """Return a fingerprint that an earlier command kept in this user's cache, which spares it to parse; or nothing."""
+    with contextlib.suppress(OSError, ValueError):
+        fingerprint, _, seal = files.read(_place(key)).decode("ascii").partition(" ")
+        return fingerprint if seal == _seal(key, fingerprint) else ""
+    return ""
+
+
+def _keep(key: str, fingerprint: str) -> str:
+    with contextlib.suppress(OSError), files.replacing(_place(key), durable=False) as file:
+        file.write(f"{fingerprint} {_seal(key, fingerprint)}".encode())
+    return fingerprint
+
+
+def _seal(key: str, fingerprint: str) -> str:
+    return files.sha256(f"{key} {fingerprint}".encode())
+
+
+def _place(key: str) -> Path:
+    # how a fingerprint is made from the files is this file's, and Python's
+    made = files.sha256(Path(__file__).read_bytes() + sys.version.encode() + key.encode())
+    return user_folder("cache") / "rooms" / made
 
 
 _rooms: dict[str, str] = {}  # SHA-256 of the files of rooms, as they were read -> their fingerprint

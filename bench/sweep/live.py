@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from bench import files
-from bench.sweep.record import json_bytes, now
+from bench.sweep.record import Number, now
 
 if TYPE_CHECKING:
     from bench.sweep.worker import Figures
@@ -40,7 +40,7 @@ class Live:
     stage: str
     done: Annotated[int, Field(ge=0)]
     total: int
-    figures: Mapping[str, float]
+    figures: Mapping[str, Number]
     left: Annotated[float, Field(ge=0, le=1e12, allow_inf_nan=False)] | None
     told: str
 
@@ -89,7 +89,7 @@ class Teller:
             left = (moment - self._since) * max(figures.total - figures.done, 0) / steps
         live = Live(figures.stage, figures.done, figures.total, dict(figures.figures), left, now())
         with contextlib.suppress(OSError), files.replacing(self._path, durable=False) as file:
-            file.write(json_bytes(asdict(live)))
+            file.write(files.json_bytes(asdict(live)))
 
     def end(self) -> None:
         """The attempt is over."""

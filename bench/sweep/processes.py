@@ -7,16 +7,19 @@ import multiprocessing
 import os
 import resource
 import signal
-import site
 import sys
 import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
+from importlib.machinery import PathFinder
 from multiprocessing import forkserver, resource_tracker
-from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.context import ForkServerContext, SpawnContext, SpawnProcess
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+import bench
 
 if TYPE_CHECKING:
     import psutil
@@ -36,7 +39,9 @@ LIBRARIES = (
     "sklearn.model_selection",
     "sklearn.neighbors",
 )
+BOOT = Path(__file__).with_name("boot") / "bench_boot.py"
 _READ = ("PYTHONPATH", "PYTHONSAFEPATH")  # by an interpreter as it starts
+_CHANGING = threading.Lock()
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -57,12 +62,22 @@ def starting(device: str = "cpu", alone: bool = False) -> ForkServerContext | Sp
     if alone or elsewhere or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
     context = multiprocessing.get_context("forkserver")
-    context.set_forkserver_preload(["bench.sweep.server", *LIBRARIES])
-    with _this_bench():
-        resource_tracker.ensure_running()  # first, because starting it lifts the mask
-        with uninterrupted():
-            forkserver.ensure_running()
+    context.set_forkserver_preload([BOOT.stem, "bench.sweep.server", *LIBRARIES])
+    with _apart(), uninterrupted():
+        forkserver.ensure_running()
     return context
+
+
+def start(process: BaseProcess) -> None:
+    """Start a process of `starting`, with the `bench` of this one and nothing from the working directory.
+
+    Raises:
+        EOFError: the server that was to fork it is gone.
+        OSError: it cannot be started.
+    """
+    # one that is forked inherits the mask of its server, and that may take long to load libraries
+    with _apart(), uninterrupted() if isinstance(process, SpawnProcess) else nullcontext():
+        process.start()
 
 
 @contextmanager
@@ -79,23 +94,45 @@ def uninterrupted() -> Iterator[None]:
 
 
 @contextmanager
-def _this_bench() -> Iterator[None]:
-    """Let an interpreter that starts in the block import the `bench` of this process, wherever it was found.
+def _apart() -> Iterator[None]:
+    """Let interpreters that start in the block import the `bench` of this process, wherever it was found.
 
-    The server is not told our `sys.path`, and another `bench` may be installed. Nor may it import what lies in the
-    working directory, such as a `signal.py`.
+    Nor may they import what lies in the working directory, such as a `signal.py`. The server and whatever else
+    multiprocessing starts read the environment alone; what comes of them is told our `sys.path`.
     """
-    home, before = str(Path(__file__).resolve().parents[2]), {name: os.environ.get(name) for name in _READ}
-    os.environ["PYTHONSAFEPATH"] = "1"
-    if home not in (*site.getsitepackages(), site.getusersitepackages()):  # where every interpreter looks
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (home, before["PYTHONPATH"])))
+    with _CHANGING:
+        before, path = {name: os.environ.get(name) for name in _READ}, list(sys.path)
+        named = [entry for entry in (before["PYTHONPATH"] or "").split(os.pathsep) if not _here(entry)]
+        os.environ.update(PYTHONSAFEPATH="1", PYTHONPATH=os.pathsep.join([str(BOOT.parent), *named]))
+        sys.path[:] = _path()
+        try:
+            resource_tracker.ensure_running()  # first, because starting it lifts the mask of signals
+            yield
+        finally:
+            sys.path[:] = path
+            for name, value in before.items():
+                os.environ.pop(name, None)
+                if value is not None:
+                    os.environ[name] = value
+
+
+def _path() -> list[str]:
+    """Return our `sys.path` with the working directory last, so far as the same `bench` is found in it."""
+    rest, last = [entry for entry in sys.path if not _here(entry)], [entry for entry in sys.path if _here(entry)]
+    home = str(BOOT.parents[3])
+    for path in ([*rest, *last], [*rest, home]):
+        spec = PathFinder.find_spec("bench", path)
+        if spec and spec.origin and os.path.realpath(spec.origin) == os.path.realpath(bench.__file__):
+            return path
+    return [home, *rest, *last]
+
+
+def _here(entry: str) -> bool:
+    """Tell whether an entry of a path is the working directory."""
     try:
-        yield
-    finally:
-        for name, value in before.items():
-            os.environ.pop(name, None)
-            if value is not None:
-                os.environ[name] = value
+        return os.path.realpath(entry) == os.path.realpath(os.getcwd())
+    except OSError:  # it is gone
+        return entry in ("", ".")
 
 
 def one_thread() -> None:

@@ -7,7 +7,6 @@ are checked by the tests of bench itself.
 from __future__ import annotations
 
 import contextlib
-import json
 from pathlib import Path
 
 from bench import files
@@ -43,7 +42,7 @@ def keep(plugin: Plugin, code: str) -> None:
     """
     content = {"kind": plugin.kind, "name": plugin.name, "file": str(plugin.file), "passed": now()}
     with files.replacing(_place(code)) as file:
-        file.write(json.dumps(content, indent=1).encode())
+        file.write(files.json_text(content).encode())
 
 
 def _place(code: str) -> Path:

@@ -22,12 +22,12 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from weakref import WeakValueDictionary
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
-from pydantic_core import to_json
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
+from pydantic_core import CoreSchema, core_schema
 
 import bench
 from bench import protocol, words
-from bench.files import parsed, sha256
+from bench.files import json_bytes, parsed, sha256
 from bench.sweep.columns import Column, Leaf, canonical, kind, leaves
 from bench.sweep.fingerprints import Fingerprints
 
@@ -70,10 +70,17 @@ class CorruptRecord(Exception):
 # ---------------------------------------------------------------- the model
 
 
-def _cleaned(text: str) -> str:
-    return text if text.isprintable() else words.plain(text)  # asked here: a large store has half a million texts
+class _Cleaned(dict[str, str]):
+    """Text -> that text made plain: a large store has half a million texts, and a few hundred different ones."""
+
+    def __missing__(self, text: str) -> str:
+        if len(self) > 100_000:
+            self.clear()
+        plain = self[text] = words.plain(text)
+        return plain
 
 
+@functools.lru_cache(maxsize=4096)
 def _named(text: str) -> str:
     if not words.is_name(text):
         raise ValueError(words.NAME)
@@ -81,17 +88,34 @@ def _named(text: str) -> str:
 
 
 #: text, cleaned when it is written and when it is read: whatever becomes of it, no terminal obeys it
-Text = Annotated[str, AfterValidator(_cleaned)]
+Text = Annotated[str, AfterValidator(_Cleaned().__getitem__)]
 #: what becomes a part of a file's name
 Name = Annotated[str, AfterValidator(_named)]
 #: what a column of integers can hold
 Integer = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 
 
+class _Words:
+    """Takes the words of `json_bytes` for numbers that are not finite, besides numbers."""
+
+    def __get_pydantic_core_schema__(self, source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+        words = core_schema.literal_schema(["NaN", "Infinity", "-Infinity"])
+        return core_schema.union_schema(
+            [handler(source), core_schema.no_info_after_validator_function(float, words)],
+            mode="left_to_right",  # nearly all are numbers, and quickly read
+            custom_error_type="no_number",
+            custom_error_message="Input should be a valid number",
+        )
+
+
+#: any number, which a file holds as `json_bytes` writes it
+Number = Annotated[float, _Words()]
+
+
 class _Part(BaseModel):
     """Types are strict, and a field too many or too few is an error."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, ser_json_inf_nan="constants")
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, ser_json_inf_nan="strings")
 
 
 class Data(_Part):
@@ -124,14 +148,14 @@ class Score(_Part):
     unit: Text
     better: Literal["lower", "higher", "neither"]
     version: Annotated[Integer, Column("metric_version")]
-    value: float
+    value: Number
     n: Integer
     estimator: Text
-    stderr_mc: float
-    stderr_images: float
-    stderr: float
-    sys_lower: float
-    sys_upper: float
+    stderr_mc: Number
+    stderr_images: Number
+    stderr: Number
+    sys_lower: Number
+    sys_upper: Number
     unreliable: Text
 
     @classmethod
@@ -155,7 +179,7 @@ class Point(_Part):
     epoch: Integer
     step: Integer
     metric: Text
-    value: float | None
+    value: Number | None
 
 
 #: what a cell took altogether
@@ -212,8 +236,8 @@ class Record(_Part):
     restarts: Integer
     scores: list[Score]
     normalised: Settings | None
-    stability: dict[Text, float]
-    resources: Annotated[dict[Text, float], Column(keys=RESOURCES)]
+    stability: dict[Text, Number]
+    resources: Annotated[dict[Text, Number], Column(keys=RESOURCES)]
     device: Text | None
     device_kind: Text | None
     torch: Text | None
@@ -273,7 +297,7 @@ class Record(_Part):
         content["schema"] = content.pop("format")
         names = [leaf.path[1] for leaf in score_columns(cls)]
         content["scores"] = [dict(zip(names, score, strict=True)) for score in scores]
-        return cls.model_validate_json(to_json(content, inf_nan_mode="constants"))
+        return cls.model_validate_json(json_bytes(content))
 
 
 @functools.cache
@@ -353,11 +377,6 @@ def explained(error: ValidationError) -> str:
     message = first["msg"].removeprefix("Value error, ")
     message = message[:1].lower() + message[1:]
     return f"`{place}`: {message}" if place else message
-
-
-def json_bytes(content: Any) -> bytes:
-    """Return the content of a file of the store."""
-    return to_json(content, indent=1, inf_nan_mode="constants") + b"\n"  # six times as quick as json.dumps
 
 
 # ---------------------------------------------------------------- circumstances

@@ -30,6 +30,7 @@ from bench.sweep.store import Store
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], pool.Screen]
 
 LIVE = ("pending", "preempted", "running")
+MOST = 1_000_000_000  # minutes or gigabytes; infinity and NaN are no limits
 PAUSE = 2.0  # seconds between two looks at least
 
 
@@ -138,11 +139,45 @@ class Request:
             StoreError: the store cannot be written.
         """
         survey = self.survey()
+        if not self.trusts(survey.store):
+            if lost := survey.counts()["lost"]:
+                why = f"the run store was made by somebody else; {self.spelling('trust')} records them"
+                self.say(f"{cells(lost)} whose jobs are gone without a record: not recorded, since {why}")
+            return survey
         number = submitted.settle(survey, record.provenance("unknown"))
         if not number:
             return survey
         self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
         return self.survey()
+
+    def trusts(self, store: Store) -> bool:
+        """Tell whether this user has made a run store, or trusts it."""
+        return self.trust or not store.foreign
+
+    def admit(self, store: Store) -> None:
+        """Refuse a store that this user has neither made nor trusted.
+
+        It may hold checkpoints and states that go on, launches with lines of shell or with jobs that are somebody's,
+        and links to elsewhere.
+
+        Raises:
+            UserError: it is one.
+        """
+        if not self.trusts(store):
+            why = f"the run store {store.folder} was made by somebody else, elsewhere or by an earlier bench"
+            raise UserError(f"{why}; to go on in it nevertheless, add {self.spelling('trust')}")
+
+    def remember(self, store: Store) -> None:
+        """Keep that the store is this user's, and that the plugins' FILEs were named."""
+        plugins = {plugin for cell in self.cells.cells for plugin in cell.plugins}
+        try:
+            remember("store", store.folder)
+            for plugin in plugins:
+                if plugin.origin != "built-in" and not plugin.target:
+                    remember("plugin", plugin.file)
+        except OSError as error:
+            why = f"it cannot be kept that the run store is yours ({error.strerror}: {error.filename})"
+            self.say(f"{why}; the next run of it needs {self.spelling('trust')}")
 
     def _on_disk(self) -> status.Survey:
         return status.survey(self.cells, self.runs(self.cells.name), self.registry)
@@ -223,11 +258,12 @@ class Plan:
         """
         survey, device = self.survey, device or "cpu"
         if not self.todo:
-            if self.request.trust or not survey.store.foreign:
+            if self.request.trusts(survey.store):
                 self._keep_grid()
             return pool.Tally()
-        self._check_trust()
+        self.request.admit(self.survey.store)
         spelling = self.request.spelling
+        limits = limited(timeout, memory, retries, spelling)
         if per_gpu == "auto" and not device.startswith("cuda"):
             why = f"{spelling('per_gpu', 'auto')} measures on a GPU, and the device is {device}"
             raise UserError(f"{why}; add {spelling('device', 'cuda')}")
@@ -238,7 +274,6 @@ class Plan:
             raise UserError(f"{more}; raise {spelling('per_gpu')}")
         todo = self._ready()
         setup = self._setup(survey.store.folder, device)
-        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
         name, log = survey.name, survey.store.log
 
         def called(job: Job) -> str:
@@ -291,8 +326,9 @@ class Plan:
             raise UserError(f"{why}; add {spelling('gpus', 1)}")
         # jobs run elsewhere: what they are told is absolute
         folder, timeout = self.survey.store.folder.absolute(), options["timeout"]
+        limits = limited(timeout, asked.memory, asked.retries, self.request.spelling)
         setup = self._setup(folder, options["device"] or ("cuda" if asked.gpus else "cpu"))
-        return Submission(self.survey, self.todo, setup, asked, timeout and 60 * timeout, dict(options))
+        return Submission(self.survey, self.todo, setup, asked, limits.timeout, dict(options))
 
     def submit(self, asked: profile.Slurm, options: Mapping[str, Any]) -> launches.Launch | None:
         """Submit them to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
@@ -302,7 +338,7 @@ class Plan:
             StoreError: the store cannot be written.
             Unreachable: SLURM does not answer.
         """
-        self._check_trust()
+        self.request.admit(self.survey.store)
         if unread := launches.unread(self.survey.store):
             why = f"{unread[0]}, and what it submitted may still wait or run"
             raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
@@ -322,29 +358,6 @@ class Plan:
         self._keep_grid()
         return ready
 
-    def _check_trust(self) -> None:
-        """Refuse a store that this user has neither made nor trusted.
-
-        It may hold checkpoints and states that go on, launches with lines of shell, and links to elsewhere.
-        """
-        if self.survey.store.foreign and not self.request.trust:
-            why = (
-                f"the run store {self.survey.store.folder} was made by somebody else, elsewhere or by an earlier bench"
-            )
-            raise UserError(f"{why}; to go on in it nevertheless, add {self.request.spelling('trust')}")
-
-    def _remember(self) -> None:
-        """Keep that the store is this user's, and that the plugins' FILEs were named."""
-        plugins = {plugin for cell in self.survey.grid.cells for plugin in cell.plugins}
-        try:
-            remember("store", self.survey.store.folder)
-            for plugin in plugins:
-                if plugin.origin != "built-in" and not plugin.target:
-                    remember("plugin", plugin.file)
-        except OSError as error:
-            why = f"it cannot be kept that the run store is yours ({error.strerror}: {error.filename})"
-            self.request.say(f"{why}; the next run of it needs {self.request.spelling('trust')}")
-
     def _keep_grid(self) -> None:
         """Write what is planned into the store, and whether verdicts were out on fewer seeds."""
         store = self.survey.store
@@ -352,7 +365,7 @@ class Plan:
             if seeds := self.survey.extends():
                 store.extend(seeds)
             store.write_grid(self.survey.grid.source)
-        self._remember()
+        self.request.remember(store)
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
         facts = record.provenance(device)
@@ -360,6 +373,18 @@ class Plan:
             self.request.say(why)
         folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
+
+
+def limited(timeout: float | None, memory: float | None, retries: int, spelling: Spelling) -> pool.Limits:
+    """Return limits of cells from minutes, gigabytes and a count.
+
+    Raises:
+        UserError: one is out of bounds.
+    """
+    for name, value in {"timeout": timeout, "memory": memory}.items():
+        if value is not None and not 0 < value <= MOST:
+            raise UserError(f"{spelling(name, value)} is not allowed; it must be a number above 0, at most {MOST:,}")
+    return pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
 
 
 def devices(device: str, spelling: Spelling = typed) -> list[str]:

@@ -25,7 +25,7 @@ SECONDS = 8.0  # of a measurement, from when every cell trains
 PATIENCE = 120.0  # seconds until every cell trains
 CONTROL = "nvidia-cuda-mps-control"
 ANSWER = 15.0  # seconds that the service has to answer
-PROBE = (sys.executable, "-c", "import torch; torch.zeros((), device='cuda').add_(1).item()")
+PROBE = (sys.executable, "-P", "-c", "import torch; torch.zeros((), device='cuda').add_(1).item()")
 
 Share = int | Literal["auto"]
 

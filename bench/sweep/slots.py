@@ -10,9 +10,7 @@ import threading
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from multiprocessing import resource_tracker
 from multiprocessing.connection import wait
-from multiprocessing.context import SpawnContext
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -20,7 +18,7 @@ from typing import Any
 from bench.sweep.attempts import Attempt, Job
 from bench.sweep.fingerprints import remembered
 from bench.sweep.live import Teller
-from bench.sweep.processes import END, LAST, descendants, end, resident, starting, uninterrupted
+from bench.sweep.processes import END, LAST, descendants, end, resident, start, starting
 from bench.sweep.wire import Inbox
 from bench.sweep.worker import Message, Order, Setup, serve
 
@@ -119,12 +117,9 @@ class Slot:
         self.process = context.Process(
             target=serve, args=(there, printed, setup, dict(os.environ), remembered()), name=f"bench-{number}"
         )
-        resource_tracker.ensure_running()  # first, because starting it lifts the mask
-        # one that is forked inherits the mask of its server, and that may take long to load libraries
-        masked = uninterrupted() if isinstance(context, SpawnContext) else contextlib.nullcontext()
         try:
-            with masked, _without_main():
-                self.process.start()
+            with _without_main():
+                start(self.process)
         except BaseException:
             self._connection.close()
             self._output.close()

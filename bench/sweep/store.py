@@ -32,7 +32,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import TypeAdapter
 
-from bench.files import creating, read, replacing, set_aside, sha256
+from bench.files import creating, json_bytes, read, replacing, set_aside, sha256
 from bench.places import remembered
 from bench.protocol import Evaluation
 from bench.sweep import attempts, live, states
@@ -45,7 +45,6 @@ from bench.sweep.record import (
     Point,
     Record,
     differences,
-    json_bytes,
     normal,
     one_line,
     sealed,

@@ -29,7 +29,7 @@ from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.fingerprints import fingerprints, remember
+from bench.sweep.fingerprints import fingerprints, of_plugins, remember
 from bench.sweep.processes import guard, keep_memory, one_thread
 from bench.sweep.record import Point, now, one_line
 from bench.sweep.scores import recorded
@@ -196,14 +196,14 @@ class Worker:
             cast(Dataset, build(dataset, cell.options, where, registry.component)),
             registry.networks(cell.networks, where),
         )
-        if cell.plugins not in self._checked:
-            # after the import: a file that changed before it is seen here, one that changes later is not executed
-            if fingerprints(cell.plugins) != job.fingerprints:
-                parts = f"strategy {strategy.name!r}, data set {dataset.name!r} or of what they use"
-                raise _CodeChanged(
-                    f"the code of {parts} changed while the sweep was running; run the same command again"
-                )
-            self._checked.add(cell.plugins)
+        # what was executed just now, of a file that may be another at every cell
+        same = of_plugins(cell.plugins, executed=True) == job.fingerprints.plugin
+        if same and cell.plugins not in self._checked:  # bench itself is imported once
+            same = fingerprints(cell.plugins) == job.fingerprints
+        if not same:
+            parts = f"strategy {strategy.name!r}, data set {dataset.name!r} or of what they use"
+            raise _CodeChanged(f"the code of {parts} changed while the sweep was running; run the same command again")
+        self._checked.add(cell.plugins)
         return built
 
     def splits(self, dataset: Dataset) -> Splits:
@@ -463,7 +463,7 @@ def serve(
     code = 1
     try:
         os.environ.clear()
-        os.environ.update(environment)
+        os.environ.update(environment, PYTHONSAFEPATH="1")  # nor does what a library starts look there
         remember(rooms)
         _serve(connection, output, setup)
         code = 0

@@ -38,7 +38,7 @@ def seconds_of(text: str, spelling: Spelling = passed) -> float:
     match = _TIME.fullmatch(text.replace(" ", ""))
     parts = match.groups() if match else ()
     seconds = sum(float(part) * unit for part, unit in zip(parts, (3600, 60, 1), strict=False) if part)
-    if not seconds:
+    if not 0 < seconds < float("inf"):
         raise UserError(f"{spelling('budget', text)} is no time; write 2h, 90m, 1h30m or 45s")
     return seconds
 
@@ -248,12 +248,14 @@ class Tuning:
             StoreError: the store cannot be written.
         """
         request, store = self.request, self.store
+        request.admit(store)
         firsts = [row.trial(0, row.defaults, request.registry) for row in self.rows]
         jobs = [
             Job(cell, key(row.code, cell.evaluation), row.code, {}) for cell, row in zip(firsts, self.rows, strict=True)
         ]
         store.check_writable()
         ready = status.verified(jobs, request.registry, request.data, store.data)
+        request.remember(store)
         setup = Setup(
             f"{request.cells.name}-trials",
             store.folder,
@@ -297,7 +299,7 @@ class Tuning:
         """
         there = requests.devices(order.setup.device, self.request.spelling)
         most = jobs or (requests.cores() if order.setup.device == "cpu" else len(there))
-        limits = pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+        limits = requests.limited(timeout, memory, retries, self.request.spelling)
         store = self.store
         missing = self._missing(order)
         if order.allowance.trials:

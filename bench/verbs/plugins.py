@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from bench.files import json_text
 from bench.grid import embedded
 from bench.plugins import KINDS, Description, Kind, PluginError, Registry
 from bench.protocol import UserError
@@ -33,7 +34,7 @@ def list_(plugins: Sequence[Path], verbose: bool, as_json: bool) -> None:
             KINDS[kind].folder: [asdict(plugin) | {"file": str(plugin.file)} for plugin in described[kind]]
             for kind in KINDS
         }
-        click.echo(json.dumps(plain | {"grids": embedded()}, indent=1))
+        click.echo(json_text(plain | {"grids": embedded()}))
         return
     width = max((len(plugin.name) for kind in KINDS for plugin in described[kind]), default=0)
     lines = []
@@ -147,7 +148,7 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
         if not as_json:
             click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
     if as_json:
-        click.echo(json.dumps(rows, indent=1))
+        click.echo(json_text(rows))
     if any(row["status"] == "fail" for row in rows):
         raise click.exceptions.Exit(1)
     if plugin is not None and contracts.usual(plugin, values) and receipts.fingerprint(plugin) == code:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, NoReturn
 
 import click
 
 from bench import profile
+from bench.files import json_text
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
@@ -129,7 +130,7 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
         raise UserError(f"--watch cannot be had with {'--why' if why else '--json'}; leave one of them out")
     survey = watching.watch(request) if watch else request.survey()
     if as_json:
-        click.echo(json.dumps(status.as_json(survey), indent=1))
+        click.echo(json_text(status.as_json(survey)))
         return
     click.echo("\n".join(status.explanations(survey)) if why else status.table(survey))
     click.echo(f"{survey.grid.name} in {survey.store.folder}: {status.summary(survey.counts())}")
@@ -149,6 +150,7 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
 
 @click.command()
 @options.cells
+@options.trust
 @flag("--wait", help="Wait until no cell waits or runs any more.")
 def collect(request: Request, wait: bool) -> None:
     """Come back to cells that were submitted to SLURM: record those that were lost, and print the table."""
@@ -160,12 +162,14 @@ def collect(request: Request, wait: bool) -> None:
 @click.command()
 @click.argument("ids", metavar="[CELL]...", nargs=-1)
 @options.cells
+@options.trust
 def cancel(request: Request, ids: Sequence[str]) -> None:
     """Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.
 
     A CELL is an id as `bench status --why` shows it, or its beginning.
     """
     survey = request.survey()
+    request.admit(survey.store)  # whose jobs a stranger's store names, nobody knows
     planned = [standing.cell.id for standing in survey.standings]
     number = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned)
     if not number:
@@ -248,9 +252,25 @@ def _watch(request: Request) -> None:
 
 
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
-    """Print the table and what it comes to, how many cells there are of each kind, and what to do about them; exit."""
-    counts = survey.counts()
+    """Print the table and what it comes to, and how the cells stand; exit."""
     click.echo(report(survey.grid, [survey.store.folder], None, request.registry, view=View(last=True, html=True)))
+    _end(survey)
+
+
+def _reported(survey: status.Survey) -> Path | None:
+    """Return the table in the store that is later than every record of these cells; None where there is none."""
+    table = survey.store.folder / "report" / "table.md"
+    try:
+        written = datetime.fromtimestamp(table.stat().st_mtime, UTC)
+        last = max(datetime.fromisoformat(standing.record.finished) for standing in survey.standings if standing.record)
+    except (OSError, ValueError):  # of a record that says no time, too
+        return None
+    return table if last.replace(tzinfo=last.tzinfo or UTC) < written else None
+
+
+def _end(survey: status.Survey) -> NoReturn:
+    """Print how many cells there are of each kind, and what to do about them; exit."""
+    counts = survey.counts()
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
@@ -283,6 +303,9 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     tally = plan.carry_out(**limits)
     if plan.todo:
         survey = plan.request.survey()
+    elif table := _reported(survey):
+        click.echo(f"no cell is left to run; the store's table is in {table}, and `bench report` prints it")
+        _end(survey)
     if tally.signal is not None:
         again = options.command(str(click.get_current_context().info_name))
         say(f"stopped; {status.summary(survey.counts())}; to go on: {again}")

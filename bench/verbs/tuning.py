@@ -17,6 +17,7 @@ from bench.verbs.options import Values, flag, say
 @click.command()
 @options.cells
 @options.data
+@options.trust
 @options.number("--trials", help="Trials of every row; or --budget.")
 @click.option("--budget", metavar="TIME", help="Time of every row's trials together: 2h, 90m or 45s.")
 @click.option("--metric", default="vlb", show_default=True, metavar="NAME", help="What trials are chosen by.")

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from bench.files import json_bytes
 from bench.protocol import Ais, Evaluation
 from bench.report import View, published
 from bench.report import report as made_report
@@ -21,7 +22,7 @@ from bench.report.selection import Selection, select
 from bench.report.sources import of_grid
 from bench.report.tables import build
 from bench.sweep import requests
-from bench.sweep.record import json_bytes, sealed
+from bench.sweep.record import sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

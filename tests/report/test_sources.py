@@ -12,14 +12,14 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from bench.files import replacing, sha256
+from bench.files import json_bytes, replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
 from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
 from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
 from bench.report.sources import collect, curves, items
-from bench.sweep.record import LATER, json_bytes, sealed
+from bench.sweep.record import LATER, sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

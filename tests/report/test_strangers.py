@@ -9,10 +9,11 @@ from pathlib import Path
 import pytest
 
 from bench import places
+from bench.files import json_bytes
 from bench.plugins import Registry
 from bench.protocol import Metric, Score
 from bench.report import report
-from bench.sweep.record import json_bytes, sealed
+from bench.sweep.record import sealed
 from bench.words import comma_separated, is_name, plain
 from tests.report.conftest import Synthetic
 

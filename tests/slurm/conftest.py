@@ -53,14 +53,14 @@ class Cluster:
             if (
                 job
                 and words.startswith(sys.executable)
-                and ("slurm.start" in words or "spawn_main" in words or "forkserver" in words)
+                and ("bench_boot" in words or "spawn_main" in words or "forkserver" in words)
             ):
                 found.append(process)
         return found
 
     def parents(self) -> list[psutil.Process]:
         """Return the processes that watch over the cells of a job."""
-        return [process for process in self.processes() if "slurm.start" in " ".join(process.cmdline())]
+        return [process for process in self.processes() if "bench_boot.py" in " ".join(process.cmdline())]
 
 
 @pytest.fixture(scope="session")

@@ -19,11 +19,11 @@ import pytest
 
 import bench
 from bench import places
-from bench.files import sha256
+from bench.files import json_bytes, sha256
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import archive
-from bench.sweep.record import json_bytes, sealed, unsealed
+from bench.sweep.record import sealed, unsealed
 from bench.sweep.store import Store
 from tests.report.conftest import Synthetic
 

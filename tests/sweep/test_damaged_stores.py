@@ -17,12 +17,12 @@ import numpy as np
 import pytest
 
 import bench
-from bench.files import sha256
+from bench.files import json_bytes, sha256
 from bench.protocol import UserError
 from bench.report import report
 from bench.sweep import status
 from bench.sweep.attempts import Attempt
-from bench.sweep.record import Record, json_bytes, sealed
+from bench.sweep.record import Record, sealed
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.store import Store, file_beside

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from bench.plugins.shapes import typed
 from bench.protocol import UserError
 from bench.sweep.pool import Screen
-from bench.sweep.requests import Plan, Request
+from bench.sweep.requests import Plan, Request, limited
 from tests.test_cli import FAKES, GRID
 
 
@@ -52,6 +53,14 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
 def test_a_mistake_in_a_request_is_one_sentence(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r'^unknown grid "dgits"; did you mean "digits"\? allowed: '):
         Request("dgits", store=tmp_path).survey()
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), 1e30, 0.0, -1.0])
+@pytest.mark.parametrize("name", ["timeout", "memory"])
+def test_a_limit_is_a_finite_number_above_0(name: str, value: float) -> None:
+    values = {"timeout": None, "memory": None, name: value}
+    with pytest.raises(UserError, match=r" is not allowed; it must be a number above 0, at most 1,000,000,000$"):
+        limited(values["timeout"], values["memory"], 2, typed)
 
 
 def test_a_store_of_somebody_else_is_run_only_where_it_is_trusted(

@@ -17,11 +17,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from bench.files import save_tensors
+from bench.files import json_bytes, save_tensors
 from bench.protocol import Evaluation
 from bench.sweep import attempts
 from bench.sweep.attempts import Job
-from bench.sweep.record import CorruptRecord, Point, Record, json_bytes, provenance, sealed
+from bench.sweep.record import CorruptRecord, Point, Record, provenance, sealed
 from bench.sweep.status import Survey
 from bench.sweep.store import Standing, Store, StoreError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -273,6 +274,25 @@ def test_code_that_changed_since_the_sweep_began_is_not_run(look: Look, setup: S
         "run the same command again"
     )
     assert store.records() == []
+
+
+def test_code_that_changes_between_two_cells_of_a_worker_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: Store
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    shutil.copytree(FAKES, tmp_path / "plugins", ignore=shutil.ignore_patterns("__pycache__"))
+    registry = Registry([tmp_path / "plugins"])
+    source = {"seeds": 2, "dataset": [{"name": "points"}], "networks": {"latent": 2}, "strategy": [{"name": "actor"}]}
+    grid = grids.expand(source, registry, name="fakes", where="fakes.toml")
+    first, second = survey(grid, store, registry).jobs()
+    worker = Worker(Setup("fakes", store.folder, registry, tmp_path, "cpu", {}))
+    assert worker.carry_out(first).status == "ok"  # type: ignore[union-attr]
+    file = tmp_path / "plugins" / "strategies" / "actor.py"
+    before = file.read_text()
+    file.write_text(before.replace("value = float(", "value = 7.0 + float("))
+    assert isinstance(worker.carry_out(second), Halt)
+    file.write_text(before + "\n# a comment\n")
+    assert worker.carry_out(second).status == "ok"  # type: ignore[union-attr]
 
 
 def test_a_record_that_cannot_be_written_is_told(look: Look, setup: Setup) -> None:

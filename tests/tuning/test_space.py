@@ -138,6 +138,7 @@ def test_a_tuned_grid_is_not_tuned_again(tune: Tune) -> None:
         ({}, "say trials=20 or budget='2h', one of them, not neither"),
         ({"trials": 1, "budget": "1h"}, "one of them, not both"),
         ({"trials": 0}, "trials=0 is not allowed; it must be a whole number, at least 1"),
+        ({"budget": "9" * 400 + "h"}, " is no time; write 2h, 90m, 1h30m or 45s"),
         ({"budget": "soon"}, "budget='soon' is no time; write 2h, 90m, 1h30m or 45s"),
         ({"budget": -1.0}, "budget=-1.0 is not allowed; it must be seconds, above 0"),
         ({"trials": 1, "pruner": "meidan"}, "pruner='meidan' is unknown; allowed: median, hyperband, none"),

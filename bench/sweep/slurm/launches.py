@@ -23,6 +23,7 @@ from bench.files import replacing
 from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
+from bench.sweep.processes import BOOT
 from bench.sweep.record import Name, explained, now, one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import Store, StoreError
@@ -215,7 +216,7 @@ class Submission:
         if len(contents) > 1:
             executor.parameters["map_count"] = len(contents)
         digests = [hashlib.sha256(content).hexdigest() for content in contents]
-        words = [sys.executable, "-u", "-m", "bench.sweep.slurm.start", str(executor.folder), *digests]
+        words = [sys.executable, "-P", "-u", str(BOOT), str(executor.folder), *digests]
         return executor._make_submission_file_text(shlex.join(words), "")
 
     def _write(self, place: Path, contents: Sequence[bytes], script: str) -> None:

@@ -1,4 +1,4 @@
-"""What a job's script starts: `python -m bench.sweep.slurm.start FOLDER DIGEST...`.
+"""What a job's script starts, with FOLDER DIGEST... (`bench.sweep.boot.bench_boot`).
 
 The cells of an array's job n lie in FOLDER/n.pickle. SLURM keeps the script from its submission on, and with it the
 digest of every such file: one that somebody who may write in the store has put in its place is not loaded.
@@ -26,7 +26,3 @@ def main(folder: str, *digests: str) -> None:
     if hashlib.sha256(content).hexdigest() != digests[task]:
         sys.exit(f"error: {file} is not what was submitted; nothing of it is carried out")
     pickle.loads(content)()
-
-
-if __name__ == "__main__":
-    main(*sys.argv[1:])
