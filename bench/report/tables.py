@@ -202,19 +202,22 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
 
     These scores are dropped from the rows.
     """
+    outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
+    # few in all, of many scores
+    kinds = dict.fromkeys((s.metric, s.unit, s.better, s.version) for outcome in outcomes for s in outcome.scores)
     versions: dict[str, int] = {}
-    for outcome in (outcome for row in rows for outcome in row.outcomes.values()):
-        for name, score in outcome.by_metric.items():
-            versions[name] = max(score.version, versions.get(name, 0))
+    for name, *_, version in kinds:
+        versions[name] = max(version, versions.get(name, 0))
     metrics: dict[str, Metric] = {}
+    for name, unit, better, version in kinds:
+        if version == versions[name]:
+            metrics.setdefault(name, Metric(name, unit, better, version))
     notes = []
-    for row in rows:
+    for row in rows if len(versions) < len({(name, version) for name, *_, version in kinds}) else ():
         for seed, outcome in row.outcomes.items():
             latest = [score for score in outcome.scores if score.version == versions[score.metric]]
             if len(latest) < len(outcome.scores):
                 row.outcomes[seed] = outcome.with_scores(latest)
-            for score in latest:
-                metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
             notes += [
                 f"left out: {score.metric} of {outcome.name}, which is version {score.version} of that metric instead"
                 f" of {versions[score.metric]}"
