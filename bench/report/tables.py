@@ -280,10 +280,13 @@ def conditions(
     training |= {"latent": _shared(row.setting.networks for row in rows).get("latent")}
     words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
     trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
+    if training.get("epochs") == 1:
+        trained[0] = "1 epoch"
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if patience := training.get("early_stopping.patience"):
         sentences.append(_ended(rows, patience))
-    sentences += _tuning(rows)
+    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
+    sentences += [f"No trial of {label} had a score that can be relied on" for label in doubtful]
     if ways := _ways(training):
         sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
@@ -334,19 +337,6 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
-
-
-def _tuning(rows: Sequence[Row]) -> list[str]:
-    """Return how rows were tuned, in words."""
-    ledgers = [row.ledger for row in rows if row.ledger]
-    if not ledgers:
-        return []
-    metrics = listed(dict.fromkeys(meaning(ledger.metric).title for ledger in ledgers))
-    how = f"by {metrics} on the validation split, at the worse end of log Z's interval"
-    seconds = sum(ledger.seconds for ledger in ledgers)
-    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
-    said = [f"Rows that are tuned: their hyper-parameters were chosen {how}, in trials of {seconds:,.0f} s altogether"]
-    return said + [f"No trial of {label} had a score that can be relied on" for label in doubtful]
 
 
 def _splits(rows: Sequence[Row]) -> str:

@@ -14,7 +14,7 @@ from bench import profile
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.report import View, forecast, report
+from bench.report import Records, View, forecast, report
 from bench.sweep import record, status, watching
 from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
@@ -253,7 +253,8 @@ def _watch(request: Request) -> None:
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table and what it comes to, how many cells there are of each kind, and what to do about them; exit."""
     counts = survey.counts()
-    click.echo(report(survey.grid, [survey.store.folder], None, request.registry, view=View(last=True, html=True)))
+    records = Records(survey.grid, [survey.store.folder], request.registry)
+    click.echo(report(records, view=View(last=True, html=True)))
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)

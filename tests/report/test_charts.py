@@ -9,7 +9,7 @@ import matplotlib as mpl
 import numpy as np
 import pytest
 
-from bench.report import published, sources
+from bench.report import Records, published, sources
 from bench.report.curves import Curves
 from bench.report.figures import canvas, comparisons, drawings, estimates, training
 from bench.report.figures.canvas import Drawing
@@ -42,7 +42,7 @@ def scored(store: Synthetic, label: str, *values: float, **fields: object) -> No
 
 def by_vlb(mnist: Synthetic) -> Table:
     """The table, compared by the bound."""
-    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    source = sources.of_grid(Records(mnist.grid, [], mnist.registry))
     return build("mnist", source, published.read(), metric="vlb")
 
 
@@ -245,7 +245,7 @@ def test_no_caption_or_label_is_cut(mnist: Synthetic) -> None:
     scored(mnist, "normal", 95.0, 95.1, curves=points("bound", FALLING))
     scored(mnist, SSM, 93.0, 93.1, half=0.1, curves=points("bound with log Z", FALLING))
     scored(mnist, "vampprior[components=16]", 195.0, 195.1)
-    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    source = sources.of_grid(Records(mnist.grid, [], mnist.registry))
     pairs = [(table, source) for table in of_grid(source, published.read())]
     drawn = list(drawings(pairs))
     assert len(drawn) >= 3

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.protocol import UserError
-from bench.report import View, report
+from bench.report import Records, View, report
 from bench.report.findings import Finding, findings
 from bench.report.summary import WIDTH, beside, pairs, summary
 
@@ -141,7 +141,7 @@ def test_a_line_has_score_difference_verdict_cost_and_stability(store: Synthetic
 
 def test_the_printed_table_is_at_most_100_wide_and_its_caption_two_lines(store: Synthetic) -> None:
     fill(store)
-    lines = report(store.grid, [store.folder], None).splitlines()
+    lines = report(Records(store.grid, [store.folder])).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(" strategy"))
     table = lines[first : lines.index("", first)]
     assert max(map(len, table)) <= WIDTH
@@ -152,12 +152,12 @@ def test_the_printed_table_is_at_most_100_wide_and_its_caption_two_lines(store: 
 
 def test_another_metric_and_another_baseline(store: Synthetic) -> None:
     fill(store)
-    text = report(store.grid, [store.folder], None, view=View(metric="vlb", baseline=VAMP))
+    text = report(Records(store.grid, [store.folder]), view=View(metric="vlb", baseline=VAMP))
     assert f"Better than {VAMP} in VLB: sliced-score-matching by 4.00 nats" in " ".join(text.split())
     with pytest.raises(UserError, match=r'^--metric: no record has the metric "vbl"; did you mean "vlb"\?'):
-        report(store.grid, [store.folder], None, view=View(metric="vbl"))
+        report(Records(store.grid, [store.folder]), view=View(metric="vbl"))
     with pytest.raises(UserError, match=r'^--baseline: mnist has no row "nomal"; did you mean "normal"\?'):
-        report(store.grid, [store.folder], None, view=View(baseline="nomal"))
+        report(Records(store.grid, [store.folder]), view=View(baseline="nomal"))
 
 
 def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None:
@@ -185,7 +185,7 @@ def test_across_data_sets_a_row_is_named_with_where_it_is_better(toy: Synthetic)
     from tests.report.test_layout import fill as filled
 
     filled(toy)
-    said = " ".join(report(toy.grid, [], None).split())
+    said = " ".join(report(Records(toy.grid)).split())
     assert "▲ Better than normal in KL from the data: vampprior on 8-gaussians." in said
     assert "▼ Worse than normal in KL from the data: vampprior on checkerboard." in said
     assert "68 of 84 cells have no record yet; `bench run --grid toy` makes them." in said

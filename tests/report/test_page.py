@@ -17,7 +17,7 @@ from click.testing import CliRunner
 
 from bench import cli
 from bench.protocol import Metric, Score
-from bench.report import published, sources
+from bench.report import Records, published, sources
 from bench.report.figures import Shown
 from bench.report.layout import across
 from bench.report.outputs import of_grid
@@ -51,7 +51,7 @@ def hostile(mnist: Synthetic) -> None:
 
 
 def page(mnist: Synthetic, *figures: Shown, notes: tuple[str, ...] = ()) -> str:
-    source = replace(sources.of_grid(mnist.grid, [], mnist.registry), notes=notes)
+    source = replace(sources.of_grid(Records(mnist.grid, [], mnist.registry)), notes=notes)
     pairs = [(table, source) for table in of_grid(source, published.read())]
     return render("A grid", [content.part("A grid", pairs, [], figures)], [("seeds", "trainings")])
 
@@ -159,7 +159,7 @@ def test_records_without_arrays_say_what_is_not_drawn(mnist: Synthetic) -> None:
 
 def test_data_sets_without_records_are_named_and_have_no_section(toy: Synthetic) -> None:
     toy.put("normal", 0, 4.0, dataset="checkerboard")
-    source = sources.of_grid(toy.grid, [], toy.registry)
+    source = sources.of_grid(Records(toy.grid, [], toy.registry))
     pairs = [(table, source) for table in of_grid(source, published.read())]
     part = content.part("Toy", pairs, [], [])
     assert [section.first.name for section in part.sections] == ["checkerboard"]
@@ -180,7 +180,7 @@ def test_what_is_empty_across_data_sets_is_left_out(toy: Synthetic) -> None:
     toy.put(
         "normal", 0, 4.0, dataset="checkerboard", scores=[Score(KL_DATA, 0.2, 100, "quadrature", 0, 0.01, 0.2, 0.2)]
     )
-    source = sources.of_grid(toy.grid, [], toy.registry)
+    source = sources.of_grid(Records(toy.grid, [], toy.registry))
     tables = of_grid(source, published.read())
     overview = across(tables, "Toy", "`bench run` makes them")
     part = content.part("Toy", [(table, source) for table in tables], overview, [])

@@ -37,9 +37,9 @@ components = [{components}]
 SCRIPT = """
 import json, resource, sys, time
 from pathlib import Path
-from bench.report import View, outputs, terminal
+from bench.report import Records, View, outputs, terminal
 before = time.process_time()
-made = outputs.gathered("many.toml", [Path("many")], None, None, (), False, View())
+made = outputs.gathered(Records("many.toml", [Path("many")]), View())
 texts = [terminal.text(outputs.printed(made, View())), outputs.everything(made, View()), outputs.publication(made)]
 print(json.dumps({
     "seconds": time.process_time() - before,

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.report import summary
-from bench.report.accounts import accounts
+from bench.report.accounts import accounts, tuning
 from bench.report.cells import Outcome
 from bench.report.figures import Shown
 from bench.report.findings import Finding, findings, minutes
@@ -171,7 +171,7 @@ def _section(anchor: str, table: Table, source: Source, figures: Sequence[Shown]
     rows = [row for row in table.rows if row.outcomes]
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     doubts = [finding.sentence for finding in made if finding.kind == "doubt"]
-    more = [*summary.beside(table), layout(table), *accounts(table, source.curves), *records(table)]
+    more = [*summary.beside(table), *tuning(table), layout(table), *accounts(table, source.curves), *records(table)]
     return Section(
         anchor,
         table.title if table.name in table.title else f"{table.title} ({table.name})",
