@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.markers import CARETDOWN, CARETUP
 
 from bench.report import Records, published, sources
 from bench.report.curves import Curves
@@ -128,6 +130,15 @@ def test_an_outlier_stands_at_the_edge_and_is_named(mnist: Synthetic) -> None:
     assert any("+100.00" in text for text in words(drawing)), "its figure is written all the same"
 
 
+def test_a_score_beyond_the_axis_of_cost_is_a_mark_within_it(mnist: Synthetic) -> None:
+    drawing = comparisons.cost(compared(mnist))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    (mark,) = [line for line in axes.lines if line.get_marker() in (CARETUP, CARETDOWN)]  # whose tip is its place
+    assert axes.get_ylim()[0] <= float(np.asarray(mark.get_ydata())[0]) <= axes.get_ylim()[1]
+    assert "Beyond the axis, at its edge: vampprior[components=16]." in drawing.caption
+
+
 def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow(mnist: Synthetic) -> None:
     scored(mnist, "normal", 95.0, 95.1, 94.9)
     scored(mnist, SSM, 93.0, 93.1, 92.9)
@@ -211,6 +222,19 @@ def test_a_seed_that_diverged_ends_in_a_cross_and_is_counted(mnist: Synthetic) -
     assert [line.get_xdata().tolist() for line in axes.lines if line.get_marker() == "x"] == [[8.0]]  # type: ignore[union-attr]
     assert "1 of 2 diverged" in words(drawing)
     assert "Cross: a seed diverged." in drawing.caption
+
+
+def test_the_dashed_course_is_of_the_baseline_under_the_same_conditions(mnist: Synthetic) -> None:
+    for label in ("normal", SSM, "vampprior[components=16]"):
+        for seed in range(3):
+            mnist.put(label, seed, 95.0, curves=points("bound with log Z", FALLING))
+    table = by_vlb(mnist)
+    other = next(row for row in table.rows if row.label.startswith("vampprior[components=16"))
+    other.setting = replace(other.setting, budget='{"epochs":1}')
+    drawing = training.curves(table, Curves([mnist.folder]))
+    assert drawing is not None
+    dashed = {axes.get_title(loc="left"): [line.get_linestyle() for line in axes.lines] for axes in drawing.figure.axes}
+    assert {label for label, styles in dashed.items() if "--" in styles} == {"normal", "sliced-score-matching"}
 
 
 def test_a_course_far_above_the_others_has_a_scale_of_its_own(mnist: Synthetic) -> None:

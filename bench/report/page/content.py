@@ -19,6 +19,7 @@ from bench.report.sources import Source
 from bench.report.tables import Table
 from bench.sweep.store import Store
 
+_FIRST = 2  # findings of a grid that stand at the top of a page of several
 _TAIL = 30  # lines of a log
 _READ = 16_384  # bytes of its end
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # what colours a terminal
@@ -111,6 +112,11 @@ class Part:
     figures: tuple[Shown, ...]
     sections: tuple[Section, ...]
     absent: tuple[str, ...]
+
+    @property
+    def answer(self) -> tuple[Said, ...]:
+        """What a reader takes away first."""
+        return (self.findings or self.sections[0].findings)[:_FIRST]
 
 
 def part(
