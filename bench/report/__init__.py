@@ -17,7 +17,29 @@ if TYPE_CHECKING:
     from bench.grid import Grid
     from bench.plugins import Registry
 
-__all__ = ["View", "agreement", "report"]
+__all__ = ["Records", "View", "agreement", "report"]
+
+
+@dataclass(frozen=True)
+class Records:
+    """The records that a report is of.
+
+    Attributes:
+        grid: an embedded NAME, a FILE, or a grid with what was changed of it; None for both columns of the paper's
+            Table 2.
+        stores: the run stores; empty for the default ones: `$BENCH_STORE/GRID` or `runs/GRID`, and where they are not
+            there the records that come with bench.
+        registry: where plugins are found, to tell stale records and missing cells; by default the built-in ones and
+            those of `BENCH_PLUGINS`.
+        settings: `--set` values, changes to the grid.
+        all_settings: show records of any training and scoring conditions, as rows of their own.
+    """
+
+    grid: str | Grid | None
+    stores: Sequence[Path] = ()
+    registry: Registry | None = None
+    settings: Sequence[str] = ()
+    all_settings: bool = False
 
 
 @dataclass(frozen=True)
@@ -43,28 +65,13 @@ class View:
     opens: Callable[[Path], object] | None = None
 
 
-def report(
-    grid: str | Grid | None,
-    stores: Sequence[Path],
-    out: Path | None,
-    registry: Registry | None = None,
-    settings: Sequence[str] = (),
-    all_settings: bool = False,
-    view: View | None = None,
-) -> str:
-    """Write a grid's tables and pictures into files and return findings and table as text for the terminal.
+def report(records: Records, out: Path | None = None, view: View | None = None) -> str:
+    """Write tables and pictures of records into files and return findings and table as text for the terminal.
 
     Args:
-        grid: an embedded NAME, a FILE, or a grid with what was changed of it; None for both columns of the paper's
-            Table 2.
-        stores: the run stores; empty for the default ones: `$BENCH_STORE/GRID` or `runs/GRID`, and where they are not
-            there the records that come with bench.
+        records: the records.
         out: folder of the files; by default `report` in the grid's (first) store, else `./report`, once there are
             records.
-        registry: where plugins are found, to tell stale records and missing cells; by default the built-in ones and
-            those of `BENCH_PLUGINS`.
-        settings: `--set` values, changes to the grid.
-        all_settings: show records of any training and scoring conditions, as rows of their own.
         view: how it is to be seen.
 
     Raises:
@@ -73,22 +80,14 @@ def report(
     """
     from bench.report import outputs  # pandas, scipy and rich are imported only when a report is made
 
-    return outputs.report(grid, stores, out, registry, settings, all_settings, view)
+    return outputs.report(records, out, view or View())
 
 
-def agreement(
-    grid: str | Grid | None,
-    stores: Sequence[Path],
-    out: Path | None,
-    registry: Registry | None = None,
-    settings: Sequence[str] = (),
-    all_settings: bool = False,
-    view: View | None = None,
-) -> tuple[str, bool]:
-    """Compare a grid's records with those that come with bench and with the published numbers; write nothing.
+def agreement(records: Records, view: View | None = None) -> tuple[str, bool]:
+    """Compare records with those that come with bench and with the published numbers; write nothing.
 
     Args:
-        grid, stores, out, registry, settings, all_settings, view: as of `report`.
+        records, view: as of `report`.
 
     Returns:
         A sentence on each row that differs, or on what agrees; and whether all agree.
@@ -98,4 +97,4 @@ def agreement(
     """
     from bench.report import checks
 
-    return checks.agreement(grid, stores, out, registry, settings, all_settings, view)
+    return checks.agreement(records, view or View())

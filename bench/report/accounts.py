@@ -104,9 +104,10 @@ def tuning(table: Table) -> list[Layout]:
         gain = Entry("0", "kept as it was") if kept else interval(row.gains.get(metric.name), metric.unit, sign=True)
         entries.append((label(row), *counts, _number(ledger.seconds, minutes), gain))
     chosen = " and ".join(sorted({meaning(row.ledger.metric).title for row in rows if row.ledger}))
+    better = "above" if metric.better == "higher" else "below"
     caption = (
-        f"Chosen by {chosen} on the validation split. Gain: tuned minus the grid's own values, items paired; below 0 is"
-        " better. 95 % each."
+        f"Chosen by {chosen} on the validation split, at the worse end of log Z's interval. Gain: tuned minus the"
+        f" grid's own values, items paired, 95 % each; {better} 0 is better."
     )
     return [_made(table, "tuning", headings, entries, caption)]
 

@@ -6,19 +6,18 @@ to the last digit, where the store is not there.
 
 from __future__ import annotations
 
-import io
 import zipfile
 import zlib
 from collections.abc import Sequence
 from functools import cached_property, lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from bench.files import MOST
 from bench.report.metrics import meaning
 from bench.report.statistics import Items
+from bench.sweep.npz import Npz
 from bench.sweep.record import CorruptRecord
 from bench.sweep.store import Store
 
@@ -48,44 +47,6 @@ def _chosen(held: Sequence[str] | None, names: Sequence[str], prefix: str) -> Se
     return [name for name in held or () if name.startswith(prefix)]
 
 
-class _Npz:
-    """The arrays that `np.savez_compressed` wrote, which `np.load` reads as well, at half the pace.
-
-    Attributes:
-        files: their names, in order.
-    """
-
-    def __init__(self, content: bytes) -> None:
-        self._archive = zipfile.ZipFile(io.BytesIO(content))
-        self.files = [name.removesuffix(".npy") for name in self._archive.namelist()]
-
-    def __getitem__(self, name: str) -> np.ndarray:
-        """Return an array.
-
-        Raises:
-            ValueError: it is none, is too large, or is of Python's objects.
-        """
-        info = self._archive.getinfo(f"{name}.npy")
-        if info.file_size > MOST:
-            raise ValueError("it is too large")
-        with self._archive.open(info) as file:
-            content = file.read(info.file_size)  # a file may say that it holds less than it does
-        start = 10 + int.from_bytes(content[8:10], "little")
-        if not content.startswith(b"\x93NUMPY\x01\x00"):  # later versions are of headers that numpy refuses, too
-            raise ValueError("it is no array")
-        shape, turned, kind = _header(content[:start])
-        if kind.hasobject:
-            raise ValueError("it holds objects of Python")
-        return np.frombuffer(content, kind, offset=start).reshape(shape, order="F" if turned else "C")
-
-
-@lru_cache(maxsize=256)
-def _header(content: bytes) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
-    """Return shape, whether columns come first, and type; thousands of arrays have the same."""
-    header: tuple[tuple[int, ...], bool, np.dtype[Any]] = np.lib.format.read_array_header_1_0(io.BytesIO(content[8:]))
-    return header
-
-
 class Arrays:
     """Where the arrays beside records are looked for.
 
@@ -100,7 +61,7 @@ class Arrays:
         self._vectors: dict[tuple[str, str, str], Vector | None] = {}
         # what the file beside a record holds, by name; None where there is none that can be read
         self._names: dict[_Place, Sequence[str] | None] = {}
-        self._open: tuple[_Place, _Npz] | None = None  # the last file: all of one record's are asked for in turn
+        self._open: tuple[_Place, Npz] | None = None  # the last file: all of one record's are asked for in turn
 
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
@@ -122,7 +83,7 @@ class Arrays:
                     if content is None:
                         self._names[place] = None
                         continue
-                    self._open = place, _Npz(content)
+                    self._open = place, Npz(content)
                 file = self._open[1]
                 self._names[place] = file.files
                 chosen = {name: file[name] for name in _chosen(file.files, names, prefix)}

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
-from bench.grid import Grid
-from bench.plugins import Registry
 from bench.protocol import Metric, UserError
-from bench.report import View, outputs, published, sources
+from bench.report import Records, View, outputs, published, sources
 from bench.report.layout import figure
 from bench.report.metrics import meaning
 from bench.report.statistics import CONFIDENCE, Interval, difference, holm
@@ -27,22 +24,14 @@ class _Compared:
     apart: Interval
 
 
-def agreement(
-    grid: str | Grid | None,
-    stores: Sequence[Path],
-    out: Path | None,
-    registry: Registry | None,
-    settings: Sequence[str],
-    all_settings: bool,
-    view: View | None,
-) -> tuple[str, bool]:
+def agreement(records: Records, view: View) -> tuple[str, bool]:
     """Return what differs, a sentence each, and whether nothing does; see `bench.report.agreement`.
 
     A score differs where 0 is outside of the interval of the difference (`statistics.difference`) at 5 % for all
     comparisons together, by Holm's method; a published number does where the table says `outside`.
     """
-    registry = registry or sources.default_registry()
-    made = outputs.gathered(grid, stores, out, registry, settings, all_settings, view or View())
+    registry = records.registry or sources.default_registry()
+    made = outputs.gathered(replace(records, registry=registry), view)
     if not any(source.stores for _, source in made.tables):
         raise UserError(
             "--check compares fresh records with the committed ones: there is no run store; name one by --store"

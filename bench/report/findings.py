@@ -92,15 +92,25 @@ def _sizes(rows: Sequence[Row], metric: Metric) -> str:
 
 def _leading(table: Table) -> Iterator[Finding]:
     """Say which row has the best score where there is no baseline to compare with."""
+    metric, best = table.lead, _best(table)
+    if metric and best:
+        score = f"{figure(best.scores[metric.name].mean, metric.unit)} {metric.unit}"
+        text = f"{_extreme(metric)} so far: {best.label}, {score}, without a verdict."
+        yield Finding("undecided", text, (best.label,))
+
+
+def _best(table: Table) -> Row | None:
+    """Return the row with the best score, whatever is shown of it; None where neither direction is better."""
     metric = table.lead
     rows = [row for row in table.rows if metric and metric.name in row.scores]
-    if not metric or not rows or metric.better == "neither":
-        return
-    best = min(rows, key=lambda row: row.scores[metric.name].mean * (1 if metric.better == "lower" else -1))
-    score = figure(best.scores[metric.name].mean, metric.unit)
-    what = "Lowest" if metric.better == "lower" else "Highest"
-    text = f"{what} {meaning(metric.name).title} so far: {best.label}, {score} {metric.unit}, without a verdict."
-    yield Finding("undecided", text, (best.label,))
+    if not metric or metric.better == "neither":
+        return None
+    sign = 1 if metric.better == "lower" else -1
+    return min(rows, key=lambda row: sign * row.scores[metric.name].mean, default=None)
+
+
+def _extreme(metric: Metric) -> str:
+    return f"{'Lowest' if metric.better == 'lower' else 'Highest'} {meaning(metric.name).title}"
 
 
 # ---------------------------------------------------------------- what would decide the rest
@@ -144,12 +154,12 @@ def _open(table: Table) -> Iterator[Finding]:
             f"{label} over {MOST}" if need.seeds == MOST else f"{label} {need.seeds}"
             for label, need in sorted(more.items(), key=lambda item: item[1].seeds or 0)
         ]
-        text = f"Undecided, and how many seeds would decide it, of the row and of {table.baseline} (now {count})"
+        text = f"Undecided with {count} seeds; so many of the row and of {table.baseline} would decide it"
         yield Finding("undecided", f"{text}: {', '.join(parts)}.", tuple(more))
     for remedy in ("more test items", "a better log Z", "more test items and a better log Z"):
         never = [label for label, need in wanted.items() if need.seeds is None and _remedy(need) == remedy]
         if never:
-            text = f"Undecided, and no number of seeds decides it, but {remedy} would"
+            text = f"Undecided, and more seeds would not help; {remedy} would"
             yield Finding("undecided", f"{text}: {', '.join(never)}.", tuple(never))
 
 
@@ -161,7 +171,7 @@ def _tuned(table: Table) -> Iterator[Finding]:
     ledgers = [row.ledger for row in rows if row.ledger]
     trials = sorted({ledger.trials for ledger in ledgers})
     spent = f"{trials[0]} trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
-    text = f"Tuning took {spent} a row, {minutes(sum(ledger.seconds for ledger in ledgers))} min in all. "
+    text = f"Tuning took {spent} a row, {_time(sum(ledger.seconds for ledger in ledgers))} in all. "
     sign = -1 if metric.better == "higher" else 1
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
     both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
@@ -234,8 +244,8 @@ def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     if not taken:
         return
     least, most = min(taken, key=lambda label: taken[label]), max(taken, key=lambda label: taken[label])
-    span = f"{minutes(taken[least])} min ({least})"
-    span += f" to {minutes(taken[most])} min ({most})" if most != least else ""
+    span = f"{_time(taken[least])} ({least})"
+    span += f" to {_time(taken[most])} ({most})" if most != least else ""
     text = f"Training takes {span} a seed"
     rows = [row for table in tables for row in table.rows]
     base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
@@ -248,9 +258,15 @@ def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     total = sum(o.resources.get(f"{name}_seconds", 0.0) for o in outcomes for name in ("fit", "evaluate", "overhead"))
     devices = sorted({outcome.device_kind or outcome.device or "an unknown device" for outcome in outcomes})
-    whole = f"{total / 3600:.2g} h" if total >= 3600 else f"{minutes(total)} min"
-    text += f". All {len(outcomes)} records took {whole} with scoring, on {' and '.join(devices)}."
+    text += f". All {len(outcomes)} records took {_time(total)} with scoring, on {' and '.join(devices)}."
     yield Finding("cost", text, tuple(dict.fromkeys([least, most, *better])))
+
+
+def _time(seconds: float) -> str:
+    """Return a time with two digits that count, in a unit in which it is read."""
+    if seconds < 60:
+        return f"{max(seconds, 0.01):.2g} s"
+    return f"{minutes(seconds)} min" if seconds < 3600 else f"{seconds / 3600:.2g} h"
 
 
 def minutes(seconds: float) -> str:
@@ -361,6 +377,14 @@ def _verdicts_across(judged: Sequence[Table], metric: Metric, count: int) -> Ite
         yield Finding("undecided", text)
     elif not decided:
         yield Finding("undecided", f"No verdict yet on what is better than {baseline} in {title}.")
+        leading: dict[str, list[str]] = {}
+        for table in judged:
+            if best := _best(table):
+                leading.setdefault(best.label, []).append(table.name)
+        if leading:
+            parts = [f"{label} on {_listed(names, count)}" for label, names in leading.items()]
+            text = f"{_extreme(metric)} so far, without a verdict: {'; '.join(parts)}."
+            yield Finding("undecided", text, tuple(leading))
     reasons: dict[str, list[str]] = {}
     for table in judged:
         for row in table.rows:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from statistics import fmean
 
 from bench.grid import Cell
+from bench.protocol import Items
 from bench.sweep.attempts import Job
 from bench.sweep.columns import canonical
 from bench.sweep.measuring import STEPS, Measured, held
@@ -16,6 +18,7 @@ from bench.sweep.status import Survey
 from bench.words import plain
 
 Measure = Callable[[Job], Measured]
+ENOUGH = 45.0  # seconds of measuring, after which no other row is measured
 
 
 @dataclass(frozen=True)
@@ -46,20 +49,32 @@ class Row:
         return f"{self.name}: {number}, about {duration(self.seconds)}{size}{each}, by {self.basis}"
 
 
-def forecast(survey: Survey, todo: Sequence[Job], device: str, measure: Measure) -> Iterator[Row]:
+def forecast(
+    survey: Survey,
+    todo: Sequence[Job],
+    device: str,
+    measure: Measure,
+    holds: Callable[[Cell], Items | None] = lambda cell: None,
+) -> Iterator[Row]:
     """Give what each row of a plan will take: by records in the store, else by committed ones, else by measured steps.
+
+    Rows that differ in the data set alone, of the same size, are measured once. After `ENOUGH` seconds the mean of what
+    was measured stands for the rest.
 
     Args:
         survey: where all cells stand.
         todo: those to be carried out.
         device: where; records of another kind of device say nothing.
         measure: tells what a cell takes.
+        holds: tells what a cell's data set says that it holds.
     """
     jobs: dict[str, list[Job]] = {}
     for job in todo:
         jobs.setdefault(_row(job.cell), []).append(job)
     ours = [record for record in survey.store.records() if _counts(record, device)] if todo else []
     theirs: list[Record] | None = None
+    measured: dict[str, tuple[str, Measured]] = {}
+    spent = 0.0
     for row, own in jobs.items():
         name, number = survey.name(own[0].cell).removesuffix(f" seed {own[0].cell.seed}"), len(own)
         if alike := [record for record in ours if _row_of(record) == row]:
@@ -73,11 +88,33 @@ def forecast(survey: Survey, todo: Sequence[Job], device: str, measure: Measure)
         if alike := [record for record in theirs if _row_of(record) == row]:
             yield Row(name, number, _seconds(alike), None, f"{_count(alike)} that came with bench, on another machine")
             continue
-        seen = measure(own[0])
-        basis = plain(seen.reason)
-        if seen.seconds is not None:
-            basis = "one that was carried out" if seen.whole else f"{STEPS} measured steps, scoring not counted"
-        yield Row(name, number, seen.seconds, float(seen.size) if seen.seconds is not None else None, basis)
+        kind = _kind(own[0].cell, holds)
+        if kind in measured:
+            other, seen = measured[kind]
+            basis = f"the steps of {other}, on data of the same size"
+        elif spent < ENOUGH:
+            began = time.monotonic()
+            seen = measure(own[0])
+            spent += time.monotonic() - began
+            measured[kind] = name, seen
+            what = "one that was carried out" if seen.whole else f"{STEPS} steps measured"
+            basis = f"{what} on this machine{'' if seen.whole else ', scoring not counted'}"
+        else:
+            seen, basis = _mean([seen for _, seen in measured.values()])
+        if seen.seconds is None:
+            yield Row(name, number, None, None, plain(seen.reason))
+        else:
+            yield Row(name, number, seen.seconds, float(seen.size), basis)
+
+
+def _mean(measured: Sequence[Measured]) -> tuple[Measured, str]:
+    """Return what stands for a row that is not measured, and the words for it."""
+    timed = [(seen.seconds, seen.size) for seen in measured if seen.seconds is not None]
+    if not timed:
+        return Measured(None, reason="no other row could be measured in time"), ""
+    seconds, size = map(fmean, zip(*timed, strict=True))
+    rows = "1 row" if len(timed) == 1 else f"{len(timed)} rows"
+    return Measured(seconds, round(size)), f"the mean of {rows} measured, since there are too many to measure all"
 
 
 def total(rows: Sequence[Row], processes: int) -> str:
@@ -108,6 +145,15 @@ def _row(cell: Cell) -> str:
     """Return what is alike in all cells of a row: all that is asked for but the seed."""
     request = {name: value for name, value in cell.request.items() if name != "seed"}
     return canonical({**request, "evaluation": cell.evaluation.model_dump(mode="json")})
+
+
+def _kind(cell: Cell, holds: Callable[[Cell], Items | None]) -> str:
+    """Return what is alike in rows whose steps take as long: all that is asked for but the data set, and its size."""
+    request, items = {**cell.request}, holds(cell)
+    del request["seed"]
+    if items is not None:
+        del request["dataset"], request["options"]
+    return canonical({**request, "items": str(items)})
 
 
 def _row_of(record: Record) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+import gc
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.files import replacing
-from bench.grid import Grid
-from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import (
+    Records,
     View,
     accounts,
     cells,
@@ -55,18 +56,9 @@ class Report:
     out: Path | None
 
 
-def report(
-    grid: str | Grid | None,
-    stores: Sequence[Path],
-    out: Path | None,
-    registry: Registry | None = None,
-    settings: Sequence[str] = (),
-    all_settings: bool = False,
-    view: View | None = None,
-) -> str:
+def report(records: Records, out: Path | None, view: View) -> str:
     """Write the tables into files and return them as text; see `bench.report.report`."""
-    view = view or View()
-    made = gathered(grid, stores, out, registry, settings, all_settings, view)
+    made = gathered(records, view, out)
     remarks = [*made.remarks]
     shown = [(table, source) for table, source in made.tables if not (view.wide and recorded(table))]
     remarks += dict.fromkeys(f"Records: {source.words}." for _, source in shown)
@@ -84,24 +76,33 @@ def report(
     return terminal.text(parts, remarks, terms=_terms(made, view.wide), last=view.last)
 
 
-def gathered(
-    grid: str | Grid | None,
-    stores: Sequence[Path],
-    out: Path | None,
-    registry: Registry | None,
-    settings: Sequence[str],
-    all_settings: bool,
-    view: View,
-) -> Report:
+def gathered(records: Records, view: View, out: Path | None = None) -> Report:
     """Return the tables of a grid, or both columns of the paper's table."""
-    registry = registry or sources.default_registry()
+    with _uncollected():
+        return _gathered(records, view, out)
+
+
+@contextlib.contextmanager
+def _uncollected() -> Iterator[None]:
+    """Keep Python from looking for circles meanwhile: among 100,000 scores there are none, and it takes a second."""
+    enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if enabled:
+            gc.enable()
+
+
+def _gathered(records: Records, view: View, out: Path | None) -> Report:
     numbers = published.read()
-    if grid is not None:
-        source = sources.of_grid(grid, stores, registry, settings, all_settings)
+    if records.grid is not None:
+        source = sources.of_grid(records)
         default = source.stores[0] / "report" if source.stores else Path("report")
         if default.is_symlink() and Store(source.stores[0]).foreign:  # it may lead to what is this user's own
             default = Path("report")
         return replace(_grid(source, numbers, view), out=out or default)
+    registry, stores = records.registry or sources.default_registry(), records.stores
     columns = list(numbers.columns.values())
     origins = [sources.of_column(column, stores, registry) for column in columns]
     tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]

@@ -16,7 +16,7 @@ from bench.report.cells import Outcome, Plan, Planned, Setting
 from bench.report.curves import NO_JUMPS, Curves, Jumps
 from bench.report.metrics import meaning
 from bench.report.published import Column, Number
-from bench.report.statistics import Interval, Side, Trained, difference, mean
+from bench.report.statistics import Interval, Items, Side, Trained, difference, mean
 from bench.report.verdicts import Verdict
 from bench.sweep.record import Score
 
@@ -114,8 +114,8 @@ class Row:
 
     def seeds(self, metric: str) -> dict[int, Score]:
         """Return seed -> score of a metric, where there is one."""
-        scores = {seed: outcome.by_metric.get(metric) for seed, outcome in self.outcomes.items()}
-        return {seed: score for seed, score in scores.items() if score}
+        held = ((seed, outcome.by_metric) for seed, outcome in self.outcomes.items())
+        return {seed: scores[metric] for seed, scores in held if metric in scores}
 
     def trained(self, metric: str) -> list[Trained]:
         """Return the scores of a metric of which means are taken: the finite ones."""
@@ -129,7 +129,11 @@ class Row:
     def average(self, metrics: Iterable[Metric], arrays: Arrays) -> None:
         """Fill in the means over seeds, with the scores of single items from `arrays`."""
         for name in [metric.name for metric in metrics]:
-            scores = [_trained(self.outcomes[seed], score, arrays) for seed, score in self.seeds(name).items()]
+            averages = meaning(name).items
+            scores = [
+                _trained(score, averages, arrays.items(self.outcomes[seed], name) if averages else None)
+                for seed, score in self.seeds(name).items()
+            ]
             self._trained[name] = [score for score in scores if score.finite]
             side = self._sides[name] = Side.of(self._trained[name])
             if side and (estimate := mean(side)):
@@ -186,10 +190,8 @@ class Row:
         self.comparison = Comparison(ours.mean - value, verdict, outside)
 
 
-def _trained(outcome: Outcome, score: Score, arrays: Arrays) -> Trained:
+def _trained(score: Score, averages: bool = False, items: Items | None = None) -> Trained:
     """Return a score for statistics."""
-    averages = meaning(score.metric).items
-    items = arrays.items(outcome, score.metric) if averages else None
     return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr, averages, items)
 
 
@@ -313,19 +315,13 @@ def failure(outcome: Outcome) -> str:
     return f"{outcome.status}{step}{f' ({reason})' if reason else ''}"
 
 
-def _finite(score: Score) -> bool:
-    return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr).finite
-
-
 def doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[Doubt]:
     """Return what casts doubt on these metrics of a record that came to scores."""
     doubtful: dict[Doubt, list[str]] = {}
     concerned = {*(metric.name for metric in metrics), "log_z"}  # which is in most of what is shown
-    for name, score in outcome.by_metric.items():
-        if name not in concerned:
-            continue
-        said = meaning(name)
-        if not _finite(score):
+    for name in [name for name in outcome.by_metric if name in concerned]:
+        score, said = outcome.by_metric[name], meaning(name)
+        if not _trained(score).finite:
             doubt = Doubt("not a finite number, left out of the mean")
         elif score.unreliable:
             # what makes log Z unreliable makes whatever holds it so, for the reason `log Z: ...`

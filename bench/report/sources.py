@@ -19,7 +19,7 @@ import bench.grid as grids
 from bench import profile
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import merge, plans
+from bench.report import Records, merge, plans
 from bench.report.arrays import Arrays
 from bench.report.cells import WHOSE, Outcome, Plan, Table, framed, outcomes
 from bench.report.curves import Curves
@@ -79,28 +79,18 @@ def default_registry() -> Registry:
     return Registry([Path(folder) for folder in folders if folder])
 
 
-def of_grid(
-    grid: str | grids.Grid,
-    stores: Sequence[Path],
-    registry: Registry,
-    settings: Sequence[str] = (),
-    all_settings: bool = False,
-) -> Source:
+def of_grid(wanted: Records) -> Source:
     """Return the records of a grid's stores.
 
-    The plan is the grid's, with what the last run in the stores added under the same conditions: seeds, strategies.
-
-    Args:
-        grid: an embedded NAME, a FILE, or a grid with what was changed of it. Of a NAME that is no grid's here, the
-            last run in its store says what was planned.
-        stores: folders of run stores; by default the one of the grid's name.
-        registry: where plugins are found.
-        settings: `--set` values, changes to the grid.
-        all_settings: see `Source`.
+    The plan is the grid's, with what the last run in the stores added under the same conditions: seeds, strategies. Of
+    a NAME that is no grid's here, the last run in its store says what was planned.
 
     Raises:
         UserError: an unknown grid, or a store that does not exist or is empty.
     """
+    grid, stores, settings = wanted.grid, wanted.stores, wanted.settings
+    assert grid is not None, "asked for where there is one"
+    registry, all_settings = wanted.registry or default_registry(), wanted.all_settings
     name = grid.name if isinstance(grid, grids.Grid) else grids.name_of(grid)
     called = grid.called or name if isinstance(grid, grids.Grid) else grid
     default = profile.stores() / name

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 
 import numpy as np
 from scipy import special  # scipy.stats takes half a second to import
@@ -122,8 +122,7 @@ class Items:
         return cls(values, np.stack(better).mean(0, dtype=np.float64), first.which) if better else cls(values)
 
 
-@dataclass(frozen=True, eq=False)
-class Trained:
+class Trained(NamedTuple):
     """The score of one trained model.
 
     Attributes:
@@ -144,7 +143,7 @@ class Trained:
     @property
     def finite(self) -> bool:
         """Whether a mean can be taken of it."""
-        return all(map(math.isfinite, (self.value, self.lower, self.upper, self.stderr)))
+        return all(map(math.isfinite, self[:4]))
 
 
 @dataclass(frozen=True)
@@ -305,10 +304,9 @@ class Side:
         if isinstance(trained, Side) or not trained:
             return trained if isinstance(trained, Side) else None
         n = len(trained)
-        ends = ([getattr(score, end) for score in trained] for end in ("value", "lower", "upper", "stderr"))
-        mean, low, high, stderr = (float(np.mean(values)) for values in ends)
-        values = [score.value for score in trained]
-        spread = Spread(float(np.std(values, ddof=1)) / math.sqrt(n), n - 1) if n > 1 else None
+        ends = np.array([*zip(*(score[:4] for score in trained), strict=True)])
+        mean, low, high, stderr = ends.mean(1).tolist()
+        spread = Spread(float(np.std(ends[0], ddof=1)) / math.sqrt(n), n - 1) if n > 1 else None
         vectors = [score.items for score in trained if score.items is not None]
         items = Items.averaged(vectors) if len(vectors) == n else None
         return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items)

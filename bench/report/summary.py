@@ -111,13 +111,11 @@ def _caption(table: Table) -> str:
     said = meaning(metric.name)
     way = f"; {metric.better} is better" if metric.better != "neither" else ""
     over = "trainings and test items" if said.items else "trainings"
-    parts = [
-        f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over {over}."
-    ]
+    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over {over}"
     if table.headline:
         number = f"all {table.comparisons} comparisons" if table.comparisons > 1 else "the comparison"
-        parts.append(f"Verdicts hold at 5 % for {number} together.")
-    return " ".join(parts)
+        text += f", each on its own; verdicts hold at 5 % for {number} together"
+    return f"{text}."
 
 
 # ---------------------------------------------------------------- the published numbers

@@ -202,19 +202,22 @@ def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, 
 
     These scores are dropped from the rows.
     """
+    outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
+    # few in all, of many scores
+    kinds = dict.fromkeys((s.metric, s.unit, s.better, s.version) for outcome in outcomes for s in outcome.scores)
     versions: dict[str, int] = {}
-    for outcome in (outcome for row in rows for outcome in row.outcomes.values()):
-        for name, score in outcome.by_metric.items():
-            versions[name] = max(score.version, versions.get(name, 0))
+    for name, *_, version in kinds:
+        versions[name] = max(version, versions.get(name, 0))
     metrics: dict[str, Metric] = {}
+    for name, unit, better, version in kinds:
+        if version == versions[name]:
+            metrics.setdefault(name, Metric(name, unit, better, version))
     notes = []
-    for row in rows:
+    for row in rows if len(versions) < len({(name, version) for name, *_, version in kinds}) else ():
         for seed, outcome in row.outcomes.items():
             latest = [score for score in outcome.scores if score.version == versions[score.metric]]
             if len(latest) < len(outcome.scores):
                 row.outcomes[seed] = outcome.with_scores(latest)
-            for score in latest:
-                metrics.setdefault(score.metric, Metric(score.metric, score.unit, score.better, score.version))
             notes += [
                 f"left out: {score.metric} of {outcome.name}, which is version {score.version} of that metric instead"
                 f" of {versions[score.metric]}"
@@ -277,10 +280,13 @@ def conditions(
     training |= {"latent": _shared(row.setting.networks for row in rows).get("latent")}
     words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
     trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
+    if training.get("epochs") == 1:
+        trained[0] = "1 epoch"
     sentences = [f"Trained for {', '.join(trained)}"] if trained else []
     if patience := training.get("early_stopping.patience"):
         sentences.append(_ended(rows, patience))
-    sentences += _tuning(rows)
+    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
+    sentences += [f"No trial of {label} had a score that can be relied on" for label in doubtful]
     if ways := _ways(training):
         sentences.append(f"In training, {'; '.join(ways)}")
     if evaluation:
@@ -331,19 +337,6 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
-
-
-def _tuning(rows: Sequence[Row]) -> list[str]:
-    """Return how rows were tuned, in words."""
-    ledgers = [row.ledger for row in rows if row.ledger]
-    if not ledgers:
-        return []
-    metrics = listed(dict.fromkeys(meaning(ledger.metric).title for ledger in ledgers))
-    how = f"by {metrics} on the validation split, at the worse end of log Z's interval"
-    seconds = sum(ledger.seconds for ledger in ledgers)
-    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
-    said = [f"Rows that are tuned: their hyper-parameters were chosen {how}, in trials of {seconds:,.0f} s altogether"]
-    return said + [f"No trial of {label} had a score that can be relied on" for label in doubtful]
 
 
 def _splits(rows: Sequence[Row]) -> str:

@@ -15,7 +15,7 @@ from bench.sweep.pool import Pool, Screen, SweepError
 from bench.sweep.worker import STEP_SECONDS, Figures, Setup
 
 STEPS = 20  # that are measured
-PATIENCE = 120.0  # seconds that they may take
+PATIENCE = 45.0  # seconds that they may take
 _NOWHERE = "http://127.0.0.1:9"  # where nothing listens
 
 

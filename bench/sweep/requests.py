@@ -16,11 +16,11 @@ from pathlib import Path
 from typing import Any
 
 from bench import profile
-from bench.grid import Grid, load
+from bench.grid import Cell, Grid, load
 from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
-from bench.protocol import DataError, UserError
+from bench.protocol import DataError, Items, UserError
 from bench.sweep import logs, measuring, pool, record, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
@@ -292,8 +292,8 @@ class Plan:
     def measured(self, job: Job, device: str) -> measuring.Measured:
         """Return what a cell takes, by a few steps of it."""
         request, store = self.request, self.survey.store
-        first = devices(device, request.spelling)[0]
         try:
+            first = devices(device, request.spelling)[0]
             with measuring.offline():
                 (ready,) = status.verified([job], request.registry, request.data, store.data)
         except DataError:
@@ -303,6 +303,10 @@ class Plan:
         except UserError as error:
             return measuring.Measured(None, reason=str(error))
         return measuring.measured(self._setup(store.folder, first), ready)
+
+    def holds(self, cell: Cell) -> Items | None:
+        """Return what a cell's data set says that it holds; None where it does not say."""
+        return status.declared(self.request.registry, cell)
 
     def processes(self, device: str, jobs: int | None) -> int:
         """Return how many cells run at a time on a kind of device where nothing else is said than `jobs`."""

@@ -166,6 +166,11 @@ def load(registry: Registry, name: str, options: Mapping[str, Any], folder: Path
     return Facts(dataset, splits.sha256, items)
 
 
+def declared(registry: Registry, cell: Cell) -> Items | None:
+    """Return what a cell's data set says that it holds; None where it does not say."""
+    return demands.declared(_built(registry, cell.dataset, cell.options))
+
+
 def _built(registry: Registry, name: str, options: Mapping[str, Any]) -> Dataset:
     plugin = registry.find("dataset", name)
     return cast(Dataset, build(plugin, options, f"data set {plugin.name!r}", registry.component))

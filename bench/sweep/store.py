@@ -18,7 +18,6 @@ import contextlib
 import errno
 import functools
 import hashlib
-import io
 import json
 import os
 import re
@@ -582,11 +581,9 @@ def _changes(recorded: str, wanted: Evaluation) -> str:
 def _contents(curves: Sequence[Point], arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:
     """Give kind and content of each file beside a record."""
     if arrays:
-        import numpy as np
+        from bench.sweep.npz import packed
 
-        buffer = io.BytesIO()
-        np.savez_compressed(buffer, allow_pickle=False, **arrays)
-        yield "arrays", buffer.getvalue()
+        yield "arrays", packed(arrays)
     if curves:
         yield "curves", json_bytes([point.model_dump() for point in curves])
 

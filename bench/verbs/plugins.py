@@ -189,27 +189,20 @@ def report(
 
     With --check it exits with 1 if a row differs from what was committed or published by more than chance explains.
     """
-    from bench.report import View, agreement
+    from bench.report import Records, View, agreement
     from bench.report import report as tables
 
     settings = request.settings
     if name is None and (settings or all_settings):
         option = f"--set {next(iter(settings))}" if settings else "--all-settings"
         raise UserError(f"{option} is said of a grid; add --grid NAME")
-    records = (
-        name,
-        stores,
-        out,
-        request.registry,
-        list(settings),
-        all_settings,
-        View(**view, html=html or opened, opens=_open if opened else None),
-    )
+    records = Records(name, stores, request.registry, list(settings), all_settings)
+    seen = View(**view, html=html or opened, opens=_open if opened else None)
     if check:
-        text, agrees = agreement(*records)
+        text, agrees = agreement(records, seen)
         click.echo(text)
         raise click.exceptions.Exit(0 if agrees else 1)
-    click.echo(tables(*records))
+    click.echo(tables(records, out, seen))
 
 
 def _open(page: Path) -> None:

@@ -15,7 +15,7 @@ from bench.files import json_text
 from bench.grid import name_of
 from bench.plugins.shapes import nearest
 from bench.protocol import UserError
-from bench.report import View, forecast, report
+from bench.report import Records, View, forecast, report
 from bench.sweep import record, status, watching
 from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
@@ -32,7 +32,7 @@ from bench.words import plain
 @options.trust
 @click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
-@flag("--dry-run", help="Say what would run and how long it takes, or print SLURM's scripts, and run nothing.")
+@flag("--dry-run", help="Say what would run, or print SLURM's scripts, and how long it takes; run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")
 @flag("--retry-failed", help="Also run cells again that failed (all but diverged ones).")
 @click.option(
@@ -72,7 +72,10 @@ def run(
     survey = request.survey()
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
-        _submit(plan, profile.slurm(survey.grid.source.get("slurm", {}), wanted), limits, detach, dry_run)
+        asked = profile.slurm(survey.grid.source.get("slurm", {}), wanted)
+        _submit(plan, asked, limits, detach, dry_run)
+        if dry_run and plan.todo:
+            _estimate(plan, limits["device"] or ("cuda" if asked.gpus else "cpu"), mark="# ")
     else:
         _carry_out(plan, dry_run, **limits, **wanted)
 
@@ -253,7 +256,8 @@ def _watch(request: Request) -> None:
 
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table and what it comes to, and how the cells stand; exit."""
-    click.echo(report(survey.grid, [survey.store.folder], None, request.registry, view=View(last=True, html=True)))
+    records = Records(survey.grid, [survey.store.folder], request.registry)
+    click.echo(report(records, view=View(last=True, html=True)))
     _end(survey)
 
 
@@ -295,7 +299,8 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
             word = "run" if standing.cell.id in chosen else standing.state
             click.echo(f"{word:8}  {survey.name(standing.cell)}  ({standing.why})")
         if plan.trains and plan.todo:
-            _estimate(plan, limits["device"] or "cpu", limits["jobs"])
+            device = limits["device"] or "cpu"
+            _estimate(plan, device, plan.processes(device, limits["jobs"]))
         click.echo(f"{plan} would run; store: {survey.store.folder}")
         for sentence in left:
             say(sentence)
@@ -313,13 +318,13 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     _conclude(plan.request, survey)
 
 
-def _estimate(plan: Plan, device: str, jobs: int | None) -> None:
-    """Print what the cells of a plan will take, a line a row, and in all."""
+def _estimate(plan: Plan, device: str, at_a_time: int = 1, mark: str = "") -> None:
+    """Print what the cells of a plan will take, a line a row, and in all; every line begins with `mark`."""
     rows = []
-    for row in forecast.forecast(plan.survey, plan.todo, device, lambda job: plan.measured(job, device)):
-        click.echo(row)
+    for row in forecast.forecast(plan.survey, plan.todo, device, lambda job: plan.measured(job, device), plan.holds):
+        click.echo(f"{mark}{row}")
         rows.append(row)
-    click.echo(forecast.total(rows, plan.processes(device, jobs)))
+    click.echo(f"{mark}{forecast.total(rows, at_a_time)}")
 
 
 def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:

@@ -18,7 +18,7 @@ from unittest import mock
 
 import bench.grid as grids
 from bench.plugins import Registry
-from bench.report import report
+from bench.report import Records, report
 from bench.sweep import status
 from bench.sweep.attempts import Job
 from bench.sweep.record import provenance
@@ -122,7 +122,7 @@ def rerun() -> Callable[[], None]:
     def again() -> None:
         survey = sweep.survey()
         assert not survey.jobs()
-        report(survey.grid, [sweep.store.folder], sweep.folder / "report", sweep.registry)
+        report(Records(survey.grid, [sweep.store.folder], sweep.registry), sweep.folder / "report")
 
     return again
 

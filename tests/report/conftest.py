@@ -15,7 +15,7 @@ import pytest
 import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import Evaluation, Metric, Score
-from bench.report import published, sources
+from bench.report import Records, published, sources
 from bench.report.rows import Row
 from bench.report.tables import Table, build
 from bench.sweep.attempts import Job
@@ -147,7 +147,7 @@ class Synthetic:
 
     def table(self, dataset: str = "mnist") -> Table:
         """Return the table of a data set of this store, whose records are `here` and whose cells `bench run` makes."""
-        source = sources.of_grid(self.grid, [self.folder], self.registry)
+        source = sources.of_grid(Records(self.grid, [self.folder], self.registry))
         source = replace(source, words="here", command="`bench run` makes them")
         return build(dataset, source, published.read(), alone=len({cell.dataset for cell in self.grid.cells}) == 1)
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.markers import CARETDOWN, CARETUP
 
-from bench.report import published, sources
+from bench.report import Records, published, sources
 from bench.report.curves import Curves
 from bench.report.figures import canvas, comparisons, drawings, estimates, training
 from bench.report.figures.canvas import Drawing
@@ -42,7 +44,7 @@ def scored(store: Synthetic, label: str, *values: float, **fields: object) -> No
 
 def by_vlb(mnist: Synthetic) -> Table:
     """The table, compared by the bound."""
-    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    source = sources.of_grid(Records(mnist.grid, [], mnist.registry))
     return build("mnist", source, published.read(), metric="vlb")
 
 
@@ -126,6 +128,15 @@ def test_an_outlier_stands_at_the_edge_and_is_named(mnist: Synthetic) -> None:
     assert any(line.get_marker() == ">" for line in axes.lines)
     assert "Beyond the axis, at the arrows: vampprior[components=16]." in drawing.caption
     assert any("+100.00" in text for text in words(drawing)), "its figure is written all the same"
+
+
+def test_a_score_beyond_the_axis_of_cost_is_a_mark_within_it(mnist: Synthetic) -> None:
+    drawing = comparisons.cost(compared(mnist))
+    assert drawing is not None
+    (axes,) = drawing.figure.axes
+    (mark,) = [line for line in axes.lines if line.get_marker() in (CARETUP, CARETDOWN)]  # whose tip is its place
+    assert axes.get_ylim()[0] <= float(np.asarray(mark.get_ydata())[0]) <= axes.get_ylim()[1]
+    assert "Beyond the axis, at its edge: vampprior[components=16]." in drawing.caption
 
 
 def test_an_interval_that_goes_on_beyond_the_axis_has_an_arrow(mnist: Synthetic) -> None:
@@ -213,6 +224,19 @@ def test_a_seed_that_diverged_ends_in_a_cross_and_is_counted(mnist: Synthetic) -
     assert "Cross: a seed diverged." in drawing.caption
 
 
+def test_the_dashed_course_is_of_the_baseline_under_the_same_conditions(mnist: Synthetic) -> None:
+    for label in ("normal", SSM, "vampprior[components=16]"):
+        for seed in range(3):
+            mnist.put(label, seed, 95.0, curves=points("bound with log Z", FALLING))
+    table = by_vlb(mnist)
+    other = next(row for row in table.rows if row.label.startswith("vampprior[components=16"))
+    other.setting = replace(other.setting, budget='{"epochs":1}')
+    drawing = training.curves(table, Curves([mnist.folder]))
+    assert drawing is not None
+    dashed = {axes.get_title(loc="left"): [line.get_linestyle() for line in axes.lines] for axes in drawing.figure.axes}
+    assert {label for label, styles in dashed.items() if "--" in styles} == {"normal", "sliced-score-matching"}
+
+
 def test_a_course_far_above_the_others_has_a_scale_of_its_own(mnist: Synthetic) -> None:
     for label, shift in (("normal", 0.0), (SSM, 1.0), ("vampprior[components=16]", 900.0)):
         mnist.put(label, 0, 95.0, curves=points("bound", [value + shift for value in FALLING]))
@@ -245,7 +269,7 @@ def test_no_caption_or_label_is_cut(mnist: Synthetic) -> None:
     scored(mnist, "normal", 95.0, 95.1, curves=points("bound", FALLING))
     scored(mnist, SSM, 93.0, 93.1, half=0.1, curves=points("bound with log Z", FALLING))
     scored(mnist, "vampprior[components=16]", 195.0, 195.1)
-    source = sources.of_grid(mnist.grid, [], mnist.registry)
+    source = sources.of_grid(Records(mnist.grid, [], mnist.registry))
     pairs = [(table, source) for table in of_grid(source, published.read())]
     drawn = list(drawings(pairs))
     assert len(drawn) >= 3

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.protocol import UserError
-from bench.report import agreement, sources
+from bench.report import Records, agreement, sources
 from bench.report.parquet import write_items, write_parquet
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ VAMP = "vampprior[components=16]"
 def commit(store: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make a store's records those that come with bench."""
     folder = Path("committed").absolute()
-    source = sources.of_grid(store.grid, [store.folder], store.registry)
+    source = sources.of_grid(Records(store.grid, [store.folder], store.registry))
     write_parquet(source.frame, folder / "mnist.parquet")
     from bench.report.cells import outcomes
 
@@ -40,7 +40,7 @@ def test_what_differs_is_named_with_its_interval(mnist: Synthetic, monkeypatch: 
     fresh = type(mnist)(Path("fresh"))
     three(fresh, "normal", 96.1)  # Welch's 2.776 * .1 * sqrt(2 / 3) = .23 is more than that
     three(fresh, VAMP, 97.3)
-    text, agrees = agreement("mnist", [Path("fresh")], None)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
     assert not agrees
     head, *lines = text.splitlines()
     # of each row both bounds; the published numbers of both models lie beside, of which one is off
@@ -55,7 +55,7 @@ def test_what_differs_is_named_with_its_interval(mnist: Synthetic, monkeypatch: 
 def test_what_agrees_is_said_as_well(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     three(mnist, "normal", 96.0)
     commit(mnist, monkeypatch)
-    text, agrees = agreement("mnist", [mnist.folder], None)
+    text, agrees = agreement(Records("mnist", [mnist.folder]))
     assert agrees
     assert text == (
         "Compared with 2 committed scores and 1 published numbers: none differ by more than chance explains."
@@ -67,7 +67,7 @@ def test_one_seed_is_not_compared(mnist: Synthetic, monkeypatch: pytest.MonkeyPa
     commit(mnist, monkeypatch)
     fresh = type(mnist)(Path("fresh"))
     fresh.put("normal", 0, 99.0)
-    text, agrees = agreement("mnist", [Path("fresh")], None)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
     assert agrees
     assert text.splitlines()[1] == "Not compared, since one seed cannot tell: mnist, normal"
 
@@ -77,7 +77,7 @@ def test_with_nothing_to_compare_it_says_so(mnist: Synthetic, monkeypatch: pytes
     with pytest.raises(
         UserError, match=r"^--check: no record that comes with bench and no published number is of these"
     ):
-        agreement("mnist", [mnist.folder], None)
+        agreement(Records("mnist", [mnist.folder]))
 
 
 def test_the_command_line_exits_with_1_where_something_differs(

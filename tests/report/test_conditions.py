@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from bench.protocol import Evaluation
-from bench.report import published, sources
+from bench.report import Records, published, sources
 from bench.report.tables import build
 from bench.sweep.columns import canonical
 from tests.report.conftest import Synthetic
@@ -70,7 +70,7 @@ def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_te
     validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
     for seed, value in enumerate([85.0, 86.0, 87.0]):
         mnist.put("normal", seed, value, evaluation=validated, split="validation")
-    source = sources.of_grid(mnist.grid, [mnist.folder], mnist.registry)
+    source = sources.of_grid(Records(mnist.grid, [mnist.folder], mnist.registry))
     source = replace(source, evaluation=canonical(validated.model_dump(mode="json")))
     made = build("mnist", source, published.read())
     assert "over trainings and validation items" in made.caption
@@ -87,7 +87,7 @@ def test_with_all_settings_the_splits_are_rows_of_their_own(mnist: Synthetic) ->
     three(mnist, "normal", [95.0, 96.0, 97.0])
     validated = Evaluation(**mnist.grid.cells[0].evaluation.model_dump() | {"split": "validation"})
     mnist.put("normal", 0, 85.0, evaluation=validated, split="validation")
-    source = replace(sources.of_grid(mnist.grid, [mnist.folder], mnist.registry), all_settings=True)
+    source = replace(sources.of_grid(Records(mnist.grid, [mnist.folder], mnist.registry)), all_settings=True)
     rows = [row for row in build("mnist", source, published.read()).rows if row.outcomes]
     assert [{outcome.split for outcome in row.outcomes.values()} for row in rows] in (
         [{"test"}, {"validation"}],

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.protocol import UserError
-from bench.report import report
+from bench.report import Records, report
 from bench.report.cells import Table
 from bench.report.parquet import read_parquet
 from tests.report.conftest import Synthetic
@@ -21,7 +21,7 @@ def written(mnist: Synthetic, here: Path) -> Path:
     curve = [{"epoch": n, "step": n, "metric": "bound", "value": 0.5 * n} for n in range(20)]
     for seed in range(3):
         mnist.put("normal", seed, 95.5 + seed, curves=curve, spread=1.0)
-    report("mnist", [mnist.folder], here / "out")
+    report(Records("mnist", [mnist.folder]), here / "out")
     return here / "out"
 
 
@@ -52,5 +52,5 @@ def test_a_seal_that_is_taken_out_is_missed(written: Path) -> None:
 
 def test_the_same_records_make_the_same_file(mnist: Synthetic, written: Path, here: Path) -> None:
     before = {path.name: path.read_bytes() for path in written.glob("*.parquet")}
-    report("mnist", [mnist.folder], here / "again")
+    report(Records("mnist", [mnist.folder]), here / "again")
     assert {path.name: path.read_bytes() for path in (here / "again").glob("*.parquet")} == before

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.report import outputs, published, report, sources
+from bench.report import Records, outputs, published, report, sources
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas, estimates, images, planes
 from bench.report.figures.canvas import DOTS
@@ -45,7 +45,7 @@ def fill(toy: Synthetic) -> None:
 
 def test_a_report_of_points_has_pictures(toy: Synthetic) -> None:
     fill(toy)
-    text = report(toy.grid, [], None)
+    text = report(Records(toy.grid))
     assert "pictures.png, pictures.pdf" in text
     folder = toy.folder / "report"
     with Image.open(folder / "pictures.png") as image:
@@ -60,7 +60,7 @@ def test_records_without_such_arrays_have_no_pictures(toy: Synthetic, mnist: Syn
     toy.put("normal", 0, 4.0, dataset="checkerboard", arrays={"vlb": np.zeros(3)})
     mnist.put("normal", 0, 95.0)
     for store in (toy, mnist):
-        report(store.grid, [store.folder], None)
+        report(Records(store.grid, [store.folder]))
         assert not list((store.folder / "report").glob("pictures.*"))
 
 
@@ -70,7 +70,7 @@ def test_a_panel_is_the_lowest_seed_s_or_says_what_became_of_the_cells(toy: Synt
     broken = toy.put("importance-weighted[variance=fixed]", 0, 4.0, dataset="checkerboard", arrays=arrays(2))
     (beside,) = broken.parent.glob("arrays-*.npz")
     beside.write_bytes(b"PK half a file")
-    tables = outputs.of_grid(sources.of_grid(toy.grid, [], toy.registry), published.read())
+    tables = outputs.of_grid(sources.of_grid(Records(toy.grid, [], toy.registry)), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
     panels = {row.label: planes.panel(row, Arrays([Path("elsewhere"), toy.folder])) for row in board.rows}
     for label, seed in (("normal", 0), ("vampprior", 1)):
@@ -85,7 +85,7 @@ def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
     toy.put("normal", 0, 4.0, dataset="checkerboard", arrays=arrays(0))
     doubt = "quadrature had not converged"
     toy.put("vampprior", 0, 4.0, half=0.1, unreliable=doubt, dataset="checkerboard", arrays=arrays(1))
-    tables = outputs.of_grid(sources.of_grid(toy.grid, [], toy.registry), published.read())
+    tables = outputs.of_grid(sources.of_grid(Records(toy.grid, [], toy.registry)), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
     words = {row.label: planes.panel(row, Arrays([toy.folder])).words for row in board.rows}
     assert (words["normal"], words["vampprior"]) == ("", "unreliable")
@@ -95,7 +95,7 @@ def test_no_global_state_of_matplotlib_is_left(toy: Synthetic) -> None:
     from matplotlib import pyplot
 
     fill(toy)
-    report(toy.grid, [], None)
+    report(Records(toy.grid))
     assert pyplot.get_fignums() == []
 
 
@@ -137,7 +137,7 @@ def test_a_curve_is_unreliable_where_a_seed_s_nll_is(mnist: Synthetic) -> None:
 
 def test_the_report_draws_curves(mnist: Synthetic, tmp_path: Path) -> None:
     mnist.put("normal", 0, 95.0, arrays=curve(95.0))
-    assert "nll-curve-mnist.png, nll-curve-mnist.pdf" in report("mnist", [mnist.folder], tmp_path)
+    assert "nll-curve-mnist.png, nll-curve-mnist.pdf" in report(Records("mnist", [mnist.folder]), tmp_path)
     assert (tmp_path / "nll-curve-mnist.png").read_bytes().startswith(b"\x89PNG")
     assert (tmp_path / "nll-curve-mnist.pdf").read_bytes().startswith(b"%PDF-")
 
@@ -219,7 +219,7 @@ def test_the_same_records_make_the_same_sheets(mnist: Synthetic) -> None:
     shown = np.random.default_rng(0).random((64, 28, 28), dtype=np.float32)
     mnist.put("normal", 0, 95.0, arrays={"samples_prior": shown})
     for out in ("a", "b"):
-        report("mnist", [], Path(out))
+        report(Records("mnist"), Path(out))
     for name in ("samples-mnist.png", "samples-mnist.pdf"):
         assert Path("a", name).read_bytes() == Path("b", name).read_bytes()
 

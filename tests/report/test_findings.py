@@ -7,9 +7,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from bench.protocol import UserError
-from bench.report import View, report
+from bench.report import Records, View, report
 from bench.report.findings import Finding, findings
 from bench.report.summary import WIDTH, beside, pairs, summary
+from tests.report.test_layout import fill as filled
+from tests.report.test_layout import put
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
@@ -55,14 +57,15 @@ def test_what_is_better_comes_first_then_what_is_worse_and_what_would_decide_the
     assert worse.sentence == f"Worse than normal: {VAMP} by 2.00 nats [1.98, 2.02]."
     assert undecided.rows == (WIDE,)
     # s = .5 with 2 degrees of freedom: .5 * sqrt(2 / .4463) = 1.06 at most; 1.06 t / sqrt(n) < .5 from n = 20 on
-    assert undecided.sentence.endswith(f"(now 3): {WIDE} 20.")
+    assert undecided.sentence.startswith("Undecided with 3 seeds; so many of the row and of normal would decide it: ")
+    assert undecided.sentence.endswith(f" {WIDE} 20.")
 
 
 def test_the_cost_names_the_least_the_most_and_what_is_better(store: Synthetic) -> None:
     longer = {"resources": {"fit_seconds": 30.0, "evaluate_seconds": 5.0, "overhead_seconds": 1.0}}
     fill(store, {(SSM, seed): longer for seed in range(3)})
     (cost,) = (finding for finding in findings(store.table()) if finding.kind == "cost")
-    assert "Training takes 0.17 min (normal) to 0.5 min (sliced-score-matching) a seed" in cost.sentence
+    assert "Training takes 10 s (normal) to 30 s (sliced-score-matching) a seed" in cost.sentence
     assert "sliced-score-matching 3 times as long as normal" in cost.sentence
     # three records of 36 s and nine of 12.5 s
     assert "All 12 records took 3.7 min with scoring, on cpu." in cost.sentence
@@ -141,7 +144,7 @@ def test_a_line_has_score_difference_verdict_cost_and_stability(store: Synthetic
 
 def test_the_printed_table_is_at_most_100_wide_and_its_caption_two_lines(store: Synthetic) -> None:
     fill(store)
-    lines = report(store.grid, [store.folder], None).splitlines()
+    lines = report(Records(store.grid, [store.folder])).splitlines()
     first = next(number for number, line in enumerate(lines) if line.startswith(" strategy"))
     table = lines[first : lines.index("", first)]
     assert max(map(len, table)) <= WIDTH
@@ -152,12 +155,12 @@ def test_the_printed_table_is_at_most_100_wide_and_its_caption_two_lines(store: 
 
 def test_another_metric_and_another_baseline(store: Synthetic) -> None:
     fill(store)
-    text = report(store.grid, [store.folder], None, view=View(metric="vlb", baseline=VAMP))
+    text = report(Records(store.grid, [store.folder]), view=View(metric="vlb", baseline=VAMP))
     assert f"Better than {VAMP} in VLB: sliced-score-matching by 4.00 nats" in " ".join(text.split())
     with pytest.raises(UserError, match=r'^--metric: no record has the metric "vbl"; did you mean "vlb"\?'):
-        report(store.grid, [store.folder], None, view=View(metric="vbl"))
+        report(Records(store.grid, [store.folder]), view=View(metric="vbl"))
     with pytest.raises(UserError, match=r'^--baseline: mnist has no row "nomal"; did you mean "normal"\?'):
-        report(store.grid, [store.folder], None, view=View(baseline="nomal"))
+        report(Records(store.grid, [store.folder]), view=View(baseline="nomal"))
 
 
 def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None:
@@ -182,10 +185,21 @@ def test_published_numbers_stand_in_a_table_of_their_own(store: Synthetic) -> No
 
 
 def test_across_data_sets_a_row_is_named_with_where_it_is_better(toy: Synthetic) -> None:
-    from tests.report.test_layout import fill as filled
-
     filled(toy)
-    said = " ".join(report(toy.grid, [], None).split())
+    said = " ".join(report(Records(toy.grid)).split())
     assert "▲ Better than normal in KL from the data: vampprior on 8-gaussians." in said
     assert "▼ Worse than normal in KL from the data: vampprior on checkerboard." in said
     assert "68 of 84 cells have no record yet; `bench run --grid toy` makes them." in said
+
+
+def test_where_no_verdict_is_out_it_is_said_what_leads_where(toy: Synthetic) -> None:
+    for dataset, better, worse in (
+        ("checkerboard", "normal", "vampprior"),
+        ("8-gaussians", "vampprior", "normal"),
+        ("2-spirals", "vampprior", "normal"),
+    ):
+        for label, kl in ((better, 1.0), (worse, 2.0)):
+            put(toy, label, 0, dataset, kl)
+    text = " ".join(report(Records(toy.grid)).split())
+    leading = "vampprior on 8-gaussians, 2-spirals; normal on checkerboard"
+    assert f"Lowest KL from the data so far, without a verdict: {leading}." in text

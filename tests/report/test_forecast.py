@@ -10,6 +10,7 @@ import pytest
 
 from bench.report import forecast
 from bench.sweep import measuring
+from bench.sweep.attempts import Job
 from bench.sweep.measuring import Measured
 from bench.sweep.pool import Screen
 from bench.sweep.requests import Plan, Request
@@ -74,12 +75,52 @@ def test_committed_records_say_it_where_the_store_has_none(tmp_path: Path) -> No
 def test_else_twenty_steps_are_measured_and_nothing_is_left_of_them(tmp_path: Path) -> None:
     plan = digits(tmp_path, {"train.epochs": 50}, "normal")
     (row,) = forecast.forecast(plan.survey, plan.todo, "cpu", lambda job: plan.measured(job, "cpu"))
-    assert row.basis == "20 measured steps, scoring not counted"
+    assert row.basis == "20 steps measured on this machine, scoring not counted"
     assert row.seconds is not None
     assert row.seconds > 0
     assert row.size is not None
     assert row.size > 10_000  # a checkpoint
     assert not (tmp_path / "store").exists()
+
+
+@pytest.fixture(scope="module")
+def points(tmp_path_factory: pytest.TempPathFactory) -> Plan:
+    """Seven data sets of one size and fourteen strategies, of which there are no records."""
+    folder = tmp_path_factory.mktemp("points")
+    request = Request("toy", settings={"train.epochs": 3}, seeds=2, store=folder / "store")
+    survey = request.survey()
+    return Plan(request, survey, survey.jobs())
+
+
+def test_rows_that_differ_in_the_data_set_alone_are_measured_once(points: Plan) -> None:
+    measured: list[str] = []
+
+    def measure(job: Job) -> Measured:
+        measured.append(job.cell.label)
+        return Measured(float(len(measured)), 10)
+
+    rows = list(forecast.forecast(points.survey, points.todo, "cpu", measure, points.holds))
+    labels = {job.cell.label for job in points.todo}
+    assert len(rows) == 7 * len(labels)
+    assert sorted(measured) == sorted(labels)
+    taken = dict(zip(measured, range(1, len(measured) + 1), strict=True))
+    assert all(row.seconds == taken[row.name.split(" ", 1)[1]] for row in rows)
+    assert str(rows[len(labels)]) == (
+        "checkerboard normal: 2 cells, about 1 s and 0.0 MB each, by the steps of 8-gaussians normal, on data of the"
+        " same size"
+    )
+
+
+def test_where_measuring_takes_long_the_mean_stands_for_the_rest(points: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forecast, "ENOUGH", 3.0)
+    clock = iter(range(1000))
+    monkeypatch.setattr("time.monotonic", lambda: next(clock))  # a second for each measurement
+    seen = iter([Measured(1.0, 4), Measured(None, reason="it failed"), Measured(2.0, 8)])
+    rows = list(forecast.forecast(points.survey, points.todo, "cpu", lambda job: next(seen)))
+    assert [row.seconds for row in rows[:5]] == [1.0, None, 2.0, 1.5, 1.5]
+    assert rows[1].basis == "it failed"
+    assert rows[3].size == 6
+    assert {row.basis for row in rows[3:]} == {"the mean of 2 rows measured, since there are too many to measure all"}
 
 
 def test_the_time_measured_grows_with_the_epochs(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.report import report
+from bench.report import Records, report
 from tests.report.test_findings import SSM, VAMP, fill
 from tests.report.test_layout import fill as fill_toy
 
@@ -43,9 +43,9 @@ def test_every_table_fits_a_line_of_text(mnist: Synthetic, toy: Synthetic) -> No
     judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
     long = "a reason that is long, with 50 % of $x_1^2$ & {more} #3"
     fill(judged, {(VAMP, 2): {"status": "diverged", "reason": long}, (SSM, 0): {"half": 0.1, "unreliable": long}})
-    report(judged.grid, [], Path("out"))
+    report(Records(judged.grid), Path("out"))
     fill_toy(toy)
-    report(toy.grid, [], Path("toy"))
+    report(Records(toy.grid), Path("toy"))
     assert [warnings(Path(folder)) for folder in ("out", "toy")] == [[], []]
 
 
@@ -65,5 +65,5 @@ def test_a_table_has_one_metric(store_text: str) -> None:
 def store_text(mnist: Synthetic) -> str:
     judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
     fill(judged)
-    report(judged.grid, [], None)
+    report(Records(judged.grid))
     return (judged.folder / "report" / "table.tex").read_text()

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from bench.protocol import Metric, Score
-from bench.report import View
+from bench.report import Records, View
 from bench.report import report as made_report
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ WHOLE = View(wide=True)
 
 def report(grid: Any, stores: Any, out: Any, **options: Any) -> str:
     """Return a report with every metric, footnote and condition."""
-    return made_report(grid, stores, out, view=WHOLE, **options)
+    return made_report(Records(grid, stores, **options), out, WHOLE)
 
 
 DATASETS = ["8-gaussians", "checkerboard", "2-spirals", "potential-1", "potential-2", "potential-3", "potential-4"]
@@ -74,7 +74,7 @@ def test_strategies_are_rows_and_data_sets_columns(toy: Synthetic) -> None:
 
 def test_both_metrics_are_printed_in_place_of_a_table_for_each_data_set(toy: Synthetic) -> None:
     fill(toy)
-    text = made_report(toy.grid, [], None)
+    text = made_report(Records(toy.grid))
     assert text.index("Table 1, toy data, KL from the data\n") < text.index("Table 1, toy data, exact NLL\n")
     assert "Table 1, toy data: 8-gaussians" not in text
     assert "Every metric, cost and stability: --wide, or table.md\n" in text

@@ -11,7 +11,7 @@ import pytest
 
 import bench
 from bench.protocol import Metric, Score, UserError
-from bench.report import report
+from bench.report import Records, report
 from bench.report.arrays import Arrays
 from bench.report.cells import outcomes
 from bench.report.curves import Curves
@@ -55,7 +55,7 @@ def test_what_sources_differ_in_is_said(mnist: Synthetic, other: Synthetic) -> N
     ]
     # and by what the report prints, of a grid as of the paper's table
     for grid in ("mnist", None):
-        assert "differ in the version of torch: 2.13.0" in " ".join(report(grid, PLACES, Path("out")).split())
+        assert "differ in the version of torch: 2.13.0" in " ".join(report(Records(grid, PLACES), Path("out")).split())
 
 
 def test_other_code_of_a_plugin_is_said_for_the_settings_that_both_have(mnist: Synthetic, other: Synthetic) -> None:
@@ -72,7 +72,7 @@ def test_other_data_of_the_same_data_set_are_refused(mnist: Synthetic, other: Sy
         r" \(SHA-256 dddddddddd... in mnist, eeeeeeeeee... in elsewhere\); report them apart$"
     )
     with pytest.raises(UserError, match=why):
-        report(grid, PLACES, None)
+        report(Records(grid, PLACES))
     with pytest.raises(UserError, match=why):
         bench.results(*PLACES)
 
@@ -81,7 +81,7 @@ def test_a_source_that_moved_on_to_the_same_data_is_merged(mnist: Synthetic, oth
     other.put("normal", 1, 97.0, sha256="e" * 64)
     other.put("normal", 2, 97.0)
     assert notes(mnist) == []
-    assert "made from other data" in " ".join(report("mnist", PLACES, None).split())
+    assert "made from other data" in " ".join(report(Records("mnist", PLACES)).split())
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from bench.protocol import Metric, Score, UserError
-from bench.report import View, published
+from bench.report import Records, View, published
 from bench.report import report as made_report
 from bench.report.outputs import of_grid
 from bench.report.parquet import read_parquet, write_parquet
@@ -32,7 +32,7 @@ WHOLE = View(wide=True)
 
 def report(grid: Any, stores: Any, out: Any, **options: Any) -> str:
     """Return a report with every metric, footnote and condition."""
-    return made_report(grid, stores, out, view=WHOLE, **options)
+    return made_report(Records(grid, stores, **options), out, WHOLE)
 
 
 FILES = ["curves.parquet", "items.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
@@ -175,8 +175,8 @@ def test_records_of_the_code_as_it_is_now_are_not_stale(mnist: Synthetic) -> Non
 def test_no_torch_is_imported_to_report(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.5)
     code = (
-        "import sys; from bench.report import report; assert 'pandas' not in sys.modules;"
-        " report('mnist', [], None); report(None, [], None); assert 'torch' not in sys.modules"
+        "import sys; from bench.report import Records, report; assert 'pandas' not in sys.modules;"
+        " report(Records('mnist')); report(Records(None)); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(_root()), "PATH": ""})
 
@@ -413,7 +413,7 @@ def test_a_grid_without_a_store_is_shown_from_what_comes_with_bench(
     write_parquet(collect([mnist.folder]), Path("results/mnist.parquet"))
     monkeypatch.setattr("bench.report.sources.results_folder", lambda: Path("results").absolute())
     monkeypatch.setenv("BENCH_STORE", "none")
-    text = made_report("mnist", [], None)
+    text = made_report(Records("mnist"))
     assert "Records: those that come with bench." in text
     assert "92.50" in text
     assert names(Path("report")) == FILES
@@ -421,7 +421,7 @@ def test_a_grid_without_a_store_is_shown_from_what_comes_with_bench(
 
 def test_what_a_run_ends_with_are_the_findings(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.5)
-    text = made_report(mnist.grid, [], None, view=View(last=True))
+    text = made_report(Records(mnist.grid), view=View(last=True))
     assert (
         text.index(" strategy ") < text.index("Terms\n") < text.index("Lowest NLL so far") < text.index("Written into")
     )

@@ -14,7 +14,7 @@ import pytest
 
 from bench.files import json_bytes
 from bench.protocol import Ais, Evaluation
-from bench.report import View, published
+from bench.report import Records, View, published
 from bench.report import report as made_report
 from bench.report.cells import Outcome, Plan, outcomes
 from bench.report.parquet import read_parquet
@@ -32,7 +32,7 @@ WHOLE = View(wide=True)
 
 def report(grid: Any, stores: Any, out: Any, **options: Any) -> str:
     """Return a report with every metric, footnote and condition."""
-    return made_report(grid, stores, out, view=WHOLE, **options)
+    return made_report(Records(grid, stores, **options), out, WHOLE)
 
 
 ALL = "`bench report --all-settings` shows other settings, too"
@@ -40,7 +40,7 @@ ALL = "`bench report --all-settings` shows other settings, too"
 
 def selection(store: Synthetic) -> Selection:
     """Return what a report of a store's grid shows of it."""
-    source = of_grid(store.grid, [store.folder], store.registry)
+    source = of_grid(Records(store.grid, [store.folder], store.registry))
     return select(outcomes(source.frame), source.plan, source.evaluation)
 
 
@@ -127,7 +127,7 @@ def test_cells_of_an_earlier_run_under_the_same_conditions_stay(mnist: Synthetic
 def test_without_a_plan_the_latest_record_says_how_all_are_scored(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0, evaluation=Evaluation(importance_samples=10))
     mnist.put("normal", 1, 94.0)
-    frame = of_grid("mnist", [mnist.folder], mnist.registry).frame
+    frame = of_grid(Records("mnist", [mnist.folder], mnist.registry)).frame
     made = select(outcomes(frame), Plan())
     assert [outcome.seed for outcome in made.outcomes] == [1]
     assert len(made.notes) == 1
@@ -218,7 +218,7 @@ def test_of_two_records_of_a_cell_and_code_the_later_one_is_shown_and_exported_w
     other._clock = 30
     other.put("normal", 0, 97.0, spread=4.0, curves=[epoch | {"value": 2.0}])
     for order in ([mnist.folder, other.folder], [other.folder, mnist.folder]):
-        source = of_grid(mnist.grid, order, mnist.registry)
+        source = of_grid(Records(mnist.grid, order, mnist.registry))
         (row,) = [row for row in build("mnist", source, published.read()).rows if row.label == "normal"]
         assert row.scores["vlb"].mean == 97.0
         assert row.scores["vlb"].items is not None
@@ -354,7 +354,7 @@ def test_all_settings_are_rows_of_their_own_each_compared_within_its_own(mnist: 
             mnist.put(label, seed, value + seed / 10)
             scored(mnist, label, seed, value - 10 - seed / 10, images=200)
         short.put("sliced-score-matching", seed, 50.0)  # whose conditions have no baseline
-    source = of_grid(mnist.grid, [mnist.folder], mnist.registry, all_settings=True)
+    source = of_grid(Records(mnist.grid, [mnist.folder], mnist.registry, all_settings=True))
     rows = {row.label: row for row in build("mnist", source, published.read()).rows if row.outcomes}
     assert rows.keys() == {
         f"{label} ({ways})"

@@ -12,7 +12,7 @@ from bench import places
 from bench.files import json_bytes
 from bench.plugins import Registry
 from bench.protocol import Metric, Score
-from bench.report import report
+from bench.report import Records, report
 from bench.sweep.record import sealed
 from bench.words import comma_separated, is_name, plain
 from tests.report.conftest import Synthetic
@@ -55,7 +55,7 @@ def test_a_file_that_a_store_names_is_executed_only_where_this_user_has_named_it
     mnist.store.write_grid(mnist.grid.source | {"strategy": strategies})
     if named:
         places.remember("plugin", file)
-    text = report("mnist", [mnist.folder], here / "out", Registry())
+    text = report(Records("mnist", [mnist.folder], Registry()), here / "out")
     assert mark.exists() == named
     assert ("is named by a run store alone" in " ".join(text.split())) != named
     assert "normal" in text
@@ -67,7 +67,7 @@ def test_a_name_that_leads_elsewhere_is_no_records(mnist: Synthetic, here: Path)
     victim.write_text("mine")
     data = {"name": "q/../../victim", "version": "1", "sha256": "d" * 64, "options": {}}
     altered(mnist, dataset=data)
-    text = report("mnist", [mnist.folder], here / "out" / "report")
+    text = report(Records("mnist", [mnist.folder]), here / "out" / "report")
     assert "corrupt record" in text
     assert "`dataset.name`: a name has 1 to 100 printable signs, no / or \\ among them" in text
     assert victim.read_text() == "mine"
@@ -93,7 +93,7 @@ def test_escape_sequences_reach_neither_terminal_nor_file(mnist: Synthetic, here
     mnist.put("normal", 1, status="error", reason=ESCAPES, device=ESCAPES, platform=ESCAPES)
     path = mnist.folder / "grid.json"
     path.write_bytes(sealed(json_bytes(mnist.grid.source | {"title": "x\x1b[31m"})))
-    text = report("mnist", [mnist.folder], here / "out", all_settings=True)
+    text = report(Records("mnist", [mnist.folder], all_settings=True), here / "out")
     assert not unclean(text, "\n")
     for file in ("table.md", "table.tex", "table.csv"):
         assert not unclean((here / "out" / file).read_text(), "\n"), file
@@ -102,7 +102,7 @@ def test_escape_sequences_reach_neither_terminal_nor_file(mnist: Synthetic, here
 def test_a_spreadsheet_takes_no_text_of_a_record_for_a_formula(mnist: Synthetic, here: Path) -> None:
     link = '=HYPERLINK("http://evil")'
     mnist.put("normal", 0, scores=[Score(Metric(link, "@unit"), -3.0, 100, "+x", 0.1, 0.1, -3.0, -3.0, "")])
-    report("mnist", [mnist.folder], here / "out")
+    report(Records("mnist", [mnist.folder]), here / "out")
     with open(here / "out" / "table.csv", newline="") as file:
         rows = list(csv.DictReader(file))
     assert f"'{link}" in [row["metric"] for row in rows]

@@ -14,7 +14,7 @@ from scipy import stats
 import bench
 import bench.grid as grids
 from bench.protocol import Metric, Score
-from bench.report import published, report
+from bench.report import Records, published, report
 from bench.report.layout import layout
 from bench.report.sources import of_grid
 from bench.report.tables import Table, build
@@ -72,7 +72,7 @@ def test_better_and_worse_are_marked_alike(mnist: Synthetic) -> None:
         SSM: True,
     }
     assert [entry.text for entry in entries[SSM] if entry.bold] == ["-2.00"], "the headline metric's difference alone"
-    text = report(store.grid, [store.folder], Path("out"))
+    text = report(Records(store.grid, [store.folder]), Path("out"))
     assert "▲ better" in text
     assert "▼ worse" in text
     csv = Path("out/table.csv").read_text()
@@ -363,7 +363,7 @@ def test_the_verdict_follows_the_baseline_that_is_asked_for(mnist: Synthetic) ->
     store = judged(mnist)
     put(store, "normal", 95.0)
     put(store, SSM, 93.0)
-    source = of_grid(store.grid, [store.folder], store.registry)
+    source = of_grid(Records(store.grid, [store.folder], store.registry))
     made = build("mnist", source, published.read(), baseline=SSM)
     found = {row.label: row.verdict.kind for row in made.rows if row.verdict}
     assert (found["normal"], found[SSM]) == ("worse", "baseline")

@@ -21,7 +21,7 @@ import bench
 from bench import places
 from bench.files import json_bytes, sha256
 from bench.protocol import UserError
-from bench.report import report
+from bench.report import Records, report
 from bench.sweep import archive
 from bench.sweep.record import sealed, unsealed
 from bench.sweep.store import Store
@@ -97,7 +97,7 @@ def test_its_report_is_the_same_with_logs_of_failures(mine: Path, monkeypatch: p
     bench.export_store(mine, "mnist.zip")
     bench.import_store("mnist.zip", "theirs")
     for store in (mine, Path("theirs")):
-        report("mnist", [store], Path(store.name), view=bench.report.View(html=True))
+        report(Records("mnist", [store]), Path(store.name), view=bench.report.View(html=True))
     ours, theirs = ({**files(Path(name))} for name in ("mnist", "theirs"))
     same = [name for name in ours if name.endswith((".csv", ".tex", ".parquet"))]
     assert len(same) == 5

@@ -19,7 +19,7 @@ import pytest
 import bench
 from bench.files import json_bytes, sha256
 from bench.protocol import UserError
-from bench.report import report
+from bench.report import Records, report
 from bench.sweep import status
 from bench.sweep.attempts import Attempt
 from bench.sweep.record import Record, sealed
@@ -186,7 +186,7 @@ def look(made: Synthetic, damaged: Path, out: Path, draws: bool) -> list[Record]
         assert all(isinstance(attempt, Attempt) for attempt in store.history(standing.cell.id))
     shown = []
     acts: tuple[Callable[[], str], ...] = (
-        lambda: report(made.grid, [damaged], out, made.registry) if draws else "",
+        lambda: report(Records(made.grid, [damaged], made.registry), out) if draws else "",
         lambda: repr(bench.results(damaged)),
         lambda: str(bench.results(damaged).curves()),
         lambda: str(bench.results(damaged).frame()),

@@ -17,7 +17,7 @@ from typing import cast
 import pytest
 
 from bench.plugins import Registry
-from bench.report import report
+from bench.report import Records, report
 from bench.report.cells import Outcome, Plan, Setting
 from bench.report.rows import group
 from bench.sweep import status
@@ -122,6 +122,8 @@ def test_reporting_cells(
         survey = look("ok", seeds=number) if apart_by == "seeds" else look("ok", lines=[*range(1, number + 1)])
         carry_out(survey)
         store.write_grid(survey.grid.source)
-        return lambda: report(survey.grid, [store.folder], tmp_path / "out", registry, [], all_settings)
+        return lambda: report(
+            Records(survey.grid, [store.folder], registry, all_settings=all_settings), tmp_path / "out"
+        )
 
     assert grows_in_proportion(of)

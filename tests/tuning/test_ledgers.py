@@ -13,7 +13,7 @@ import bench
 import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import report
+from bench.report import Records, report
 from bench.sweep.store import Store
 from tests.tuning.conftest import FAKES, Tune, tables
 
@@ -47,10 +47,13 @@ def test_the_report_shows_what_tuning_cost_and_gained(tune: Tune, tmp_path: Path
     results = carried_out(path, tmp_path)
     before, after = (results.table().set_index("strategy")["mean"][label] for label in ("known", "known[tuned]"))
     grid = grids.load(str(path), Registry([FAKES]))
-    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    text = " ".join(
+        report(Records(grid, [tmp_path / "runs" / "grid-tuned"], Registry([FAKES])), tmp_path / "out").split()
+    )
     assert "Tuning took 8 trials a row" in text
     assert "Chosen by VLB on the validation split" in text
     assert f"{after - before:+.2f}" in text
+    assert (tmp_path / "out" / "table.md").read_text().count("by VLB on the validation split") == 1
     with (tmp_path / "out" / "table.csv").open() as file:
         (row,) = [row for row in csv.DictReader(file) if row["row"] == "known[tuned]"]
     assert (row["trials"], row["study"]) == ("8", "grid/drawn/known")
@@ -63,7 +66,9 @@ def test_a_gain_over_a_score_that_is_unreliable_is_not_counted(tune: Tune, tmp_p
     (path,) = tune(tables({"variance": 0.02, "doubt": 0.5}, headline={"metric": "vlb"}), trials=8).grids
     carried_out(path, tmp_path)
     grid = grids.load(str(path), Registry([FAKES]))
-    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    text = " ".join(
+        report(Records(grid, [tmp_path / "runs" / "grid-tuned"], Registry([FAKES])), tmp_path / "out").split()
+    )
     assert "It is not shown to have improved VLB." in text
     assert "Not counted, since its VLB is unreliable, tuned or as before: known[tuned]." in text
 
@@ -73,7 +78,9 @@ def test_rows_whose_own_values_were_the_best_come_once(tune: Tune, tmp_path: Pat
     grid = grids.load(str(path), Registry([FAKES]))
     assert {cell.label for cell in grid.cells} == {"known[tuned]"}
     carried_out(path, tmp_path)
-    text = " ".join(report(grid, [tmp_path / "runs" / "grid-tuned"], tmp_path / "out", Registry([FAKES])).split())
+    text = " ".join(
+        report(Records(grid, [tmp_path / "runs" / "grid-tuned"], Registry([FAKES])), tmp_path / "out").split()
+    )
     assert "kept as it was" in text
 
 

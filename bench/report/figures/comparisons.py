@@ -168,7 +168,7 @@ def _absent(table: Table, shown: Sequence[Row]) -> str:
 def cost(table: Table) -> Drawing | None:
     """Return the figure of score against time to fit: what no other row beats in both is joined by a line."""
     from matplotlib.figure import Figure
-    from matplotlib.markers import CARETDOWNBASE, CARETUPBASE
+    from matplotlib.markers import CARETDOWN, CARETUP
 
     what = compared(table)
     points = [(row, value, minutes(row)) for row, value in what.rows] if what else []
@@ -192,7 +192,7 @@ def cost(table: Table) -> Drawing | None:
     for (row, value, spent), time in zip(timed, times, strict=True):
         look = canvas.look(row)
         inside = low <= value.mean <= high
-        mark = look.marks if inside else {"marker": CARETUPBASE if value.mean > high else CARETDOWNBASE}
+        mark = look.marks if inside else {"marker": CARETUP if value.mean > high else CARETDOWN}
         y = float(np.clip(value.mean, low, high))
         bottom, top = np.clip([value.lower, value.upper], low, high)
         bars += [(time, bottom, time, top), (spent.min(), y, spent.max(), y)]

@@ -138,7 +138,7 @@ def log_z(table: Table) -> Drawing | None:
                 axes.plot([edge], [y], ">" if upper > high else "<", color=colour, markersize=4, clip_on=False)
         values = [score.value for score in scores]
         span = " to ".join(dict.fromkeys(digits(end, "nats") for end in (min(values), max(values))))
-        said = f"log Z {span}" if metric == LOG_Z else "normalised; check"
+        said = f"log Z {span}" if metric == LOG_Z else "normalised, checked"
         axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=TEXT - 1, color=INK)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
     axes.set_yticks(places, [canvas.broken(row.label, 44) for row, _ in shown])

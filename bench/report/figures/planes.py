@@ -133,8 +133,8 @@ def posteriors(table: Table, arrays: Arrays) -> Drawing | None:
     absent = [row.label for row in table.rows if row.outcomes and row.label not in rows]
     rows, few = canvas.first(rows)
     samplers = list(dict.fromkeys(name for own in rows.values() for name in own if name not in (POSTERIOR, SHARE)))
-    columns = min(_COLUMNS, len(rows))
-    bands = -(-len(rows) // columns)
+    bands = -(-len(rows) // _COLUMNS)
+    columns = -(-len(rows) // bands)  # of seven, four and three, not six and one
     high = 1 + len(samplers)
     width, height = INCHES * columns + 1.0, (INCHES * high + 0.55) * bands + 0.4
     figure = Figure(figsize=(max(width, 4.5), height), layout="constrained")

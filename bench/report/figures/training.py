@@ -49,12 +49,12 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
         return None
     left = _left(table, drawn)
     drawn, few = canvas.first(drawn)
-    columns = min(_COLUMNS, len(drawn))
-    lines = math.ceil(len(drawn) / columns)
+    lines = math.ceil(len(drawn) / _COLUMNS)
+    columns = math.ceil(len(drawn) / lines)
     figure = Figure(figsize=(max(4.2, _PANEL[0] * columns + 0.4), _PANEL[1] * lines + 0.55), layout="constrained")
     grid = figure.subplots(lines, columns, squeeze=False, sharex=True)
     limits = _limits([line for _, line in drawn.values()])
-    reference = next((line for row, line in drawn.values() if is_baseline(row)), None)
+    references = {row.setting.context: line for row, line in drawn.values() if is_baseline(row)}
     own_scale = []
     for axes in list(grid.flat)[len(drawn) :]:
         axes.set_axis_off()
@@ -64,7 +64,7 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
         if not low <= last <= high:
             low, high = _limits([line])
             own_scale.append(row.label)
-        _panel(axes, row, line, None if row.label in own_scale else reference)
+        _panel(axes, row, line, None if row.label in own_scale else references.get(row.setting.context))
         axes.set_ylim(low, high)
         if place % columns and row.label not in own_scale:
             axes.set_yticklabels([])
@@ -79,7 +79,7 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
     counted = [row for row, line in drawn.values() if line.jumps]
     sentences = [
         "The negative bound in training, log Z in: mean over seeds, band from the lowest to the highest.",
-        "Dashed: the mean of the baseline." if reference else "",
+        "Dashed: the mean of the baseline." if references else "",
         f"On a scale of their own, in orange: {', '.join(own_scale)}." if own_scale else "",
         "Triangle: the largest rise within an epoch." if counted else "",
         "Cross: a seed diverged." if any(line.ended for _, line in drawn.values()) else "",

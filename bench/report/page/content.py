@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from bench.report import summary
-from bench.report.accounts import accounts
+from bench.report.accounts import accounts, tuning
 from bench.report.cells import Outcome
 from bench.report.figures import Shown
 from bench.report.findings import Finding, findings, minutes
@@ -19,6 +19,7 @@ from bench.report.sources import Source
 from bench.report.tables import Table
 from bench.sweep.store import Store
 
+_FIRST = 2  # findings of a grid that stand at the top of a page of several
 _TAIL = 30  # lines of a log
 _READ = 16_384  # bytes of its end
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[ -/]*[@-~]")  # what colours a terminal
@@ -112,6 +113,11 @@ class Part:
     sections: tuple[Section, ...]
     absent: tuple[str, ...]
 
+    @property
+    def answer(self) -> tuple[Said, ...]:
+        """What a reader takes away first."""
+        return (self.findings or self.sections[0].findings)[:_FIRST]
+
 
 def part(
     title: str,
@@ -171,7 +177,7 @@ def _section(anchor: str, table: Table, source: Source, figures: Sequence[Shown]
     rows = [row for row in table.rows if row.outcomes]
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     doubts = [finding.sentence for finding in made if finding.kind == "doubt"]
-    more = [*summary.beside(table), layout(table), *accounts(table, source.curves), *records(table)]
+    more = [*summary.beside(table), *tuning(table), layout(table), *accounts(table, source.curves), *records(table)]
     return Section(
         anchor,
         table.title if table.name in table.title else f"{table.title} ({table.name})",
