@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.sweep.slurm import commands
 from tests.walks import walked
 from tests.workers import workers
 
@@ -339,31 +343,59 @@ def test_no_surroundings_make_waiting_jobs_look_lost_and_none_is_submitted_twice
     assert len(list(shell.folder.glob("runs/fakes/launches/*/launch.json"))) == 1
 
 
-def test_where_slurm_does_not_answer_nothing_is_recorded_or_submitted(shell: Any, cluster: Any) -> None:
-    shell.grid("hang", seeds=1, slurm="time = 5")
-    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
-    try:
-        shell("run", "--on", "slurm", "--detach")
-        (shell.folder / "mute").mkdir()
-        squeue = shell.folder / "mute" / "squeue"
-        squeue.write_text("#!/bin/sh\nexit 1\n")
-        squeue.chmod(0o755)
-        path = shell.environment["PATH"]
-        shell.environment["PATH"] = f"{squeue.parent}:{path}"
-        assert "SLURM does not answer" in shell("collect", check=1)
-        assert "SLURM does not answer" in shell("run", "--on", "slurm", "--detach", check=None)
-        assert not shell.records()
-        shell.environment["PATH"] = path
-        assert shell("cancel").startswith("1 cell cancelled; ")
-        assert [cell["status"] for cell in shell.cells()] == ["cancelled"]
-    finally:
-        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+def test_jobs_that_never_start_are_told_and_where_their_cluster_does_not_answer_nothing_is_recorded_or_submitted(
+    shell: Any, cluster: Any
+) -> None:
+    shell.grid("hang", slurm="extra = ['--hold']")
+    shell("run", "--on", "slurm", "--detach")
+    (file,) = shell.folder.glob("runs/fakes/launches/*/launch.json")
+    launch = json.loads(file.read_text())
+    assert launch["cluster"] == "bench"
+    job = launch["arrays"][0]["job"]
+    why = f"1 cell waits in a job that does not start by itself: job {job} (JobHeldUser); to give one up: bench cancel "
+    assert why in shell("status")
+    assert why in shell("collect", "--wait", check=1)
+
+    file.write_text(json.dumps({**launch, "cluster": "elsewhere"}))
+    why = "cells were submitted to SLURM's cluster elsewhere, and another one answers here; ask there, or move "
+    assert shell("collect", "--wait", check=1).startswith(f"error: {why}")
+    assert why in shell("run", "--on", "slurm", "--detach", check=1)
+    file.write_text(json.dumps(launch))
+
+    mute = shell.folder / "mute" / "squeue"
+    mute.parent.mkdir()
+    mute.write_text("#!/bin/sh\nexit 1\n")
+    mute.chmod(0o755)
+    path = shell.environment["PATH"]
+    shell.environment["PATH"] = f"{mute.parent}:{path}"
+    assert "SLURM does not answer" in shell("collect", check=1)
+    assert "SLURM does not answer" in shell("run", "--on", "slurm", "--detach", check=1)
+    assert not shell.records()
+    shell.environment["PATH"] = path
+    assert shell("cancel").startswith("1 cell cancelled; ")
+    assert [cell["status"] for cell in shell.cells()] == ["cancelled"]
 
 
-def test_cells_are_submitted_from_inside_a_job(shell: Any, cluster: Any) -> None:
-    shell.grid("walk", seeds=2, slurm="time = 5")
-    shell.environment |= {
-        **{"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"},
-        **{"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_NODE": "9000"},
+def test_the_words_for_reasons_are_slurms(cluster: Any) -> None:
+    (library,) = Path("/usr/lib").glob("*/slurm-wlm/libslurmfull.so")
+    content = library.read_bytes()
+    for word in (*commands.NEVER, *commands.WAITING, *commands.OVER):
+        assert f"{word}\0".encode() in content, word
+
+
+def test_cells_are_submitted_from_inside_a_job(shell: Any, cluster: Any, wait: Wait) -> None:
+    """The inner jobs ask for memory in another way than the outer one, whose variables the command inherits."""
+    shell.grid("walk", seeds=2, slurm="memory = 0.9")
+    command = shlex.join([sys.executable, "-m", "bench", "run", "--grid", "fakes.toml", "--on", "slurm", "--detach"])
+    words = ["sbatch", "--mem-per-cpu=400", "--cpus-per-task=2", "--output=outer.txt"]
+    words += ["--wrap", f"echo inherited $SLURM_MEM_PER_CPU $SLURM_CPUS_PER_TASK; exec {command}"]
+    subprocess.run(words, cwd=shell.folder, env=shell.environment, check=True, timeout=60)
+    wait(lambda: list(shell.folder.glob("runs/fakes/launches/*/launch.json")))
+    wait(lambda: len(shell.records()) == 2)
+    said = (shell.folder / "outer.txt").read_text()
+    assert said.startswith("inherited 400 2\n")
+    assert "2 cells of 2 submitted in 2 jobs: " in said
+    assert {record["seed"]: record["scores"][0]["value"] for record in shell.records().values()} == {
+        seed: walked(seed) for seed in range(2)
     }
-    assert "2 cells: 2 ok" in shell("run", "--on", "slurm")
+    assert {record["status"] for record in shell.records().values()} == {"ok"}

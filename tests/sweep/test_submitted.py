@@ -14,6 +14,7 @@ import pytest
 
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep import status
 from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
@@ -103,20 +104,124 @@ def test_a_cell_is_left_to_whichever_launch_still_has_it(
     later = Launch(**{**vars(submit(store, jobs)), "sweep": "20260102-000000-bbbb", "arrays": []})
     later.arrays = [Array("8", [[job.cell.id] for job in jobs])]
     launches.write(store, later)
-    answers({"7_0": "PENDING|Priority", "7_1": "PENDING|JobHeldUser", "8_1": "PENDING"}, {"8_0": "CANCELLED"})
-    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 8_1 waits")]
+    answers({"7_0": "PENDING|Priority", "7_1": "PENDING", "8_1": "PENDING|JobHeldUser|held"}, {"8_0": "CANCELLED"})
+    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 7_1 waits")]
     ended: list[str] = []
     monkeypatch.setattr(slurm, "cancel", ended.extend)
     assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
     assert ended == ["7_0", "7_1", "8_1"]
-    answers({"7_1": "PENDING|JobHeldUser"}, {"8_1": "CANCELLED"})
-    assert states(look, "long") == [("pending", "job 7_1 waits (JobHeldUser); it does not start by itself")]
     made = store.begin(jobs[0].cell, "20260101-000000-aaaa")  # of the first launch, while the second is gone
     assert made is not None
     survey = submitted.overlaid(look("ok"))
     assert [standing.state for standing in survey.standings] == ["running"]
     lost = replace(survey.standings[0], state="lost", loss=("cancelled", "by `bench cancel`"))
     assert submitted.settle(replace(survey, standings=(lost,)), {}) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "stuck"),
+    [
+        ("PENDING|JobHeldUser|held", "JobHeldUser"),
+        ("PENDING|launch failed requeued held|held", "launch failed requeued held"),
+        ("SPECIAL_EXIT||held", "held"),
+        ("PENDING|DependencyNeverSatisfied", "DependencyNeverSatisfied"),
+        ("PENDING|PartitionTimeLimit", "PartitionTimeLimit"),
+        ("PENDING|QOSMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
+        ("PENDING|AssocMaxMemPerNode", "AssocMaxMemPerNode"),
+        ("PENDING|QOSMinGRES", "QOSMinGRES"),
+        # these pass when other jobs end, or when the site has done its work
+        ("PENDING|QOSMaxJobsPerUserLimit", ""),
+        ("PENDING|AssocGrpCpuLimit", ""),
+        ("PENDING|PartitionDown", ""),
+        ("PENDING|PartitionInactive", ""),
+        ("PENDING|PartitionNodeLimit", ""),
+        ("PENDING|ReqNodeNotAvail, UnavailableNodes:n1", ""),
+        ("RUNNING||held", ""),
+    ],
+)
+def test_jobs_that_never_start_by_themselves_are_told_and_not_waited_for(
+    look: Look, store: Store, answers: Answers, said: str, stuck: str
+) -> None:
+    job, other = look("ok", "long").jobs()
+    submit(store, [job, other])
+    answers({"7_0": said, "7_1": "PENDING|Priority"})
+    survey = submitted.overlaid(look("ok", "long"))
+    assert survey.goes_on
+    (standing, _) = survey.standings
+    assert standing.stuck == stuck
+    assert ("does not start by itself" in standing.why) == bool(stuck)
+    survey = replace(survey, standings=(standing,))
+    assert survey.goes_on == (not stuck)
+    advice = status.advice(survey, "", "", "collect", "cancel")
+    assert advice == (
+        [
+            f"1 cell waits in a job that does not start by itself: job 7_0 ({stuck}); to give one up: cancel, "
+            "with an id of `bench status --why`"
+        ]
+        if stuck
+        else ["1 cell is left to SLURM; to wait for it: collect"]
+    )
+
+
+def test_jobs_that_never_start_are_named_by_reason_and_not_all_of_them() -> None:
+    held = {f"7_{task}": "JobHeldUser" for task in range(40)}
+    assert status.unstarted({**held, "8": "DeadLine"}) == (
+        "jobs 7_0, 7_1, 7_2 and 37 more (JobHeldUser), job 8 (DeadLine)"
+    )
+
+
+def test_a_preempted_cell_whose_job_is_held_says_so(look: Look, store: Store, answers: Answers) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    attempt(store, job, "preempted")
+    answers({"7": "PENDING|launch failed requeued held|held"})
+    why = "attempt 1 was preempted; job 7 waits to go on (launch failed requeued held); it does not start by itself"
+    assert states(look, "ok") == [("preempted", why)]
+
+
+def test_nothing_is_judged_cancelled_or_waited_for_where_another_cluster_answers(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    first = replace(submit(store, jobs), cluster="alps")
+    launches.write(store, first)
+    answers({}, {"7_0": "COMPLETED"})
+    monkeypatch.setattr(slurm, "cluster", lambda: "bench")
+    why = (
+        r"^cells were submitted to SLURM's cluster alps, and another one answers here; ask there, or move /.*-aaaa away"
+    )
+    for ask in (
+        lambda: submitted.overlaid(look("ok", "long")),
+        lambda: submitted.cancel(look("ok", "long"), [jobs[0].cell.id]),
+    ):
+        with pytest.raises(slurm.Elsewhere, match=why):
+            ask()
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
+    assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["lost", "lost"]
+    # what was submitted here later counts, whatever job there has the same id
+    launches.write(store, replace(first, sweep="20260102-000000-bbbb", cluster="bench", arrays=[first.arrays[0]]))
+    monkeypatch.setattr(slurm, "cluster", lambda: "bench")
+    answers({"7_0": "PENDING", "7_1": "RUNNING"})
+    assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["pending", "pending"]
+    ended: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", ended.extend)
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert [launch.cancelled for launch in launches.read(store)] == [[], sorted(job.cell.id for job in jobs)]
+
+
+def test_launches_that_do_not_name_their_cluster_are_read_and_asked_about(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = look("ok").jobs()
+    path = launches.folder(store, submit(store, [job]).sweep) / "launch.json"
+    kept = json.loads(path.read_text())
+    del kept["cluster"]  # as an earlier version wrote it
+    path.write_text(json.dumps(kept))
+    monkeypatch.setattr(slurm, "cluster", None)
+    answers({"7": "PENDING"})
+    assert states(look, "ok") == [("pending", "job 7 waits")]
+    path.write_text(json.dumps({**kept, "cluster": 3}))
+    assert "is no launch of this version" in launches.unread(store)[0]
 
 
 def test_variables_of_the_surroundings_do_not_reach_slurms_commands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +344,7 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     survey = look("ok", "long", "walk")
     ids = [standing.cell.id for standing in survey.standings]
     monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
     monkeypatch.setattr(slurm, "submit", sbatch)
     taken = 0
     with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
@@ -250,6 +356,7 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     (launch,) = launches.read(store)
     assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
     assert [*launch.keys] == ids[:2]
+    assert launch.cluster == "alps"
 
 
 def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
@@ -261,6 +368,7 @@ def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "PATIENCE", 0.3)
     monkeypatch.setattr(slurm, "most_tasks", lambda: 10)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
     survey = look("ok")
     with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
         Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()

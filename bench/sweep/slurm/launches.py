@@ -66,6 +66,7 @@ class Launch:
         replaces: the attempts whose records are to be replaced, by cell.
         arrays: what SLURM took.
         cancelled: cells that `bench cancel` ended.
+        cluster: that took the arrays, as it calls itself; empty in launches of earlier versions.
     """
 
     sweep: str
@@ -76,6 +77,7 @@ class Launch:
     replaces: dict[str, int] = field(default_factory=dict)
     arrays: list[Array] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    cluster: str = ""
 
     def jobs(self) -> dict[str, str]:
         """Return every cell's job."""
@@ -187,6 +189,7 @@ class Submission:
             Unreachable: SLURM does not answer.
         """
         launch, arrays = self.launch, self.arrays(slurm.most_tasks())
+        launch.cluster = slurm.cluster()
         write(self.store, launch)
         for number, array in enumerate(arrays):
             executor = self._executor(number, after=launch.arrays[-1].job if launch.arrays else "")
