@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.profile import Slurm
@@ -25,6 +30,7 @@ from bench.sweep.slurm.launches import Array, Launch, Submission
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
+from tests.workers import servers
 
 Look = Callable[..., Survey]
 Answers = Callable[..., None]
@@ -35,7 +41,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """Say what SLURM answers."""
 
     def answers(queue: dict[str, str] | None = None, ends: dict[str, str] | None = None) -> None:
-        entries = {job: slurm.Entry(*said.split("|")) for job, said in (queue or {}).items()}
+        words = {job: [*said.split("|"), "", ""] for job, said in (queue or {}).items()}
+        entries = {job: slurm.Entry(state, reason, bool(held)) for job, (state, reason, held, *_) in words.items()}
         monkeypatch.setattr(slurm, "queue", lambda jobs: {job: entries[job] for job in jobs if job in entries})
         monkeypatch.setattr(slurm, "ends", lambda jobs: ends or {})
 
@@ -389,6 +396,63 @@ def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkey
     (tmp_path / "0.pickle").write_bytes(b"planted")
     with pytest.raises(SystemExit, match=r"0\.pickle is not what was submitted; nothing of it is carried out$"):
         start.main(str(tmp_path), "0" * 64)
+
+
+@pytest.mark.parametrize(("restarts", "goes_on"), [("0", True), ("3", True), ("4", False)])
+def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_times(
+    look: Look, setup: Setup, store: Store, tmp_path: Path, restarts: str, goes_on: bool
+) -> None:
+    """USR2, and TERM at once after it, while its processes still load libraries."""
+    chunk = Chunk(setup, look("ok", "long").jobs(), {}, "one", Slurm(cpus=2), None)
+    content = pickle.dumps(chunk)
+    (tmp_path / "0.pickle").write_bytes(content)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = [sys.executable, "-m", "bench.sweep.slurm.start", str(tmp_path), hashlib.sha256(content).hexdigest()]
+    process = subprocess.Popen(words, env=os.environ | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    parent = psutil.Process(process.pid)
+    deadline = time.monotonic() + 60
+    while not servers(parent) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR2)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    told = (tmp_path / "told").read_text() if (tmp_path / "told").exists() else ""
+    assert told == ("requeue 77\n" if goes_on else "")
+    why = "error: the job was told to go before a cell could begin, and had gone back into the queue 4 times before\n"
+    assert said == ("" if goes_on else why)
+    assert not store.attempts(chunk.jobs[0].cell.id)
+
+
+@pytest.mark.parametrize(
+    ("code", "retries", "restarts", "goes_on"),
+    [
+        (140, 0, 0, True),  # USR2 before there was anybody to take it: its cells have not begun
+        (140, 0, 1, False),
+        (137, 0, 0, False),
+        (137, 2, 1, True),
+        (137, 2, 2, False),
+        (1, 2, 0, False),
+        (0, 2, 0, False),
+    ],
+)
+def test_a_job_that_was_killed_from_outside_goes_back_into_the_queue(
+    look: Look, setup: Setup, tmp_path: Path, code: int, retries: int, restarts: int, goes_on: bool
+) -> None:
+    survey = look("ok")
+    after = Submission(survey, survey.jobs(), setup, Slurm(retries=retries), None, {})._after()
+    for name, answer in (("squeue", "echo RUNNING"), ("scontrol", f"echo $@ > {tmp_path}/told")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    job |= {"SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = "\n".join([f"(exit {code})", *after])
+    assert subprocess.run(["bash", "-c", script], env=os.environ | job, check=False, timeout=60).returncode == code
+    told = tmp_path / "told"
+    assert (told.read_text() if told.exists() else "") == ("requeue 7_1\n" if goes_on else "")
 
 
 def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:

@@ -272,9 +272,13 @@ class Submission:
             # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
             "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
             "job=${job:-$SLURM_JOB_ID}",
-            # KILL, or USR2 before there was anybody to take it
-            '[ "$code" = 137 ] || [ "$code" = 140 ] || exit $code',
-            f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then',
+            # KILL; or USR2 before there was anybody to take it, and so before a cell could begin
+            'case "$code" in',
+            f"    137) most={most} ;;",
+            f"    140) most={most + 1} ;;",
+            "    *) exit $code ;;",
+            "esac",
+            'if [ "${SLURM_RESTART_COUNT:-0}" -lt "$most" ]; then',
             "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
             "        if state=$(squeue --noheader --jobs=$job --format=%T); then",
             '            [ "$state" = RUNNING ] || break',
