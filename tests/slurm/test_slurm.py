@@ -32,30 +32,41 @@ def attempts(shell: Any, cell: str, grid: str = "fakes") -> list[str]:
 
 def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait) -> None:
     """Each ends with one record, and with the bits of a walk that nothing disturbs."""
-    shell.grid("walk", seeds=12, seconds=6, slurm="time = 5\nmemory = 1.0")
+    early = shell.folder / "early"
+    early.mkdir()
+    (early / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGUSR2)\n")
+    first_time = 'if [ "$SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT" = 5 ]'
+    shell.grid(
+        "walk",
+        seeds=6,
+        seconds=6,
+        slurm=f"time = 5\nmemory = 1.0\ncpus = 2\nsetup = ['{first_time}; then export PYTHONPATH={early}; fi']",
+    )
     said = shell("run", "--on", "slurm", "--detach")
-    assert "12 cells of 12 submitted in 12 jobs: " in said
+    assert "6 cells of 6 submitted in 6 jobs: " in said
     assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
-    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 8)  # eight jobs run, four wait
-    first, second, *_ = [
-        each for each in cluster.parents() if workers(each) and each.environ()["SLURMD_NODENAME"] == "n1"
-    ]
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 4)  # four jobs run, two wait
+    first, second = [each for each in cluster.parents() if workers(each) and each.environ()["SLURMD_NODENAME"] == "n1"]
     workers(first)[0].kill()
     second.kill()
     cluster.ask("sbatch", "-p", "urgent", "-w", "n2", "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
-    wait(lambda: any("preempted" in attempts(shell, cell["cell"]) for cell in shell.cells()), 30)
 
     said = shell("collect", "--wait")
-    assert "12 cells: 12 ok" in said
+    assert "6 cells: 6 ok" in said
     records = list(shell.records().values())
-    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(12)}
-    assert len(records) == 12
+    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(6)}
+    assert len(records) == 6
     ends = [attempts(shell, record["cell"]) for record in records]
     assert all(end[-1] == "ok" and set(end[:-1]) <= {"lost", "preempted"} for end in ends)
     assert sum(end.count("lost") for end in ends) == 2
     assert sum("preempted" in end for end in ends) >= 1
     resumed = [record["stability"]["resumed_at"] for record in records if record["attempt"] > 1]
     assert all(step > 0 for step in resumed)
+    # one was told to go before Python had begun, and went back into the queue
+    (early,) = [cell for cell in shell.cells() if cell["seed"] == 5]
+    assert attempts(shell, early["cell"]) == ["ok"]
+    (output,) = shell.folder.glob("runs/fakes/launches/*/0/*_5_0_log.out")
+    assert "User defined signal 2" in output.read_text()
 
 
 def test_ways_to_end_are_told_apart(shell: Any, cluster: Any, wait: Wait) -> None:
@@ -63,7 +74,8 @@ def test_ways_to_end_are_told_apart(shell: Any, cluster: Any, wait: Wait) -> Non
     shell.grid(*how, slurm="memory = 0.7\nretries = 0\nsetup = ['export MARK=here', 'echo set up: $MARK']")
     shell("run", "--on", "slurm", "--detach")
     expected = {"ok": "ok", "diverge": "diverged", "killed": "crashed", "raise": "error", "skip": "skipped"}
-    wait(lambda: shell.states() == {**expected, "eat": "out-of-memory", "hang": "running"})
+    wait(lambda: len(shell.records()) == 6 and shell.begun() == 7)
+    assert shell.states() == {**expected, "eat": "out-of-memory", "hang": "running"}
     hanging = next(cell for cell in shell.cells() if cell["state"] == "running")
     assert hanging["why"].startswith(f"attempt 1 is running in job {hanging['job']}")
     said = shell("logs", hanging["cell"][:8])
@@ -109,26 +121,27 @@ def test_code_that_changes_after_submission_is_not_run(shell: Any, cluster: Any,
 def test_a_job_that_is_gone_without_a_word_is_recorded_by_collect(shell: Any, cluster: Any, wait: Wait) -> None:
     shell.grid("hang", seeds=2, slurm="retries = 0")
     shell("run", "--on", "slurm", "--detach")
-    wait(lambda: [cell["state"] for cell in shell.cells()] == ["running", "running"])
+    wait(lambda: shell.begun() == 2)
     first, second = shell.cells()
+    assert (first["state"], second["state"]) == ("running", "running")
     job = cluster.ask("scontrol", "--oneliner", "show", "job", first["job"])
     raw = next(word.partition("=")[2] for word in job.split() if word.startswith("JobId="))
     for process in cluster.parents():
         if process.environ()["SLURM_JOB_ID"] == raw:
             process.kill()
     cluster.ask("scancel", second["job"])
-    wait(lambda: [cell["state"] for cell in shell.cells()] == ["lost", "lost"])
-    assert f"job {first['job']} is gone without a record; `bench collect` records it as crashed" in shell(
-        "status", "--why"
-    )
+    wait(lambda: not cluster.ask("squeue", "--noheader"))
+    said = shell("status", "--why")
+    assert f"job {first['job']} is gone without a record; `bench collect` records it as crashed" in said
+    assert f"job {second['job']} is gone without a record; `bench collect` records it as cancelled" in said
     said = shell("collect", check=1)
     assert "2 cells whose jobs are gone without a record: recorded as lost" in said
     assert [cell["status"] for cell in shell.cells()] == ["crashed", "cancelled"]
 
 
 def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
-    shell.grid("walk", seeds=6, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 6\ntime = 9\nmemory = 3")
-    assert "6 cells: 6 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
+    shell.grid("walk", seeds=4, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 4\ntime = 9\nmemory = 3")
+    assert "4 cells: 4 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
     logs = [file.read_text() for file in shell.folder.rglob("log-*.txt")]
     devices = sorted(line for log in logs for line in log.splitlines() if line.startswith("device"))
     assert {line.split()[1] for line in devices} == {"cuda:0", "cuda:1"}
@@ -332,12 +345,13 @@ def test_no_surroundings_make_waiting_jobs_look_lost_and_none_is_submitted_twice
         shell.environment |= HOSTILE
         assert shell("collect", check=0).count("2 pending") == 1
         assert not shell.records()
-        assert [cell["state"] for cell in shell.cells()] == ["pending", "pending"]
-        assert "waits (PartitionDown)" in shell("status", "--why")
+        cells = shell.cells()
+        assert [cell["state"] for cell in cells] == ["pending", "pending"]
+        assert "waits (PartitionDown)" in cells[0]["why"]
         assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
     finally:
         cluster.ask("scontrol", "update", "partitionname=main", "state=up")
-    wait(lambda: {cell["state"] for cell in shell.cells()} == {"running"})
+    wait(lambda: shell.begun() == 2)
     assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
     assert "2 cells: 2 ok" in shell("collect", "--wait")
     assert len(list(shell.folder.glob("runs/fakes/launches/*/launch.json"))) == 1
