@@ -30,6 +30,7 @@ time = 5
 """
 
 
+@pytest.mark.slow
 def test_no_trial_is_lost_or_counted_twice_where_a_job_is_killed(shell: Any, cluster: Any, wait: Wait) -> None:
     shutil.copytree(FAKES, shell.plugins, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (shell.folder / "fakes.toml").write_text(GRID)
@@ -55,8 +56,14 @@ def test_no_trial_is_lost_or_counted_twice_where_a_job_is_killed(shell: Any, clu
     assert sorted(ends) == [["lost", "ok"], *[["ok"]] * (TRIALS - 1)]
 
 
-def test_workers_that_never_start_are_told_and_not_waited_for(shell: Any, cluster: Any) -> None:
+def test_a_study_is_carried_out_by_a_job_and_one_that_never_starts_is_told_and_not_waited_for(
+    shell: Any, cluster: Any
+) -> None:
     shutil.copytree(FAKES, shell.plugins, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (shell.folder / "fakes.toml").write_text(f"{GRID}extra = ['--hold']\n")
     said = shell("tune", "--on", "slurm", "--trials", "1", check=1)
     assert re.search(r"left to SLURM, for they do not start by themselves: job \d+ \(JobHeldUser\); scancel", said)
+    (shell.folder / "fakes.toml").write_text(GRID)
+    said = shell("tune", "--on", "slurm", "--trials", "1")
+    assert "drawn known: 1 of 1 trials ended (0 pruned, 0 failed)" in said
+    assert (shell.folder / "fakes-tuned.toml").is_file()
