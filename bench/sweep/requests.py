@@ -29,7 +29,6 @@ from bench.sweep.store import Store
 
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], pool.Screen]
 
-LIVE = ("pending", "preempted", "running")
 MOST = 1_000_000_000  # minutes or gigabytes; infinity and NaN are no limits
 PAUSE = 2.0  # seconds between two looks at least
 
@@ -116,19 +115,25 @@ class Request:
             return survey
 
     def watch(self) -> None:
-        """Wait until no cell waits or runs any more, and say how they stand whenever that changes."""
+        """Wait until no cell runs, or waits in a job that starts by itself; say how all stand whenever that changes.
+
+        Raises:
+            Elsewhere: it is not the cluster that has the cells which answers.
+        """
         before = ""
         while True:
-            start, counts = time.monotonic(), None
+            start, survey = time.monotonic(), None
             try:
-                counts = submitted.overlaid(self._on_disk()).counts()
-                now = status.summary(counts)
+                survey = submitted.overlaid(self._on_disk())
+                now = status.summary(survey.counts())
+            except commands.Elsewhere:
+                raise
             except commands.Unreachable as error:  # it may be restarted: jobs outlive that
                 now = f"{error}; waiting for it"
             if now != before:
                 self.say(now)
                 before = now
-            if counts is not None and not any(counts[state] for state in LIVE):
+            if survey and not survey.goes_on:
                 return
             time.sleep(max(PAUSE, 5 * (time.monotonic() - start)))  # a look at many cells is work, too
 
@@ -348,7 +353,7 @@ class Plan:
             raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
         # whatever was shown before: a cell is submitted only once SLURM has said that no earlier job has it
         now = submitted.overlaid(self.request._on_disk())
-        live = {standing.cell.id for standing in now.standings if standing.state in LIVE}
+        live = {standing.cell.id for standing in now.standings if standing.state in status.LIVE}
         left = replace(self, todo=[job for job in self.todo if job.cell.id not in live])
         if not left.todo:
             return None

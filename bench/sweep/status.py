@@ -21,6 +21,7 @@ from bench.sweep.store import Standing, Store
 from bench.words import plain
 
 JUDGED_SEEDS = 3  # of either side of a comparison, below which no verdict is given
+LIVE = ("pending", "preempted", "running")
 SUBMITTED = ("pending", "preempted", "lost")
 STATES = ("stale", "running", *SUBMITTED, "missing")
 COLUMNS = ("ok", "failed", "skipped", *STATES)
@@ -90,6 +91,16 @@ class Survey:
     def counts(self) -> Counter[str]:
         """Return how many cells there are of each status (`ok`, `crashed`, ...) and each other state."""
         return Counter(_word(standing) for standing in self.standings)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether a cell runs, or waits in a job that starts by itself."""
+        return any(standing.state in LIVE and not standing.stuck for standing in self.standings)
+
+    @property
+    def stuck(self) -> dict[str, str]:
+        """Why jobs do not start by themselves, in SLURM's words, by job."""
+        return {standing.job: standing.stuck for standing in self.standings if standing.stuck}
 
     def name(self, cell: Cell) -> str:
         """Return what a line calls a cell."""
@@ -265,16 +276,17 @@ def running(survey: Survey) -> list[str]:
     return lines
 
 
-def advice(counts: Counter[str], retry: str, stale: str, collect: str) -> list[str]:
+def advice(survey: Survey, retry: str, stale: str, collect: str, cancel: str) -> list[str]:
     """Return how to go on with what a plain sweep leaves alone, one sentence each.
 
     Args:
-        counts: of `Survey.counts`.
+        survey: the cells.
         retry: the command that runs failed cells again.
         stale: the command that runs stale cells again.
         collect: the command that waits for submitted cells and records lost ones.
+        cancel: the command that ends the jobs of a cell.
     """
-    sentences = []
+    sentences, counts = [], survey.counts()
     failed = {status: counts[status] for status in RETRIED if counts[status]}
     if failed:
         kinds = ", ".join(f"{count} {status}" for status, count in failed.items())
@@ -284,10 +296,28 @@ def advice(counts: Counter[str], retry: str, stale: str, collect: str) -> list[s
     if number := counts["stale"]:
         cells = "1 cell was" if number == 1 else f"{number} cells were"
         sentences.append(f"{cells} recorded by earlier code of bench; to run {_them(number)} again: {stale}")
-    if number := sum(counts[state] for state in SUBMITTED):
+    stuck = sum(bool(standing.stuck) for standing in survey.standings)
+    if number := sum(counts[state] for state in SUBMITTED) - stuck:
         cells = "1 cell is" if number == 1 else f"{number} cells are"
         sentences.append(f"{cells} left to SLURM; to wait for {_them(number)}: {collect}")
+    if stuck:
+        wait = "1 cell waits in a job that does" if stuck == 1 else f"{stuck} cells wait in jobs that do"
+        themselves = "itself" if stuck == 1 else "themselves"
+        why = f"{wait} not start by {themselves}: {unstarted(survey.stuck)}"
+        sentences.append(f"{why}; to give one up: {cancel}, with an id of `bench status --why`")
     return sentences
+
+
+def unstarted(stuck: Mapping[str, str]) -> str:
+    """Return `job 12_3 (JobHeldUser), jobs 7_0, 7_1, 7_2 and 37 more (PartitionTimeLimit)`; `stuck` as of `Survey`."""
+    jobs: dict[str, list[str]] = {}
+    for job, reason in stuck.items():
+        jobs.setdefault(reason, []).append(job)
+    parts = []
+    for reason, named in jobs.items():
+        more = f" and {len(named) - 3} more" if len(named) > 3 else ""
+        parts.append(f"job{'s' * (len(named) > 1)} {', '.join(named[:3])}{more} ({one_line(reason)})")
+    return ", ".join(parts)
 
 
 def _them(number: int) -> str:

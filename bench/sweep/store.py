@@ -91,6 +91,7 @@ class Standing:
         corrupt: the file in the record's place that is no record.
         job: the SLURM job that carries the cell out, or is to.
         loss: status and reason of a lost cell's record, which `bench collect` writes.
+        stuck: why its job does not start by itself, in SLURM's words; empty where it may.
     """
 
     cell: Cell
@@ -101,6 +102,7 @@ class Standing:
     corrupt: Path | None = None
     job: str = ""
     loss: tuple[str, str] = ("", "")
+    stuck: str = ""
 
 
 @functools.lru_cache(maxsize=1024)

@@ -10,14 +10,14 @@ from dataclasses import replace
 
 from bench.sweep import status
 from bench.sweep.progress import BEAT
-from bench.sweep.requests import LIVE, PAUSE, Request
+from bench.sweep.requests import PAUSE, Request
 from bench.sweep.status import Survey
 
 QUIET = 10.0  # seconds without a cell that runs, while some are missing, after which nothing is expected any more
 
 
 def watch(request: Request, pause: float = PAUSE, quiet: float = QUIET) -> Survey:
-    """Show where cells stand until none runs or waits any more; return how all stand then.
+    """Show where cells stand until none runs, or waits in a job that starts by itself; return how all stand then.
 
     Between two cells of a sweep none may run for a moment, and one that was just begun takes a while to its first.
 
@@ -44,10 +44,10 @@ def _looks(request: Request, pause: float, quiet: float) -> Iterator[Survey]:
         start = time.monotonic()
         survey = request.survey()
         yield survey
-        counts, moment = survey.counts(), time.monotonic()
-        if any(counts[state] for state in LIVE):
+        moment = time.monotonic()
+        if survey.goes_on:
             lively = moment
-        elif not counts["missing"] or moment - lively > quiet:
+        elif not survey.counts()["missing"] or moment - lively > quiet:
             return
         time.sleep(max(pause, 5 * (moment - start)))  # a look at many cells is work, too
 

@@ -74,12 +74,19 @@ class Submitted(Submission):
         self.chunks = [tuner] * workers
 
 
-def watch(launch: Launch) -> None:
-    """Wait until none of the jobs of a launch waits or runs any more.
+def watch(launch: Launch) -> dict[str, str]:
+    """Wait until none of the jobs of a launch runs, or waits and may start by itself.
+
+    Returns:
+        Why the others do not start by themselves, in SLURM's words, by job.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
     ours = {job for array in launch.arrays for job, _ in array.jobs()}
-    while commands.queue(ours):
+    while True:
+        queue = commands.queue(ours)
+        stuck = {job: entry.stuck for job, entry in queue.items() if entry.stuck}
+        if len(stuck) == len(queue):
+            return stuck
         time.sleep(PAUSE)

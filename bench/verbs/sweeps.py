@@ -154,9 +154,12 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
 @click.command()
 @options.cells
 @options.trust
-@flag("--wait", help="Wait until no cell waits or runs any more.")
+@flag("--wait", help="Wait until no cell runs, or waits in a job that starts by itself.")
 def collect(request: Request, wait: bool) -> None:
-    """Come back to cells that were submitted to SLURM: record those that were lost, and print the table."""
+    """Come back to cells that were submitted to SLURM: record those that were lost, and print the table.
+
+    Cells whose jobs do not start by themselves are not waited for; they are told, and the exit code is 1.
+    """
     if wait:
         _watch(request)
     _conclude(request, request.settle())
@@ -278,7 +281,8 @@ def _end(survey: status.Survey) -> NoReturn:
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
-    raise click.exceptions.Exit(1 if any(counts[state] for state in (*record.FAILED, "missing", "lost")) else 0)
+    left = any(counts[state] for state in (*record.FAILED, "missing", "lost"))
+    raise click.exceptions.Exit(1 if left or survey.stuck else 0)
 
 
 def _advice(survey: status.Survey) -> list[str]:
@@ -286,7 +290,8 @@ def _advice(survey: status.Survey) -> list[str]:
     again = click.get_current_context().info_name == "run"
     run = options.command("run", without=("--retry-failed", "--stale")) if again else options.about("run")
     retry = options.about("retry") if launches.read(survey.store) else f"{run} --retry-failed"
-    return status.advice(survey.counts(), retry, f"{run} --stale", options.about("collect", "--wait"))
+    collect, cancel = options.about("collect", "--wait"), options.about("cancel", "CELL")
+    return status.advice(survey, retry, f"{run} --stale", collect, cancel)
 
 
 def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:

@@ -95,6 +95,7 @@ def tune(
             say(f"stopped; to go on: {options.command('tune')}")
             raise click.exceptions.Exit(128 + tally.signal)
     else:
+        from bench.sweep.status import unstarted
         from bench.tuning import cluster
 
         order.feed(say)  # studies are there, and right, before any job is
@@ -105,7 +106,8 @@ def tune(
         if detach:
             return
         try:
-            cluster.watch(launch)
+            if stuck := cluster.watch(launch):
+                say(f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; scancel gives them up")
         except KeyboardInterrupt:
             say("left to SLURM; the last job writes the tuned grid")
             raise click.exceptions.Exit(130) from None

@@ -125,6 +125,10 @@ class Shell:
         """Return the state of the cell of every `how`, or the status of its record."""
         return {cell["hyper"]["how"]: cell["status"] or cell["state"] for cell in self.cells()}
 
+    def begun(self) -> int:
+        """Return how many attempts at cells were begun; unlike `cells`, that takes nothing from the jobs."""
+        return len(list(self.folder.glob("runs/fakes/cells/*/attempt-*.json")))
+
     def records(self, store: str = "runs/fakes") -> dict[Path, dict[str, Any]]:
         """Return the final records by their files."""
         files = (self.folder / store / "cells").glob("*/record-????????????????.json")

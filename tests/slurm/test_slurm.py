@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import shlex
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -11,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from bench.sweep.slurm import commands
 from tests.walks import walked
 from tests.workers import workers
 
@@ -28,55 +32,66 @@ def attempts(shell: Any, cell: str, grid: str = "fakes") -> list[str]:
 
 def test_cells_survive_kills_and_preemption(shell: Any, cluster: Any, wait: Wait) -> None:
     """Each ends with one record, and with the bits of a walk that nothing disturbs."""
-    shell.grid("walk", seeds=12, seconds=6, slurm="time = 5\nmemory = 1.0")
+    early = shell.folder / "early"
+    early.mkdir()
+    (early / "sitecustomize.py").write_text("import os, signal\nos.kill(os.getpid(), signal.SIGUSR2)\n")
+    first_time = 'if [ "$SLURM_ARRAY_TASK_ID$SLURM_RESTART_COUNT" = 5 ]'
+    shell.grid(
+        "walk",
+        seeds=6,
+        seconds=6,
+        slurm=f"time = 5\nmemory = 1.0\ncpus = 2\nsetup = ['{first_time}; then export PYTHONPATH={early}; fi']",
+    )
     said = shell("run", "--on", "slurm", "--detach")
-    assert "12 cells of 12 submitted in 12 jobs: " in said
+    assert "6 cells of 6 submitted in 6 jobs: " in said
     assert said.endswith("to see how they are: bench status --grid fakes.toml\n")
-    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 8)  # eight jobs run, four wait
-    first, second, *_ = [
-        each for each in cluster.parents() if workers(each) and each.environ()["SLURMD_NODENAME"] == "n1"
-    ]
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 4)  # four jobs run, two wait
+    first, second = [each for each in cluster.parents() if workers(each) and each.environ()["SLURMD_NODENAME"] == "n1"]
     workers(first)[0].kill()
     second.kill()
     cluster.ask("sbatch", "-p", "urgent", "-w", "n2", "-c", "3", "--mem=100", "-o", "/dev/null", "--wrap=sleep 3")
-    wait(lambda: any("preempted" in attempts(shell, cell["cell"]) for cell in shell.cells()), 30)
 
     said = shell("collect", "--wait")
-    assert "12 cells: 12 ok" in said
+    assert "6 cells: 6 ok" in said
     records = list(shell.records().values())
-    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(12)}
-    assert len(records) == 12
+    assert {record["seed"]: record["scores"][0]["value"] for record in records} == {n: walked(n) for n in range(6)}
+    assert len(records) == 6
     ends = [attempts(shell, record["cell"]) for record in records]
     assert all(end[-1] == "ok" and set(end[:-1]) <= {"lost", "preempted"} for end in ends)
     assert sum(end.count("lost") for end in ends) == 2
     assert sum("preempted" in end for end in ends) >= 1
     resumed = [record["stability"]["resumed_at"] for record in records if record["attempt"] > 1]
     assert all(step > 0 for step in resumed)
+    # one was told to go before Python had begun, and went back into the queue
+    assert [attempts(shell, record["cell"]) for record in records if record["seed"] == 5] == [["ok"]]
+    (output,) = shell.folder.glob("runs/fakes/launches/*/0/*_5_0_log.out")
+    assert "User defined signal 2" in output.read_text()
 
 
 def test_ways_to_end_are_told_apart(shell: Any, cluster: Any, wait: Wait) -> None:
-    how = ("ok", "diverge", "killed", "raise", "eat", "hang", "skip")
+    how = ("diverge", "killed", "eat", "hang")
     shell.grid(*how, slurm="memory = 0.7\nretries = 0\nsetup = ['export MARK=here', 'echo set up: $MARK']")
     shell("run", "--on", "slurm", "--detach")
-    expected = {"ok": "ok", "diverge": "diverged", "killed": "crashed", "raise": "error", "skip": "skipped"}
-    wait(lambda: shell.states() == {**expected, "eat": "out-of-memory", "hang": "running"})
-    hanging = next(cell for cell in shell.cells() if cell["state"] == "running")
+    wait(lambda: len(shell.records()) == 3 and shell.begun() == 4)
+    cells = {cell["hyper"]["how"]: cell for cell in shell.cells()}
+    told = {how: cell["status"] or cell["state"] for how, cell in cells.items()}
+    assert told == {"diverge": "diverged", "killed": "crashed", "eat": "out-of-memory", "hang": "running"}
+    hanging = cells["hang"]
     assert hanging["why"].startswith(f"attempt 1 is running in job {hanging['job']}")
     said = shell("logs", hanging["cell"][:8])
     assert "training as hang, seed 0\n" in said
     assert "set up: here\n" in said
     said = shell("cancel", hanging["cell"])
     assert said.startswith("1 cell cancelled; ")
-    assert shell.states()["hang"] == "cancelled"
     assert shell("cancel") == "none of these cells waits or runs in a SLURM job\n"
-    reasons = {record["hyper"]["how"]: record["reason"] for record in shell.records().values()}
-    assert reasons["hang"] == "by `bench cancel`"
-    assert reasons["eat"].startswith("its process held 0.")
-    assert reasons["killed"] == "the process was killed by SIGKILL"
+    ends = {record["hyper"]["how"]: (record["status"], record["reason"]) for record in shell.records().values()}
+    assert ends["hang"] == ("cancelled", "by `bench cancel`")
+    assert ends["eat"][1].startswith("its process held 0.")
+    assert ends["killed"][1] == "the process was killed by SIGKILL"
 
     # what failed is submitted again as it was, but for what is said now; what diverged is not
     said = shell("retry", "--dry-run", "--time", "7", "--memory", "2")
-    assert "jobs: 4, 4 cells" in said
+    assert "jobs: 3, 3 cells" in said
     assert "#SBATCH --time=7\n" in said
     assert "#SBATCH --mem=2000M\n" in said
     assert "echo set up: $MARK\n" in said
@@ -105,26 +120,28 @@ def test_code_that_changes_after_submission_is_not_run(shell: Any, cluster: Any,
 def test_a_job_that_is_gone_without_a_word_is_recorded_by_collect(shell: Any, cluster: Any, wait: Wait) -> None:
     shell.grid("hang", seeds=2, slurm="retries = 0")
     shell("run", "--on", "slurm", "--detach")
-    wait(lambda: [cell["state"] for cell in shell.cells()] == ["running", "running"])
+    wait(lambda: shell.begun() == 2)
     first, second = shell.cells()
+    assert (first["state"], second["state"]) == ("running", "running")
     job = cluster.ask("scontrol", "--oneliner", "show", "job", first["job"])
     raw = next(word.partition("=")[2] for word in job.split() if word.startswith("JobId="))
     for process in cluster.parents():
         if process.environ()["SLURM_JOB_ID"] == raw:
             process.kill()
     cluster.ask("scancel", second["job"])
-    wait(lambda: [cell["state"] for cell in shell.cells()] == ["lost", "lost"])
-    assert f"job {first['job']} is gone without a record; `bench collect` records it as crashed" in shell(
-        "status", "--why"
-    )
+    wait(lambda: not cluster.ask("squeue", "--noheader"))
+    said = shell("status", "--why")
+    assert f"job {first['job']} is gone without a record; `bench collect` records it as crashed" in said
+    assert f"job {second['job']} is gone without a record; `bench collect` records it as cancelled" in said
     said = shell("collect", check=1)
     assert "2 cells whose jobs are gone without a record: recorded as lost" in said
-    assert [cell["status"] for cell in shell.cells()] == ["crashed", "cancelled"]
+    ends = {record["cell"]: record["status"] for record in shell.records().values()}
+    assert ends == {first["cell"]: "crashed", second["cell"]: "cancelled"}
 
 
 def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
-    shell.grid("walk", seeds=6, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 6\ntime = 9\nmemory = 3")
-    assert "6 cells: 6 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
+    shell.grid("walk", seeds=4, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 4\ntime = 9\nmemory = 3")
+    assert "4 cells: 4 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
     logs = [file.read_text() for file in shell.folder.rglob("log-*.txt")]
     devices = sorted(line for log in logs for line in log.splitlines() if line.startswith("device"))
     assert {line.split()[1] for line in devices} == {"cuda:0", "cuda:1"}
@@ -321,49 +338,78 @@ HOSTILE = {
 def test_no_surroundings_make_waiting_jobs_look_lost_and_none_is_submitted_twice(
     shell: Any, cluster: Any, wait: Wait
 ) -> None:
-    shell.grid("walk", seeds=2, seconds=3, slurm="time = 5")
+    shell.grid("hang", slurm="time = 5")
     cluster.ask("scontrol", "update", "partitionname=main", "state=down")
     try:
         shell("run", "--on", "slurm", "--detach")
         shell.environment |= HOSTILE
-        assert shell("collect", check=0).count("2 pending") == 1
+        assert "1 cell: 1 pending" in shell("collect")
         assert not shell.records()
-        assert [cell["state"] for cell in shell.cells()] == ["pending", "pending"]
-        assert "waits (PartitionDown)" in shell("status", "--why")
+        (cell,) = shell.cells()
+        assert cell["state"] == "pending"
+        assert "waits (PartitionDown)" in cell["why"]
         assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
     finally:
         cluster.ask("scontrol", "update", "partitionname=main", "state=up")
-    wait(lambda: {cell["state"] for cell in shell.cells()} == {"running"})
+    wait(lambda: shell.begun() == 1)
     assert shell("run", "--on", "slurm", "--detach").startswith("there is no cell to submit\n")
-    assert "2 cells: 2 ok" in shell("collect", "--wait")
+    assert "1 cell: 1 running" in shell("collect")
+    assert not shell.records()
     assert len(list(shell.folder.glob("runs/fakes/launches/*/launch.json"))) == 1
 
 
-def test_where_slurm_does_not_answer_nothing_is_recorded_or_submitted(shell: Any, cluster: Any) -> None:
-    shell.grid("hang", seeds=1, slurm="time = 5")
-    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
-    try:
-        shell("run", "--on", "slurm", "--detach")
-        (shell.folder / "mute").mkdir()
-        squeue = shell.folder / "mute" / "squeue"
-        squeue.write_text("#!/bin/sh\nexit 1\n")
-        squeue.chmod(0o755)
-        path = shell.environment["PATH"]
-        shell.environment["PATH"] = f"{squeue.parent}:{path}"
-        assert "SLURM does not answer" in shell("collect", check=1)
-        assert "SLURM does not answer" in shell("run", "--on", "slurm", "--detach", check=None)
-        assert not shell.records()
-        shell.environment["PATH"] = path
-        assert shell("cancel").startswith("1 cell cancelled; ")
-        assert [cell["status"] for cell in shell.cells()] == ["cancelled"]
-    finally:
-        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+def test_jobs_that_never_start_are_told_and_where_their_cluster_does_not_answer_nothing_is_recorded_or_submitted(
+    shell: Any, cluster: Any
+) -> None:
+    shell.grid("hang", slurm="extra = ['--hold']")
+    shell("run", "--on", "slurm", "--detach")
+    (file,) = shell.folder.glob("runs/fakes/launches/*/launch.json")
+    launch = json.loads(file.read_text())
+    assert launch["cluster"] == "bench"
+    job = launch["arrays"][0]["job"]
+    why = f"1 cell waits in a job that does not start by itself: job {job} (JobHeldUser); to give one up: bench cancel "
+    assert why in shell("status")
+    assert why in shell("collect", "--wait", check=1)
+
+    file.write_text(json.dumps({**launch, "cluster": "elsewhere"}))
+    why = "cells were submitted to SLURM's cluster elsewhere, and another one answers here; ask there, or move "
+    assert shell("collect", "--wait", check=1).startswith(f"error: {why}")
+    file.write_text(json.dumps(launch))
+
+    mute = shell.folder / "mute" / "squeue"
+    mute.parent.mkdir()
+    mute.write_text("#!/bin/sh\nexit 1\n")
+    mute.chmod(0o755)
+    path = shell.environment["PATH"]
+    shell.environment["PATH"] = f"{mute.parent}:{path}"
+    assert "SLURM does not answer" in shell("collect", check=1)
+    assert "SLURM does not answer" in shell("run", "--on", "slurm", "--detach", check=1)
+    assert not shell.records()
+    shell.environment["PATH"] = path
+    assert shell("cancel").startswith("1 cell cancelled; ")
+    assert [record["status"] for record in shell.records().values()] == ["cancelled"]
 
 
-def test_cells_are_submitted_from_inside_a_job(shell: Any, cluster: Any) -> None:
-    shell.grid("walk", seeds=2, slurm="time = 5")
-    shell.environment |= {
-        **{"SLURM_MEM_PER_CPU": "100", "SLURM_CPUS_PER_TASK": "3", "SLURM_NTASKS": "4", "SLURM_NNODES": "2"},
-        **{"SLURM_JOB_ID": "1", "SLURM_ARRAY_JOB_ID": "1", "SLURM_ARRAY_TASK_ID": "7", "SLURM_MEM_PER_NODE": "9000"},
+def test_the_words_for_reasons_are_slurms(cluster: Any) -> None:
+    (library,) = Path("/usr/lib").glob("*/slurm-wlm/libslurmfull.so")
+    content = library.read_bytes()
+    for word in (*commands.NEVER, *commands.WAITING, *commands.OVER):
+        assert f"{word}\0".encode() in content, word
+
+
+def test_cells_are_submitted_from_inside_a_job(shell: Any, cluster: Any, wait: Wait) -> None:
+    """The inner jobs ask for memory in another way than the outer one, whose variables the command inherits."""
+    shell.grid("walk", seeds=2, slurm="memory = 0.9")
+    command = shlex.join([sys.executable, "-m", "bench", "run", "--grid", "fakes.toml", "--on", "slurm", "--detach"])
+    words = ["sbatch", "--mem-per-cpu=400", "--cpus-per-task=2", "--output=outer.txt"]
+    words += ["--wrap", f"echo inherited $SLURM_MEM_PER_CPU $SLURM_CPUS_PER_TASK; exec {command}"]
+    subprocess.run(words, cwd=shell.folder, env=shell.environment, check=True, timeout=60)
+    wait(lambda: list(shell.folder.glob("runs/fakes/launches/*/launch.json")))
+    wait(lambda: len(shell.records()) == 2)
+    said = (shell.folder / "outer.txt").read_text()
+    assert said.startswith("inherited 400 2\n")
+    assert "2 cells of 2 submitted in 2 jobs: " in said
+    assert {record["seed"]: record["scores"][0]["value"] for record in shell.records().values()} == {
+        seed: walked(seed) for seed in range(2)
     }
-    assert "2 cells: 2 ok" in shell("run", "--on", "slurm")
+    assert {record["status"] for record in shell.records().values()} == {"ok"}

@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
+import pickle
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep import status
 from bench.sweep.attempts import Job
 from bench.sweep.pool import Pool
 from bench.sweep.progress import Lines
@@ -24,6 +30,7 @@ from bench.sweep.slurm.launches import Array, Launch, Submission
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
+from tests.workers import servers
 
 Look = Callable[..., Survey]
 Answers = Callable[..., None]
@@ -34,7 +41,8 @@ def answers(monkeypatch: pytest.MonkeyPatch) -> Answers:
     """Say what SLURM answers."""
 
     def answers(queue: dict[str, str] | None = None, ends: dict[str, str] | None = None) -> None:
-        entries = {job: slurm.Entry(*said.split("|")) for job, said in (queue or {}).items()}
+        words = {job: [*said.split("|"), "", ""] for job, said in (queue or {}).items()}
+        entries = {job: slurm.Entry(state, reason, bool(held)) for job, (state, reason, held, *_) in words.items()}
         monkeypatch.setattr(slurm, "queue", lambda jobs: {job: entries[job] for job in jobs if job in entries})
         monkeypatch.setattr(slurm, "ends", lambda jobs: ends or {})
 
@@ -103,20 +111,124 @@ def test_a_cell_is_left_to_whichever_launch_still_has_it(
     later = Launch(**{**vars(submit(store, jobs)), "sweep": "20260102-000000-bbbb", "arrays": []})
     later.arrays = [Array("8", [[job.cell.id] for job in jobs])]
     launches.write(store, later)
-    answers({"7_0": "PENDING|Priority", "7_1": "PENDING|JobHeldUser", "8_1": "PENDING"}, {"8_0": "CANCELLED"})
-    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 8_1 waits")]
+    answers({"7_0": "PENDING|Priority", "7_1": "PENDING", "8_1": "PENDING|JobHeldUser|held"}, {"8_0": "CANCELLED"})
+    assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 7_1 waits")]
     ended: list[str] = []
     monkeypatch.setattr(slurm, "cancel", ended.extend)
     assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
     assert ended == ["7_0", "7_1", "8_1"]
-    answers({"7_1": "PENDING|JobHeldUser"}, {"8_1": "CANCELLED"})
-    assert states(look, "long") == [("pending", "job 7_1 waits (JobHeldUser); it does not start by itself")]
     made = store.begin(jobs[0].cell, "20260101-000000-aaaa")  # of the first launch, while the second is gone
     assert made is not None
     survey = submitted.overlaid(look("ok"))
     assert [standing.state for standing in survey.standings] == ["running"]
     lost = replace(survey.standings[0], state="lost", loss=("cancelled", "by `bench cancel`"))
     assert submitted.settle(replace(survey, standings=(lost,)), {}) == 0
+
+
+@pytest.mark.parametrize(
+    ("said", "stuck"),
+    [
+        ("PENDING|JobHeldUser|held", "JobHeldUser"),
+        ("PENDING|launch failed requeued held|held", "launch failed requeued held"),
+        ("SPECIAL_EXIT||held", "held"),
+        ("PENDING|DependencyNeverSatisfied", "DependencyNeverSatisfied"),
+        ("PENDING|PartitionTimeLimit", "PartitionTimeLimit"),
+        ("PENDING|QOSMaxWallDurationPerJobLimit", "QOSMaxWallDurationPerJobLimit"),
+        ("PENDING|AssocMaxMemPerNode", "AssocMaxMemPerNode"),
+        ("PENDING|QOSMinGRES", "QOSMinGRES"),
+        # these pass when other jobs end, or when the site has done its work
+        ("PENDING|QOSMaxJobsPerUserLimit", ""),
+        ("PENDING|AssocGrpCpuLimit", ""),
+        ("PENDING|PartitionDown", ""),
+        ("PENDING|PartitionInactive", ""),
+        ("PENDING|PartitionNodeLimit", ""),
+        ("PENDING|ReqNodeNotAvail, UnavailableNodes:n1", ""),
+        ("RUNNING||held", ""),
+    ],
+)
+def test_jobs_that_never_start_by_themselves_are_told_and_not_waited_for(
+    look: Look, store: Store, answers: Answers, said: str, stuck: str
+) -> None:
+    job, other = look("ok", "long").jobs()
+    submit(store, [job, other])
+    answers({"7_0": said, "7_1": "PENDING|Priority"})
+    survey = submitted.overlaid(look("ok", "long"))
+    assert survey.goes_on
+    (standing, _) = survey.standings
+    assert standing.stuck == stuck
+    assert ("does not start by itself" in standing.why) == bool(stuck)
+    survey = replace(survey, standings=(standing,))
+    assert survey.goes_on == (not stuck)
+    advice = status.advice(survey, "", "", "collect", "cancel")
+    assert advice == (
+        [
+            f"1 cell waits in a job that does not start by itself: job 7_0 ({stuck}); to give one up: cancel, "
+            "with an id of `bench status --why`"
+        ]
+        if stuck
+        else ["1 cell is left to SLURM; to wait for it: collect"]
+    )
+
+
+def test_jobs_that_never_start_are_named_by_reason_and_not_all_of_them() -> None:
+    held = {f"7_{task}": "JobHeldUser" for task in range(40)}
+    assert status.unstarted({**held, "8": "DeadLine"}) == (
+        "jobs 7_0, 7_1, 7_2 and 37 more (JobHeldUser), job 8 (DeadLine)"
+    )
+
+
+def test_a_preempted_cell_whose_job_is_held_says_so(look: Look, store: Store, answers: Answers) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    attempt(store, job, "preempted")
+    answers({"7": "PENDING|launch failed requeued held|held"})
+    why = "attempt 1 was preempted; job 7 waits to go on (launch failed requeued held); it does not start by itself"
+    assert states(look, "ok") == [("preempted", why)]
+
+
+def test_nothing_is_judged_cancelled_or_waited_for_where_another_cluster_answers(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    first = replace(submit(store, jobs), cluster="alps")
+    launches.write(store, first)
+    answers({}, {"7_0": "COMPLETED"})
+    monkeypatch.setattr(slurm, "cluster", lambda: "bench")
+    why = (
+        r"^cells were submitted to SLURM's cluster alps, and another one answers here; ask there, or move /.*-aaaa away"
+    )
+    for ask in (
+        lambda: submitted.overlaid(look("ok", "long")),
+        lambda: submitted.cancel(look("ok", "long"), [jobs[0].cell.id]),
+    ):
+        with pytest.raises(slurm.Elsewhere, match=why):
+            ask()
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
+    assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["lost", "lost"]
+    # what was submitted here later counts, whatever job there has the same id
+    launches.write(store, replace(first, sweep="20260102-000000-bbbb", cluster="bench", arrays=[first.arrays[0]]))
+    monkeypatch.setattr(slurm, "cluster", lambda: "bench")
+    answers({"7_0": "PENDING", "7_1": "RUNNING"})
+    assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["pending", "pending"]
+    ended: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", ended.extend)
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert [launch.cancelled for launch in launches.read(store)] == [[], sorted(job.cell.id for job in jobs)]
+
+
+def test_launches_that_do_not_name_their_cluster_are_read_and_asked_about(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (job,) = look("ok").jobs()
+    path = launches.folder(store, submit(store, [job]).sweep) / "launch.json"
+    kept = json.loads(path.read_text())
+    del kept["cluster"]  # as an earlier version wrote it
+    path.write_text(json.dumps(kept))
+    monkeypatch.setattr(slurm, "cluster", None)
+    answers({"7": "PENDING"})
+    assert states(look, "ok") == [("pending", "job 7 waits")]
+    path.write_text(json.dumps({**kept, "cluster": 3}))
+    assert "is no launch of this version" in launches.unread(store)[0]
 
 
 def test_variables_of_the_surroundings_do_not_reach_slurms_commands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,6 +351,7 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     survey = look("ok", "long", "walk")
     ids = [standing.cell.id for standing in survey.standings]
     monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
     monkeypatch.setattr(slurm, "submit", sbatch)
     taken = 0
     with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
@@ -250,6 +363,7 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     (launch,) = launches.read(store)
     assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
     assert [*launch.keys] == ids[:2]
+    assert launch.cluster == "alps"
 
 
 def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
@@ -261,6 +375,7 @@ def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     monkeypatch.setattr(slurm, "PATIENCE", 0.3)
     monkeypatch.setattr(slurm, "most_tasks", lambda: 10)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
     survey = look("ok")
     with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
         Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
@@ -281,6 +396,63 @@ def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkey
     (tmp_path / "0.pickle").write_bytes(b"planted")
     with pytest.raises(SystemExit, match=r"0\.pickle is not what was submitted; nothing of it is carried out$"):
         start.main(str(tmp_path), "0" * 64)
+
+
+@pytest.mark.parametrize(("restarts", "goes_on"), [("0", True), ("3", True), ("4", False)])
+def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_times(
+    look: Look, setup: Setup, store: Store, tmp_path: Path, restarts: str, goes_on: bool
+) -> None:
+    """USR2, and TERM at once after it, while its processes still load libraries."""
+    chunk = Chunk(setup, look("ok", "long").jobs(), {}, "one", Slurm(cpus=2), None)
+    content = pickle.dumps(chunk)
+    (tmp_path / "0.pickle").write_bytes(content)
+    scontrol = tmp_path / "scontrol"
+    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
+    scontrol.chmod(0o755)
+    job = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    words = [sys.executable, "-m", "bench.sweep.slurm.start", str(tmp_path), hashlib.sha256(content).hexdigest()]
+    process = subprocess.Popen(words, env=os.environ | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    parent = psutil.Process(process.pid)
+    deadline = time.monotonic() + 60
+    while not servers(parent) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    process.send_signal(signal.SIGUSR2)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=60)
+    assert process.returncode == 1, said
+    told = (tmp_path / "told").read_text() if (tmp_path / "told").exists() else ""
+    assert told == ("requeue 77\n" if goes_on else "")
+    why = "error: the job was told to go before a cell could begin, and had gone back into the queue 4 times before\n"
+    assert said == ("" if goes_on else why)
+    assert not store.attempts(chunk.jobs[0].cell.id)
+
+
+@pytest.mark.parametrize(
+    ("code", "retries", "restarts", "goes_on"),
+    [
+        (140, 0, 0, True),  # USR2 before there was anybody to take it: its cells have not begun
+        (140, 0, 1, False),
+        (137, 0, 0, False),
+        (137, 2, 1, True),
+        (137, 2, 2, False),
+        (1, 2, 0, False),
+        (0, 2, 0, False),
+    ],
+)
+def test_a_job_that_was_killed_from_outside_goes_back_into_the_queue(
+    look: Look, setup: Setup, tmp_path: Path, code: int, retries: int, restarts: int, goes_on: bool
+) -> None:
+    survey = look("ok")
+    after = Submission(survey, survey.jobs(), setup, Slurm(retries=retries), None, {})._after()
+    for name, answer in (("squeue", "echo RUNNING"), ("scontrol", f"echo $@ > {tmp_path}/told")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
+        (tmp_path / name).chmod(0o755)
+    job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+    job |= {"SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+    script = "\n".join([f"(exit {code})", *after])
+    assert subprocess.run(["bash", "-c", script], env=os.environ | job, check=False, timeout=60).returncode == code
+    told = tmp_path / "told"
+    assert (told.read_text() if told.exists() else "") == ("requeue 7_1\n" if goes_on else "")
 
 
 def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:

@@ -7,6 +7,7 @@ then save a checkpoint, the job puts itself back into the queue, and goes on whe
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import sys
 import time
@@ -18,7 +19,7 @@ from bench.protocol import UserError
 from bench.sweep import attempts, sharing
 from bench.sweep.attempts import Job, given_up, interruptions
 from bench.sweep.feed import Feed
-from bench.sweep.pool import Limits, Pool, Screen, SweepError
+from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
 from bench.sweep.progress import Lines
 from bench.sweep.record import provenance
 from bench.sweep.slurm import commands as slurm
@@ -65,16 +66,9 @@ class Chunk:
         pool = Pool(setup, 1, screen, limits, devices=devices, sweep=self.sweep, stops={signal.SIGUSR2: how})
         try:
             pool.feed = self._feed(screen)
-            with self._slots(pool) as pool.jobs:
-                pool.setup = replace(setup, alone=pool.jobs == 1)
-                if settings.memory:
-                    memory = max(settings.memory * 1e9 - PARENT, settings.memory * 5e8)
-                    pool.limits = replace(limits, memory=int(memory / pool.jobs))
-                tally = pool.run(self.jobs)
+            tally = self._carried_out(pool)
             if tally.signal == signal.SIGUSR2 and self._left(pool):
-                _requeue()
-        except sharing.Interrupted as interrupted:
-            tally = interrupted.tally
+                self._requeue(tally)
         except (SweepError, StoreError, UserError, slurm.Unreachable) as error:
             screen.note(f"error: {error}")
             sys.exit(1)
@@ -82,6 +76,35 @@ class Chunk:
             _linger()
         if tally.signal is not None:
             sys.exit(1)
+
+    def _carried_out(self, pool: Pool) -> Tally:
+        """Let the pool carry out the cells."""
+        settings = self.settings
+        try:
+            with self._slots(pool) as pool.jobs:
+                pool.setup = replace(pool.setup, alone=pool.jobs == 1)
+                if settings.memory:
+                    memory = max(settings.memory * 1e9 - PARENT, settings.memory * 5e8)
+                    pool.limits = replace(pool.limits, memory=int(memory / pool.jobs))
+                return pool.run(self.jobs)
+        except sharing.Interrupted as interrupted:
+            return interrupted.tally
+        except KeyboardInterrupt:  # a second signal, while processes were starting
+            return pool.tally if pool.tally.signal is not None else Tally(signal=signal.SIGTERM)
+
+    def _requeue(self, tally: Tally) -> None:
+        """Put this job back into the queue, unless it comes to nothing every time.
+
+        Raises:
+            SweepError: no cell began, as often before.
+            slurm.Unreachable: SLURM did not answer.
+        """
+        restarts = int(os.environ.get("SLURM_RESTART_COUNT", "0"))
+        # where cells began, each counts how often it was interrupted
+        if not tally.endings and restarts > self.settings.retries * self.settings.cells_per_job:
+            why = f"had gone back into the queue {restarts} times before"
+            raise SweepError(f"the job was told to go before a cell could begin, and {why}")
+        _requeue()
 
     def _called(self, job: Job) -> str:
         """Return what a line calls a cell."""

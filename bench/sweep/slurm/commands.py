@@ -20,10 +20,28 @@ OVER = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
+#: states of a job that waits, or will
+WAITING = (
+    *("PENDING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_FED"),
+    *("REQUEUE_HOLD", "RESV_DEL_HOLD", "SPECIAL_EXIT"),
+)
+#: reasons for which a job waits until somebody changes it or its account, as Slurm's page "Job Reason Codes" explains
+#: them, besides its being held. Not those that pass: a partition that is down or inactive, nodes that are drained,
+#: limits that other jobs have used up
+NEVER = (
+    *("AccountNotAllowed", "BadConstraints", "DeadLine", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS"),
+    *("MaxMemPerLimit", "PartitionConfig", "PartitionTimeLimit", "QOSNotAllowed", "ReservationDeleted"),
+)
+#: and those that say that the job asks for more, or less, than one job may: `QOSMaxWallDurationPerJobLimit`
+BEYOND = re.compile(r"(QOS|Assoc)(Max[A-Za-z]+Per(Job|Node)(Limit)?|Min[A-Za-z]+)")
 
 
 class Unreachable(Exception):
     """SLURM does not answer; one sentence."""
+
+
+class Elsewhere(Unreachable):
+    """Here is no SLURM, or another cluster than the one to be asked: to ask again does not help."""
 
 
 class Refused(Unreachable):
@@ -35,10 +53,28 @@ class Refused(Unreachable):
 
 
 class Entry(NamedTuple):
-    """A job in the queue: its state, and why it waits, in SLURM's words."""
+    """A job in the queue.
+
+    Attributes:
+        state: in SLURM's word.
+        reason: why it waits, in SLURM's words; empty where there is none.
+        held: it waits until it is released.
+    """
 
     state: str
     reason: str = ""
+    held: bool = False
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits, or ends and comes back."""
+        return self.state in WAITING
+
+    @property
+    def stuck(self) -> str:
+        """Why it does not start by itself; empty where it may."""
+        asks = self.reason in NEVER or BEYOND.fullmatch(self.reason)
+        return self.reason or "held" if self.waits and (self.held or asks) else ""
 
 
 def environment() -> dict[str, str]:
@@ -61,12 +97,13 @@ def queue(jobs: Iterable[str]) -> dict[str, Entry]:
         some = arrays[start : start + 500]
         # one id alone that SLURM has forgotten is an error to squeue, and of several it is none: the first goes twice
         named = f"--jobs={','.join([some[0], *some])}"
-        lines = _ask("squeue", "--noheader", "--array", "--all", "--states=all", named, "--format=%i|%T|%r")
+        lines = _ask("squeue", "--noheader", "--array", "--all", "--states=all", named, "--format=%i|%T|%Q|%r")
         for line in lines.splitlines():
             job, _, rest = line.partition("|")
-            state, _, reason = rest.partition("|")
+            state, _, rest = rest.partition("|")
+            priority, _, reason = rest.partition("|")
             if job in wanted and state not in OVER:
-                listed[job] = Entry(state, "" if reason == "None" else reason)
+                listed[job] = Entry(state, "" if reason == "None" else reason, priority == "0")  # which holds a job
     return listed
 
 
@@ -146,8 +183,17 @@ def most_tasks() -> int:
     Raises:
         Unreachable: SLURM does not answer.
     """
-    size = re.search(r"MaxArraySize\s*=\s*(\d+)", _ask("scontrol", "show", "config"))
-    return max(1, int(size[1])) if size else 1000
+    size = _setting("MaxArraySize")
+    return max(1, int(size)) if size.isdigit() else 1000
+
+
+def cluster() -> str:
+    """Return what the cluster that answers calls itself.
+
+    Raises:
+        Unreachable: SLURM does not answer.
+    """
+    return _setting("ClusterName")
 
 
 def notice(minutes: int) -> int:
@@ -155,9 +201,15 @@ def notice(minutes: int) -> int:
     return round(min(90, max(10, 6 * minutes)))
 
 
+def _setting(name: str) -> str:
+    """Return one of the site's settings; empty where there is none of this name."""
+    line = re.search(rf"^{name}\s*=\s*(\S+)", _ask("scontrol", "show", "config"), re.MULTILINE)
+    return line[1] if line else ""
+
+
 def _ask(*command: str) -> str:
     if shutil.which(command[0]) is None:
-        raise Unreachable(f"there is no SLURM on this machine: no `{command[0]}` is found")
+        raise Elsewhere(f"there is no SLURM on this machine: no `{command[0]}` is found")
     try:
         done = subprocess.run(
             command, env=environment(), capture_output=True, text=True, errors="replace", timeout=PATIENCE, check=False

@@ -67,6 +67,7 @@ class Launch:
         replaces: the attempts whose records are to be replaced, by cell.
         arrays: what SLURM took.
         cancelled: cells that `bench cancel` ended.
+        cluster: that took the arrays, as it calls itself; empty in launches of earlier versions.
     """
 
     sweep: str
@@ -77,6 +78,7 @@ class Launch:
     replaces: dict[str, int] = field(default_factory=dict)
     arrays: list[Array] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
+    cluster: str = ""
 
     def jobs(self) -> dict[str, str]:
         """Return every cell's job."""
@@ -188,6 +190,7 @@ class Submission:
             Unreachable: SLURM does not answer.
         """
         launch, arrays = self.launch, self.arrays(slurm.most_tasks())
+        launch.cluster = slurm.cluster()
         write(self.store, launch)
         for number, array in enumerate(arrays):
             executor = self._executor(number, after=launch.arrays[-1].job if launch.arrays else "")
@@ -270,9 +273,13 @@ class Submission:
             # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
             "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
             "job=${job:-$SLURM_JOB_ID}",
-            # KILL, or USR2 before there was anybody to take it
-            '[ "$code" = 137 ] || [ "$code" = 140 ] || exit $code',
-            f'if [ "${{SLURM_RESTART_COUNT:-0}}" -lt {most} ]; then',
+            # KILL; or USR2 before there was anybody to take it, and so before a cell could begin
+            'case "$code" in',
+            f"    137) most={most} ;;",
+            f"    140) most={most + 1} ;;",
+            "    *) exit $code ;;",
+            "esac",
+            'if [ "${SLURM_RESTART_COUNT:-0}" -lt "$most" ]; then',
             "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
             "        if state=$(squeue --noheader --jobs=$job --format=%T); then",
             '            [ "$state" = RUNNING ] || break',

@@ -15,8 +15,8 @@ from bench.sweep.record import one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
-from bench.sweep.status import Survey
-from bench.sweep.store import Standing
+from bench.sweep.status import LIVE, Survey
+from bench.sweep.store import Standing, Store
 
 #: SLURM's word for the end of a job -> status and reason of a cell that it left without a record
 ENDS = {
@@ -35,14 +35,9 @@ INTERRUPTED = {
     "stopped": ("cancelled", "its job was told to end"),
 }
 UNEXPLAINED = ("crashed", "its job ended without a word")
-LIVE = ("pending", "preempted", "running")
-WAITING = ("PENDING", "CONFIGURING", "REQUEUED", "REQUEUE_HOLD", "SPECIAL_EXIT", "COMPLETING")
 
-#: reasons for which a job waits until somebody changes it or the site
-NEVER = (
-    *("BadConstraints", "DependencyNeverSatisfied", "InvalidAccount", "InvalidQOS", "JobHeldAdmin", "JobHeldUser"),
-    *("PartitionInactive", "PartitionNodeLimit", "PartitionTimeLimit", "AccountNotAllowed", "QOSNotAllowed"),
-)
+#: cell -> its launches, each with the cell's job, the latest one last
+Launched = dict[str, list[tuple[Launch, str]]]
 
 
 def overlaid(survey: Survey) -> Survey:
@@ -51,24 +46,59 @@ def overlaid(survey: Survey) -> Survey:
     Raises:
         Unreachable: there are such cells, and SLURM does not answer.
     """
-    launched = _launched(survey)
-    waited = [standing for standing in survey.standings if _open(standing, launched.get(standing.cell.id, ()))]
-    if not waited:
+    every = _launched(survey)
+    launched = {old.cell.id: ours for old in survey.standings if _open(old, ours := _ours(old, every))}
+    if not launched:
         return survey
-    asked = {job for standing in waited for _, job in launched[standing.cell.id]}
+    launched, away = _here(launched)
+    for launch in away.values():
+        raise _elsewhere(survey.store, launch)
+    asked = {job for pairs in launched.values() for _, job in pairs}
     queue = slurm.queue(asked)
     ends = slurm.ends(asked - queue.keys())
-    judged = {old.cell.id: _judged(survey, old, launched[old.cell.id], queue, ends) for old in waited}
-    return replace(survey, standings=tuple(judged.get(old.cell.id, old) for old in survey.standings))
+    standings = tuple(
+        _judged(survey, old, launched[old.cell.id], queue, ends) if old.cell.id in launched else old
+        for old in survey.standings
+    )
+    return replace(survey, standings=standings)
 
 
-def _launched(survey: Survey) -> dict[str, list[tuple[Launch, str]]]:
+def _launched(survey: Survey) -> Launched:
     """Return every launch of every cell with the cell's job, the latest one last."""
-    launched: dict[str, list[tuple[Launch, str]]] = {}
+    launched: Launched = {}
     for launch in launches.read(survey.store):
         for cell, job in launch.jobs().items():
             launched.setdefault(cell, []).append((launch, job))
     return launched
+
+
+def _ours(standing: Standing, launched: Launched) -> list[tuple[Launch, str]]:
+    """Return the launches of a cell with the code of now."""
+    cell = standing.cell.id
+    return [pair for pair in launched.get(cell, ()) if pair[0].keys.get(cell) == standing.key]
+
+
+def _here(launched: Launched) -> tuple[Launched, dict[str, Launch]]:
+    """Return the launches of cells at the cluster that answers, and the last ones of cells that went to another.
+
+    An earlier launch at another cluster is over: else its cell would not have been submitted again.
+
+    Raises:
+        Unreachable: SLURM does not answer.
+    """
+    if not any(launch.cluster for pairs in launched.values() for launch, _ in pairs):
+        return launched, {}
+    ours = ("", slurm.cluster())
+    last = {cell: pairs[-1][0] for cell, pairs in launched.items()}
+    here = {cell: [pair for pair in pairs if pair[0].cluster in ours] for cell, pairs in launched.items()}
+    return here, {cell: launch for cell, launch in last.items() if launch.cluster not in ours}
+
+
+def _elsewhere(store: Store, launch: Launch) -> slurm.Elsewhere:
+    """Return the error of a launch that another cluster has: job ids of one mean nothing to the other."""
+    why = f"cells were submitted to SLURM's cluster {one_line(launch.cluster)}, and another one answers here"
+    folder = launches.folder(store, launch.sweep)
+    return slurm.Elsewhere(f"{why}; ask there, or move {folder} away once `squeue` there shows none of its jobs")
 
 
 def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
@@ -102,13 +132,20 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
         Unreachable: SLURM does not answer.
         StoreError: the store cannot be written.
     """
-    wanted, launched = set(cells), _launched(survey)
-    queue = slurm.queue({job for cell in wanted for _, job in launched.get(cell, ())})
-    if not queue:
-        return 0
     standings = {standing.cell.id: standing for standing in survey.standings}
+    every, wanted = _launched(survey), set(cells)
+    launched, away = _here({cell: pairs for cell, pairs in every.items() if cell in wanted})
+    queue = slurm.queue({job for pairs in launched.values() for _, job in pairs})
+    if not queue:
+        for cell, launch in away.items():
+            if cell not in standings or standings[cell].state != "finished":
+                raise _elsewhere(survey.store, launch)
+        return 0
+    asked = {launch.sweep for pairs in launched.values() for launch, _ in pairs}
     ended: set[str] = set()
     for launch in launches.read(survey.store):
+        if launch.sweep not in asked:
+            continue
         ours = {cell for cell, job in launch.jobs().items() if job in queue}
         # jobs carry out their cells one after another: some may be over
         left = {
@@ -125,14 +162,13 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
     return len(ended)
 
 
-def _open(standing: Standing, launched: Sequence[tuple[Launch, str]]) -> bool:
+def _open(standing: Standing, ours: Sequence[tuple[Launch, str]]) -> bool:
     """Tell whether SLURM is to be asked about a cell: it was submitted with the code of now, and has no record yet."""
-    ours = [launch for launch, _ in launched if launch.keys.get(standing.cell.id) == standing.key]
     if not ours:
         return False
     if standing.state == "finished":
         record = standing.record
-        return record is not None and any(record.attempt == launch.replaces.get(standing.cell.id) for launch in ours)
+        return record is not None and any(record.attempt == launch.replaces.get(standing.cell.id) for launch, _ in ours)
     return standing.state in ("missing", "running", "stale")
 
 
@@ -145,7 +181,8 @@ def _judged(
 ) -> Standing:
     """Return where a cell stands, by the states of jobs in the queue and the ends of those that are gone.
 
-    Of several launches of a cell one that still has a job counts, else the latest.
+    Of several launches of a cell one counts whose job runs or may start by itself, else one that has a job, else the
+    latest.
     """
     cell = standing.cell.id
     attempts = survey.store.history(cell)
@@ -154,8 +191,8 @@ def _judged(
         job = live.job or next((job for launch, job in launched if launch.sweep == live.sweep), "")
         why = f"attempt {live.number} is running{f' in job {job}' if job else ''}"
         return replace(standing, state="running", record=None, job=job, why=why)
-    ours = [(launch, job) for launch, job in launched if launch.keys.get(cell) == standing.key]
-    launch, job = next((pair for pair in reversed(ours) if pair[1] in queue), ours[-1])
+    queued = [pair for pair in reversed(launched) if pair[1] in queue]
+    launch, job = min(queued, key=lambda pair: bool(queue[pair[1]].stuck)) if queued else launched[-1]
     history = [attempt for attempt in attempts if attempt.sweep == launch.sweep]
     last = history[-1] if history else None
     standing = replace(standing, state="pending", record=None, job=job)
@@ -166,16 +203,16 @@ def _judged(
             loss = status, reason
         why = f"job {job} is gone without a record; `bench collect` records it as {status}: {reason}"
         return replace(standing, state="lost", why=why, loss=loss)
-    state, reason = queue[job]
-    waits = state in WAITING
+    entry = queue[job]
+    standing = replace(standing, stuck=entry.stuck)
     if last is None:
-        return replace(standing, why=_waiting(job, reason) if waits else f"job {job} is at other cells, or begins")
+        return replace(standing, why=_waiting(job, entry) if entry.waits else f"job {job} is at other cells, or begins")
+    goes_on = _waiting(job, entry, " to go on") if entry.waits else f"job {job} goes on"
     # a job that was told to end, and waits again, had to give place to another
-    if waits and last.how in ("preempted", "stopped"):
-        why = f"attempt {last.number} was preempted; job {job} waits to go on"
-        return replace(standing, state="preempted", why=why)
+    if entry.waits and last.how in ("preempted", "stopped"):
+        return replace(standing, state="preempted", why=f"attempt {last.number} was preempted; {goes_on}")
     how = {"timeout": "came to the job's time limit", "lost": "was lost"}.get(last.how, "ended")
-    return replace(standing, why=f"attempt {last.number} {how}; job {job} {'waits to go on' if waits else 'goes on'}")
+    return replace(standing, why=f"attempt {last.number} {how}; {goes_on}")
 
 
 def _last_words(output: Path) -> str:
@@ -189,12 +226,10 @@ def _last_words(output: Path) -> str:
     return one_line(next((line for line in reversed(lines) if line.strip()), ""))[:300]
 
 
-def _waiting(job: str, reason: str) -> str:
+def _waiting(job: str, entry: slurm.Entry, aim: str = "") -> str:
     """Return that a job waits, and why; that it can never start, where SLURM says so."""
-    if not reason:
-        return f"job {job} waits"
-    never = "; it does not start by itself" if reason in NEVER else ""
-    return f"job {job} waits ({reason}){never}"
+    never = "; it does not start by itself" if entry.stuck else ""
+    return f"job {job} waits{aim}{f' ({one_line(entry.reason)})' if entry.reason else ''}{never}"
 
 
 def _loss(last: Attempt | None, end: str, *, cancelled: bool) -> tuple[str, str]:
