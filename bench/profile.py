@@ -33,6 +33,8 @@ def _option(text: str) -> str:
         raise ValueError("it must be one long option of sbatch, such as --qos=long")
     if option[1] in OURS:
         raise ValueError(f"--{option[1]} is said by bench itself")
+    if option[1] in ("cluster", "clusters"):
+        raise ValueError(f"--{option[1]} sends jobs where nobody asks for them; SLURM_CONF says which cluster it is")
     return text
 
 

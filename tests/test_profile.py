@@ -58,6 +58,7 @@ def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: 
             "#SBATCH has no effect there; options of sbatch go into slurm.extra",
         ),
         ('[slurm]\nextra = ["--output=x"]', "--output is said by bench itself"),
+        ('[slurm]\nextra = ["--clusters=x"]', "--clusters sends jobs where nobody asks for them"),
         ('[slurm]\nextra = ["-q long"]', "it must be one long option of sbatch, such as --qos=long"),
     ],
 )

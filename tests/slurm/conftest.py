@@ -121,10 +121,6 @@ class Shell:
         found: list[dict[str, Any]] = json.loads(self("status", "--json", *arguments))["cells"]
         return found
 
-    def states(self) -> dict[str, str]:
-        """Return the state of the cell of every `how`, or the status of its record."""
-        return {cell["hyper"]["how"]: cell["status"] or cell["state"] for cell in self.cells()}
-
     def begun(self) -> int:
         """Return how many attempts at cells were begun; unlike `cells`, that takes nothing from the jobs."""
         return len(list(self.folder.glob("runs/fakes/cells/*/attempt-*.json")))

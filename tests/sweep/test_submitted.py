@@ -2,35 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
-import pickle
-import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
-from pathlib import Path
 
-import psutil
 import pytest
 
 from bench.profile import Slurm
-from bench.protocol import UserError
 from bench.sweep import status
 from bench.sweep.attempts import Job
-from bench.sweep.pool import Pool
-from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
-from bench.sweep.slurm import launches, start, submitted
-from bench.sweep.slurm.chunk import Chunk
-from bench.sweep.slurm.launches import Array, Launch, Submission
+from bench.sweep.slurm import launches, submitted
+from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Setup
-from tests.workers import servers
 
 Look = Callable[..., Survey]
 Answers = Callable[..., None]
@@ -320,139 +307,6 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     launches.write(store, later)
     answers({"8": "PENDING", "7_1": "RUNNING"})
     assert states(look, "ok", "long")[0] == ("pending", "job 8 waits")
-
-
-def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup: Setup, store: Store) -> None:
-    jobs = look("ok", "long", "walk").jobs()
-    for _ in range(3):
-        attempt(store, jobs[0], "timeout", "one")
-        attempt(store, jobs[1], "preempted", "one")
-    attempt(store, jobs[2], "timeout", "one")
-    chunk = Chunk(setup, jobs, {}, "one", Slurm(retries=2), None)
-    pool = Pool(setup, 1, Lines(1, lambda job: "", lambda job: ""), sweep="one")
-    assert [job.cell.id for job in chunk._left(pool)] == [jobs[2].cell.id]
-    told = {record.hyper["how"]: (record.status, record.reason) for record in store.records()}
-    rest = "; interrupted 3 times in this sweep, and no retry is left"
-    assert told == {
-        "ok": ("timeout", f"cut off by the job's time limit{rest}"),
-        "long": ("cancelled", f"preempted{rest}"),
-    }
-
-
-def test_what_slurm_took_before_it_refused_the_rest_is_kept(
-    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def sbatch(script: Path) -> str:
-        number = int(script.parent.name)
-        if number == taken:
-            raise slurm.Refused("sbatch", "sbatch: error: too many jobs of yours")
-        return str(number)
-
-    survey = look("ok", "long", "walk")
-    ids = [standing.cell.id for standing in survey.standings]
-    monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
-    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
-    monkeypatch.setattr(slurm, "submit", sbatch)
-    taken = 0
-    with pytest.raises(UserError, match=r"^SLURM does not take the jobs: too many jobs of yours$"):
-        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
-    assert launches.read(store) == []
-    taken = 1
-    with pytest.raises(UserError, match=r"jobs \(after 1 of 2 arrays\): too many jobs of yours$"):
-        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
-    (launch,) = launches.read(store)
-    assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
-    assert [*launch.keys] == ids[:2]
-    assert launch.cluster == "alps"
-
-
-def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
-    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    command = tmp_path / "sbatch"
-    command.write_text("#!/bin/sh\nexec sleep 60\n")
-    command.chmod(0o755)
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    monkeypatch.setattr(slurm, "PATIENCE", 0.3)
-    monkeypatch.setattr(slurm, "most_tasks", lambda: 10)
-    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
-    survey = look("ok")
-    with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
-        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
-    assert not list(store.folder.glob("launches/*"))
-
-
-def test_options_for_sbatch_reach_the_script_and_the_name_holds_the_grids(look: Look, setup: Setup) -> None:
-    survey = look("ok")
-    asked = Slurm(extra=["--qos=long", "--exclusive"])
-    (script,) = Submission(survey, survey.jobs(), setup, asked, None, {}).scripts(10)
-    for line in ("--qos=long", "--exclusive", f"--job-name=bench-{setup.grid}-"):
-        assert f"#SBATCH {line}" in script
-
-
-def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
-    monkeypatch.setattr(signal, "signal", lambda *_: None)
-    (tmp_path / "0.pickle").write_bytes(b"planted")
-    with pytest.raises(SystemExit, match=r"0\.pickle is not what was submitted; nothing of it is carried out$"):
-        start.main(str(tmp_path), "0" * 64)
-
-
-@pytest.mark.parametrize(("restarts", "goes_on"), [("0", True), ("3", True), ("4", False)])
-def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_times(
-    look: Look, setup: Setup, store: Store, tmp_path: Path, restarts: str, goes_on: bool
-) -> None:
-    """USR2, and TERM at once after it, while its processes still load libraries."""
-    chunk = Chunk(setup, look("ok", "long").jobs(), {}, "one", Slurm(cpus=2), None)
-    content = pickle.dumps(chunk)
-    (tmp_path / "0.pickle").write_bytes(content)
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
-    scontrol.chmod(0o755)
-    job = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    words = [sys.executable, "-m", "bench.sweep.slurm.start", str(tmp_path), hashlib.sha256(content).hexdigest()]
-    process = subprocess.Popen(words, env=os.environ | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-    parent = psutil.Process(process.pid)
-    deadline = time.monotonic() + 60
-    while not servers(parent) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    process.send_signal(signal.SIGUSR2)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
-    assert process.returncode == 1, said
-    told = (tmp_path / "told").read_text() if (tmp_path / "told").exists() else ""
-    assert told == ("requeue 77\n" if goes_on else "")
-    why = "error: the job was told to go before a cell could begin, and had gone back into the queue 4 times before\n"
-    assert said == ("" if goes_on else why)
-    assert not store.attempts(chunk.jobs[0].cell.id)
-
-
-@pytest.mark.parametrize(
-    ("code", "retries", "restarts", "goes_on"),
-    [
-        (140, 0, 0, True),  # USR2 before there was anybody to take it: its cells have not begun
-        (140, 0, 1, False),
-        (137, 0, 0, False),
-        (137, 2, 1, True),
-        (137, 2, 2, False),
-        (1, 2, 0, False),
-        (0, 2, 0, False),
-    ],
-)
-def test_a_job_that_was_killed_from_outside_goes_back_into_the_queue(
-    look: Look, setup: Setup, tmp_path: Path, code: int, retries: int, restarts: int, goes_on: bool
-) -> None:
-    survey = look("ok")
-    after = Submission(survey, survey.jobs(), setup, Slurm(retries=retries), None, {})._after()
-    for name, answer in (("squeue", "echo RUNNING"), ("scontrol", f"echo $@ > {tmp_path}/told")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
-        (tmp_path / name).chmod(0o755)
-    job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
-    job |= {"SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = "\n".join([f"(exit {code})", *after])
-    assert subprocess.run(["bash", "-c", script], env=os.environ | job, check=False, timeout=60).returncode == code
-    told = tmp_path / "told"
-    assert (told.read_text() if told.exists() else "") == ("requeue 7_1\n" if goes_on else "")
 
 
 def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:
