@@ -111,10 +111,10 @@ def _caption(table: Table) -> str:
     said = meaning(metric.name)
     way = f"; {metric.better} is better" if metric.better != "neither" else ""
     over = "trainings and test items" if said.items else "trainings"
-    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over {over}"
+    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % over {over}"
     if table.headline:
         number = f"all {table.comparisons} comparisons" if table.comparisons > 1 else "the comparison"
-        text += f", each on its own; verdicts hold at 5 % for {number} together"
+        text += f", each alone; verdicts at 5 % for {number}"
     return f"{text}."
 
 

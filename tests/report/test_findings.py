@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import textwrap
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.protocol import UserError
+from bench.protocol import Metric, UserError
 from bench.report import Records, View, report
 from bench.report.findings import Finding, findings
+from bench.report.metrics import MEANINGS
 from bench.report.summary import WIDTH, beside, pairs, summary
 from tests.report.test_layout import fill as filled
 from tests.report.test_layout import put
@@ -172,6 +175,16 @@ def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None
     assert found[SSM, WIDE] == "better", "of the differences 2.5, 2 and 1.5"
     assert found[WIDE, "normal"] == "undecided"
     assert "for all 6 comparisons together" in made.caption
+
+
+def test_no_caption_has_more_than_two_lines(store: Synthetic) -> None:
+    fill(store)
+    table = store.table()
+    for name in MEANINGS:
+        metric = Metric(name, "nats", "lower")
+        caption = summary(replace(table, lead=metric, headline=metric, comparisons=12)).caption
+        assert "verdicts at 5 % for all 12 comparisons" in caption
+        assert len(textwrap.wrap(caption, WIDTH - 1)) <= 2, caption
 
 
 def test_published_numbers_stand_in_a_table_of_their_own(store: Synthetic) -> None:

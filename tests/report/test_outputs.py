@@ -172,13 +172,17 @@ def test_records_of_the_code_as_it_is_now_are_not_stale(mnist: Synthetic) -> Non
     assert "(a) seed 1: stale, the code of bench has changed since" in report("mnist", [], None)
 
 
-def test_no_torch_is_imported_to_report(mnist: Synthetic) -> None:
+def test_files_are_written_where_asked_and_no_torch_is_imported_for_them(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.5)
+    mnist.folder.rename("kept")
     code = (
-        "import sys; from bench.report import Records, report; assert 'pandas' not in sys.modules;"
-        " report(Records('mnist')); report(Records(None)); assert 'torch' not in sys.modules"
+        "import sys; from pathlib import Path; from bench.report import Records, report;"
+        " assert 'pandas' not in sys.modules; report(Records('mnist', [Path('kept')]));"
+        " report(Records(None), Path('out')); assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True, env={"PYTHONPATH": str(_root()), "PATH": ""})
+    assert {*FILES} <= {*names(Path("kept/report"))}
+    assert {*FILES, "differences-mnist.png"} <= {*names(Path("out"))}  # of the records that come with bench
 
 
 def _root() -> Path:
@@ -198,12 +202,6 @@ def test_from_nothing_the_published_numbers_and_what_is_missing(here: Path, monk
     assert "No record yet of 21 cells; `bench run --grid mnist` makes them." in text
     assert "No record yet of 18 cells; `bench run --grid cifar10` makes them." in text
     assert list(here.iterdir()) == []
-
-
-@pytest.mark.draws
-def test_from_nothing_files_are_written_where_asked(here: Path) -> None:
-    report(None, [], here / "out")
-    assert {*FILES, "differences-mnist.png"} <= {*names(here / "out")}  # of the records that come with bench
 
 
 def test_from_local_stores(mnist: Synthetic) -> None:
