@@ -258,13 +258,19 @@ _IDENTITY = ("cell", "key", "device", "attempt", "started", "finished", "digests
 TABLES: dict[str, dict[str, str]] = {"records": RECORDS, "curves": CURVES, "items": ITEMS}
 
 
-def framed(rows: Iterable[Mapping[str, Any]], table: Table) -> pd.DataFrame:
-    """Return rows of curves or items as a table."""
-    values: dict[str, list[Any]] = {name: [] for name in TABLES[table]}
-    for row in rows:  # of which one at a time is held: all of them as mappings take gigabytes
+def framed(curves: Iterable[tuple[Mapping[str, Any], Sequence[Point]]]) -> pd.DataFrame:
+    """Return training curves as a table: each with what its rows share, `WHOSE`, and its points."""
+    whose: list[Mapping[str, Any]] = []
+    lengths: list[int] = []
+    values: dict[str, list[Any]] = {name: [] for name in columns(Point)}
+    for shared, points in curves:  # of which one at a time is held: all of them as objects take a gigabyte
+        whose.append(shared)
+        lengths.append(len(points))
         for name, own in values.items():
-            own.append(row.get(name))
-    return pd.DataFrame({name: pd.Series(values.pop(name), dtype=dtype) for name, dtype in TABLES[table].items()})
+            own += [getattr(point, name) for point in points]
+    shared_by = {name: pd.Series([own[name] for own in whose], dtype=CURVES[name]) for name in WHOSE}
+    frame = pd.DataFrame(shared_by).loc[np.repeat(np.arange(len(whose)), lengths)].reset_index(drop=True)
+    return frame.assign(**{name: pd.Series(values.pop(name), dtype=CURVES[name]) for name in columns(Point)})
 
 
 def outcomes(frame: pd.DataFrame) -> list[Outcome]:

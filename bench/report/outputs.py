@@ -6,9 +6,10 @@ import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from importlib.metadata import version
 from pathlib import Path
 
-from bench.files import replacing
+from bench.files import json_bytes, replacing, sha256
 from bench.protocol import UserError
 from bench.report import (
     Records,
@@ -223,7 +224,7 @@ def _write(made: Report, view: View) -> list[str]:
         parquet.write_parquet(parquet.long(records), out / "records.parquet")
         parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
         parquet.write_items(items, out / "items.parquet")
-        pictures, shown = figures.write(made.tables, out)
+        pictures, shown = figures.write(made.tables, out, _looks(made, view, chosen), view.html)
         if view.html:
             with replacing(out / PAGE) as file:
                 file.write(_page(made, shown, view).encode())
@@ -232,6 +233,16 @@ def _write(made: Report, view: View) -> list[str]:
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
     return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures, *([PAGE] if view.html else [])]
+
+
+def _looks(made: Report, view: View, chosen: Sequence[Outcome]) -> str:
+    """Return a digest of what decides how figures look: records, what is shown of them, the code, and its libraries."""
+    package = Path(__file__).parents[1]
+    code = [sha256(file.read_bytes()) for file in sorted(package.rglob("*.py"))]
+    versions = [version(library) for library in ("matplotlib", "seaborn", "pillow", "pandas")]
+    plans = [[table.name, source.words, repr(source.plan)] for table, source in made.tables]
+    records = [sha256(outcome.model_dump_json().encode()) for outcome in chosen]
+    return sha256(json_bytes([code, versions, plans, [view.metric, view.baseline, view.pairs], records]))
 
 
 def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:

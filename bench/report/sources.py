@@ -291,7 +291,7 @@ def curves(
     """
     seen: set[tuple[str, ...]] = set()
 
-    def rows() -> Iterator[Mapping[str, Any]]:
+    def trained() -> Iterator[tuple[Mapping[str, Any], Sequence[Point]]]:
         for store, key, record in _records(stores, corrupt) if chosen is None else _held(stores, chosen):
             own = identity(key, record)
             if own in seen:
@@ -305,10 +305,9 @@ def curves(
                 _complain(f"corrupt curves {_place(store, key, record, 'curves')}: {explained(error)}", corrupt)
             else:
                 seen.add(own)
-                whose = _whose(key, record)
-                yield from (whose | vars(point) for point in points)
+                yield _whose(key, record), points
 
-    return framed(rows(), "curves")
+    return framed(trained())
 
 
 def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:

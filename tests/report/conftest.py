@@ -160,7 +160,7 @@ class Synthetic:
 def undrawn(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
     """Reports come without figures, which take longer than all else, but where a test is of them."""
     if not request.node.get_closest_marker("draws"):
-        monkeypatch.setattr("bench.report.figures.write", lambda pairs, out: ([], []))
+        monkeypatch.setattr("bench.report.figures.write", lambda *_: ([], []))
 
 
 @pytest.fixture

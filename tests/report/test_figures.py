@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,16 +11,18 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.report import Records, outputs, published, report, sources
+from bench.report import Records, View, figures, outputs, published, report, sources
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas, estimates, images, planes
 from bench.report.figures.canvas import DOTS
+from tests.report.conftest import items
 
 if TYPE_CHECKING:
     from bench.report.tables import Table
     from tests.report.conftest import Synthetic
 
 pytestmark = pytest.mark.draws
+VAMP = "vampprior[components=16]"
 PANELS = planes.INCHES * DOTS
 
 
@@ -255,3 +259,41 @@ def test_the_posterior_stands_above_the_prior_in_one_plane(mnist: Synthetic) -> 
 def test_earlier_records_have_no_latents(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     assert planes.posteriors(mnist.table(), Arrays([mnist.folder])) is None
+
+
+def test_figures_of_the_same_records_stay_and_others_are_drawn_anew(
+    mnist: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[int] = []
+    drawings = figures.drawings
+
+    def counted(pairs: figures.Pairs) -> Iterator[canvas.Drawing]:
+        drawn.append(1)
+        return itertools.islice(drawings(pairs), 1)  # one is enough
+
+    def anew(view: View | None = None) -> tuple[bool, str]:
+        before = len(drawn)
+        text = report(Records("mnist", [mnist.folder]), tmp_path, view)
+        return len(drawn) > before, text.partition("Written into")[2]
+
+    monkeypatch.setattr(figures, "drawings", counted)
+    for seed in range(2):
+        mnist.put("normal", seed, 95.0 + seed, arrays={"vlb": items(95.0 + seed, 3.0)})
+        mnist.put(VAMP, seed, 90.0 + seed, arrays={"vlb": items(90.0 + seed, 3.0)})
+    first = anew()
+    assert first == (True, first[1])
+    assert "differences-mnist.png" in first[1]
+    assert anew() == (False, first[1])
+    assert anew(View(baseline=VAMP))[0]
+    assert anew()[0]
+    picture = tmp_path / "differences-mnist.png"
+    whole = picture.read_bytes()
+    picture.write_bytes(whole[:-1])
+    assert anew()[0]
+    assert picture.read_bytes() == whole
+    (tmp_path / figures.NOTE).write_text('{"of": []')
+    assert anew()[0]
+    assert anew(View(html=True))[0]  # a page holds them itself
+    assert not anew()[0]
+    mnist.put("normal", 2, 98.0, arrays={"vlb": items(98.0, 3.0)})
+    assert anew()[0]

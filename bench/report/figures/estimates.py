@@ -124,18 +124,24 @@ def log_z(table: Table) -> Drawing | None:
     for place, height, (row, metric) in zip(places, heights, shown, strict=True):
         scores = list(row.seeds(metric).values())
         colour = canvas.BLUE if metric == LOG_Z else MUTED
-        for number, (score, (lower, middle, upper)) in enumerate(zip(scores, spreads[id(row)], strict=True)):
-            y = place + (number - (len(scores) - 1) / 2) * min(_SEED, 0.85 * height / len(scores))
-            marker, words = _ESTIMATORS.get(score.estimator, ("X", f"cross: {score.estimator}"))
+        step = min(_SEED, 0.85 * height / len(scores))
+        y = place + (np.arange(len(scores)) - (len(scores) - 1) / 2) * step
+        lower, middle, upper = np.array(spreads[id(row)]).T
+        doubted = np.array([bool(score.unreliable) for score in scores])
+        estimators = np.array([score.estimator for score in scores])
+        inside, above, below = (low <= middle) & (middle <= high), upper > high, (lower < low) & (upper <= high)
+        for style, chosen in (("solid", ~doubted), ("dashed", doubted)):  # a few artists a row, however many seeds
+            edges = np.clip([lower[chosen], upper[chosen]], low, high)
+            axes.hlines(y[chosen], *edges, color=colour, linewidth=1, linestyle=style)
+        for estimator in dict.fromkeys(estimators):
+            marker, words = _ESTIMATORS.get(estimator, ("X", f"cross: {estimator}"))
             used[words] = marker
-            style = "dashed" if score.unreliable else "solid"
-            axes.plot(np.clip([lower, upper], low, high), [y, y], color=colour, linewidth=1, linestyle=style)
-            if low <= middle <= high:
-                axes.plot([middle], [y], marker, color=colour, markersize=3)
-            if lower < low or upper > high:
-                beyond += [] if row.label in beyond else [row.label]
-                edge = high if upper > high else low
-                axes.plot([edge], [y], ">" if upper > high else "<", color=colour, markersize=4, clip_on=False)
+            chosen = (estimators == estimator) & inside
+            axes.plot(middle[chosen], y[chosen], marker, color=colour, markersize=3, linestyle="none")
+        for edge, marker, chosen in ((high, ">", above), (low, "<", below)):
+            axes.plot(np.full(chosen.sum(), edge), y[chosen], marker, color=colour, markersize=4, clip_on=False)
+        if (above | below).any() and row.label not in beyond:
+            beyond.append(row.label)
         values = [score.value for score in scores]
         span = " to ".join(dict.fromkeys(digits(end, "nats") for end in (min(values), max(values))))
         said = f"log Z {span}" if metric == LOG_Z else "normalised, checked"
