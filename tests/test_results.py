@@ -1,0 +1,28 @@
+"""The results that come with bench are what its code gives."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import bench
+from bench.report import Records, agreement
+from bench.report.parquet import read_parquet
+from bench.report.sources import results_folder
+
+GRID, STRATEGY, SEEDS = "digits-full", "normal", 2
+
+
+def test_committed_cells_trained_again_agree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    bench.run(GRID, seeds=SEEDS, strategies=[STRATEGY], store=tmp_path / "again", jobs=1, progress=False)
+    text, agrees = agreement(Records(GRID, [tmp_path / "again"]))
+    assert agrees, text
+    assert text.startswith("Compared with 3 committed scores"), text
+
+
+@pytest.mark.parametrize("file", sorted(results_folder().glob("*.parquet")), ids=lambda file: file.stem)
+def test_a_committed_file_is_whole(file: Path) -> None:
+    table = next((table for table in ("curves", "items") if file.stem.endswith(f"-{table}")), "records")
+    assert len(read_parquet(file, table))  # type: ignore[arg-type]
