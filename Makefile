@@ -36,9 +36,9 @@ results: $(VENV)/installed  ## tables and page of the committed records again, r
 	mkdir -p build
 	for grid in $(GRIDS); do \
 		own=results/$$grid.toml; [ -e $$own ] || own=$$grid; \
-		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --plugins results/frozen --out build/results/$$grid >build/$$grid.log || exit 1; \
+		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --plugins results/plugins --out build/results/$$grid >build/$$grid.log || exit 1; \
 		cp build/results/$$grid/table.md results/$$grid.md; done
-	BENCH_STORE=build/none $(BIN)/bench report --html --plugins results/frozen --out build/results/all >build/all.log
+	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
 	cp build/results/all/index.html results/index.html
 
 lint: $(VENV)/installed

@@ -149,7 +149,7 @@ print("imported:", sorted(heavy))"""
         (["logs", "0123"], "there are no cells in {here}/runs/digits"),
         (["cancel", "zzzz"], 'there is no cell "zzzz"; see `bench status --why`'),
         (["data", "mnits"], 'did you mean "mnist"?'),
-        (["report", "--grid", "digits"], "there is no run store runs/digits"),
+        (["report", "--grid", "cifar10"], "there is no run store runs/cifar10"),
         (["report", "--set", "train.epochs=1"], "--set train.epochs=1 is said of a grid; add --grid NAME"),
         (["report", "--all-settings"], "--all-settings is said of a grid; add --grid NAME"),
     ],

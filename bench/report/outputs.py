@@ -250,7 +250,7 @@ def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
     if made.grid or any(source.stores for _, source in made.tables):
         title = made.grid or "Table 2"
         return page.render(title, [content.part(title, made.tables, made.overview, shown)], _terms(made, wide=True))
-    committed = [_grid(source, published.read(), view) for source in sources.of_grids(sources.default_registry())]
+    committed = [_grid(source, published.read(), view) for source in sources.of_grids()]
     parts = [
         content.part(own.grid, own.tables, own.overview, figures.pictures(own.tables), number)
         for number, own in enumerate(committed, 1)

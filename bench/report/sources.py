@@ -33,6 +33,7 @@ from bench.sweep.store import BESIDE, Store
 
 _BESIDE: tuple[Table, ...] = ("curves", "items")  # Parquet files that hold no records
 _CURVE = TypeAdapter(list[Point])
+PLUGINS = "plugins"  # the folder of those that committed records need, beside them
 _WHOSE = [leaf for leaf in leaves(Record) if leaf.column in WHOSE]
 
 
@@ -227,11 +228,13 @@ def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
     return Source(words, tuple(marked(records, plans.Code(registry, plan))), plan, None, command, (), *beside)
 
 
-def of_grids(registry: Registry) -> list[Source]:
+def of_grids() -> list[Source]:
     """Return the records that come with bench, a source for each of their grids.
 
-    A grid that is not embedded, as those that were tuned, lies as a file beside its records.
+    A grid that is not embedded, as those that were tuned, lies as a file beside its records, and plugins that are not
+    built in lie in a folder there.
     """
+    registry = Registry([results_folder() / PLUGINS])
     called = {name: results_folder() / f"{name}.toml" for name in sorted({record.grid for record in committed()})}
     plans_of = [plans.of(grids.load(str(file) if file.exists() else name, registry)) for name, file in called.items()]
     return [source for plan in plans_of if (source := committed_of(plan, registry, plan.name))]

@@ -1,4 +1,4 @@
-"""Strategies of `results/frozen`: they fit their priors to the latents of the very VAE that `normal` trains."""
+"""Strategies of `results/plugins`: they fit their priors to the latents of the very VAE that `normal` trains."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from bench.protocol import Run
 from bench.strategy import staged
 from bench.streams import stream
 
-FOLDER = Path(__file__).resolve().parents[2] / "results" / "frozen"
+FOLDER = Path(__file__).resolve().parents[2] / "results" / "plugins"
 FILES = sorted((FOLDER / "strategies").glob("*.py"))
 registry = functools.cache(lambda: Registry([FOLDER]))
 

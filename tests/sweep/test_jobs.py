@@ -18,6 +18,7 @@ import pytest
 from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep.pool import Pool
+from bench.sweep.processes import BOOT
 from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, start
@@ -119,7 +120,7 @@ def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_
     scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
     scontrol.chmod(0o755)
     job = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    words = [sys.executable, "-m", "bench.sweep.slurm.start", str(tmp_path), hashlib.sha256(content).hexdigest()]
+    words = [sys.executable, "-P", str(BOOT), str(tmp_path), hashlib.sha256(content).hexdigest()]
     process = subprocess.Popen(words, env=os.environ | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
     parent = psutil.Process(process.pid)
     deadline = time.monotonic() + 60
