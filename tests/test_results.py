@@ -9,7 +9,7 @@ import pytest
 import bench
 from bench.report import Records, agreement
 from bench.report.parquet import read_parquet
-from bench.report.sources import results_folder
+from bench.report.published import results_folder
 
 GRID, STRATEGY, SEEDS = "digits-full", "normal", 2
 
