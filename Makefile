@@ -38,6 +38,7 @@ results: $(VENV)/installed  ## tables and page of the committed records again, r
 		own=results/$$grid.toml; [ -e $$own ] || own=$$grid; \
 		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --plugins results/plugins --out build/results/$$grid >build/$$grid.log || exit 1; \
 		cp build/results/$$grid/table.md results/$$grid.md; done
+	cp build/results/mnist-annealed/differences-mnist.png results/differences-mnist-annealed.png
 	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
 	cp build/results/all/index.html results/index.html
 
