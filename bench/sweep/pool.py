@@ -346,7 +346,8 @@ class Pool:
         self._attend(slot)  # it may have finished just now
         if slot.work:
             self._fail(slot, slot.work, status, reason)
-        self._remove(slot)
+        if self._slots.get(slot.number) is slot:  # one that carries out a single cell goes with it
+            self._remove(slot)
 
     def _beat(self) -> None:
         """Now and then show others that our cells go on; one that was taken from us is dropped."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import matplotlib as mpl
 import numpy as np
 import pytest
+from matplotlib.colors import to_rgba
 from matplotlib.markers import CARETDOWN, CARETUP
 
 from bench.report import Records, published, sources
@@ -256,8 +257,10 @@ def test_an_interval_of_log_z_is_drawn_from_its_estimate(mnist: Synthetic) -> No
     drawing = estimates.log_z(mnist.table())
     assert drawing is not None
     (axes,) = drawing.figure.axes
-    (line,) = [line for line in axes.lines if len(line.get_xdata()) == 2 and line.get_color() == canvas.BLUE]  # type: ignore[arg-type]
-    assert line.get_xdata() == pytest.approx([-0.25 - 1.96 * 0.01, 0.25 + 1.96 * 0.01])
+    (lines,) = axes.collections
+    ((start, end),) = lines.get_segments()  # type: ignore[attr-defined]
+    assert lines.get_colors()[0] == pytest.approx(to_rgba(canvas.BLUE))  # type: ignore[attr-defined]
+    assert [start[0], end[0]] == pytest.approx([-0.25 - 1.96 * 0.01, 0.25 + 1.96 * 0.01])
     assert "log Z 58.00" in words(drawing)
     assert "annealed importance sampling" in drawing.caption
 

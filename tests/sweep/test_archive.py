@@ -93,7 +93,7 @@ def test_a_store_comes_in_as_it_went_out_but_for_what_goes_on_or_is_private(mine
 
 
 def test_its_report_is_the_same_with_logs_of_failures(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("bench.report.figures.write", lambda pairs, out: ([], []))
+    monkeypatch.setattr("bench.report.figures.write", lambda *_: ([], []))
     bench.export_store(mine, "mnist.zip")
     bench.import_store("mnist.zip", "theirs")
     for store in (mine, Path("theirs")):

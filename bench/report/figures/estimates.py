@@ -131,15 +131,17 @@ def log_z(table: Table) -> Drawing | None:
         estimators = np.array([score.estimator for score in scores])
         inside, above, below = (low <= middle) & (middle <= high), upper > high, (lower < low) & (upper <= high)
         for style, chosen in (("solid", ~doubted), ("dashed", doubted)):  # a few artists a row, however many seeds
-            edges = np.clip([lower[chosen], upper[chosen]], low, high)
-            axes.hlines(y[chosen], *edges, color=colour, linewidth=1, linestyle=style)
+            if chosen.any():
+                edges = np.clip([lower[chosen], upper[chosen]], low, high)
+                axes.hlines(y[chosen], *edges, color=colour, linewidth=1, linestyle=style)
         for estimator in dict.fromkeys(estimators):
             marker, words = _ESTIMATORS.get(estimator, ("X", f"cross: {estimator}"))
             used[words] = marker
             chosen = (estimators == estimator) & inside
             axes.plot(middle[chosen], y[chosen], marker, color=colour, markersize=3, linestyle="none")
         for edge, marker, chosen in ((high, ">", above), (low, "<", below)):
-            axes.plot(np.full(chosen.sum(), edge), y[chosen], marker, color=colour, markersize=4, clip_on=False)
+            if chosen.any():  # without a point, what is not clipped has no extent that a layout could be made of
+                axes.plot(np.full(chosen.sum(), edge), y[chosen], marker, color=colour, markersize=4, clip_on=False)
         if (above | below).any() and row.label not in beyond:
             beyond.append(row.label)
         values = [score.value for score in scores]
