@@ -10,6 +10,7 @@ import bench
 from bench.report import Records, agreement
 from bench.report.parquet import read_parquet
 from bench.report.published import results_folder
+from bench.report.sources import of_grids
 
 GRID, STRATEGY, SEEDS = "digits-full", "normal", 2
 
@@ -20,6 +21,11 @@ def test_committed_cells_trained_again_agree(tmp_path: Path, monkeypatch: pytest
     text, agrees = agreement(Records(GRID, [tmp_path / "again"]))
     assert agrees, text
     assert text.startswith("Compared with 3 committed scores"), text
+
+
+def test_a_grids_committed_records_are_its_own_where_it_has_some() -> None:
+    for source in of_grids():
+        assert {record.grid for record in source.records} == {source.plan.name}
 
 
 @pytest.mark.parametrize("file", sorted(results_folder().glob("*.parquet")), ids=lambda file: file.stem)
