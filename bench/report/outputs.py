@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from importlib.metadata import version
 from pathlib import Path
 
-from bench.files import json_bytes, replacing, sha256
+from bench.files import json_text, replacing, sha256
 from bench.protocol import UserError
 from bench.report import (
     Records,
@@ -242,7 +242,8 @@ def _looks(made: Report, view: View, chosen: Sequence[Outcome]) -> str:
     versions = [version(library) for library in ("matplotlib", "seaborn", "pillow", "pandas")]
     plans = [[table.name, source.words, repr(source.plan)] for table, source in made.tables]
     records = [sha256(outcome.model_dump_json().encode()) for outcome in chosen]
-    return sha256(json_bytes([code, versions, plans, [view.metric, view.baseline, view.pairs], records]))
+    content = [code, versions, plans, [view.metric, view.baseline, view.pairs], records]
+    return sha256(json_text(content).encode())  # of a store's path, too, in whatever bytes
 
 
 def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:

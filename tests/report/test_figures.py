@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -297,3 +298,14 @@ def test_figures_of_the_same_records_stay_and_others_are_drawn_anew(
     assert not anew()[0]
     mnist.put("normal", 2, 98.0, arrays={"vlb": items(98.0, 3.0)})
     assert anew()[0]
+
+
+def test_a_store_whose_path_is_no_text_is_reported_like_others(mnist: Synthetic) -> None:
+    for seed in range(2):
+        mnist.put("normal", seed, 95.0 + seed)
+        mnist.put(VAMP, seed, 90.0 + seed)
+    elsewhere = mnist.folder.rename(os.fsdecode(b"stores-\xff"))
+    said = [report(Records("mnist", [elsewhere]), view=View(html=html)) for html in (True, False, False)]
+    assert "differences-mnist.png" in said[0]
+    assert said[1] == said[2]
+    assert (elsewhere / "report" / "index.html").is_file()
