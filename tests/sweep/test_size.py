@@ -23,8 +23,8 @@ name = "digits"
 name = "vampprior"
 components = [2, 3, 4]
 """
-#: on a quiet core 0.8 and 0.8 were measured
-LIMITS = {"status": 1.0, "run": 3.0}
+#: from a shell 0.8 and 0.8 were measured on a quiet core; the limits leave room for a busy one
+LIMITS = {"status": 1.5, "run": 3.0}
 
 
 @pytest.mark.slow
