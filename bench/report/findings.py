@@ -154,7 +154,7 @@ def _open(table: Table) -> Iterator[Finding]:
             f"{label} over {MOST}" if need.seeds == MOST else f"{label} {need.seeds}"
             for label, need in sorted(more.items(), key=lambda item: item[1].seeds or 0)
         ]
-        text = f"Undecided with {count} seeds; so many of the row and of {table.baseline} would decide it"
+        text = f"Undecided with {count} seeds each. Seeds that the row and {table.baseline} would each need"
         yield Finding("undecided", f"{text}: {', '.join(parts)}.", tuple(more))
     for remedy in ("more test items", "a better log Z", "more test items and a better log Z"):
         never = [label for label, need in wanted.items() if need.seeds is None and _remedy(need) == remedy]

@@ -60,7 +60,7 @@ def test_what_is_better_comes_first_then_what_is_worse_and_what_would_decide_the
     assert worse.sentence == f"Worse than normal: {VAMP} by 2.00 nats [1.98, 2.02]."
     assert undecided.rows == (WIDE,)
     # s = .5 with 2 degrees of freedom: .5 * sqrt(2 / .4463) = 1.06 at most; 1.06 t / sqrt(n) < .5 from n = 20 on
-    assert undecided.sentence.startswith("Undecided with 3 seeds; so many of the row and of normal would decide it: ")
+    assert undecided.sentence.startswith("Undecided with 3 seeds each. Seeds that the row and normal would each need: ")
     assert undecided.sentence.endswith(f" {WIDE} 20.")
 
 
