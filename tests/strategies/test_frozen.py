@@ -19,7 +19,7 @@ from bench.strategy import staged
 from bench.streams import stream
 
 FOLDER = Path(__file__).resolve().parents[2] / "results" / "plugins"
-FILES = sorted((FOLDER / "strategies").glob("*.py"))
+FILES = sorted((FOLDER / "strategies").glob("frozen_*.py"))
 registry = functools.cache(lambda: Registry([FOLDER]))
 
 
