@@ -249,27 +249,46 @@ class Submission:
 
         settings, sweep = self.settings, self.launch.sweep
         executor = Executor(folder(self.store, sweep).absolute() / str(number))
-        parameters = settings.model_dump(include={"partition", "account", "constraint", "time", "setup"}) | {
+        parameters = settings.model_dump(include={"partition", "account", "constraint", "time"}) | {
             "job_name": f"bench-{self.chunks[0].setup.grid}-{sweep}",
             "gpus_per_node": settings.gpus or None,
             "cpus_per_task": settings.cpus,
             "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
-            "signal_delay_s": slurm.notice(settings.time),
             "array_parallelism": settings.parallel or len(self.chunks),
             "dependency": f"afterany:{after}" if after and settings.parallel else None,
+            "setup": self._before(),
             "teardown": self._after(),
             "stderr_to_stdout": True,
             "srun_args": [f"--cpus-per-task={settings.cpus}"],
-            "additional_parameters": {"requeue": True, **settings.further},
+            "additional_parameters": {
+                "requeue": True,
+                "signal": f"B:USR2@{slurm.notice(settings.time)}",
+                **settings.further,
+            },
         }
         executor.update_parameters(**{name: value for name, value in parameters.items() if value not in (None, [])})
         return executor
+
+    def _before(self) -> list[str]:
+        """Return the lines of shell before the job.
+
+        SLURM's early signal goes to the shell, which waits for a shell of its own with the lines of `setup` and srun,
+        and hands it on: whatever takes its time in `setup` ends by it at once, and srun sends it on to the job.
+        """
+        return [
+            "trap 'again=1; kill -USR2 $! 2>/dev/null' USR2",
+            "(",
+            *self.settings.setup,
+            'srun() { exec srun "$@"; }  # the process that is handed the signal',
+        ]
 
     def _after(self) -> list[str]:
         """Return the lines of shell after the job: one that was killed from outside goes back into the queue."""
         most = self.settings.retries * self.settings.cells_per_job
         return [
-            "code=$?",
+            ") &",
+            "again=1",
+            "while [ $again ]; do again=; wait $!; code=$?; done  # a signal ends a wait",
             # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
             "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
             "job=${job:-$SLURM_JOB_ID}",
