@@ -41,12 +41,12 @@ def submitted(look: Look, setup: Setup, tmp_path: Path) -> Iterator[Submitted]:
     """Carry out the script of an array's second job; `srun` says what srun does in place of starting the job."""
     jobs: list[subprocess.Popen[bytes]] = []
 
-    def submitted(srun: str, asked: Slurm, restarts: int = 0) -> subprocess.Popen[bytes]:
+    def submitted(srun: str, asked: Slurm, restarts: int = 0, state: str = "RUNNING") -> subprocess.Popen[bytes]:
         survey = look("ok")
         (script,) = Submission(survey, survey.jobs(), setup, asked, None, {}).scripts(10)
         assert f"#SBATCH --signal=B:USR2@{slurm.notice(asked.time)}\n" in script  # to the script's own shell
         (tmp_path / "script").write_text(script)
-        for name, does in (("squeue", "echo RUNNING"), ("scontrol", f"echo $@ >> {tmp_path}/told"), ("srun", srun)):
+        for name, does in (("squeue", f"echo {state}"), ("scontrol", f"echo $@ >> {tmp_path}/told"), ("srun", srun)):
             (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
             (tmp_path / name).chmod(0o755)
         job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
@@ -188,15 +188,18 @@ def test_a_job_that_was_killed_from_outside_goes_back_into_the_queue(
     assert (told.read_text() if told.exists() else "") == ("requeue 7_1\n" if goes_on else "")
 
 
+@pytest.mark.parametrize(("state", "told"), [("RUNNING", "requeue 7_1\n"), ("SIGNALING", "requeue 7_1\n"), ("", "")])
 def test_slurms_early_signal_puts_a_job_back_into_the_queue_whose_setup_takes_long(
-    submitted: Submitted, tmp_path: Path
+    submitted: Submitted, tmp_path: Path, state: str, told: str
 ) -> None:
+    """Also where SLURM still says that it sends the signal; not where the job is over."""
     setup = [f"echo set up > {tmp_path}/begun", "sleep 60", f"echo on > {tmp_path}/told"]
-    job = submitted("exit 1", Slurm(retries=0, setup=setup))
+    (tmp_path / "told").touch()
+    job = submitted("exit 1", Slurm(retries=0, setup=setup), state=state)
     begun(tmp_path / "begun")
     job.send_signal(signal.SIGUSR2)
     assert job.wait(30) == 140
-    assert (tmp_path / "told").read_text() == "requeue 7_1\n"
+    assert (tmp_path / "told").read_text() == told
 
 
 @pytest.mark.parametrize("code", [0, 1, 140])

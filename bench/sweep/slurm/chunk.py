@@ -162,5 +162,5 @@ def _linger() -> None:
     """Wait a while for SLURM to end this job: a preempted one goes back into the queue only while it still runs."""
     deadline = time.monotonic() + LINGER
     with contextlib.suppress(slurm.Unreachable):
-        while time.monotonic() < deadline and slurm.state(attempts.job()) == "RUNNING":  # else it was cancelled
+        while time.monotonic() < deadline and slurm.state(attempts.job()) in slurm.RUNNING:  # else it was cancelled
             time.sleep(2)

@@ -301,7 +301,7 @@ class Submission:
             'if [ "${SLURM_RESTART_COUNT:-0}" -lt "$most" ]; then',
             "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
             "        if state=$(squeue --noheader --jobs=$job --format=%T); then",
-            '            [ "$state" = RUNNING ] || break',
+            f'            case "$state" in {"|".join(slurm.RUNNING)}) ;; *) break ;; esac',
             "            scontrol requeue $job && break",
             "        fi",
             "        sleep $wait",
