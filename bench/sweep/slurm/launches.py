@@ -276,7 +276,7 @@ class Submission:
         and hands it on: whatever takes its time in `setup` ends by it at once, and srun sends it on to the job.
         """
         return [
-            "trap 'again=1; kill -USR2 $! 2>/dev/null' USR2",
+            "trap 'told=1; kill -USR2 $! 2>/dev/null' USR2",
             "(",
             *self.settings.setup,
             'srun() { exec srun "$@"; }  # the process that is handed the signal',
@@ -287,8 +287,11 @@ class Submission:
         most = self.settings.retries * self.settings.cells_per_job
         return [
             ") &",
-            "again=1",
-            "while [ $again ]; do again=; wait $!; code=$?; done  # a signal ends a wait",
+            "[ $told ] || wait $!; code=$?",
+            "if [ $told ]; then  # which ended the wait; and srun takes no signal while it starts",
+            "    while sleep 2; kill -USR2 $! 2>/dev/null; do :; done",
+            "    wait $!; code=$?",
+            "fi",
             # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
             "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
             "job=${job:-$SLURM_JOB_ID}",
