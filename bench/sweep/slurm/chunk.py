@@ -67,8 +67,10 @@ class Chunk:
         try:
             pool.feed = self._feed(screen)
             tally = self._carried_out(pool)
-            if tally.signal == signal.SIGUSR2 and self._left(pool):
-                self._requeue(tally)
+            if tally.signal == signal.SIGUSR2:
+                signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it comes again until this process has ended
+                if self._left(pool):
+                    self._requeue(tally)
         except (SweepError, StoreError, UserError, slurm.Unreachable) as error:
             screen.note(f"error: {error}")
             sys.exit(1)
