@@ -84,6 +84,10 @@ class Launch:
         """Return every cell's job."""
         return {cell: job for array in self.arrays for job, cells in array.jobs() for cell in cells}
 
+    def tuning(self) -> list[str]:
+        """Return the jobs that carry out trials: they were handed no cells."""
+        return [job for array in self.arrays for job, cells in array.jobs() if not cells]
+
 
 LAUNCH = TypeAdapter(Launch)
 
