@@ -108,9 +108,7 @@ def tune(
         try:
             if stuck := cluster.watch(launch):
                 cancel = options.about("cancel")
-                say(
-                    f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; to give them up: {cancel}"
-                )
+                say(f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; to end them: {cancel}")
         except KeyboardInterrupt:
             say("left to SLURM; the last job writes the tuned grid")
             raise click.exceptions.Exit(130) from None
