@@ -19,7 +19,7 @@ from bench.words import plain
 VERBS = {
     "cancel": (
         "sweeps.cancel",
-        "Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.",
+        "Cancel the SLURM jobs of a grid's cells and tuning, or of the given CELLs and what shares a job with them.",
     ),
     "check": (
         "plugins.check",

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -21,9 +21,9 @@ from bench.protocol import Settings
 
 #: what sbatch is told by bench itself: what `extra` would say of it breaks the jobs, or has a setting of its own
 OURS = (
-    *("account", "array", "chdir", "constraint", "cpus-per-task", "dependency", "error", "export", "gpus-per-node"),
-    *("job-name", "mem", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable", "partition", "requeue"),
-    *("signal", "test-only", "time", "uid", "wait", "wrap"),
+    *("account", "array", "chdir", "constraint", "cpus-per-task", "dependency", "error", "export", "gpus"),
+    *("gpus-per-node", "job-name", "mem", "no-requeue", "ntasks", "nodes", "open-mode", "output", "parsable"),
+    *("partition", "requeue", "signal", "test-only", "time", "uid", "wait", "wrap"),
 )
 
 
@@ -31,11 +31,19 @@ def _option(text: str) -> str:
     option = re.fullmatch(r"--([a-z][a-z-]*)(=[^\x00-\x1f\x7f]+)?", text)
     if option is None:
         raise ValueError("it must be one long option of sbatch, such as --qos=long")
-    if option[1] in OURS:
-        raise ValueError(f"--{option[1]} is said by bench itself")
-    if option[1] in ("cluster", "clusters"):
-        raise ValueError(f"--{option[1]} sends jobs where nobody asks for them; SLURM_CONF says which cluster it is")
+    # sbatch takes the beginning of an option for the option; no beginning of these is an option of another meaning
+    if whole := _begun(option[1], OURS):
+        raise ValueError(f"{whole} is said by bench itself")
+    if whole := _begun(option[1], ("cluster", "clusters")):
+        raise ValueError(f"{whole} sends jobs where nobody asks for them; SLURM_CONF says which cluster it is")
     return text
+
+
+def _begun(name: str, options: Sequence[str]) -> str:
+    """Return which of sbatch's options a name is, or begins, in words; empty where it is none."""
+    if name in options:
+        return f"--{name}"
+    return next((f"--{name}, short for --{option}," for option in options if option.startswith(name)), "")
 
 
 def _shell(line: str) -> str:

@@ -386,7 +386,7 @@ def test_scripts_can_be_printed_where_there_is_no_slurm(shell: Shell) -> None:
     code, out, _ = shell("run", "--grid", "fakes.toml", "--on", "slurm", "--dry-run", "--setup", "module load cuda")
     assert code == 0
     assert out.startswith("# ---- script 1 of 1: jobs: 3, 3 cells\n#!/bin/bash\n")
-    assert "\n# setup\nmodule load cuda\n" in out
+    assert "\nmodule load cuda\n" in out
     row, total = out.splitlines()[-2:]  # as comments, so that what is printed is a script
     assert re.fullmatch(r"# points actor: 3 cells, about \S+ s and .* MB each, by one .* on this machine", row)
     assert total.startswith("# estimate: about ")

@@ -58,6 +58,8 @@ def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: 
             "#SBATCH has no effect there; options of sbatch go into slurm.extra",
         ),
         ('[slurm]\nextra = ["--output=x"]', "--output is said by bench itself"),
+        ('[slurm]\nextra = ["--parti=x"]', "--parti, short for --partition, is said by bench itself"),
+        ('[slurm]\nextra = ["--gpus=2"]', "--gpus is said by bench itself"),
         ('[slurm]\nextra = ["--clusters=x"]', "--clusters sends jobs where nobody asks for them"),
         ('[slurm]\nextra = ["-q long"]', "it must be one long option of sbatch, such as --qos=long"),
     ],
@@ -68,6 +70,15 @@ def test_a_mistake_in_the_profile_is_one_sentence_with_its_file(written: Path, c
         profile.slurm({}, {})
     assert str(caught.value).startswith(f"{written}: ")
     assert sentence in str(caught.value)
+
+
+def test_no_beginning_of_an_option_that_is_said_by_bench_goes_past_it_and_others_do() -> None:
+    options = (*profile.OURS, "clusters")
+    for beginning in {option[:end] for option in options for end in range(1, len(option) + 1)}:
+        with pytest.raises(UserError, match=rf"--{beginning}(,| is said| sends)"):
+            profile.slurm({"extra": [f"--{beginning}=1"]}, {})
+    others = ("qos", "nodelist", "exclude", "exclusive", "mail-type", "time-min", "mem-bind", "wait-all-nodes", "gres")
+    assert [*profile.slurm({"extra": [f"--{name}" for name in others]}, {}).further] == [*others]
 
 
 def test_a_profile_that_cannot_be_read_is_one_sentence(written: Path) -> None:

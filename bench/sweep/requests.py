@@ -97,6 +97,11 @@ class Request:
         """Return the run store, where the grid has this name."""
         return Store(absolute(self.store, self.spelling("store")) if self.store else profile.stores() / name)
 
+    @property
+    def trials(self) -> Store:
+        """The run store of the trials by which the grid is tuned: by default that of its name and `-trials`."""
+        return Store(self.runs(f"{self.cells.name}-trials").folder.absolute())
+
     # ---------------------------------------------------------------- where cells stand
 
     def survey(self) -> status.Survey:

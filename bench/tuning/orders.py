@@ -9,7 +9,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
-from bench import profile
 from bench.grid import Grid, load
 from bench.ledger import Ledger
 from bench.plugins import Registry
@@ -207,8 +206,8 @@ class Tuning:
 
     @property
     def store(self) -> Store:
-        """The run store of the trials: by default that of the grid's name and `-trials`."""
-        return Store((self.request.store or profile.stores() / f"{self.request.cells.name}-trials").absolute())
+        """The run store of the trials."""
+        return self.request.trials
 
     @cached_property
     def rows(self) -> list[Row]:

@@ -170,20 +170,35 @@ def collect(request: Request, wait: bool) -> None:
 @options.cells
 @options.trust
 def cancel(request: Request, ids: Sequence[str]) -> None:
-    """Cancel the SLURM jobs of all cells of a grid, or of the given CELLs and what shares a job with them.
+    """Cancel the SLURM jobs of a grid's cells and tuning, or of the given CELLs and what shares a job with them.
 
     A CELL is an id as `bench status --why` shows it, or its beginning.
     """
     survey = request.survey()
     request.admit(survey.store)  # whose jobs a stranger's store names, nobody knows
     planned = [standing.cell.id for standing in survey.standings]
-    number = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned)
-    if not number:
+    trials = None if ids else _tuned(request, survey)
+    number, jobs = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned, trials)
+    if jobs:
+        say(f"{jobs} job{'s' * (jobs > 1)} of tuning cancelled; `bench tune` goes on with what is left of the trials")
+    elif not number:
         click.echo("none of these cells waits or runs in a SLURM job")
+    if not number:
         return
     say(f"{cells(number)} cancelled; running ones take some seconds to end")
     _watch(request)
     request.settle()
+
+
+def _tuned(request: Request, survey: status.Survey) -> Store | None:
+    """Return the store of tuning whose jobs may be cancelled; None where it is somebody else's, which is said."""
+    trials = request.trials
+    if not request.trusts(trials):
+        say(f"jobs of tuning are left alone: {trials.folder} was made by somebody else; to cancel them, add --trust")
+        return None
+    for sentence in launches.unread(trials) if trials.folder != survey.store.folder.absolute() else ():
+        say(f"{sentence}; which jobs of tuning it submitted to SLURM is not known")
+    return trials
 
 
 @click.command()

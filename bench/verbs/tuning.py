@@ -57,7 +57,7 @@ def tune(
     A trial is a cell with a record, in the run store GRID-trials. A trial that diverges, fails or is ended early counts
     like any other. Interrupted at any moment, the same command goes on; with more --trials it adds those that are
     missing. Give the same command in several shells, and they work on it together; with --on slurm, --jobs N is so many
-    SLURM jobs that do, and the last one to end writes the tuned grid.
+    SLURM jobs that do, and the last one to end writes the tuned grid. `bench cancel` ends them.
 
     The tuned grid is GRID-tuned.toml, in this folder. `bench run --grid GRID-tuned.toml` trains what was chosen and
     what the grid had before, and shows the gain and what it cost.
@@ -107,7 +107,8 @@ def tune(
             return
         try:
             if stuck := cluster.watch(launch):
-                say(f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; scancel gives them up")
+                cancel = options.about("cancel")
+                say(f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; to end them: {cancel}")
         except KeyboardInterrupt:
             say("left to SLURM; the last job writes the tuned grid")
             raise click.exceptions.Exit(130) from None

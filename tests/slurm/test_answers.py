@@ -80,5 +80,5 @@ def test_jobs_that_never_start_are_told_and_where_their_cluster_does_not_answer_
 def test_the_words_for_reasons_are_slurms(cluster: Any) -> None:
     (library,) = Path("/usr/lib").glob("*/slurm-wlm/libslurmfull.so")
     content = library.read_bytes()
-    for word in (*commands.NEVER, *commands.WAITING, *commands.OVER):
+    for word in (*commands.NEVER, *commands.RUNNING, *commands.WAITING, *commands.OVER):
         assert f"{word}\0".encode() in content, word

@@ -62,7 +62,13 @@ def test_a_study_is_carried_out_by_a_job_and_one_that_never_starts_is_told_and_n
     shutil.copytree(FAKES, shell.plugins, dirs_exist_ok=True, ignore=shutil.ignore_patterns("__pycache__"))
     (shell.folder / "fakes.toml").write_text(f"{GRID}extra = ['--hold']\n")
     said = shell("tune", "--on", "slurm", "--trials", "1", check=1)
-    assert re.search(r"left to SLURM, for they do not start by themselves: job \d+ \(JobHeldUser\); scancel", said)
+    assert re.search(
+        r"left to SLURM, for they do not start by themselves: job \d+ \(JobHeldUser\); to end them: bench cancel ",
+        said,
+    )
+    assert shell("cancel") == "1 job of tuning cancelled; `bench tune` goes on with what is left of the trials\n"
+    assert not cluster.ask("squeue", "--noheader")
+    assert shell("cancel") == "none of these cells waits or runs in a SLURM job\n"
     (shell.folder / "fakes.toml").write_text(GRID)
     said = shell("tune", "--on", "slurm", "--trials", "1")
     assert "drawn known: 1 of 1 trials ended (0 pruned, 0 failed)" in said

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import pickle
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import psutil
@@ -30,6 +32,37 @@ from bench.sweep.worker import Setup
 from tests.workers import servers
 
 Look = Callable[..., Survey]
+
+
+SLEEP = shutil.which("sleep")
+Submitted = Callable[..., subprocess.Popen[bytes]]
+
+
+@pytest.fixture
+def submitted(look: Look, setup: Setup, tmp_path: Path) -> Iterator[Submitted]:
+    """Carry out the script of an array's second job; `srun` says what srun does in place of starting the job."""
+    jobs: list[subprocess.Popen[bytes]] = []
+
+    def submitted(srun: str, asked: Slurm, restarts: int = 0, state: str = "RUNNING") -> subprocess.Popen[bytes]:
+        survey = look("ok")
+        (script,) = Submission(survey, survey.jobs(), setup, asked, None, {}).scripts(10)
+        assert f"#SBATCH --signal=B:USR2@{slurm.notice(asked.time)}\n" in script  # to the script's own shell
+        (tmp_path / "script").write_text(script)
+        commands = {"squeue": f"echo {state}", "scontrol": f"echo $@ >> {tmp_path}/told", "srun": srun}
+        for name, does in {**commands, "sleep": f"exec {SLEEP} 0.1"}.items():
+            (tmp_path / name).write_text(f"#!/bin/sh\n{does}\n")
+            (tmp_path / name).chmod(0o755)
+        job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
+        job |= {"SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
+        words = ["bash", str(tmp_path / "script")]
+        jobs.append(subprocess.Popen(words, env=os.environ | job, start_new_session=True))
+        return jobs[-1]
+
+    yield submitted
+    for process in jobs:  # and what a script left, as SLURM does
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
 
 
 def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup: Setup, store: Store) -> None:
@@ -150,16 +183,45 @@ def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_
     ],
 )
 def test_a_job_that_was_killed_from_outside_goes_back_into_the_queue(
-    look: Look, setup: Setup, tmp_path: Path, code: int, retries: int, restarts: int, goes_on: bool
+    submitted: Submitted, tmp_path: Path, code: int, retries: int, restarts: int, goes_on: bool
 ) -> None:
-    survey = look("ok")
-    after = Submission(survey, survey.jobs(), setup, Slurm(retries=retries), None, {})._after()
-    for name, answer in (("squeue", "echo RUNNING"), ("scontrol", f"echo $@ > {tmp_path}/told")):
-        (tmp_path / name).write_text(f"#!/bin/sh\n{answer}\n")
-        (tmp_path / name).chmod(0o755)
-    job = {"SLURM_JOB_ID": "8", "SLURM_ARRAY_JOB_ID": "7", "SLURM_ARRAY_TASK_ID": "1"}
-    job |= {"SLURM_RESTART_COUNT": str(restarts), "PATH": f"{tmp_path}:{os.environ['PATH']}"}
-    script = "\n".join([f"(exit {code})", *after])
-    assert subprocess.run(["bash", "-c", script], env=os.environ | job, check=False, timeout=60).returncode == code
+    job = submitted(f"exit {code}", Slurm(retries=retries), restarts)
+    assert job.wait(60) == code
     told = tmp_path / "told"
     assert (told.read_text() if told.exists() else "") == ("requeue 7_1\n" if goes_on else "")
+
+
+@pytest.mark.parametrize(("state", "told"), [("RUNNING", "requeue 7_1\n"), ("SIGNALING", "requeue 7_1\n"), ("", "")])
+def test_slurms_early_signal_puts_a_job_back_into_the_queue_whose_setup_takes_long(
+    submitted: Submitted, tmp_path: Path, state: str, told: str
+) -> None:
+    """Also where SLURM still says that it sends the signal; not where the job is over."""
+    setup = [f"echo set up > {tmp_path}/begun", f"{SLEEP} 60", f"echo on > {tmp_path}/told"]
+    (tmp_path / "told").touch()
+    job = submitted("exit 1", Slurm(retries=0, setup=setup), state=state)
+    begun(tmp_path / "begun")
+    job.send_signal(signal.SIGUSR2)
+    assert job.wait(30) == 140
+    assert (tmp_path / "told").read_text() == told
+
+
+@pytest.mark.parametrize(("code", "times"), [(1, 1), (140, 1), (0, 2)])
+def test_slurms_early_signal_goes_on_to_srun_whose_end_is_waited_for(
+    submitted: Submitted, tmp_path: Path, code: int, times: int
+) -> None:
+    """Again where it does nothing: srun loses it while it starts."""
+    srun = f"trap 'n=$((n + 1)); echo $n > {tmp_path}/begun; [ $n -lt {times} ] || exit {code}' USR2"
+    job = submitted(f"{srun}\necho > {tmp_path}/begun\nwhile sleep 1; do :; done", Slurm(setup=["export A=b"]))
+    begun(tmp_path / "begun")
+    job.send_signal(signal.SIGUSR2)
+    assert job.wait(30) == code
+    assert int((tmp_path / "begun").read_text()) >= times
+    assert (tmp_path / "told").exists() == (code == 140)
+
+
+def begun(file: Path) -> None:
+    """Wait until a file is there."""
+    deadline = time.monotonic() + 60
+    while not (file.exists() and file.read_text()):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)

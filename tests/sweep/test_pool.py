@@ -16,6 +16,7 @@ import psutil
 import pytest
 
 from bench.sweep.attempts import Job
+from bench.sweep.feed import Feed
 from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
 from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
@@ -84,6 +85,26 @@ def test_a_cell_that_takes_too_long_is_killed_and_the_others_go_on(look: Look, s
     assert time.monotonic() - start < 20
     record = next(record for record in store.records() if record.status == "timeout")
     assert record.reason == "longer than 0.05 minutes"
+
+
+@pytest.mark.parametrize("apart", [True, False])
+def test_a_cell_that_ends_just_as_it_is_cut_short_has_ended_by_itself_and_the_others_go_on(
+    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch, apart: bool
+) -> None:
+    """Its last word is read as its process is killed, whether other cells would have followed in that one or not."""
+
+    class Late(Feed):
+        def verdict(self, job: Job, seconds: float) -> str:
+            ((slot, _),) = pool._busy
+            slot.send(None)  # it ends in peace once it has said how its cell ended
+            slot.process.join(60)
+            return "worse than others"
+
+    monkeypatch.setattr(Job, "apart", apart)
+    pool = Pool(setup, 1, Told(), feed=Late())
+    assert statuses(pool.run(look("ok", "diverge").jobs())) == {"ok": "ok", "diverge": "diverged"}
+    assert sorted(record.status for record in store.records()) == ["diverged", "ok"]
+    assert not workers(psutil.Process())
 
 
 def test_output_goes_to_the_attempts_own_log(look: Look, setup: Setup, store: Store) -> None:

@@ -7,6 +7,7 @@ import os
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
@@ -102,7 +103,7 @@ def test_a_cell_is_left_to_whichever_launch_still_has_it(
     assert states(look, "ok", "long") == [("pending", "job 7_0 waits (Priority)"), ("pending", "job 7_1 waits")]
     ended: list[str] = []
     monkeypatch.setattr(slurm, "cancel", ended.extend)
-    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == (2, 0)
     assert ended == ["7_0", "7_1", "8_1"]
     made = store.begin(jobs[0].cell, "20260101-000000-aaaa")  # of the first launch, while the second is gone
     assert made is not None
@@ -199,7 +200,7 @@ def test_nothing_is_judged_cancelled_or_waited_for_where_another_cluster_answers
     assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["pending", "pending"]
     ended: list[str] = []
     monkeypatch.setattr(slurm, "cancel", ended.extend)
-    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == 2
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [job.cell.id for job in jobs]) == (2, 0)
     assert [launch.cancelled for launch in launches.read(store)] == [[], sorted(job.cell.id for job in jobs)]
 
 
@@ -291,7 +292,7 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     answers({"7_0": "PENDING", "7_1": "RUNNING"})
     told: list[str] = []
     monkeypatch.setattr(slurm, "cancel", told.extend)
-    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [jobs[0].cell.id]) == 1
+    assert submitted.cancel(submitted.overlaid(look("ok", "long")), [jobs[0].cell.id]) == (1, 0)
     assert told == ["7_0"]
     answers({"7_1": "RUNNING"})
     assert submitted.settle(submitted.overlaid(look("ok", "long")), {}) == 1
@@ -307,6 +308,30 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     launches.write(store, later)
     answers({"8": "PENDING", "7_1": "RUNNING"})
     assert states(look, "ok", "long")[0] == ("pending", "job 8 waits")
+
+
+def test_jobs_of_tuning_are_cancelled_with_the_cells_or_alone_and_not_those_at_another_cluster(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = look("ok").jobs()
+    submit(store, jobs)
+    trials = Store(tmp_path / "runs" / "fakes-trials")
+    of_tuning = replace(submit(trials, []), arrays=[Array("8", [[], [], []])], cluster="alps")
+    launches.write(trials, of_tuning)
+    told: list[str] = []
+    monkeypatch.setattr(slurm, "cancel", told.extend)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
+    answers({"7": "RUNNING", "8_0": "RUNNING", "8_2": "PENDING|JobHeldUser|held"}, {"8_1": "COMPLETED"})
+    cells = [job.cell.id for job in jobs]
+    assert submitted.cancel(submitted.overlaid(look("ok")), cells) == (1, 0)
+    assert submitted.cancel(submitted.overlaid(look("ok")), cells, trials) == (1, 2)
+    assert told == ["7", "7", "8_0", "8_2"]
+    answers({"8_0": "RUNNING"}, {"7": "CANCELLED"})
+    assert submitted.cancel(submitted.overlaid(look("ok")), cells, trials) == (0, 1)
+    monkeypatch.setattr(slurm, "cluster", lambda: "bench")
+    with pytest.raises(slurm.Elsewhere, match=r"to SLURM's cluster alps, .* or move /.*/fakes-trials/launches/"):
+        submitted.cancel(submitted.overlaid(look("ok")), cells, trials)
+    assert told[4:] == ["8_0"]
 
 
 def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:

@@ -67,8 +67,10 @@ class Chunk:
         try:
             pool.feed = self._feed(screen)
             tally = self._carried_out(pool)
-            if tally.signal == signal.SIGUSR2 and self._left(pool):
-                self._requeue(tally)
+            if tally.signal == signal.SIGUSR2:
+                signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # it comes again until this process has ended
+                if self._left(pool):
+                    self._requeue(tally)
         except (SweepError, StoreError, UserError, slurm.Unreachable) as error:
             screen.note(f"error: {error}")
             sys.exit(1)
@@ -162,5 +164,5 @@ def _linger() -> None:
     """Wait a while for SLURM to end this job: a preempted one goes back into the queue only while it still runs."""
     deadline = time.monotonic() + LINGER
     with contextlib.suppress(slurm.Unreachable):
-        while time.monotonic() < deadline and slurm.state(attempts.job()) == "RUNNING":  # else it was cancelled
+        while time.monotonic() < deadline and slurm.state(attempts.job()) in slurm.RUNNING:  # else it was cancelled
             time.sleep(2)

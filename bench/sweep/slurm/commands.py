@@ -20,6 +20,8 @@ OVER = (
     *("BOOT_FAIL", "CANCELLED", "COMPLETED", "DEADLINE", "FAILED", "NODE_FAIL"),
     *("OUT_OF_MEMORY", "PREEMPTED", "REVOKED", "TIMEOUT"),
 )
+#: states of a job whose processes run: the second while SLURM sends them a signal
+RUNNING = ("RUNNING", "SIGNALING")
 #: states of a job that waits, or will
 WAITING = (
     *("PENDING", "CONFIGURING", "COMPLETING", "REQUEUED", "REQUEUE_FED"),

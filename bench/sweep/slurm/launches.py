@@ -84,6 +84,10 @@ class Launch:
         """Return every cell's job."""
         return {cell: job for array in self.arrays for job, cells in array.jobs() for cell in cells}
 
+    def tuning(self) -> list[str]:
+        """Return the jobs that carry out trials: they were handed no cells."""
+        return [job for array in self.arrays for job, cells in array.jobs() if not cells]
+
 
 LAUNCH = TypeAdapter(Launch)
 
@@ -249,27 +253,49 @@ class Submission:
 
         settings, sweep = self.settings, self.launch.sweep
         executor = Executor(folder(self.store, sweep).absolute() / str(number))
-        parameters = settings.model_dump(include={"partition", "account", "constraint", "time", "setup"}) | {
+        parameters = settings.model_dump(include={"partition", "account", "constraint", "time"}) | {
             "job_name": f"bench-{self.chunks[0].setup.grid}-{sweep}",
             "gpus_per_node": settings.gpus or None,
             "cpus_per_task": settings.cpus,
             "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
-            "signal_delay_s": slurm.notice(settings.time),
             "array_parallelism": settings.parallel or len(self.chunks),
             "dependency": f"afterany:{after}" if after and settings.parallel else None,
+            "setup": self._before(),
             "teardown": self._after(),
             "stderr_to_stdout": True,
             "srun_args": [f"--cpus-per-task={settings.cpus}"],
-            "additional_parameters": {"requeue": True, **settings.further},
+            "additional_parameters": {
+                "requeue": True,
+                "signal": f"B:USR2@{slurm.notice(settings.time)}",
+                **settings.further,
+            },
         }
         executor.update_parameters(**{name: value for name, value in parameters.items() if value not in (None, [])})
         return executor
+
+    def _before(self) -> list[str]:
+        """Return the lines of shell before the job.
+
+        SLURM's early signal goes to the shell, which waits for a shell of its own with the lines of `setup` and srun,
+        and hands it on: whatever takes its time in `setup` ends by it at once, and srun sends it on to the job.
+        """
+        return [
+            "trap 'told=1; kill -USR2 $! 2>/dev/null' USR2",
+            "(",
+            *self.settings.setup,
+            'srun() { exec srun "$@"; }  # the process that is handed the signal',
+        ]
 
     def _after(self) -> list[str]:
         """Return the lines of shell after the job: one that was killed from outside goes back into the queue."""
         most = self.settings.retries * self.settings.cells_per_job
         return [
-            "code=$?",
+            ") &",
+            "[ $told ] || wait $!; code=$?",
+            "if [ $told ]; then  # which ended the wait; and srun takes no signal while it starts",
+            "    while sleep 2; kill -USR2 $! 2>/dev/null; do :; done",
+            "    wait $!; code=$?",
+            "fi",
             # not $SLURM_JOB_ID alone: that of an array's last job is the id of the whole array
             "job=${SLURM_ARRAY_JOB_ID:+${SLURM_ARRAY_JOB_ID}_$SLURM_ARRAY_TASK_ID}",
             "job=${job:-$SLURM_JOB_ID}",
@@ -282,7 +308,7 @@ class Submission:
             'if [ "${SLURM_RESTART_COUNT:-0}" -lt "$most" ]; then',
             "    for wait in 2 5 10 20 40; do  # the controller may be on its way back, too",
             "        if state=$(squeue --noheader --jobs=$job --format=%T); then",
-            '            [ "$state" = RUNNING ] || break',
+            f'            case "$state" in {"|".join(slurm.RUNNING)}) ;; *) break ;; esac',
             "            scontrol requeue $job && break",
             "        fi",
             "        sleep $wait",

@@ -123,10 +123,16 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
     return written
 
 
-def cancel(survey: Survey, cells: Iterable[str]) -> int:
-    """Cancel the jobs of cells that wait or run, and return how many cells that ends.
+def cancel(survey: Survey, cells: Iterable[str], trials: Store | None = None) -> tuple[int, int]:
+    """Cancel jobs that wait or run; return how many cells that ends, and how many jobs of tuning.
 
-    A job is cancelled whole: with it go the other cells that it was to carry out.
+    A job is cancelled whole: with it go the other cells that it was to carry out. The trials of one are not over: they
+    go on when the grid is tuned on.
+
+    Args:
+        survey: the cells of a grid.
+        cells: whose jobs are to be cancelled.
+        trials: the run store of tuning whose jobs are to be cancelled, too.
 
     Raises:
         Unreachable: SLURM does not answer.
@@ -135,12 +141,15 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
     standings = {standing.cell.id: standing for standing in survey.standings}
     every, wanted = _launched(survey), set(cells)
     launched, away = _here({cell: pairs for cell, pairs in every.items() if cell in wanted})
-    queue = slurm.queue({job for pairs in launched.values() for _, job in pairs})
+    tuning, elsewhere = _here(_tuning(trials) if trials else {})
+    queue = slurm.queue({job for pairs in (*launched.values(), *tuning.values()) for _, job in pairs})
     if not queue:
         for cell, launch in away.items():
             if cell not in standings or standings[cell].state != "finished":
                 raise _elsewhere(survey.store, launch)
-        return 0
+        for launch in elsewhere.values():
+            raise _elsewhere(trials or survey.store, launch)
+        return 0, 0
     asked = {launch.sweep for pairs in launched.values() for launch, _ in pairs}
     ended: set[str] = set()
     for launch in launches.read(survey.store):
@@ -159,7 +168,16 @@ def cancel(survey: Survey, cells: Iterable[str]) -> int:
             launches.write(survey.store, launch)
         ended |= left
     slurm.cancel(sorted(queue))
-    return len(ended)
+    return len(ended), len(queue.keys() & {job for pairs in tuning.values() for _, job in pairs})
+
+
+def _tuning(trials: Store) -> Launched:
+    """Return every job that carries out trials with its launch, as `_launched` does cells."""
+    jobs: Launched = {}
+    for launch in launches.read(trials):
+        for job in launch.tuning():
+            jobs.setdefault(job, []).append((launch, job))
+    return jobs
 
 
 def _open(standing: Standing, ours: Sequence[tuple[Launch, str]]) -> bool:
