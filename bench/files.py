@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic_core import to_json
-
 MOST, ANY = 1 << 30, 1 << 62  # bytes of a file that is read whole; the second, of states
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 _SEALED = re.compile(r"(?P<stem>.+)-(?P<sha256>[0-9a-f]{64})\.pt")
@@ -125,6 +123,8 @@ def json_bytes(content: Any) -> bytes:
     Raises:
         ValueError: a text in it is no Unicode, or a value of no plain type.
     """
+    from pydantic_core import to_json  # what writes nothing is quicker without it
+
     return to_json(content, indent=1, inf_nan_mode="strings") + b"\n"  # six times as quick as json.dumps
 
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from bench.plugins.shapes import Shape, listed, nearest, shown
+from bench.plugins.shapes import Shape, shown
 from bench.protocol import Component, Search, Settings, UserError
+from bench.words import listed, nearest
 
 MOST_POINTS = 1000  # of one axis of a grid
 
