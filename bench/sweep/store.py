@@ -433,7 +433,7 @@ class Store:
             if before and not before.how:
                 attempts.end(folder, before, "lost")
             if not os.path.exists(request := f"{folder}/request.json"):
-                with replacing(Path(request), durable=False) as file:  # it is for people: the record says the same
+                with replacing(request, durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
                 left = (*Path(folder).rglob(".*.part"), *Path(folder).glob("live-*.json"))
@@ -482,16 +482,17 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        path = self.record_path(job.cell.id, job.key)
+        folder = f"{self._cells}/{job.cell.id}"
+        path = f"{folder}/record-{job.key}.json"
         with self.writing():
-            begun = attempts.numbers(_listing(f"{self._cells}/{job.cell.id}"))
-            if path.exists() or max(begun, default=0) > job.attempt:
+            begun = attempts.numbers(_listing(folder))
+            if os.path.exists(path) or max(begun, default=0) > job.attempt:
                 return False
-            os.makedirs(path.parent, exist_ok=True)  # here: a file in its place is no record that stands
+            os.makedirs(folder, exist_ok=True)  # here: a file in its place is no record that stands
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
-                with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
+                with replacing(f"{folder}/{file_beside(kind, job.key, digests[kind])}") as file:
                     file.write(content)
             earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
             interrupted = restarts(earlier, job.attempt)
