@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.report import Records, agreement
+from bench.report import Records, agreement, sources
 from bench.report.parquet import read_parquet
 from bench.report.published import results_folder
 from bench.report.sources import of_grids
@@ -32,3 +32,11 @@ def test_a_grids_committed_records_are_its_own_where_it_has_some() -> None:
 def test_a_committed_file_is_whole(file: Path) -> None:
     table = next((table for table in ("curves", "items") if file.stem.endswith(f"-{table}")), "records")
     assert len(read_parquet(file, table))  # type: ignore[arg-type]
+
+
+def test_the_committed_models_are_those_of_the_committed_records(tmp_path: Path) -> None:
+    copied = bench.import_store(results_folder() / "mnist-annealed-models.zip", tmp_path / "models")
+    committed = {record.identity for source in of_grids() for record in source.records}
+    models = list((tmp_path / "models").glob("cells/*/*/state-*.pt"))
+    assert copied.records == len(models) == 5
+    assert {record.identity for record in sources.gather([tmp_path / "models"])} <= committed

@@ -11,19 +11,20 @@ from bench.sweep.store import Store
 __all__ = ["Copied", "export_store", "import_store"]
 
 
-def export_store(store: Place, file: Place) -> Copied:
+def export_store(store: Place, file: Place, models: bool = False) -> Copied:
     """Write the records of a run store, their curves and arrays and the logs of failed cells into one zip file.
 
-    Checkpoints, trained models and data stay here.
+    Checkpoints and data stay here.
 
     Args:
         store: its folder.
         file: a new file.
+        models: whether the trained models are in it, too, to be sampled from or scored again.
 
     Raises:
         UserError: there is no such store, it holds no record, or the file exists already or cannot be written.
     """
-    return archive.pack(Store(absolute(store, "the run store")), absolute(file, "the file"))
+    return archive.pack(Store(absolute(store, "the run store")), absolute(file, "the file"), models)
 
 
 def import_store(file: Place, store: Place | None = None) -> Copied:

@@ -258,7 +258,8 @@ def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     total = sum(o.resources.get(f"{name}_seconds", 0.0) for o in outcomes for name in ("fit", "evaluate", "overhead"))
     devices = sorted({outcome.device_kind or outcome.device or "an unknown device" for outcome in outcomes})
-    text += f". All {len(outcomes)} records took {_time(total)} with scoring, on {' and '.join(devices)}."
+    whole = "The record" if len(outcomes) == 1 else f"All {len(outcomes)} records"
+    text += f". {whole} took {_time(total)} with scoring, on {' and '.join(devices)}."
     yield Finding("cost", text, tuple(dict.fromkeys([least, most, *better])))
 
 

@@ -19,6 +19,7 @@ from bench.report import (
     figures,
     findings,
     formats,
+    lasting,
     page,
     parquet,
     published,
@@ -214,17 +215,17 @@ def _write(made: Report, view: View) -> list[str]:
         "table.csv": formats.comma_separated(tables),
     }
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
-    records = cells.selected((record for source in origins for record in source.records), chosen)
-    stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
-    items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
+    of = _origin(made, view, chosen)
+    names = None if view.html else lasting.there(out, of)  # a page holds the figures themselves
+    shown: list[figures.Shown] = []
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
-        parquet.write_parquet(parquet.long(records), out / "records.parquet")
-        parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
-        parquet.write_items(items, out / "items.parquet")
-        pictures, shown = figures.write(made.tables, out, _looks(made, view, chosen), view.html)
+        if names is None:
+            pictures, shown = figures.write(made.tables, out, view.html)
+            names = [*_tables(out, origins, chosen), *pictures]
+            lasting.note(out, of, names)
         if view.html:
             with replacing(out / PAGE) as file:
                 file.write(_page(made, shown, view).encode())
@@ -232,14 +233,25 @@ def _write(made: Report, view: View) -> list[str]:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, "records.parquet", "curves.parquet", "items.parquet", *pictures, *([PAGE] if view.html else [])]
+    return [*texts, *names, *([PAGE] if view.html else [])]
 
 
-def _looks(made: Report, view: View, chosen: Sequence[Outcome]) -> str:
-    """Return a digest of what decides how figures look: records, what is shown of them, the code, and its libraries."""
+def _tables(out: Path, origins: Sequence[Source], chosen: Sequence[Outcome]) -> list[str]:
+    """Write the long tables of records, their curves and the scores of single items; return the files' names."""
+    records = cells.selected((record for source in origins for record in source.records), chosen)
+    stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
+    items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
+    parquet.write_parquet(parquet.long(records), out / "records.parquet")
+    parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+    parquet.write_items(items, out / "items.parquet")
+    return ["records.parquet", "curves.parquet", "items.parquet"]
+
+
+def _origin(made: Report, view: View, chosen: Sequence[Outcome]) -> str:
+    """Return a digest of what Parquet and figures come from: records, what is shown of them, code, and libraries."""
     package = Path(__file__).parents[1]
     code = [sha256(file.read_bytes()) for file in sorted(package.rglob("*.py"))]
-    versions = [version(library) for library in ("matplotlib", "seaborn", "pillow", "pandas")]
+    versions = [version(library) for library in ("matplotlib", "seaborn", "pillow", "pandas", "pyarrow")]
     plans = [[table.name, source.words, repr(source.plan)] for table, source in made.tables]
     records = [sha256(outcome.model_dump_json().encode()) for outcome in chosen]
     content = [code, versions, plans, [view.metric, view.baseline, view.pairs], records]

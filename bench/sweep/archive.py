@@ -1,8 +1,9 @@
 """A run store as one file, for a colleague: its records, what lies beside them, its plan, and logs of failed cells.
 
 It is a zip file of the store's own names (`bench.sweep.store`), in one order and of one date, so that the same store
-gives the same bytes. `manifest.json` names them with their SHA-256. Nothing is in it that could be executed or gone on
-with: no checkpoints, states, attempts, launches or data.
+gives the same bytes. `manifest.json` names them with their SHA-256. Trained models, which are tensors alone, are in it
+where they are asked for. Nothing is in it that could be executed or gone on with: no checkpoints, attempts, launches or
+data.
 
 An archive may come from a stranger. It is read whole and checked beside its place, then moved there, or not at all.
 """
@@ -29,6 +30,7 @@ from bench import profile
 from bench.files import MOST, creating, json_bytes, read, sha256
 from bench.places import forget_store
 from bench.protocol import UserError
+from bench.sweep import states
 from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained, sealed, unsealed
 from bench.sweep.store import BESIDE, Store, file_beside
 from bench.words import is_name, plain, shortened
@@ -39,7 +41,8 @@ MOST_FILES, MOST_BYTES = 500_000, 16 << 30  # of an archive, unpacked; a file ha
 _PLANS = ("grid.json", "extended.json")
 _NAME = re.compile(
     r"cells/(?P<cell>[^/]+)/(?:(?P<kind>record|curves|arrays)-(?P<key>[0-9a-f]{16})(?:-[0-9a-f]{64})?\.(?:json|npz)"
-    r"|log-(?P<attempt>[1-9][0-9]{0,18})\.txt)"
+    r"|log-(?P<attempt>[1-9][0-9]{0,18})\.txt"
+    r"|(?P<workspace>[0-9a-f]{8}-[0-9a-f]{8})/state-[0-9a-f]{64}\.pt)"
 )
 _DATE = (1980, 1, 1, 0, 0, 0)
 _UNREADABLE = (
@@ -75,8 +78,13 @@ class Copied:
 # ---------------------------------------------------------------- writing
 
 
-def pack(store: Store, path: Path) -> Copied:
+def pack(store: Store, path: Path, models: bool = False) -> Copied:
     """Write the archive of a store; what is damaged in it is left out.
+
+    Args:
+        store: the store.
+        path: of the archive.
+        models: whether the trained models are in it, too.
 
     Raises:
         UserError: there is no such store, it holds no record, or the archive exists already or cannot be written.
@@ -90,7 +98,7 @@ def pack(store: Store, path: Path) -> Copied:
     digests: dict[str, str] = {}
     try:
         with creating(path) as file, zipfile.ZipFile(file, "w") as archive:
-            for name, content, record in _contents(store, notes):
+            for name, content, record in _contents(store, notes, models):
                 records += record is not None
                 grids |= {record.grid} if record else set()
                 digests[name] = sha256(content)
@@ -122,8 +130,9 @@ def _add(archive: zipfile.ZipFile, name: str, content: bytes) -> None:
     archive.writestr(info, content, compresslevel=6)
 
 
-def _contents(store: Store, notes: list[str]) -> Iterator[tuple[str, bytes, Record | None]]:
+def _contents(store: Store, notes: list[str], models: bool) -> Iterator[tuple[str, bytes, Record | None]]:
     """Give name and content of each file, and the record where it is one."""
+    trained = dict[str, str]()  # records that were scored in several ways share a model
     for name in _PLANS:
         try:
             unsealed(content := read(store.folder / name))
@@ -148,9 +157,21 @@ def _contents(store: Store, notes: list[str]) -> Iterator[tuple[str, bytes, Reco
                 else:
                     if beside is not None:
                         yield f"cells/{cell}/{place.name}", beside, None
+            if models and (own := states.place(record)):
+                trained[own] = record.digests[states.STEM]
             if record.status in FAILED:
                 log = store.log(cell, record.attempt)
                 yield f"cells/{cell}/{log.name}", read(log), None
+    for own, digest in trained.items():
+        try:
+            content = read(store.folder / "cells" / own)
+        except OSError as error:
+            notes.append(f"left out: {store.folder / 'cells' / own}, which cannot be read: {error.strerror or error}")
+            continue
+        if sha256(content) == digest:
+            yield f"cells/{own}", content, None
+        else:
+            notes.append(f"left out: {store.folder / 'cells' / own}: it is cut short or altered")
 
 
 # ---------------------------------------------------------------- reading
@@ -271,6 +292,7 @@ def _write(
     """
     records: dict[tuple[str, str], Record] = {}
     logs: set[tuple[str, int]] = set()
+    models: set[str] = set()
     for name in sorted(members, key=lambda name: ("/record-" not in name, name)):  # by which the others are checked
         try:
             content = _content(archive, members[name])
@@ -285,9 +307,13 @@ def _write(
                     raise ValueError("it has no name of a record")
                 records[match["cell"], match["key"]] = record
                 logs |= {(record.cell, record.attempt)} if record.status in FAILED else set()
+                models |= {f"cells/{states.place(record)}"}
             elif match["attempt"]:
                 if (match["cell"], int(match["attempt"])) not in logs:
                     raise ValueError("it belongs to no record of a failed cell")
+            elif match["workspace"]:
+                if name not in models or f"-{digests[name]}." not in name:
+                    raise ValueError("no record was scored from it")
             else:
                 _check_beside(name, match, digests[name], records.get((match["cell"], match["key"])))
         except (*_UNREADABLE, CorruptRecord) as error:

@@ -76,17 +76,24 @@ def of(record: Record, cells: Path) -> dict[str, Any]:
     if STEM not in record.digests:
         why = f"its status is {record.status!r}" if record.format > 1 else "an earlier version of bench made its record"
         raise UserError(f"{whose} was not kept: {why}")
-    place = f"{record.cell}/{workspace_of(record.fingerprints)}/{STEM}-{record.digests[STEM]}.pt"
-    if not PLACE.fullmatch(place):  # the record may come from a stranger
-        raise UserError(f"{whose} cannot be read: {place} is no place in a run store")
+    own = place(record)
+    if own is None:
+        raise UserError(f"{whose} cannot be read: its record names no place in a run store")
+    path = cells / own
     try:
-        return files.load_tensors(cells / place)
+        return files.load_tensors(path)
     except files.Damaged as error:
         raise UserError(str(error)) from error
     except FileNotFoundError as error:
-        raise UserError(f"{whose} is gone: there is no {cells / place}") from error
+        raise UserError(f"{whose} is gone: there is no {path}") from error
     except OSError as error:
-        raise UserError(f"{whose} cannot be read ({error.strerror}: {cells / place})") from error
+        raise UserError(f"{whose} cannot be read ({error.strerror}: {path})") from error
+
+
+def place(record: Record) -> str | None:
+    """Return where the state that a record was scored from lies among the cells of its store; None if it names none."""
+    own = f"{record.cell}/{workspace_of(record.fingerprints)}/{STEM}-{record.digests.get(STEM)}.pt"
+    return own if PLACE.fullmatch(own) else None  # the record may come from a stranger
 
 
 def _digest(path: Path) -> str:

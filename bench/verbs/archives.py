@@ -18,13 +18,14 @@ from bench.verbs.options import say
 @click.argument("file", type=options.Place())
 @options.grid
 @options.store
-def export(file: Path, grid: str, store: Path | None) -> None:
+@click.option("--models", is_flag=True, help="With the trained models.")
+def export(file: Path, grid: str, store: Path | None, models: bool) -> None:
     """Write the records of a run store into FILE, a zip file for a colleague, with what lies beside them.
 
-    That is their curves and arrays, the plan, and the logs of failed cells; no checkpoints, trained models or data.
-    Records and logs name paths and this kind of machine.
+    That is their curves and arrays, the plan, and the logs of failed cells; no checkpoints or data. Records and logs
+    name paths and this kind of machine.
     """
-    copied = export_store(store or profile.stores() / name_of(grid), file)
+    copied = export_store(store or profile.stores() / name_of(grid), file, models)
     for note in copied.notes:
         say(note)
     click.echo(f"{_records(copied.records)} of {copied.grid} in {copied.place} ({file.stat().st_size / 1e6:,.1f} MB)")

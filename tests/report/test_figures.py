@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from bench.report import Records, View, figures, outputs, published, report, sources
+from bench.report import Records, View, figures, lasting, outputs, published, report, sources
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas, estimates, images, planes
 from bench.report.figures.canvas import DOTS
@@ -262,7 +262,7 @@ def test_earlier_records_have_no_latents(mnist: Synthetic) -> None:
     assert planes.posteriors(mnist.table(), Arrays([mnist.folder])) is None
 
 
-def test_figures_of_the_same_records_stay_and_others_are_drawn_anew(
+def test_what_is_of_the_same_records_stays_and_other_files_are_made_anew(
     mnist: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[int] = []
@@ -287,12 +287,12 @@ def test_figures_of_the_same_records_stay_and_others_are_drawn_anew(
     assert anew() == (False, first[1])
     assert anew(View(baseline=VAMP))[0]
     assert anew()[0]
-    picture = tmp_path / "differences-mnist.png"
-    whole = picture.read_bytes()
-    picture.write_bytes(whole[:-1])
-    assert anew()[0]
-    assert picture.read_bytes() == whole
-    (tmp_path / figures.NOTE).write_text('{"of": []')
+    for name in ("differences-mnist.png", "items.parquet"):
+        whole = (tmp_path / name).read_bytes()
+        (tmp_path / name).write_bytes(whole[:-1])
+        assert anew()[0]
+        assert (tmp_path / name).read_bytes() == whole
+    (tmp_path / lasting.NOTE).write_text('{"of": []')
     assert anew()[0]
     assert anew(View(html=True))[0]  # a page holds them itself
     assert not anew()[0]

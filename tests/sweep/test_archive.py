@@ -22,8 +22,8 @@ from bench import places
 from bench.files import json_bytes, sha256
 from bench.protocol import UserError
 from bench.report import Records, report
-from bench.sweep import archive
-from bench.sweep.record import sealed, unsealed
+from bench.sweep import archive, states
+from bench.sweep.record import Record, sealed, unsealed
 from bench.sweep.store import Store
 from tests.report.conftest import Synthetic
 
@@ -90,6 +90,54 @@ def test_a_store_comes_in_as_it_went_out_but_for_what_goes_on_or_is_private(mine
     assert {Path(name).name.partition("-")[0] for name in kept} == {
         *("record", "arrays", "curves", "log", "grid.json", "extended.json")
     }
+
+
+def _trained(store: Path, content: bytes = b"tensors") -> Path:
+    """Put a model beside the first record of a store; return where it lies."""
+    path = next(store.glob("cells/*/record-*.json"))
+    record = Record.read(path.read_bytes(), path.parent.name)
+    record = record.model_copy(update={"digests": record.digests | {"state": sha256(content)}})
+    path.write_bytes(record.json_bytes())
+    place = states.place(record)
+    assert place
+    (store / "cells" / place).parent.mkdir(exist_ok=True)
+    (store / "cells" / place).write_bytes(content)
+    return store / "cells" / place
+
+
+def test_trained_models_go_along_where_they_are_asked_for(mine: Path) -> None:
+    model = _trained(mine)
+    bench.export_store(mine, "without.zip")
+    bench.export_store(mine, "with.zip", models=True)
+    more = members(Path("with.zip")).keys() - members(Path("without.zip")).keys()
+    assert more == {str(model.relative_to(mine))}
+    there = bench.import_store("with.zip").place / model.relative_to(mine)
+    assert there.read_bytes() == b"tensors"
+
+
+def test_a_damaged_model_stays_and_is_said(mine: Path) -> None:
+    model = _trained(mine)
+    model.write_bytes(b"other")
+    assert bench.export_store(mine, "a.zip", models=True).notes == (f"left out: {model}: it is cut short or altered",)
+    model.unlink()
+    (note,) = bench.export_store(mine, "b.zip", models=True).notes
+    assert note.startswith(f"left out: {model}, which cannot be read: ")
+
+
+@pytest.mark.parametrize("forged", ["content", "workspace", "cell"])
+def test_a_model_that_no_record_was_scored_from_is_refused(mine: Path, forged: str) -> None:
+    name = str(_trained(mine).relative_to(mine))
+    bench.export_store(mine, "mnist.zip", models=True)
+    content = members(Path("mnist.zip"))
+    own = content.pop(name)
+    cells, cell, workspace, file = name.split("/")
+    other = {
+        "content": (name, b"other"),
+        "workspace": (f"{cells}/{cell}/00000000-00000000/{file}", own),
+        "cell": (f"{cells}/0{cell[1:]}1/{workspace}/{file}", own),
+    }
+    write(Path("forged.zip"), content | dict([other[forged]]))
+    refused(r"forged\.zip is damaged or forged: .*: no record was scored from it$")
 
 
 def test_its_report_is_the_same_with_logs_of_failures(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:

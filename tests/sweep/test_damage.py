@@ -98,7 +98,7 @@ def test_a_damaged_state_is_never_read(look: Look, store: Store) -> None:
     path.unlink()
     with pytest.raises(UserError, match=f"^the state of cell {job.cell.id} .* is gone: there is no .*state-"):
         store.state(record)
-    with pytest.raises(UserError, match="is no place in a run store"):
+    with pytest.raises(UserError, match="its record names no place in a run store"):
         store.state(record.model_copy(update={"cell": "../../elsewhere"}))
     with pytest.raises(UserError, match=r"was not kept: its status is 'ok'$"):
         store.state(record.model_copy(update={"digests": {}}))

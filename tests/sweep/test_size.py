@@ -23,8 +23,9 @@ name = "digits"
 name = "vampprior"
 components = [2, 3, 4]
 """
-#: from a shell 0.8 and 0.8 were measured on a quiet core; the limits leave room for a busy one
-LIMITS = {"status": 1.5, "run": 3.0}
+#: from a shell .8, .8 and 4 were measured on a quiet core; the limits leave room for a busy one. `report` is given again,
+#: as after every sweep, which ends with one
+LIMITS = {"status": 1.5, "run": 3.0, "report": 6.0}
 
 
 @pytest.mark.slow
@@ -55,6 +56,7 @@ def test_commands_that_find_three_thousand_finished_cells_take_seconds(
             done = subprocess.run(command, capture_output=True, text=True, check=True)
             after = resource.getrusage(resource.RUSAGE_CHILDREN)
             taken.append(after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
-            assert "3000 cells: 3000 ok" in done.stdout + done.stderr
+            said = {"report": "All 3000 records took"}.get(verb, "3000 cells: 3000 ok")
+            assert said in done.stdout + done.stderr
         print(verb, taken)
         assert min(taken) < limit

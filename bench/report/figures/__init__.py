@@ -8,14 +8,11 @@ from __future__ import annotations
 
 import base64
 import io
-import json
-import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from bench import files
 from bench.files import replacing
 from bench.report.figures import canvas, comparisons, estimates, images, planes, training
 from bench.report.figures.canvas import DOTS, Drawing, Kind
@@ -24,8 +21,6 @@ from bench.report.tables import Table
 
 Pairs = Sequence[tuple[Table, Source]]  # tables, one a data set, with where their records come from
 _COLOURS = 128  # of a picture in a page
-NOTE = ".figures.json"  # beside figures: what they are of, and their digests
-_NAME = re.compile(r"[A-Za-z0-9_.-]+\.(png|pdf)")
 _INCH = 122  # pixels of a page, so that the text of a figure is as large as a table's
 
 
@@ -73,15 +68,12 @@ def drawings(pairs: Pairs) -> Iterator[Drawing]:
         yield pictures
 
 
-def write(pairs: Pairs, out: Path, of: str, page: bool) -> tuple[list[str], list[Shown]]:
+def write(pairs: Pairs, out: Path, page: bool) -> tuple[list[str], list[Shown]]:
     """Draw what records have and write it into a folder, as PNG and PDF.
-
-    Drawing takes longer than all else. Where no page is asked for, figures that lie there and are of the same stay.
 
     Args:
         pairs: tables and where their records come from.
         out: the folder.
-        of: a digest of whatever decides how the figures look.
         page: whether a page shows them, too.
 
     Returns:
@@ -89,9 +81,7 @@ def write(pairs: Pairs, out: Path, of: str, page: bool) -> tuple[list[str], list
         `training-DATASET`, `log-z-DATASET`, `nll-curve-DATASET`, `samples-DATASET`, `latents-DATASET`, and `pictures`
         of points in the plane.
     """
-    if not page and (there := _there(out, of)) is not None:
-        return there, []
-    digests, shown = {}, []
+    names, shown = [], []
     with canvas.style():
         for drawing in drawings(pairs):
             stem = "".join(sign if sign.isalnum() or sign in "-_." else "-" for sign in drawing.stem)
@@ -103,25 +93,9 @@ def write(pairs: Pairs, out: Path, of: str, page: bool) -> tuple[list[str], list
             for name, content in ((f"{stem}.png", picture.getvalue()), (f"{stem}.pdf", document.getvalue())):
                 with replacing(out / name) as file:
                     file.write(content)
-                digests[name] = files.sha256(content)
+                names.append(name)
             shown += [_without_caption(drawing, picture)] if page else []
-    with replacing(out / NOTE) as file:
-        file.write(files.json_bytes({"of": of, "files": digests}))
-    return list(digests), shown
-
-
-def _there(out: Path, of: str) -> list[str] | None:
-    """Return the names of figures that lie in a folder, all whole, and are of the same; None where they do not."""
-    try:
-        note = json.loads(files.read(out / NOTE))
-        digests = dict(note["files"]) if note["of"] == of else None
-        if digests is not None and all(
-            _NAME.fullmatch(name) and files.sha256(files.read(out / name)) == digest for name, digest in digests.items()
-        ):
-            return list(digests)
-    except (OSError, ValueError, TypeError, KeyError):
-        pass  # they are drawn
-    return None
+    return names, shown
 
 
 def pictures(pairs: Pairs) -> list[Shown]:

@@ -114,21 +114,28 @@ def look(row: Row) -> Look:
 def style() -> Iterator[None]:
     """Draw in one style, whatever the user's is; a `$` in a name is no mathematics."""
     import matplotlib
-    import seaborn
 
-    own = {
-        **seaborn.axes_style("ticks"),
-        **seaborn.plotting_context("paper"),
+    ticks = {"color": ".15", "labelsize": TEXT - 1, "major.size": 4.8, "major.width": 1, "minor.size": 3.2}
+    own: Any = {
         "font.family": ["sans-serif"],
         "font.sans-serif": ["DejaVu Sans"],
         "font.size": TEXT,
         "axes.titlesize": TEXT,
         "axes.labelsize": TEXT,
-        "xtick.labelsize": TEXT - 1,
-        "ytick.labelsize": TEXT - 1,
+        "axes.labelcolor": ".15",
+        "axes.axisbelow": True,
+        "axes.linewidth": 1,
         "axes.spines.top": False,
         "axes.spines.right": False,
         "axes.edgecolor": MUTED,
+        **{f"{axis}tick.{name}": value for axis in "xy" for name, value in ticks.items()},
+        "lines.linewidth": 1.2,
+        "lines.markersize": 4.8,
+        "lines.solid_capstyle": "round",
+        "patch.edgecolor": "w",
+        "patch.force_edgecolor": True,
+        "patch.linewidth": 0.8,
+        "legend.fontsize": 8.8,
         "text.color": INK,
         "text.parse_math": False,
         "svg.hashsalt": "bench",
