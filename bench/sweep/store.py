@@ -262,8 +262,12 @@ class Store:
         digest = record.digests.get(kind)
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
+        sealed, plain = self._places(record, key, kind)
         try:
-            content = read(self._place(record, key, kind))
+            try:
+                content = read(sealed)
+            except FileNotFoundError:
+                content = read(plain)
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -279,13 +283,13 @@ class Store:
 
         Their SHA-256 is in the name, but for schema 1 and the first records of schema 2.
         """
-        return Path(self._place(record, key, kind))
+        sealed, plain = self._places(record, key, kind)
+        return Path(sealed if os.path.exists(sealed) or not os.path.exists(plain) else plain)
 
-    def _place(self, record: Record, key: str, kind: str) -> str:
+    def _places(self, record: Record, key: str, kind: str) -> tuple[str, str]:
         folder, digest = f"{self._cells}/{record.cell}", record.digests.get(kind)
         plain = f"{folder}/{kind}-{key}.{BESIDE[kind]}"
-        sealed = f"{folder}/{file_beside(kind, key, digest)}" if digest else plain
-        return sealed if os.path.exists(sealed) or not os.path.exists(plain) else plain
+        return f"{folder}/{file_beside(kind, key, digest)}" if digest else plain, plain
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
