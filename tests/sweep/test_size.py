@@ -23,8 +23,8 @@ name = "digits"
 name = "vampprior"
 components = [2, 3, 4]
 """
-#: from a shell .8, .8 and 4 were measured on a quiet core; the limits leave room for a busy one. `report` is given again,
-#: as after every sweep, which ends with one
+#: from a shell .8, .8 and 4 were measured on a quiet core; the limits leave room for a busy one. `report` is given
+#: again, as after every sweep, which ends with one
 LIMITS = {"status": 1.5, "run": 3.0, "report": 6.0}
 
 
