@@ -10,8 +10,9 @@ from typing import Any, Generic, TypeVar
 from bench.ledger import Ledger
 from bench.plugins import Kind, Registry, build, plain_name
 from bench.plugins.settings import combinations, flat, validated
-from bench.plugins.shapes import listed, shown
+from bench.plugins.shapes import shown
 from bench.protocol import Settings, UserError
+from bench.words import listed
 
 SettingsT = TypeVar("SettingsT", bound=Settings)
 Blame = Callable[[str], str]  # a dotted key -> who wrote it, a file or a `--set`

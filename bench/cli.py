@@ -13,7 +13,7 @@ import click
 
 from bench import __version__
 from bench.verbs import output
-from bench.words import plain
+from bench.words import UserError, nearest, plain
 
 #: verb -> where it is, in `bench.verbs`, and what it does; `bench --help` says that without importing it
 VERBS = {
@@ -97,8 +97,6 @@ class _Verbs(click.Group):
     def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
         """Return the verb, or fail with the nearest."""
         if args and not args[0].startswith("-") and args[0] not in VERBS:
-            from bench.protocol import UserError
-
             raise UserError(f'there is no verb "{args[0]}"{_nearest(args[0], list(VERBS))}')
         return super().resolve_command(ctx, args)
 
@@ -143,7 +141,6 @@ def _told(error: Exception) -> tuple[str, int]:
     """Return the sentence and the exit code of an error that is told in one sentence; raise any other."""
     if isinstance(error, click.UsageError):
         return _usage(error), 2
-    from bench.protocol import UserError
     from bench.sweep.pool import SweepError
     from bench.sweep.slurm.commands import Unreachable
     from bench.sweep.store import StoreError
@@ -164,6 +161,4 @@ def _usage(error: click.UsageError) -> str:
 
 
 def _nearest(name: str, names: Sequence[str]) -> str:
-    from bench.plugins.shapes import nearest
-
     return nearest(name, names) or f"; allowed: {', '.join(names)}"

@@ -20,8 +20,6 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
-from pydantic_core import to_json
-
 MOST, ANY = 1 << 30, 1 << 62  # bytes of a file that is read whole; the second, of states
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 _SEALED = re.compile(r"(?P<stem>.+)-(?P<sha256>[0-9a-f]{64})\.pt")
@@ -32,7 +30,7 @@ class Damaged(Exception):
 
 
 @contextlib.contextmanager
-def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
+def replacing(path: str | Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
     """Open a file that takes the place of `path` when the block ends, and leaves `path` alone if it fails.
 
     Args:
@@ -49,7 +47,7 @@ def replacing(path: Path, *, durable: bool = True) -> Iterator[IO[bytes]]:
 
 
 @contextlib.contextmanager
-def creating(path: Path) -> Iterator[IO[bytes]]:
+def creating(path: str | Path) -> Iterator[IO[bytes]]:
     """Open a file that becomes `path` when the block ends.
 
     Raises:
@@ -66,6 +64,8 @@ def creating(path: Path) -> Iterator[IO[bytes]]:
             # Samba, exFAT, mounts of object stores; who dies between these two leaves an empty file, which is no record
             os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o666))
             os.replace(temporary, path)
+        else:
+            os.unlink(temporary)
 
 
 def _sync(file: IO[bytes]) -> None:
@@ -74,22 +74,22 @@ def _sync(file: IO[bytes]) -> None:
 
 
 @contextlib.contextmanager
-def _complete(path: Path) -> Iterator[tuple[IO[bytes], str]]:
-    folder = os.path.dirname(path) or "."
+def _complete(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
+    folder, name = os.path.split(path)
+    folder = folder or "."
     if not os.path.isdir(folder):
         os.makedirs(folder, exist_ok=True)
-    temporary = f"{folder}/.{path.name}.{secrets.token_hex(8)}.part"
+    temporary = f"{folder}/.{name}.{secrets.token_hex(8)}.part"
     try:
         # not mkstemp: its files are for their owner alone, and stores and caches are shared
         with open(temporary, "x+b") as file:
             yield file, temporary
-    except OSError as error:
-        if error.filename is None:  # a full disk is reported without one, and the reader has to know which
-            error.filename = str(path)
-        raise
-    finally:
-        with contextlib.suppress(FileNotFoundError):
+    except BaseException as error:
+        with contextlib.suppress(OSError):
             os.unlink(temporary)
+        if isinstance(error, OSError) and error.filename is None:
+            error.filename = str(path)  # a full disk is reported without one, and the reader has to know which
+        raise
 
 
 def read(path: str | Path, most: int = MOST) -> bytes:
@@ -125,6 +125,8 @@ def json_bytes(content: Any) -> bytes:
     Raises:
         ValueError: a text in it is no Unicode, or a value of no plain type.
     """
+    from pydantic_core import to_json  # what writes nothing is quicker without it
+
     return to_json(content, indent=1, inf_nan_mode="strings") + b"\n"  # six times as quick as json.dumps
 
 

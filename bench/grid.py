@@ -20,19 +20,19 @@ from bench import headline as headlines
 from bench.axes import Blame
 from bench.headline import Headline
 from bench.ledger import Ledger
-from bench.places import absolute
+from bench.places import GRIDS, absolute, embedded
 from bench.plugins import Plugin, Registry, is_file, plain_name
 from bench.plugins.settings import assign, combinations, flat, validated
-from bench.plugins.shapes import Spelling, listed, nearest, shown, typed
+from bench.plugins.shapes import Spelling, shown, typed
 from bench.plugins.toml import assignment, check_plain, read_toml
 from bench.profile import Slurm
 from bench.protocol import Budget, Dataset, Evaluation, Networks, UserError
+from bench.words import listed, nearest
 
 __all__ = ["Cell", "Grid", "embedded", "expand", "identify", "load"]
 
 callable_module(__name__)
 
-_EMBEDDED = Path(__file__).with_name("grids")
 MOST_CELLS = 100_000  # of a grid; they are counted before they are made
 _KEYS = ("title", "seeds", "headline", "dataset", "networks", "train", "evaluate", "strategy", "tune", "slurm")
 
@@ -115,11 +115,6 @@ def identify(request: Mapping[str, Any]) -> str:
 
 
 # ---------------------------------------------------------------- reading and merging
-
-
-def embedded() -> list[str]:
-    """Return the names of the grids that come with `bench`."""
-    return sorted(file.stem for file in _EMBEDDED.glob("*.toml"))
 
 
 def load(
@@ -214,7 +209,7 @@ def _locate(grid: str) -> tuple[Path, str]:
         grid = words.shortened(grid, 60)
         hint = nearest(grid, embedded()) or ";"
         raise UserError(f'unknown grid "{grid}"{hint} allowed: {listed(embedded())}, or a path to a .toml file')
-    return _EMBEDDED / f"{grid}.toml", f"grids/{grid}.toml"
+    return GRIDS / f"{grid}.toml", f"grids/{grid}.toml"
 
 
 def _beside(home: Path, name: Any) -> Any:

@@ -8,8 +8,8 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from bench.plugins import plain_name
-from bench.plugins.shapes import listed, nearest
 from bench.protocol import Settings, UserError
+from bench.words import listed, nearest
 
 
 class Headline(Settings):

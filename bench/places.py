@@ -1,4 +1,4 @@
-"""Places in the file system as a user names them: what any path stands for, and the folders of the user's own."""
+"""Places in the file system as a user names them: what a path stands for, folders of the user's own, and the grids."""
 
 from __future__ import annotations
 
@@ -10,8 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from bench import files
-from bench.protocol import UserError
-from bench.words import plain, shortened
+from bench.words import UserError, plain, shortened
 
 _LONGEST = 255  # bytes of one part of a path, and so many of these in all
 _MOST = 4095
@@ -68,6 +67,14 @@ def user_folder(kind: Literal["cache", "config"]) -> Path:
     except OSError:
         pass  # whoever writes there will say so
     return temporary / kind
+
+
+GRIDS = Path(__file__).with_name("grids")
+
+
+def embedded() -> list[str]:
+    """Return the names of the grids that come with `bench`."""
+    return sorted(file.stem for file in GRIDS.glob("*.toml"))
 
 
 # ---------------------------------------------------------------- what this user has named

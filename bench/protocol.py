@@ -37,7 +37,7 @@ from pydantic import (
 )
 from pydantic_core import core_schema
 
-from bench import words
+from bench.words import UserError as UserError
 
 if TYPE_CHECKING:
     import numpy as np
@@ -751,17 +751,6 @@ class OutOfMemory(MemoryError):
 
 class Stopped(Exception):
     """A run was asked to stop and left a checkpoint."""
-
-
-class UserError(Exception):
-    """A user's mistake, as one sentence: what, where, what is allowed, the nearest valid name.
-
-    What it echoes of a file may come from a stranger, and may be long.
-    """
-
-    def __str__(self) -> str:
-        """Return the sentence, fit for a terminal."""
-        return words.shortened(words.plain(super().__str__()), 1500)
 
 
 class DataError(UserError):

@@ -1,7 +1,8 @@
-"""Text that may come from a stranger, made fit for the medium that it goes into; and what may be a name."""
+"""Text that may come from a stranger, made fit for the medium that it goes into; names, and a mistake as a sentence."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 LONGEST = 100  # signs of a name
@@ -59,3 +60,30 @@ def is_name(text: str) -> bool:
 
 
 NAME = f"a name has 1 to {LONGEST} printable signs, no / or \\ among them, and does not begin with a full stop"
+
+
+# ---------------------------------------------------------------- sentences
+
+
+class UserError(Exception):
+    """A user's mistake, as one sentence: what, where, what is allowed, the nearest valid name.
+
+    What it echoes of a file may come from a stranger, and may be long.
+    """
+
+    def __str__(self) -> str:
+        """Return the sentence, fit for a terminal."""
+        return shortened(plain(super().__str__()), 1500)
+
+
+def listed(names: Iterable[str]) -> str:
+    """Return `a, b, c`, or `none`."""
+    return ", ".join(names) or "none"
+
+
+def nearest(name: str, names: Iterable[str]) -> str:
+    """Return `; did you mean "x"?` for the name that is most like `name`, or nothing."""
+    import difflib  # where there is a mistake alone
+
+    matches = difflib.get_close_matches(name, list(names), n=1)
+    return f'; did you mean "{matches[0]}"?' if matches else ""

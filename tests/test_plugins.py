@@ -543,7 +543,7 @@ print(*[name for name in ("torch", "pandas", "matplotlib", "sklearn", "scipy", "
 def test_an_import_that_never_ends_or_ends_all_is_a_sentence(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, line: str, said: str
 ) -> None:
-    monkeypatch.setattr("bench.plugins.registry.LONGEST", 0.2)
+    monkeypatch.setattr("bench.plugins.foreign.LONGEST", 0.2)
     (tmp_path / "strategies").mkdir()
     (file := tmp_path / "strategies" / "harm.py").write_text(f"{line}\n")
     plugin = Registry([tmp_path]).find("strategy", "harm")

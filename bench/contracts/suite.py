@@ -16,11 +16,11 @@ from bench import files
 from bench.contracts.verdicts import Verdict, judge
 from bench.places import absolute
 from bench.plugins import KINDS, Kind, Plugin, PluginError, Registry, is_file, plain_name
-from bench.plugins.registry import OtherKindError
+from bench.plugins.kinds import OtherKindError
 from bench.plugins.settings import Components, assign, flat, options
-from bench.plugins.shapes import listed, nearest
 from bench.plugins.toml import assignment
 from bench.protocol import UserError
+from bench.words import listed, nearest
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from bench.plugins import Plugin, build
-from bench.plugins.registry import reason
+from bench.plugins.foreign import reason
 from bench.plugins.settings import Components
 from bench.protocol import UserError
 

@@ -16,7 +16,6 @@ from bench.face.places import Place, data_of, registry_of
 from bench.face.training import WITHOUT_LATENTS, scored
 from bench.places import absolute
 from bench.plugins import Plugin, Registry, build
-from bench.plugins.shapes import listed, nearest
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
 from bench.report import parquet as reported
 from bench.report import published, sources, tables
@@ -28,6 +27,7 @@ from bench.strategy import Fitted, Strategy
 from bench.sweep.fingerprints import fingerprints
 from bench.sweep.record import CorruptRecord
 from bench.sweep.store import Store
+from bench.words import listed, nearest
 
 if TYPE_CHECKING:
     import numpy as np

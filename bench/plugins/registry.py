@@ -14,72 +14,29 @@ import hashlib
 import importlib
 import importlib.metadata
 import importlib.util
-import inspect
 import itertools
-import json
 import operator
 import os
-import signal
 import sys
-import threading
-import traceback
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import ModuleType
-from typing import Any, Literal, NoReturn, cast
+from typing import TYPE_CHECKING, Any, cast
 
-from bench import files, words
-from bench.places import absolute, remembered, user_folder
-from bench.plugins.settings import Components, Option, component_fields, options, validated
-from bench.plugins.shapes import listed, nearest, shown
-from bench.protocol import Component, Networks, Settings, UserError
+from bench import words
+from bench.places import absolute, remembered
+from bench.plugins.descriptions import Description, described
+from bench.plugins.foreign import NoImport, importing, reason
+from bench.plugins.kinds import KINDS, Kind, PluginError, Traits
+from bench.words import UserError, listed, nearest
+
+# what needs pydantic is imported where a plugin is loaded: the rest of `bench list` takes less time than that alone
+if TYPE_CHECKING:
+    from bench.plugins.settings import Components
+    from bench.protocol import Component, Networks, Settings
 
 _SOURCES: dict[Path, bytes] = {}  # of plain files, as they were when this process executed them
-LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
-
-Kind = Literal["strategy", "dataset", "network", "energy"]
-
-
-@dataclass(frozen=True)
-class Traits:
-    """What is said of a kind of plugin.
-
-    Attributes:
-        word: what a sentence calls it.
-        folder: where its files lie in a plugin folder, and its entry-point group after `bench.`.
-        methods: what its class must have.
-        base: what its class extends, as a rule.
-        words: what a heading calls all of its kind.
-    """
-
-    word: str
-    folder: str
-    methods: tuple[str, ...]
-    base: str
-    words: str
-
-    @property
-    def a_word(self) -> str:
-        """Return `a strategy`, `an energy`."""
-        return f"{'an' if self.word[0] in 'aeiou' else 'a'} {self.word}"
-
-
-KINDS: Mapping[Kind, Traits] = {
-    "strategy": Traits("strategy", "strategies", ("fit", "evaluate"), "bench.strategy.Strategy", "strategies"),
-    "dataset": Traits("data set", "datasets", ("load", "prepare"), "bench.data.Dataset", "data sets"),
-    "network": Traits("network", "networks", ("encoder", "decoder"), "bench.protocol.Network", "networks"),
-    "energy": Traits("energy", "energies", ("build",), "bench.protocol.Energy", "energies"),
-}
-
-
-class PluginError(UserError):
-    """A plugin that does not load; the sentence gives file, reason and line."""
-
-
-class OtherKindError(PluginError):
-    """A file that loads and defines no class with the methods of this kind."""
 
 
 def plain_name(name_or_file: str | Path) -> str:
@@ -128,17 +85,19 @@ class Plugin:
         Raises:
             PluginError: why it does not load.
         """
+        from bench.plugins import rules
+
         try:
             loaded = self._imported() if self.target else self._executed()
-        except _NoImport as error:
+        except NoImport as error:
             raise PluginError(f"{self.file} does not load: {error}") from error
         except KeyboardInterrupt:
             raise
         except BaseException as error:
             raise PluginError(f"{self.file} does not load: {reason(error, self.file)}") from error
-        cls = self._checked(self._class(loaded) if isinstance(loaded, ModuleType) else loaded)
+        cls = rules.checked(self, rules.class_in(self, loaded) if isinstance(loaded, ModuleType) else loaded)
         if fields:
-            self._check_fields(cls)
+            rules.check_fields(self, cls)
         if vars(cls).get("name") != self.name:  # to set it makes Python forget what it knows of the class
             cls.name = self.name  # type: ignore[attr-defined]
         return cls
@@ -162,7 +121,7 @@ class Plugin:
         sys.modules[name] = module
         try:
             # not through the loader: its cached bytecode goes by modification time and may be older than the source
-            with _importing():
+            with importing():
                 exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
         except BaseException:
             del sys.modules[name]
@@ -172,121 +131,9 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        with _importing() if module not in sys.modules else contextlib.nullcontext():
+        with importing() if module not in sys.modules else contextlib.nullcontext():
             target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
-
-    @functools.lru_cache(maxsize=1024)  # noqa: B019 - a module that was executed stays in any case
-    def _class(self, module: ModuleType) -> Any:
-        """Return the one public class that a module defines and that has the methods of this kind."""
-        classes = [
-            value
-            for name, value in vars(module).items()
-            if isinstance(value, type) and value.__module__ == module.__name__ and not name.startswith("_")
-            if not self._missing(value)
-        ]
-        rule = f"with {' and '.join(self.traits.methods)}"
-        if not classes:
-            raise OtherKindError(f"{self.file} defines no {self.traits.word}: a public class {rule}")
-        if len(classes) > 1:
-            names = listed(cls.__name__ for cls in classes)
-            raise PluginError(f"{self.file} defines {len(classes)} public classes {rule}, not one: {names}")
-        return classes[0]
-
-    def _missing(self, cls: type) -> list[str]:
-        return [method for method in self.traits.methods if not callable(getattr(cls, method, None))]
-
-    def _checked(self, cls: Any) -> type[Settings]:
-        """Return `cls` if it keeps the rules of a plugin's class."""
-        if not (isinstance(cls, type) and issubclass(cls, Settings)):
-            raise PluginError(f"{self.file}: {getattr(cls, '__name__', cls)} does not extend {self.traits.base}")
-        if abstract := sorted(getattr(cls, "__abstractmethods__", ())) or self._missing(cls):
-            raise PluginError(f"{self.file}: {cls.__name__} does not define {listed(abstract)}")
-        return cls
-
-    @functools.lru_cache(maxsize=1024)  # noqa: B019 - so does its class; every cell of a sweep loads its plugins
-    def _check_fields(self, cls: type[Settings]) -> None:
-        """Refuse a class whose fields do not keep the rules."""
-        for field in cls.model_fields:
-            if field == "name":
-                raise PluginError(f'{self.file}: {cls.__name__} has a field "name", which is the plugin\'s own name')
-            for parent in cls.__mro__[1:]:
-                if field in vars(parent) and field not in getattr(parent, "model_fields", {}):
-                    shadowed = f"{parent.__name__}.{field}"
-                    raise PluginError(
-                        f'{self.file}: the field "{field}" of {cls.__name__} shadows {shadowed}; rename it'
-                    )
-        for field, base in component_fields(cls).items():
-            if not inspect.isabstract(base):
-                rule = f"it must be {KINDS[cast(Kind, base.plugin)].base}, of which {base.__name__} may be the default"
-                raise PluginError(f'{self.file}: the field "{field}" of {cls.__name__} is of one kind alone; {rule}')
-        try:
-            options(cls)
-        except Exception as error:  # whatever a plugin's own types and default factories raise
-            raise PluginError(
-                f"{self.file}: the fields of {cls.__name__} cannot be described: {reason(error, self.file)}"
-            ) from error
-
-
-class _NoImport(BaseException):
-    """An import that neither returns nor raises; unlike an Exception, few programs catch it."""
-
-
-@contextlib.contextmanager
-def _importing() -> Iterator[None]:
-    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor move it elsewhere.
-
-    Silences what pydantic only warns of and `_checked` refuses.
-
-    Raises:
-        _NoImport: the import asked for the process's end, or did not come to its own in `LONGEST` seconds. The latter
-            is seen in the main thread alone.
-    """
-    process, leave = os.getpid(), os._exit
-
-    def stay(status: int) -> NoReturn:
-        if os.getpid() != process:  # a child that it forked
-            leave(status)
-        raise _NoImport(f"its import ends the process, with exit code {status}")
-
-    def give_up(*_: object) -> None:
-        raise _NoImport(f"its import has not ended after {LONGEST:g} seconds")
-
-    here: int | None = None
-    with contextlib.suppress(OSError):  # where the working directory is gone
-        here = os.open(".", os.O_RDONLY)
-    alarm = signal.signal(signal.SIGALRM, give_up) if threading.current_thread() is threading.main_thread() else None
-    try:
-        if alarm is not None:
-            before = signal.setitimer(signal.ITIMER_REAL, LONGEST, 1.0)
-        os._exit = stay
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
-            yield
-    finally:
-        os._exit = leave
-        if alarm is not None:
-            signal.setitimer(signal.ITIMER_REAL, *before)
-            signal.signal(signal.SIGALRM, alarm)
-        if here is not None:
-            with contextlib.suppress(OSError):
-                os.fchdir(here)
-            os.close(here)
-
-
-def reason(error: BaseException, file: Path) -> str:
-    """Return type, message and the last line of `file` that an exception went through, on one line."""
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
-    try:
-        text = str(error)
-    except Exception:  # of a plugin's own class
-        text = ""
-    message = " ".join(text.partition("For further information")[0].split())  # pydantic's address of a page
-    if isinstance(error, SyntaxError):
-        message, lines = error.msg, [error.lineno]
-    message = message if len(message) <= 300 else f"{message[:297]}..."
-    line = f" (line {lines[-1]})" if lines and lines[-1] else ""
-    return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"
 
 
 def build(
@@ -308,6 +155,9 @@ def build(
         PluginError: the plugin does not load.
         UserError: `WHERE: strategy.NAME.KEY = VALUE is not allowed; it must be ...`.
     """
+    from bench.plugins.settings import validated
+    from bench.protocol import Component
+
     cls, prefix = plugin.load(), f"{plugin.kind}.{plugin.name}"
     if issubclass(cls, Component) and values.get("kind") == plugin.name:  # as its own values say it
         values = {key: value for key, value in values.items() if key != "kind"}
@@ -323,73 +173,6 @@ def build(
 @functools.cache
 def _installed() -> Registry:
     return Registry()
-
-
-# ---------------------------------------------------------------- descriptions
-
-
-@dataclass(frozen=True)
-class Description:
-    """What `bench list` says of a plugin; `error` is the one-line reason why it does not load, else empty.
-
-    Built-in ones have their `fields` only where these are asked for.
-    """
-
-    kind: Kind
-    name: str
-    origin: str
-    file: Path
-    summary: str = ""
-    fields: tuple[Option, ...] = ()
-    error: str = ""
-
-
-def _described(plugin: Plugin, problem: str, fields: bool) -> Description:
-    """Describe a plugin, or say its `problem`; from the cache: files take time, and may import anything."""
-    description = Description(plugin.kind, plugin.name, plugin.origin, plugin.file, error=problem)
-    if problem:
-        return description
-    fields = fields or plugin.origin != "built-in"
-    cached = _cache_file(plugin, fields)
-    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-        if cached is not None:
-            content = json.loads(cached.read_bytes())
-            kept = tuple(Option(**field) for field in content["fields"])
-            return replace(description, summary=str(content["summary"]), fields=kept)
-    try:
-        cls = plugin.load(fields)
-    except UserError as error:
-        return replace(description, error=str(error))
-    own = inspect.cleandoc(vars(cls).get("__doc__") or "")  # not that of a base class
-    description = replace(description, summary=own.partition("\n")[0], fields=options(cls) if fields else ())
-    if cached is not None:
-        content = {"summary": description.summary, "fields": [asdict(field) for field in description.fields]}
-        # a cache that cannot be written costs time only; an error is never cached: installing a library may cure it
-        with contextlib.suppress(OSError), files.replacing(cached, durable=False) as file:
-            file.write(files.json_text(content).encode())
-    return description
-
-
-def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
-    """Return where the description of this source by this bench lies, with its fields or without; None without one."""
-    try:
-        parts = [_own_code(), plugin.file.read_bytes(), plugin.kind.encode(), str(fields).encode()]
-    except OSError:
-        return None
-    digest = hashlib.sha256(b"\0".join(parts)).hexdigest()
-    return user_folder("cache") / "descriptions" / f"{digest}.json"
-
-
-@functools.cache
-def _own_code() -> bytes:
-    """Return the digest of bench's own code: it gives fields and words, and plugins import it."""
-    digest = hashlib.sha256()
-    for folder, folders, names in os.walk(Path(__file__).resolve().parents[1]):
-        folders.sort()
-        for name in sorted(name for name in names if name.endswith(".py")):
-            with open(f"{folder}/{name}", "rb") as file:
-                digest.update(b"%s\0%s\0" % (os.fsencode(name), file.read()))
-    return digest.digest()
 
 
 # ---------------------------------------------------------------- all plugins
@@ -493,6 +276,9 @@ class Registry:
         Raises:
             UserError: the values are not allowed.
         """
+        from bench.plugins.settings import validated
+        from bench.protocol import Networks
+
         return validated(Networks, values, where, "networks", self.component)
 
     def parts(self, strategy: Plugin, hyper: Mapping[str, Any], networks: Mapping[str, Any]) -> list[Plugin]:
@@ -501,6 +287,10 @@ class Registry:
         Raises:
             UserError: one of them is not to be found, or the strategy does not load.
         """
+        from bench.plugins.settings import component_fields
+        from bench.plugins.shapes import shown
+        from bench.protocol import Networks
+
         tables = ((strategy.load(), hyper), (Networks, networks))
         fields = [
             (values[field], base)
@@ -524,7 +314,7 @@ class Registry:
         for name in self.names(kind):
             claims = self._plugins[kind, name]
             problem = _conflict(claims)
-            descriptions += [_described(plugin, problem, fields) for plugin in claims]
+            descriptions += [described(plugin, problem, fields) for plugin in claims]
         return descriptions
 
 

@@ -15,8 +15,9 @@ from typing import Any, TypeVar
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails, to_jsonable_python
 
-from bench.plugins.shapes import Shape, listed, nearest, shown
+from bench.plugins.shapes import Shape, shown
 from bench.protocol import Component, Search, Settings, UserError
+from bench.words import listed, nearest
 
 MOST_POINTS = 1000  # of one axis of a grid
 
@@ -89,6 +90,13 @@ def _table(annotation: Any) -> type[BaseModel] | None:
     return None
 
 
+@functools.lru_cache(maxsize=1024)  # every cell of a sweep asks, of few models
+def _inner(model: type[BaseModel]) -> dict[str, type[BaseModel]]:
+    """Return the fields of a model that hold a table, with the settings model of each."""
+    tables = {key: _table(field.annotation) for key, field in model.model_fields.items()}
+    return {key: table for key, table in tables.items() if table is not None}
+
+
 # ---------------------------------------------------------------- validation
 
 
@@ -132,10 +140,8 @@ def validated(
 def _filled(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]:
     """Complete nested tables from the default of their field, which may differ from the defaults of its class."""
     complete = dict(values)
-    for key, field in model.model_fields.items():
-        nested = _table(field.annotation)
-        if nested is None:
-            continue
+    for key, nested in _inner(model).items():
+        field = model.model_fields[key]
         component = nested if issubclass(nested, Component) else None
         value = complete.get(key, {} if component and field.is_required() else None)
         if not isinstance(value, Mapping):
@@ -152,8 +158,7 @@ def _filled(model: type[BaseModel], values: Mapping[str, Any]) -> dict[str, Any]
 
 def component_fields(model: type[BaseModel]) -> dict[str, type[Component]]:
     """Return the fields of a model that hold components, by name, with the base class of each."""
-    tables = {key: _table(field.annotation) for key, field in model.model_fields.items()}
-    return {key: table for key, table in tables.items() if table is not None and issubclass(table, Component)}
+    return {key: table for key, table in _inner(model).items() if issubclass(table, Component)}
 
 
 def shape_of(

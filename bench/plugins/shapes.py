@@ -5,7 +5,6 @@ Types and bounds are read from the model's JSON schema, so that whatever pydanti
 
 from __future__ import annotations
 
-import difflib
 import functools
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -16,17 +15,6 @@ from pydantic import BaseModel
 from pydantic_core import to_jsonable_python
 
 from bench import words
-
-
-def listed(names: Iterable[str]) -> str:
-    """Return `a, b, c`, or `none`."""
-    return ", ".join(names) or "none"
-
-
-def nearest(name: str, names: Iterable[str]) -> str:
-    """Return `; did you mean "x"?` for the name that is most like `name`, or nothing."""
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f'; did you mean "{matches[0]}"?' if matches else ""
 
 
 def shown(value: Any) -> str:

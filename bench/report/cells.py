@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any, Literal, Self, cast
 
 import numpy as np
@@ -53,11 +53,11 @@ class Setting:
         tuned = _shared(cell.study, cell.tuned)
         return cls(dataset=request["dataset"], strategy=request["strategy"], **parts, tuned=tuned)
 
-    @property
+    @cached_property
     def context(self) -> tuple[str, ...]:
         """What rows must share to be compared; tuned ones are compared to each other, whatever was tuned."""
         networks, budget = self.networks, self.budget
-        if keys := json.loads(self.tuned or "[]"):
+        if self.tuned and (keys := json.loads(self.tuned)):
             networks, budget = (
                 canonical({key: value for key, value in flat(json.loads(part), prefix) if key not in keys})
                 for prefix, part in (("networks.", networks), ("train.", budget))
@@ -80,6 +80,12 @@ class Setting:
     def flat(self) -> dict[str, Any]:
         """Return every setting by its dotted key in a grid."""
         return dict(flat(json.loads(self.hyper))) | self._conditions
+
+
+@lru_cache(maxsize=4096)
+def _setting(*parts: str) -> Setting:
+    """Return a setting; the records of a row share one."""
+    return Setting(*parts)
 
 
 def _shared(study: str | None, tuned: Mapping[str, Any] | None) -> str:
@@ -217,7 +223,7 @@ class Outcome(Record):
         data, hyper = self.dataset, canonical(self.hyper)
         networks, budget = _as_now(Networks, self.networks), _as_now(Budget, self.budget)
         tuned = _shared(self.study, self.tuned)
-        return Setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring, tuned)
+        return _setting(data.name, canonical(data.options), self.strategy, hyper, networks, budget, self.scoring, tuned)
 
     def planned(self, ledger: Ledger | None) -> Outcome:
         """Return it as a plan has its cell: the same model may be a row that was tuned, and one that was not."""

@@ -6,6 +6,7 @@ import contextlib
 import gc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from importlib.metadata import version
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from bench.report import (
     terminal,
 )
 from bench.report.cells import Outcome
+from bench.report.findings import Finding
 from bench.report.layout import Layout, across, layout
 from bench.report.page import content
 from bench.report.sources import Source
@@ -56,6 +58,16 @@ class Report:
     overview: tuple[Layout, ...]
     remarks: tuple[str, ...]
     out: Path | None
+
+    @cached_property
+    def findings(self) -> dict[str, tuple[Finding, ...]]:
+        """Name of a table -> what it comes to."""
+        return {table.name: tuple(findings.findings(table)) for table, _ in self.tables}
+
+    @cached_property
+    def accounts(self) -> dict[str, list[Layout]]:
+        """Name of a table -> tables of cost and stability."""
+        return {table.name: accounts.accounts(table, source.curves) for table, source in self.tables}
 
 
 def report(records: Records, out: Path | None, view: View) -> str:
@@ -146,9 +158,9 @@ def _built(name: str, source: Source, numbers: published.Published, view: View, 
 def printed(made: Report, view: View) -> list[Layout]:
     """Return what is printed: the overview where there is one, else the tables of each data set."""
     parts = [part if view.wide else part.plain for part in made.overview]
-    for table, source in made.tables:
+    for table, _ in made.tables:
         if not made.overview or view.pairs or view.wide:
-            parts += _parts(table, source, view.pairs, view.wide)
+            parts += _parts(made, table, view.pairs, view.wide)
     return parts
 
 
@@ -157,23 +169,23 @@ def recorded(table: Table) -> bool:
     return any(row.outcomes for row in table.rows)
 
 
-def _parts(table: Table, source: Source, pairs: bool, wide: bool) -> list[Layout]:
+def _parts(made: Report, table: Table, pairs: bool, wide: bool) -> list[Layout]:
     """Return the tables of one data set: the summary with its findings, and what else is asked for."""
     parts = [summary.summary(table), *summary.beside(table), *accounts.tuning(table)]
     if len(parts) > 1 and not recorded(table):
         parts = parts[1:]  # the published numbers alone
-    parts[0] = replace(parts[0], title=table.title, findings=tuple(findings.findings(table)))
+    parts[0] = replace(parts[0], title=table.title, findings=made.findings[table.name])
     if not recorded(table):
         return parts
     parts += summary.pairs(table) if pairs else []
-    return [*parts, layout(table), *accounts.accounts(table, source.curves)] if wide else parts
+    return [*parts, layout(table), *made.accounts[table.name]] if wide else parts
 
 
 def everything(made: Report, view: View) -> str:
     """Return the whole report as Markdown."""
     layouts = [*made.overview]
-    for table, source in made.tables:
-        layouts += _parts(table, source, view.pairs, wide=True)
+    for table, _ in made.tables:
+        layouts += _parts(made, table, view.pairs, wide=True)
     return formats.markdown(layouts, _terms(made, wide=True))
 
 
@@ -187,9 +199,9 @@ def publication(made: Report) -> str:
         cut = overview.plain.cut(-(-overview.parts // _ABREAST))
         layouts += [replace(part, name=f"{part.name}-{number}") for number, part in enumerate(cut, 1)]
     notes: list[str] = []
-    for table, source in made.tables:
+    for table, _ in made.tables:
         layouts += [summary.single(table, metric) for metric in table.shown]
-        layouts += [*summary.beside(table), *accounts.tuning(table), *accounts.accounts(table, source.curves)]
+        layouts += [*summary.beside(table), *accounts.tuning(table), *made.accounts[table.name]]
         said = [f"{sentence}." for sentence in table.conditions]
         said += [finding.sentence for finding in findings.doubts_of(table)]
         notes += [f"{table.title}: {sentence}" for sentence in said]

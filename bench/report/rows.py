@@ -80,6 +80,7 @@ class Row:
     gains: dict[str, Interval] = field(default_factory=dict)
     _trained: dict[str, list[Trained]] = field(default_factory=dict)
     _sides: dict[str, Side | None] = field(default_factory=dict)
+    _resources: dict[tuple[str, ...], float | None] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -98,13 +99,15 @@ class Row:
 
     def resource(self, *names: str) -> float | None:
         """Return the mean over the seeds that came to scores of the sum of these resources; None without them."""
-        sums = [
-            sum(outcome.resources.get(name, math.nan) for name in names)
-            for outcome in self.outcomes.values()
-            if outcome.status == "ok"
-        ]
-        finite = [total for total in sums if math.isfinite(total)]
-        return sum(finite) / len(finite) if finite else None
+        if names not in self._resources:
+            sums = [
+                sum(outcome.resources.get(name, math.nan) for name in names)
+                for outcome in self.outcomes.values()
+                if outcome.status == "ok"
+            ]
+            finite = [total for total in sums if math.isfinite(total)]
+            self._resources[names] = sum(finite) / len(finite) if finite else None
+        return self._resources[names]
 
     @property
     def codes(self) -> set[tuple[str, str]]:

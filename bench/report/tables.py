@@ -10,7 +10,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
-from bench.plugins.shapes import listed, nearest
 from bench.protocol import Metric, UserError
 from bench.report.cells import Plan
 from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
@@ -19,6 +18,7 @@ from bench.report.rows import Row, group, marks, seeds_listed
 from bench.report.selection import select
 from bench.report.verdicts import Verdict, judge
 from bench.sweep.record import flat
+from bench.words import listed, nearest
 
 if TYPE_CHECKING:
     from bench.report.sources import Source

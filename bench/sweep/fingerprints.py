@@ -91,9 +91,10 @@ def of_plugins(plugins: Sequence[Plugin], executed: bool = False) -> str:
 
 def _modules(plugin: Plugin) -> Iterable[Path]:
     """Return a plugin's own files: that file, or all of the package that an entry point lies in."""
+    if plugin.origin == "built-in" or not plugin.target:
+        return [plugin.file]
     folder = _outermost(plugin.file)
-    alone = plugin.origin == "built-in" or not plugin.target or folder == plugin.file
-    return [plugin.file] if alone else sorted({plugin.file, *folder.rglob("*.py")})
+    return [plugin.file] if folder == plugin.file else sorted({plugin.file, *folder.rglob("*.py")})
 
 
 def _outermost(file: Path) -> Path:

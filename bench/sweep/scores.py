@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import Any, get_args
 
 from bench import protocol
-from bench.plugins.shapes import listed, nearest
 from bench.protocol import UserError
 from bench.sweep.record import Score
+from bench.words import listed, nearest
 
 _NAME = re.compile(r"[a-z0-9_][a-z0-9_.-]{0,63}", re.IGNORECASE)
 _UNIT = re.compile(r"[^\W_][\w /%^*.·²-]{0,31}|")

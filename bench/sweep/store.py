@@ -262,8 +262,12 @@ class Store:
         digest = record.digests.get(kind)
         if digest is None and record.format > 1:
             return None  # what lies there is of an attempt that left no record
+        sealed, plain = self._places(record, key, kind)
         try:
-            content = read(self._place(record, key, kind))
+            try:
+                content = read(sealed)
+            except FileNotFoundError:
+                content = read(plain)
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
@@ -279,13 +283,13 @@ class Store:
 
         Their SHA-256 is in the name, but for schema 1 and the first records of schema 2.
         """
-        return Path(self._place(record, key, kind))
+        sealed, plain = self._places(record, key, kind)
+        return Path(sealed if os.path.exists(sealed) or not os.path.exists(plain) else plain)
 
-    def _place(self, record: Record, key: str, kind: str) -> str:
+    def _places(self, record: Record, key: str, kind: str) -> tuple[str, str]:
         folder, digest = f"{self._cells}/{record.cell}", record.digests.get(kind)
         plain = f"{folder}/{kind}-{key}.{BESIDE[kind]}"
-        sealed = f"{folder}/{file_beside(kind, key, digest)}" if digest else plain
-        return sealed if os.path.exists(sealed) or not os.path.exists(plain) else plain
+        return f"{folder}/{file_beside(kind, key, digest)}" if digest else plain, plain
 
     def grid(self) -> Any:
         """Return the merged grid of the last `bench run`, or None where it cannot be read."""
@@ -433,7 +437,7 @@ class Store:
             if before and not before.how:
                 attempts.end(folder, before, "lost")
             if not os.path.exists(request := f"{folder}/request.json"):
-                with replacing(Path(request), durable=False) as file:  # it is for people: the record says the same
+                with replacing(request, durable=False) as file:  # it is for people: the record says the same
                     file.write(json_bytes(cell.request))
             if latest:
                 left = (*Path(folder).rglob(".*.part"), *Path(folder).glob("live-*.json"))
@@ -482,16 +486,17 @@ class Store:
         Raises:
             StoreError: the store cannot be written.
         """
-        path = self.record_path(job.cell.id, job.key)
+        folder = f"{self._cells}/{job.cell.id}"
+        path = f"{folder}/record-{job.key}.json"
         with self.writing():
-            begun = attempts.numbers(_listing(f"{self._cells}/{job.cell.id}"))
-            if path.exists() or max(begun, default=0) > job.attempt:
+            begun = attempts.numbers(_listing(folder))
+            if os.path.exists(path) or max(begun, default=0) > job.attempt:
                 return False
-            os.makedirs(path.parent, exist_ok=True)  # here: a file in its place is no record that stands
+            os.makedirs(folder, exist_ok=True)  # here: a file in its place is no record that stands
             digests = dict(record.digests)
             for kind, content in _contents(curves, arrays or {}):
                 digests[kind] = sha256(content)
-                with replacing(path.with_name(file_beside(kind, job.key, digests[kind]))) as file:
+                with replacing(f"{folder}/{file_beside(kind, job.key, digests[kind])}") as file:
                     file.write(content)
             earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
             interrupted = restarts(earlier, job.attempt)

@@ -7,6 +7,7 @@ one `Ending` or `Halt`. The record is written here, so that arrays never pass th
 from __future__ import annotations
 
 import faulthandler
+import functools
 import io
 import os
 import queue
@@ -39,6 +40,8 @@ from bench.sweep.wire import Outbox
 
 if TYPE_CHECKING:
     import numpy as np
+
+    from bench.grid import Cell
 
 _ARRAY = re.compile(r"\w[\w.+-]{0,99}")
 _TAKEN = ("file", "allow_pickle")  # arguments of NumPy's own
@@ -134,6 +137,7 @@ class Worker:
         self.store = Store(setup.store)
         self._checked: set[tuple[Plugin, ...]] = set()
         self._data: tuple[Dataset, Splits] | None = None
+        self._suited: tuple[Any, ...] = ()  # what was last found to go together
 
     def carry_out(
         self,
@@ -206,6 +210,17 @@ class Worker:
         self._checked.add(cell.plugins)
         return built
 
+    def check(self, cell: Cell, dataset: Dataset, splits: Splits, networks: Networks) -> None:
+        """Check that data, networks, budget and scoring go together: the data may have changed since the sweep did.
+
+        Raises:
+            UserError: they do not.
+        """
+        asked = (splits.sha256, dataset, networks, cell.budget, cell.evaluation)
+        if asked != self._suited:  # once for all seeds
+            demands.check(plain_name(cell.dataset), dataset, splits.items, networks, cell.budget, cell.evaluation)
+            self._suited = asked
+
     def splits(self, dataset: Dataset) -> Splits:
         """Return the data set's splits: the cell's own copies, for a strategy may write into them."""
         if self._data is None or self._data[0] != dataset:
@@ -255,7 +270,7 @@ class _Attempt:
         self._told = 0.0
         self._epoch: Any = None
 
-    @property
+    @functools.cached_property
     def folder(self) -> Path:
         """Where checkpoints and the state lie."""
         return self.worker.store.cell(self.job.cell.id) / self.job.workspace
@@ -290,8 +305,7 @@ class _Attempt:
         splits = self.worker.splits(dataset)
         data["sha256"] = splits.sha256
         cell = job.cell
-        # the sweep has asked the same; here the data may have changed since
-        demands.check(plain_name(cell.dataset), dataset, splits.items, networks, cell.budget, cell.evaluation)
+        self.worker.check(cell, dataset, splits, networks)
         task = Task(dataset, splits, networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)

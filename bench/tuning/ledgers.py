@@ -15,11 +15,11 @@ from bench.files import replacing
 from bench.grid import Grid
 from bench.ledger import Ledger
 from bench.plugins import plain_name
-from bench.plugins.shapes import listed
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.tuning import space
 from bench.tuning.trials import Progress, seconds_of, value_of
+from bench.words import listed
 
 
 def ranked(progress: Progress) -> list[tuple[FrozenTrial, float, str]]:

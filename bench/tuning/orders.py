@@ -12,7 +12,7 @@ from typing import Literal, Self
 from bench.grid import Grid, load
 from bench.ledger import Ledger
 from bench.plugins import Registry
-from bench.plugins.shapes import Spelling, listed, passed
+from bench.plugins.shapes import Spelling, passed
 from bench.protocol import UserError
 from bench.sweep import pool, record, requests, status
 from bench.sweep.attempts import Job
@@ -23,6 +23,7 @@ from bench.tuning import ledgers, rows
 from bench.tuning.rows import BOUND, Row
 from bench.tuning.study import Study, pruner_of, storage_of
 from bench.tuning.trials import Allowance, Progress, Trials
+from bench.words import listed
 
 _TIME = re.compile("".join(rf"(?:(\d+(?:\.\d+)?){unit})?" for unit in ("h", "m(?:in)?", "s")))
 Pruner = Literal["median", "hyperband", "none"]

@@ -11,12 +11,13 @@ from typing import Any
 import bench.grid as grids
 from bench.grid import Cell, Grid
 from bench.plugins import Registry, plain_name
-from bench.plugins.shapes import listed, nearest, shown
+from bench.plugins.shapes import shown
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.tuning import space
 from bench.tuning.space import Range
+from bench.words import listed, nearest
 
 SEEDS = 1_000_000  # trial k trains with seed SEEDS + k: none of a comparison's
 BOUND = "vlb"  # what trials are chosen by, unless something else is asked for

@@ -13,8 +13,9 @@ from pydantic import Field
 from bench.grid import Cell
 from bench.plugins import Registry, build
 from bench.plugins.settings import component_fields, flat, options, shape_of, validated
-from bench.plugins.shapes import listed, nearest, shown
+from bench.plugins.shapes import shown
 from bench.protocol import Budget, Networks, Settings, UserError
+from bench.words import listed, nearest
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution

@@ -12,7 +12,6 @@ from datetime import UTC, datetime
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.plugins import Registry
-from bench.plugins.shapes import listed, nearest
 from bench.protocol import Evaluation, UserError
 from bench.sweep.attempts import Job
 from bench.sweep.feed import Feed
@@ -20,6 +19,7 @@ from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
 from bench.sweep.store import Store, key
 from bench.sweep.worker import Figures
 from bench.tuning.study import CELL, DOUBT, Study
+from bench.words import listed, nearest
 
 POLL = 1.0  # seconds between two looks at studies where there was nothing to do
 #: figures of a running cell by which trials are compared, the first that there is (`bench.training.stability.COMPARED`)

@@ -12,9 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.places import absolute
-from bench.profile import Slurm
-from bench.protocol import UserError
-from bench.words import plain, shortened
+from bench.words import UserError, plain, shortened
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
@@ -161,7 +159,10 @@ limits = _bundle(
 #: what a SLURM job asks for; the verb gets what is stated as `wanted`, as `[slurm]` would say it
 slurm = _bundle(
     "wanted",
-    Slurm.model_fields,
+    (
+        *("partition", "account", "constraint", "gpus", "per_gpu", "cpus", "memory", "time", "parallel"),
+        *("cells_per_job", "retries", "setup"),
+    ),
     _stated,
     click.option("--partition", metavar="NAME", help="The SLURM partition."),
     click.option("--account", metavar="NAME", help="The account that SLURM charges."),

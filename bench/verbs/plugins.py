@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.files import json_text
-from bench.grid import embedded
+from bench.places import embedded
 from bench.plugins import KINDS, Description, Kind, PluginError, Registry
-from bench.protocol import UserError
 from bench.verbs import options
+from bench.words import UserError
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request

@@ -13,7 +13,6 @@ import click
 from bench import profile
 from bench.files import json_text
 from bench.grid import name_of
-from bench.plugins.shapes import nearest
 from bench.protocol import UserError
 from bench.report import Records, View, forecast, report
 from bench.sweep import record, status, watching
@@ -23,7 +22,7 @@ from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
-from bench.words import plain
+from bench.words import nearest, plain
 
 
 @click.command()

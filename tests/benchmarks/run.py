@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import argparse
 import datetime
+import json
 import os
 import platform
 import resource
@@ -27,6 +28,7 @@ HERE = Path(__file__).parent
 ROOT = HERE.parent.parent
 RIVAL = ROOT / "build" / "pythae"
 ROUNDS = 11
+FORMS = {"sizes": ",", "values": ".2g"}  # of what `growth.py` tells
 
 
 @dataclass(frozen=True)
@@ -225,6 +227,16 @@ def sweeping(table: Table) -> None:
     table.seconds("a finished cell in a rerun of 1,000, ms", "sweeping.py", "rerun", 1, ".3", ".1")
 
 
+def growth(table: Table) -> None:
+    """Whether what a cell costs grows with their number."""
+    paths = {"PYTHONPATH": os.pathsep.join([str(ROOT), str(HERE)]), "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(HERE / "growth.py")]
+    lines = subprocess.run(command, check=True, stdout=PIPE, text=True, env=os.environ | paths, cwd="/").stdout
+    for line in map(json.loads, lines.splitlines()):
+        sizes, values = (", ".join(f"{number:{form}}" for number in line[key]) for key, form in FORMS.items())
+        table.add(f"{line['figure']} {sizes}", values, "does not grow")
+
+
 def two_cells(table: Table, steps: int = 150) -> None:
     """Two cells at once, a thread each, over one after the other with two threads: in seconds of the clock."""
     one, two = Contender("training.py", "normal"), Contender("training.py", "normal", threads=2)
@@ -252,14 +264,16 @@ def two_cells(table: Table, steps: int = 150) -> None:
 def commands(table: Table) -> None:
     """Seconds that a command takes."""
     for words, must, aim in (("--help", ".15", ".12"), ("list", ".25", ".2")):
-        seconds = [_command(words) for _ in range(ROUNDS)]
+        with tempfile.TemporaryDirectory() as bytecode:  # as users have it, whatever this process's environment says
+            seconds = [_command(words, bytecode) for _ in range(ROUNDS + 1)][1:]
         table.add(f"`bench {words}`, seconds", f"{statistics.median(seconds):.3f}", must, aim)
 
 
-def _command(words: str) -> float:
+def _command(words: str, bytecode: str) -> float:
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     command = [sys.executable, "-m", "bench", *words.split()]
-    subprocess.run(command, check=True, capture_output=True, env=os.environ | {"PYTHONPATH": str(ROOT)}, cwd="/")
+    paths = {"PYTHONPATH": str(ROOT), "PYTHONPYCACHEPREFIX": bytecode, "PYTHONDONTWRITEBYTECODE": ""}
+    subprocess.run(command, check=True, capture_output=True, env=os.environ | paths, cwd="/")
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
@@ -268,6 +282,7 @@ PARTS: dict[str, Callable[[Table], None]] = {
     "training": training,
     "scoring": scoring,
     "sweeps": sweeping,
+    "growth": growth,
     "before": earlier,
     "pythae": rival,
     "cells": two_cells,

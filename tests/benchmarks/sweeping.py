@@ -30,7 +30,7 @@ CELLS = 100  # that a repetition carries out
 FINISHED = 1000  # that it finds finished
 
 
-class _Sweep:
+class Sweep:
     """Cells that do nothing, and what carries them out within this process."""
 
     def __init__(self, cells: int) -> None:
@@ -82,7 +82,7 @@ class _Pickles(ModuleType):
 
 def empty_cells() -> Callable[[], None]:
     """A hundred cells that do nothing; a ratio to `four_durable_files`, a hundred times."""
-    sweep = _Sweep(100 * CELLS)
+    sweep = Sweep(100 * CELLS)
     jobs = iter(sweep.ready())
     return lambda: sweep.carry_out(itertools.islice(jobs, CELLS))
 
@@ -105,7 +105,7 @@ def four_durable_files() -> Callable[[], None]:
 
 def finished_cells() -> Callable[[], None]:
     """A look at a thousand finished cells, as every command begins; a ratio to `record_files`."""
-    sweep = _Sweep(FINISHED)
+    sweep = Sweep(FINISHED)
     sweep.carry_out(sweep.ready())
 
     def look() -> None:
@@ -116,7 +116,7 @@ def finished_cells() -> Callable[[], None]:
 
 def rerun() -> Callable[[], None]:
     """What `bench run` does where nothing is left to do, a thousand cells; a ratio to `record_files`."""
-    sweep = _Sweep(FINISHED)
+    sweep = Sweep(FINISHED)
     sweep.carry_out(sweep.ready())
 
     def again() -> None:
@@ -129,7 +129,7 @@ def rerun() -> Callable[[], None]:
 
 def record_files() -> Callable[[], None]:
     """Reading the JSON of a thousand records, and nothing else."""
-    sweep = _Sweep(FINISHED)
+    sweep = Sweep(FINISHED)
     sweep.carry_out(sweep.ready())
     files = sorted(sweep.store.folder.glob("cells/*/record-*.json"))
 

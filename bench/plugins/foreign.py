@@ -1,0 +1,76 @@
+"""Foreign code that is imported: it neither ends this process, nor keeps it, nor moves it elsewhere; and its errors."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+import traceback
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import NoReturn
+
+LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
+
+
+class NoImport(BaseException):
+    """An import that neither returns nor raises; unlike an Exception, few programs catch it."""
+
+
+@contextlib.contextmanager
+def importing() -> Iterator[None]:
+    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor move it elsewhere.
+
+    Silences what pydantic only warns of and `_checked` refuses.
+
+    Raises:
+        NoImport: the import asked for the process's end, or did not come to its own in `LONGEST` seconds. The latter
+            is seen in the main thread alone.
+    """
+    process, leave = os.getpid(), os._exit
+
+    def stay(status: int) -> NoReturn:
+        if os.getpid() != process:  # a child that it forked
+            leave(status)
+        raise NoImport(f"its import ends the process, with exit code {status}")
+
+    def give_up(*_: object) -> None:
+        raise NoImport(f"its import has not ended after {LONGEST:g} seconds")
+
+    here: int | None = None
+    with contextlib.suppress(OSError):  # where the working directory is gone
+        here = os.open(".", os.O_RDONLY)
+    alarm = signal.signal(signal.SIGALRM, give_up) if threading.current_thread() is threading.main_thread() else None
+    try:
+        if alarm is not None:
+            before = signal.setitimer(signal.ITIMER_REAL, LONGEST, 1.0)
+        os._exit = stay
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
+            yield
+    finally:
+        os._exit = leave
+        if alarm is not None:
+            signal.setitimer(signal.ITIMER_REAL, *before)
+            signal.signal(signal.SIGALRM, alarm)
+        if here is not None:
+            with contextlib.suppress(OSError):
+                os.fchdir(here)
+            os.close(here)
+
+
+def reason(error: BaseException, file: Path) -> str:
+    """Return type, message and the last line of `file` that an exception went through, on one line."""
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(file)]
+    try:
+        text = str(error)
+    except Exception:  # of a plugin's own class
+        text = ""
+    message = " ".join(text.partition("For further information")[0].split())  # pydantic's address of a page
+    if isinstance(error, SyntaxError):
+        message, lines = error.msg, [error.lineno]
+    message = message if len(message) <= 300 else f"{message[:297]}..."
+    line = f" (line {lines[-1]})" if lines and lines[-1] else ""
+    return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"
