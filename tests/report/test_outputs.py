@@ -35,7 +35,7 @@ def report(grid: Any, stores: Any, out: Any, **options: Any) -> str:
     return made_report(Records(grid, stores, **options), out, WHOLE)
 
 
-FILES = ["curves.parquet", "items.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
+FILES = [".report.json", "curves.parquet", "items.parquet", "records.parquet", "table.csv", "table.md", "table.tex"]
 
 
 def names(folder: Path) -> list[str]:
