@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import sys
 
 from bench.sweep.processes import end_with_parent, one_thread
 
@@ -11,3 +12,5 @@ end_with_parent()
 # these reach every process of a terminal or a job; the parent answers them, and the server has to outlive its workers
 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR2):
     signal.signal(number, signal.SIG_IGN)
+# a parent that ends while it starts a worker leaves one that never hears what to do, and has nothing to say of that
+sys.excepthook = lambda kind, error, trace: None if kind is EOFError else sys.__excepthook__(kind, error, trace)

@@ -40,7 +40,7 @@ def test_it_tunes_and_shows_what_came_out(shell: CliRunner, tmp_path: Path) -> N
     done = shell.invoke(tune, [*told, "--trials", "6", "--jobs", "1"], catch_exceptions=False)
     assert done.exit_code == 0
     assert f"1 row, 6 trials each; store: {tmp_path}/runs/fakes-trials\n" in done.output
-    assert "drawn known, trial 0: vlb 2." in done.output
+    assert "drawn known, trial 0: vlb 2." in done.output, done.output.splitlines()
     assert (
         f"tuned grid: {tmp_path}/fakes-tuned.toml; to compare it with what was: bench run --grid fakes-tuned.toml"
         in (done.output)
