@@ -272,6 +272,7 @@ def test_an_interrupted_sweep_says_how_to_go_on(shell: Shell, number: signal.Sig
 
 def test_a_sweep_whose_terminal_is_gone_saves_checkpoints_and_goes_on_though_nobody_reads_it(shell: Shell) -> None:
     shell.grid("walk", seeds=2, seconds=4.0)  # no end is near, however late one of them begins
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # under nohup the tests, too, would ignore it
     with shell.start("run", "--grid", "fakes.toml", "--jobs", "2") as process:
         assert process.stdout
         assert process.stderr
