@@ -255,6 +255,13 @@ class Notebook(Display):
             self._output.update(_ipython().HTML(f"<pre>{escape(text)}</pre>"))
 
 
+def _in_notebook() -> bool:
+    """Tell whether a kernel runs this process. Who only drives kernels, as nbclient does, has imported them as well."""
+    if "IPython" not in sys.modules:
+        return False
+    return hasattr(importlib.import_module("IPython").get_ipython(), "kernel")
+
+
 def _ipython() -> Any:
     """Return what shows things in a notebook; it is there where a notebook is."""
     return importlib.import_module("IPython.display")
@@ -262,7 +269,7 @@ def _ipython() -> Any:
 
 def screen(cells: int, name: Callable[[Job], str], log: Callable[[Job], str]) -> Display:
     """Return what suits where this runs: in a notebook its own display, on a terminal bars, else lines."""
-    if "ipykernel" in sys.modules:
+    if _in_notebook():
         return Notebook(cells, name, log)
     bars = sys.stderr.isatty() and os.environ.get("TERM") not in ("dumb", "unknown")
     return Bars(cells, name, log) if bars else Lines(cells, name, log)

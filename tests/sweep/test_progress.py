@@ -8,11 +8,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from types import ModuleType, SimpleNamespace
+from typing import Any
 
 import pytest
 
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.progress import Lines, Pace, duration
+from bench.sweep.progress import Lines, Notebook, Pace, duration, screen
 from bench.sweep.status import Survey
 from bench.sweep.worker import Figures
 
@@ -108,3 +110,17 @@ with screen(2, lambda job: "points actor[how=ok] seed 0", lambda job: "log") as 
     assert "fit 450/900, bound 101.23" in text
     assert "ok       points actor[how=ok] seed 0 (1.0 s)" in text
     assert ("\x1b[3" in text or "\x1b[9" in text) == colour
+
+
+def test_who_only_drives_kernels_is_in_no_notebook(monkeypatch: pytest.MonkeyPatch) -> None:
+    import IPython
+
+    ipython: Any = IPython
+    monkeypatch.setitem(sys.modules, "ipykernel", ModuleType("ipykernel"))  # nbclient imports it to find kernels
+    named: Any = lambda job: "points actor"  # noqa: E731
+    monkeypatch.setattr(ipython, "get_ipython", lambda: None)
+    assert isinstance(screen(1, named, named), Lines)
+    monkeypatch.setattr(ipython, "get_ipython", lambda: SimpleNamespace())  # IPython in a terminal
+    assert isinstance(screen(1, named, named), Lines)
+    monkeypatch.setattr(ipython, "get_ipython", lambda: SimpleNamespace(kernel=object()))
+    assert isinstance(screen(1, named, named), Notebook)
