@@ -23,6 +23,7 @@ from bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from bench.report.cells import Outcome
+    from bench.report.parquet import Rows
 
 
 class Vector(NamedTuple):
@@ -32,7 +33,7 @@ class Vector(NamedTuple):
     which: np.ndarray
 
 
-_Tabled = Vector | tuple[Path, int]  # scores in a Parquet file, or which of its row groups they are
+_Tabled = tuple[Path, "Sequence[Rows]"]  # where a Parquet file has scores
 _UNREADABLE = (
     *(CorruptRecord, ValueError, KeyError, NotImplementedError, RuntimeError),
     *(OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error),
@@ -153,21 +154,13 @@ class Arrays:
 
     @cached_property
     def _in_tables(self) -> dict[tuple[str, str], dict[str, _Tabled | None]]:
-        """(cell, key) -> metric -> scores of its items in order, of the Parquet files, or where they are read."""
-        from bench.report.parquet import read_parquet, row_groups
+        """(cell, key) -> metric -> where the Parquet files have the scores of its items."""
+        from bench.report.parquet import places
 
         vectors: dict[tuple[str, str], dict[str, _Tabled | None]] = {}
         for path in self._tables:
-            groups = row_groups(path)
-            for number, (cell, key, metric) in enumerate(groups or ()):
-                _put(vectors.setdefault((cell, key), {}), metric, (path, number))
-            if groups is not None:
-                continue
-            frame = read_parquet(path, "items", ("cell", "key", "metric", "item", "value"))
-            for whose, group in frame.groupby(["cell", "key", "metric"], sort=False, observed=True):
-                cell, key, metric = map(str, whose)
-                vector = _ordered(group["item"].to_numpy(), group["value"].to_numpy())
-                _put(vectors.setdefault((cell, key), {}), metric, vector)
+            for (cell, key, metric), rows in places(path).items():
+                _put(vectors.setdefault((cell, key), {}), metric, (path, rows))
         return vectors
 
 
@@ -180,9 +173,9 @@ def _put(held: dict[str, _Tabled | None], metric: str, place: _Tabled) -> None:
 
 
 def _read(place: _Tabled) -> Vector:
-    from bench.report.parquet import row_group
+    from bench.report.parquet import at
 
-    return place if isinstance(place, Vector) else _ordered(*row_group(*place))
+    return _ordered(*at(*place))
 
 
 def _ordered(which: np.ndarray, values: np.ndarray) -> Vector:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import numpy as np
 import pandas as pd
@@ -20,9 +20,11 @@ from bench.report.cells import TABLES, Outcome, Table
 from bench.report.statistics import CONFIDENCE
 from bench.sweep.columns import DTYPES, leaves
 from bench.sweep.record import EARLIER, SECONDS, Score
+from bench.words import listed
 
 #: version of the columns; written into every file. Files of schema 1, which lack some, are read as well
 SCHEMA = 2
+GROUP = 1 << 16  # rows of a row group of items, but for the last vector in it: each costs a kilobyte, and is read whole
 _UNREADABLE = (OSError, ValueError, pa.ArrowException, files.Damaged)
 _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}
@@ -97,7 +99,7 @@ def _writing(path: Path, schema: pa.Schema, **ways: Any) -> Iterator[pq.ParquetW
 
 
 def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]], path: Path) -> None:
-    """Write the table of single items' scores, a row group each record and metric, one at a time in memory.
+    """Write the table of single items' scores, a row group at a time in memory.
 
     Args:
         vectors: what a vector's rows share (columns `WHOSE` and `metric`), which items it is of, and their scores.
@@ -107,19 +109,33 @@ def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarra
     texts = [field.name for field in schema if pa.types.is_dictionary(field.type)]
     ways: dict[str, Any] = {"use_dictionary": texts, "column_encoding": {"item": "DELTA_BINARY_PACKED"}}
     with _writing(path, schema, **ways) as writer:
-        for whose, which, values in vectors:
-            own = {"item": which.astype(np.int32), "value": values.astype(np.float32)}
-            columns = [
-                pa.array(own[field.name]) if field.name in own else _repeated(whose[field.name], len(which), field.type)
-                for field in schema
-            ]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+        for part in _parts(vectors):
+            count = np.repeat(np.arange(len(part)), [len(which) for _, which, _ in part])
+            columns: dict[str, pa.Array] = {
+                "item": np.concatenate([which for _, which, _ in part]).astype(np.int32),
+                "value": np.concatenate([values for _, _, values in part]).astype(np.float32),
+            }
+            for name in set(schema.names) - set(columns):
+                shared = pa.array([whose[name] for whose, _, _ in part])
+                columns[name] = (shared.dictionary_encode() if name in texts else shared).take(pa.array(count))
+            writer.write_table(pa.table(columns, schema=schema))
 
 
-def _repeated(value: Any, count: int, kind: pa.DataType) -> pa.Array:
-    if pa.types.is_dictionary(kind):
-        return pa.DictionaryArray.from_arrays(pa.array(np.zeros(count, np.int32)), pa.array([value], kind.value_type))
-    return pa.array(np.full(count, value), kind)
+_Vectors = list[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]
+
+
+def _parts(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]) -> Iterator[_Vectors]:
+    """Give whole vectors, as many at a time as make a row group of `GROUP` rows."""
+    part: _Vectors = []
+    rows = 0
+    for vector in vectors:
+        part.append(vector)
+        rows += len(vector[1])
+        if rows >= GROUP:
+            yield part
+            part, rows = [], 0
+    if part:
+        yield part
 
 
 def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ()) -> pd.DataFrame:
@@ -150,44 +166,64 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
     return cast(pd.DataFrame, frame[list(columns)].astype(columns))
 
 
-def row_groups(path: Path) -> list[tuple[str, str, str]] | None:
-    """Return cell, key and metric of each row group of a table of items; None where one holds those of several.
+class Rows(NamedTuple):
+    """Rows of a table of items that follow each other within a row group, from `start` up to `stop`."""
+
+    group: int
+    start: int
+    stop: int
+
+
+def places(path: Path) -> dict[tuple[str, str, str], list[Rows]]:
+    """Return where a table of items has the scores of each cell, key and metric.
 
     Raises:
         UserError: as `read_parquet`.
     """
     if kind(path) != "items":
         read_parquet(path, "items")  # which says why not
+    found: dict[tuple[str, str, str], list[Rows]] = {}
     try:
         file = _opened(path)
+        for group in range(file.metadata.num_row_groups):
+            whose = file.read_row_group(group, columns=["cell", "key", "metric"])
+            columns = [column.combine_chunks().dictionary_encode() for column in whose.columns]
+            codes = np.stack([column.indices.to_numpy() for column in columns])
+            starts = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(0))[: codes.shape[1]])
+            for start, stop in zip(starts, [*starts[1:], codes.shape[1]], strict=True):
+                cell, key, metric = (column[int(start)].as_py() for column in columns)
+                found.setdefault((cell, key, metric), []).append(Rows(group, int(start), int(stop)))
     except _UNREADABLE as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
-    names = [file.schema_arrow.get_field_index(name) for name in ("cell", "key", "metric")]
-    groups: list[tuple[str, str, str]] = []
-    for number in range(file.metadata.num_row_groups):
-        columns = [file.metadata.row_group(number).column(name).statistics for name in names]
-        if not all(column and column.has_min_max and column.min == column.max for column in columns):
-            return None
-        groups.append(tuple(column.min for column in columns))
-    return groups if len(set(groups)) == len(groups) else None
+    return found
 
 
-def row_group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and values of a row group of a table of items.
+def at(path: Path, places: Iterable[Rows]) -> tuple[np.ndarray, np.ndarray]:
+    """Return items and values of rows of a table of items.
 
     Raises:
-        UserError: it cannot be read.
+        UserError: they cannot be read.
     """
     try:
-        content = _opened(path).read_row_group(number, columns=["item", "value"])
+        parts = [[column[rows.start : rows.stop] for column in _group(path, rows.group)] for rows in places]
     except _UNREADABLE as error:
         raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
+    which, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+    return which, values
+
+
+@lru_cache(maxsize=8)
+def _group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
+    content = _opened(path).read_row_group(number, columns=["item", "value"])
     return content["item"].to_numpy(), content["value"].to_numpy()
 
 
 @lru_cache(maxsize=8)
 def _opened(path: Path) -> pq.ParquetFile:
-    return pq.ParquetFile(_unsealed(path, "items"), page_checksum_verification=True)
+    file = pq.ParquetFile(_unsealed(path, "items"), page_checksum_verification=True)
+    if lacking := TABLES["items"].keys() - set(file.schema_arrow.names):
+        raise ValueError(f"it lacks the columns {listed(sorted(lacking))}")
+    return file
 
 
 def _unsealed(path: Path, table: Table) -> pa.BufferReader:

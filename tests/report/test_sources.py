@@ -145,6 +145,34 @@ def test_scores_of_items_are_a_third_table(mnist: Synthetic, tmp_path: Path) -> 
     assert {outcome.seed: again.items(outcome, "vlb") is None for outcome in found} == {0: False, 1: True, 2: True}
 
 
+def test_scores_of_items_come_back_whatever_row_groups_they_lie_in(
+    mnist: Synthetic, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    noise = np.random.default_rng(0)
+    held = {seed: {name: noise.normal(size=100).astype(np.float32) for name in ("vlb", "nll")} for seed in range(3)}
+    for seed, arrays in held.items():
+        mnist.put("normal", seed, 95.0, arrays=arrays)
+    found, path = outcomes(collect([mnist.folder])), tmp_path / "items.parquet"
+    for rows, groups in ((1, 6), (150, 3), (1 << 16, 1)):
+        monkeypatch.setattr("bench.report.parquet.GROUP", rows)
+        write_items(items(found, Arrays([mnist.folder])), path)
+        assert pq.read_metadata(path).num_row_groups == groups
+        again = Arrays([], [path.rename(tmp_path / f"{rows}.parquet")])
+        for outcome in found:
+            for name, values in held[outcome.seed].items():
+                np.testing.assert_array_equal(again.items(outcome, name).values, values)  # type: ignore[union-attr]
+    mixed = read_parquet(tmp_path / "1.parquet", "items").sample(frac=1, random_state=0)  # as another program may write
+    pq.write_table(pa.Table.from_pandas(mixed, preserve_index=False).replace_schema_metadata(STAMP), path)
+    values = Arrays([], [path]).items(found[0], "vlb").values  # type: ignore[union-attr]
+    np.testing.assert_array_equal(values, held[found[0].seed]["vlb"])
+    pq.write_table(pa.table({"cell": ["a"]}).replace_schema_metadata(STAMP), path.with_name("less.parquet"))
+    with pytest.raises(UserError, match=r"less\.parquet is not a Parquet file that can be read: it lacks the columns"):
+        Arrays([], [path.with_name("less.parquet")]).items(found[0], "vlb")
+
+
+STAMP = {"priorbench.table": "items", "priorbench.schema": "2"}
+
+
 def test_a_record_of_schema_1_is_read_with_what_lies_beside_it(mnist: Synthetic) -> None:
     points = [{"epoch": 1, "step": 937, "metric": "vlb", "value": 120.5}]
     path = mnist.put("normal", 0, 95.0, arrays={"vlb": np.arange(3)}, curves=points)
