@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 LONGEST = 100  # signs of a name
@@ -52,6 +53,31 @@ def shortened(text: str, most: int) -> str:
     """Return text of at most so many signs; what is too much is cut out of its middle."""
     half = (most - 5) // 2
     return text if len(text) <= most else f"{text[:half]} ... {text[-half:]}"
+
+
+def lines(label: str, width: int) -> list[str]:
+    """Return a label in lines of at most so many signs.
+
+    It is broken before a bracket, else after a comma, else after a hyphen, `=`, a dot or a blank, and within a word
+    only where that alone is longer.
+    """
+    if len(label) <= width:
+        return [label]
+    halves = re.split(r"(?=\[)", label)
+    return [line.strip() for half in halves for line in _filled(half, width, (r"[^,]*,?", r"[^-=. ]*[-=. ]?"))]
+
+
+def _filled(text: str, width: int, pieces: Sequence[str]) -> list[str]:
+    """Return a text in lines that hold as many of its pieces as they can; one that is too long is taken apart."""
+    if not pieces:
+        return [text[start : start + width] for start in range(0, len(text), width)]
+    filled: list[str] = []
+    for piece in filter(None, re.findall(pieces[0], text)):
+        if filled and len(filled[-1] + piece.rstrip()) <= width:
+            filled[-1] += piece
+        else:
+            filled += [piece] if len(piece.rstrip()) <= width else _filled(piece, width, pieces[1:])
+    return filled
 
 
 def is_name(text: str) -> bool:

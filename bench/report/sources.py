@@ -127,7 +127,7 @@ def of_grid(wanted: Records) -> Source:
     if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {record.cell for record in records}:
         with contextlib.suppress(UserError):
             plain = grids.load(called, registry)
-    options = "".join(f" --set {shlex.quote(setting)}" for setting in settings)
+    options = "".join(f" --set {shlex.quote(setting)}" for setting in settings) + _plugins(registry)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
     evaluation = None if all_settings else plan.evaluation
     beside = Arrays(folders), Curves(folders)
@@ -191,6 +191,15 @@ def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
     return [path.parent for path in sorted(profile.stores().glob("*/grid.json")) if path.parent not in shown]
 
 
+def _plugins(registry: Registry) -> str:
+    """Return the options that give a command the same folders of plugins; those in `BENCH_PLUGINS` it has already."""
+    there = {os.path.abspath(folder) for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder}
+    given = [Path(os.path.abspath(folder)) for folder in registry.folders if os.path.abspath(folder) not in there]
+    here = Path.cwd()
+    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in given]
+    return "".join(f" --plugins {shlex.quote(str(path))}" for path in shown)
+
+
 def _named(folders: Sequence[Path]) -> str:
     return f"the local store{'s' if len(folders) > 1 else ''} {', '.join(map(str, folders))}"
 
@@ -226,7 +235,7 @@ def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
     # a grid may have moved on since; then nothing is missing from what was committed
     plan = plan if not ids.isdisjoint(record.cell for record in records) else replace(plan, cells=())
     beside = Arrays((), _tables("items")), Curves((), _tables("curves"))
-    words, command = "those that come with bench", f"`bench run --grid {called}` makes them"
+    words, command = "those that come with bench", f"`bench run --grid {called}{_plugins(registry)}` makes them"
     return Source(words, tuple(marked(records, plans.Code(registry, plan))), plan, None, command, (), *beside)
 
 

@@ -130,22 +130,20 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
     """Return the table; figures are never broken over lines, labels and headings may be."""
     table = RichTable(box=box.SIMPLE_HEAD, pad_edge=False)
     for index, heading in enumerate(content.headings):
-        words = heading.text.split() if stacked else [heading.text]
+        parts = heading.text.split() if stacked else [heading.text]
         lines = [line.cell_len for row in content.rows for line in _lines(row[index], stacked)]
         if heading.words and stacked:
             longest = [cell_len(word) for row in content.rows for word in row[index].text.split()]
             lines = [min(max(lines), max([heading.words, *longest]))]
-        width = max([*map(cell_len, words), *lines]) if index else labels
+        width = max([*map(cell_len, parts), *lines]) if index else labels
         justify: Literal["left", "right"] = "right" if index else "left"
         table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
     for section in content.sections:
         for row in section:
             first = row[0]
-            if any(cell_len(word) > labels for word in first.text.split()):
-                # broken before the bracket, and at a hyphen where a word is too long, rather than anywhere
-                name = first.text.replace("[", " [")
-                long = any(cell_len(word) > labels for word in name.split())
-                first = replace(first, text="\n".join(textwrap.wrap(name, labels, break_on_hyphens=long)))
+            if any(line.cell_len > labels for line in _lines(first, stacked)):
+                text, below = ("\n".join(words.lines(part, labels)) for part in (first.text, first.below))
+                first = replace(first, text=text, below=below)
             table.add_row(*(Text("\n").join(_lines(entry, stacked)) for entry in (first, *row[1:])))
         table.add_section()
     return table

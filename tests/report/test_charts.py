@@ -103,7 +103,11 @@ def test_verdicts_differ_in_more_than_colour() -> None:
 def test_a_label_breaks_before_its_bracket_and_is_never_cut() -> None:
     assert canvas.broken("normal", 20) == "normal"
     assert canvas.broken("sliced-score-matching[variant=exact]", 24) == "sliced-score-matching\n[variant=exact]"
-    assert canvas.broken("a-very-long-name", 7).replace("\n", "") == "a-very-long-name"
+    assert canvas.broken("a-very-long-name", 7) == "a-very-\nlong-\nname"
+    assert canvas.broken("abcdefghij", 4) == "abcd\nefgh\nij"
+    assert canvas.broken("ssm[lr=0.1,train.schedule.kind=step,train.clip=1000000]", 20) == (
+        "ssm\n[lr=0.1,\ntrain.schedule.kind=\nstep,\ntrain.clip=1000000]"
+    )
 
 
 # ---------------------------------------------------------------- differences and cost

@@ -17,8 +17,9 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
+from bench.plugins import Registry
 from bench.protocol import Metric, Score, UserError
-from bench.report import Records, View, published
+from bench.report import Records, View, published, sources
 from bench.report import report as made_report
 from bench.report.outputs import of_grid
 from bench.report.parquet import read_parquet, write_parquet
@@ -143,6 +144,17 @@ def test_a_report_follows_its_grid_and_not_the_last_run(mnist: Synthetic) -> Non
     after = report(short.grid, [], None)  # what `bench run --set train.epochs=3` ends with
     assert "99.50" in after
     assert "`bench run --grid mnist` makes them, with the options of the last run\n" in after
+
+
+def test_missing_cells_are_made_with_the_same_folder_of_plugins(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("own/strategies").mkdir(parents=True)
+    mnist.put("normal", 0, 95.0)
+    wanted = Records("mnist", [mnist.folder], Registry([Path("own").absolute()]))
+    assert "`bench run --grid mnist --plugins own" in sources.of_grid(wanted).command
+    monkeypatch.setenv("BENCH_PLUGINS", "own")  # where it is found without being given
+    assert "--plugins" not in sources.of_grid(wanted).command
 
 
 def test_seeds_and_strategies_of_the_last_run_under_the_grid_s_conditions_are_planned_too(mnist: Synthetic) -> None:

@@ -6,7 +6,6 @@ mark stands for is written beside it. What lies far beyond the rest stands at th
 
 from __future__ import annotations
 
-import re
 import textwrap
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -30,6 +29,7 @@ BLUE, VERMILION = "#0072b2", "#d55e00"  # of Okabe and Ito's palette
 TEXT = 8  # points
 _FAR = 10  # times the median distance from the middle: what is farther is an outlier
 MOST = 24  # panels of a figure
+_BESIDE = 34  # signs of a line of a label beside a point or the end of a line
 _LINE = 0.145  # inches of a line of a caption
 
 #: of a chart, a page may turn light into dark; of a picture it may not
@@ -166,22 +166,8 @@ def finished(
 
 
 def broken(label: str, width: int = 26) -> str:
-    """Return a label on lines of at most so many signs, broken before a bracket first, then after a hyphen or `=`."""
-    label = words.plain(label)
-    if len(label) <= width:
-        return label
-    parts = [part for half in re.split(r"(?=\[)", label) for part in _pieces(half, width)]
-    return "\n".join(part.strip() for part in parts)
-
-
-def _pieces(text: str, width: int) -> list[str]:
-    """Return a text in pieces of at most so many signs, each ending after a hyphen, an equals sign or a blank."""
-    lines = [""]
-    for piece in re.findall(r"[^-= ]*[-= ]?", text):
-        if lines[-1] and len(lines[-1] + piece) > width:
-            lines.append("")
-        lines[-1] += piece
-    return lines
+    """Return a label on lines of at most so many signs, see `words.lines`."""
+    return "\n".join(words.lines(words.plain(label), width))
 
 
 def reach(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
@@ -235,12 +221,14 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, inc
         inches: the height of the axes.
     """
     low, high = axes.get_ylim()
-    places = apart([y for y, *_ in ends], (high - low) * 0.135 / inches, low, high)
+    texts = [broken(label, _BESIDE) for _, label, _ in ends]
+    most = max((text.count("\n") + 1 for text in texts), default=1)
+    places = apart([y for y, *_ in ends], (high - low) * 0.135 * most / inches, low, high)
     transform = axes.get_yaxis_transform()
-    for (y, label, colour), place in zip(ends, places, strict=True):
+    for (y, _, colour), text, place in zip(ends, texts, places, strict=True):
         shown = min(max(y, low), high)
         axes.annotate(
-            words.plain(label), (x, shown), (1.05, place),
+            text, (x, shown), (1.05, place),
             textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1,
                         "relpos": (0, 0.5)},
@@ -267,8 +255,9 @@ def label_points(
         (left, low), (right, top) = axes.transData.transform([(x0, y0), (x1, y1)])
         taken.append((left - 1, min(low, top) - 1, right + 1, max(low, top) + 1))
     for (x, y, label, colour), (px, py) in zip(points, dots, strict=True):
-        text = words.plain(label)
-        width, height = 0.56 * size * len(text), 1.15 * size
+        text = broken(label, _BESIDE)
+        lines = text.split("\n")
+        width, height = 0.56 * size * max(map(len, lines)), 1.15 * size * len(lines)
         places = []
         for away in (0.7, 1.4, 2.2, 3.2, 4.4, 6.0, 8.0):
             for dx, dy in ((1, 0), (1, 1), (1, -1), (-1, 0), (-1, 1), (-1, -1), (0, 1), (0, -1)):
