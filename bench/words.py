@@ -64,7 +64,8 @@ def lines(label: str, width: int) -> list[str]:
     if len(label) <= width:
         return [label]
     halves = re.split(r"(?=\[)", label)
-    return [line.strip() for half in halves for line in _filled(half, width, (r"[^,]*,?", r"[^-=. ]*[-=. ]?"))]
+    filled = [line.strip() for half in halves for line in _filled(half, width, (r"[^,]*,?", r"[^-=. ]*[-=. ]?"))]
+    return [line for line in filled if line]
 
 
 def _filled(text: str, width: int, pieces: Sequence[str]) -> list[str]:
@@ -73,10 +74,10 @@ def _filled(text: str, width: int, pieces: Sequence[str]) -> list[str]:
         return [text[start : start + width] for start in range(0, len(text), width)]
     filled: list[str] = []
     for piece in filter(None, re.findall(pieces[0], text)):
-        if filled and len(filled[-1] + piece.rstrip()) <= width:
+        if filled and len((filled[-1] + piece).strip()) <= width:
             filled[-1] += piece
         else:
-            filled += [piece] if len(piece.rstrip()) <= width else _filled(piece, width, pieces[1:])
+            filled += [piece] if len(piece.strip()) <= width else _filled(piece, width, pieces[1:])
     return filled
 
 

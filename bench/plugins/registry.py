@@ -182,7 +182,7 @@ class Registry:
     """Every plugin that can be found. It can be pickled.
 
     Attributes:
-        folders: further ones that were given, as they were given.
+        folders: further ones that were given.
     """
 
     def __init__(self, folders: Sequence[Path] = ()) -> None:
@@ -197,7 +197,7 @@ class Registry:
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
         self._closed, self._earlier = False, False
-        self.folders = tuple(map(str, folders))
+        self.folders = tuple(absolute(folder, "the plugin folder") for folder in folders)
         points = importlib.metadata.entry_points()  # once: it reads the metadata of all that is installed
         for kind in KINDS:
             offered = points.select(group=f"bench.{KINDS[kind].folder}")

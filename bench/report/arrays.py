@@ -23,7 +23,7 @@ from bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from bench.report.cells import Outcome
-    from bench.report.parquet import Rows
+    from bench.report.parquet import ItemsFile, Rows
 
 
 class Vector(NamedTuple):
@@ -33,7 +33,7 @@ class Vector(NamedTuple):
     which: np.ndarray
 
 
-_Tabled = tuple[Path, "Sequence[Rows]"]  # where a Parquet file has scores
+_Tabled = tuple["ItemsFile", "Sequence[Rows]"]  # where a Parquet file has scores
 _UNREADABLE = (
     *(CorruptRecord, ValueError, KeyError, NotImplementedError, RuntimeError),
     *(OSError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error),
@@ -155,12 +155,13 @@ class Arrays:
     @cached_property
     def _in_tables(self) -> dict[tuple[str, str], dict[str, _Tabled | None]]:
         """(cell, key) -> metric -> where the Parquet files have the scores of its items."""
-        from bench.report.parquet import places
+        from bench.report.parquet import items_file
 
         vectors: dict[tuple[str, str], dict[str, _Tabled | None]] = {}
         for path in self._tables:
-            for (cell, key, metric), rows in places(path).items():
-                _put(vectors.setdefault((cell, key), {}), metric, (path, rows))
+            file = items_file(path)
+            for (cell, key, metric), rows in file.places.items():
+                _put(vectors.setdefault((cell, key), {}), metric, (file, rows))
         return vectors
 
 
@@ -168,14 +169,16 @@ def _put(held: dict[str, _Tabled | None], metric: str, place: _Tabled) -> None:
     """Keep where scores of a metric lie; nothing where two files have other ones, and none says which record's."""
     before = held.setdefault(metric, place)
     if before is not None and before is not place:
-        alike = all(map(np.array_equal, _read(before), _read(place)))
+        ours, theirs = _read(before), _read(place)
+        alike = ours is not None and theirs is not None and all(map(np.array_equal, ours, theirs))
         held[metric] = before if alike else None
 
 
-def _read(place: _Tabled) -> Vector:
-    from bench.report.parquet import at
-
-    return _ordered(*at(*place))
+def _read(place: _Tabled) -> Vector | None:
+    """Return scores in a Parquet file, or None where it has several of an item."""
+    file, rows = place
+    which, values = file.at(rows)
+    return _ordered(which, values) if len(np.unique(which)) == len(which) else None
 
 
 def _ordered(which: np.ndarray, values: np.ndarray) -> Vector:

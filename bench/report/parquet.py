@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -129,6 +129,8 @@ def _parts(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]) 
     part: _Vectors = []
     rows = 0
     for vector in vectors:
+        if not len(vector[1]):
+            continue
         part.append(vector)
         rows += len(vector[1])
         if rows >= GROUP:
@@ -167,63 +169,137 @@ def read_parquet(path: Path, table: Table = "records", only: Sequence[str] = ())
 
 
 class Rows(NamedTuple):
-    """Rows of a table of items that follow each other within a row group, from `start` up to `stop`."""
+    """Which rows of a row group are of the same cell, key and metric."""
 
     group: int
-    start: int
-    stop: int
+    which: slice | np.ndarray
 
 
-def places(path: Path) -> dict[tuple[str, str, str], list[Rows]]:
-    """Return where a table of items has the scores of each cell, key and metric.
+class ItemsFile:
+    """A Parquet file with the scores of single items, as it is when it is opened.
+
+    Attributes:
+        places: where the scores of each cell, key and metric lie.
+
+    Args:
+        path: the file.
 
     Raises:
         UserError: as `read_parquet`.
     """
-    if kind(path) != "items":
-        read_parquet(path, "items")  # which says why not
-    found: dict[tuple[str, str, str], list[Rows]] = {}
-    try:
-        file = _opened(path)
-        for group in range(file.metadata.num_row_groups):
-            whose = file.read_row_group(group, columns=["cell", "key", "metric"])
-            columns = [column.combine_chunks().dictionary_encode() for column in whose.columns]
-            codes = np.stack([column.indices.to_numpy() for column in columns])
-            starts = np.flatnonzero(np.append(True, (codes[:, 1:] != codes[:, :-1]).any(0))[: codes.shape[1]])
-            for start, stop in zip(starts, [*starts[1:], codes.shape[1]], strict=True):
-                cell, key, metric = (column[int(start)].as_py() for column in columns)
-                found.setdefault((cell, key, metric), []).append(Rows(group, int(start), int(stop)))
-    except _UNREADABLE as error:
-        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
-    return found
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        if kind(path) != "items":
+            read_parquet(path, "items")  # which says why not
+        self.places: dict[tuple[str, str, str], list[Rows]] = {}
+        self._group = lru_cache(maxsize=16)(self._read)
+        with self._readable():
+            self._file = pq.ParquetFile(_unsealed(path, "items"), page_checksum_verification=True)
+            _check_columns(self._file.schema_arrow)
+            for group in range(self._file.metadata.num_row_groups):
+                self._add(group)
+
+    @contextlib.contextmanager
+    def _readable(self) -> Iterator[None]:
+        try:
+            yield
+        except _UNREADABLE as error:
+            raise UserError(f"{self._path} is not a Parquet file that can be read: {error}") from None
+
+    def _add(self, group: int) -> None:
+        """Find the rows of each vector in a row group; they follow each other where this package wrote it."""
+        whose = self._file.read_row_group(group, columns=list(_KEY))
+        columns = [whose[name].combine_chunks().dictionary_encode() for name in _KEY]
+        if any(column.null_count for column in columns):
+            raise ValueError("a row of it is of no cell, key or metric")
+        if not len(whose):
+            return
+        codes = np.zeros(len(whose), np.int64)
+        for column in columns:
+            codes = codes * len(column.dictionary) + column.indices.to_numpy()
+        starts = _starts(codes)
+        order = None
+        if len(np.unique(codes[starts])) < len(starts):
+            order = np.argsort(codes, kind="stable")
+            starts = _starts(codes[order])
+        for start, stop in zip(starts, np.append(starts[1:], len(codes)), strict=True):
+            rows = slice(int(start), int(stop)) if order is None else order[start:stop]
+            first = int(start if order is None else order[start])
+            cell, key, metric = (column[first].as_py() for column in columns)
+            self.places.setdefault((cell, key, metric), []).append(Rows(group, rows))
+
+    def _read(self, group: int) -> tuple[np.ndarray, np.ndarray]:
+        content = self._file.read_row_group(group, columns=["item", "value"])
+        which, values = content["item"], content["value"]
+        if which.null_count or values.null_count:
+            raise ValueError("an item or a value is missing in it")
+        places = which.to_numpy()
+        if len(places) and not 0 <= places.min() <= places.max() < 2**31:
+            raise ValueError("an item in it is not from 0 to 2,147,483,647")
+        return places.astype(np.int32), values.to_numpy().astype(np.float32)
+
+    def at(self, places: Iterable[Rows]) -> tuple[np.ndarray, np.ndarray]:
+        """Return items, int32, and values, float32, of some rows.
+
+        Raises:
+            UserError: they cannot be read.
+        """
+        with self._readable():
+            parts = [[column[rows.which] for column in self._group(rows.group)] for rows in places]
+        which, values = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return which, values
 
 
-def at(path: Path, places: Iterable[Rows]) -> tuple[np.ndarray, np.ndarray]:
-    """Return items and values of rows of a table of items.
+_KEY = ("cell", "key", "metric")
+
+
+def _starts(codes: np.ndarray) -> np.ndarray:
+    """Return where runs of the same number begin."""
+    return np.flatnonzero(np.append(True, codes[1:] != codes[:-1]))
+
+
+def _check_columns(schema: pa.Schema) -> None:
+    """Check that a table of items has the columns that are read, each once and of its kind.
 
     Raises:
-        UserError: they cannot be read.
+        ValueError: it has not.
+    """
+    wanted: dict[str, tuple[str, Callable[[pa.DataType], bool]]] = {
+        **dict.fromkeys(_KEY, ("text", _is_text)),
+        "item": ("whole numbers", pa.types.is_integer),
+        "value": ("numbers", lambda kind: pa.types.is_floating(kind) or pa.types.is_integer(kind)),
+    }
+    if lacking := wanted.keys() - set(schema.names):
+        raise ValueError(f"it lacks the columns {listed(sorted(lacking))}")
+    for name, (words, right) in wanted.items():
+        if schema.names.count(name) > 1:
+            raise ValueError(f"its column {name} is there twice")
+        if not right(schema.field(name).type):
+            raise ValueError(f"its column {name} holds {schema.field(name).type}, not {words}")
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    own = kind.value_type if pa.types.is_dictionary(kind) else kind
+    return bool(pa.types.is_string(own) or pa.types.is_large_string(own))
+
+
+def items_file(path: Path) -> ItemsFile:
+    """Return a Parquet file with the scores of single items; one that has not changed is read once.
+
+    Raises:
+        UserError: as `read_parquet`.
     """
     try:
-        parts = [[column[rows.start : rows.stop] for column in _group(path, rows.group)] for rows in places]
-    except _UNREADABLE as error:
-        raise UserError(f"{path} is not a Parquet file that can be read: {error}") from None
-    which, values = (np.concatenate(column) for column in zip(*parts, strict=True))
-    return which, values
+        now = path.stat()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror or error})") from None
+    return _items_file(path, now.st_ino, now.st_mtime_ns, now.st_size)
 
 
 @lru_cache(maxsize=8)
-def _group(path: Path, number: int) -> tuple[np.ndarray, np.ndarray]:
-    content = _opened(path).read_row_group(number, columns=["item", "value"])
-    return content["item"].to_numpy(), content["value"].to_numpy()
-
-
-@lru_cache(maxsize=8)
-def _opened(path: Path) -> pq.ParquetFile:
-    file = pq.ParquetFile(_unsealed(path, "items"), page_checksum_verification=True)
-    if lacking := TABLES["items"].keys() - set(file.schema_arrow.names):
-        raise ValueError(f"it lacks the columns {listed(sorted(lacking))}")
-    return file
+def _items_file(path: Path, *_: int) -> ItemsFile:
+    return ItemsFile(path)
 
 
 def _unsealed(path: Path, table: Table) -> pa.BufferReader:
@@ -251,7 +327,7 @@ def kind(path: Path) -> str:
     """Return which table a Parquet file holds, or nothing if it is none of ours."""
     try:
         return _stamp(pq.read_schema(path).metadata or {})[0]
-    except (OSError, pa.ArrowException):
+    except _UNREADABLE:  # a name in it may be no Unicode
         return ""
 
 

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import bench.grid as grids
 from bench import profile
+from bench.places import absolute
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import Records, merge, plans
@@ -192,11 +193,12 @@ def others(used: Sequence[Path], columns: Sequence[Column]) -> list[Path]:
 
 
 def _plugins(registry: Registry) -> str:
-    """Return the options that give a command the same folders of plugins; those in `BENCH_PLUGINS` it has already."""
-    there = {os.path.abspath(folder) for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder}
-    given = [Path(os.path.abspath(folder)) for folder in registry.folders if os.path.abspath(folder) not in there]
+    """Return the options that give a command the same folders of plugins, where `BENCH_PLUGINS` does not give them."""
+    named = [folder for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder]
+    if registry.folders == tuple(absolute(folder, "BENCH_PLUGINS") for folder in named):
+        return ""
     here = Path.cwd()
-    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in given]
+    shown = [path.relative_to(here) if path.is_relative_to(here) else path for path in registry.folders]
     return "".join(f" --plugins {shlex.quote(str(path))}" for path in shown)
 
 

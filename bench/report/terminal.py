@@ -140,11 +140,9 @@ def _table(content: Layout, stacked: bool, labels: int) -> RichTable:
         table.add_column(Text(heading.text), justify=justify, width=width, overflow="fold")
     for section in content.sections:
         for row in section:
-            first = row[0]
-            if any(line.cell_len > labels for line in _lines(first, stacked)):
-                text, below = ("\n".join(words.lines(part, labels)) for part in (first.text, first.below))
-                first = replace(first, text=text, below=below)
-            table.add_row(*(Text("\n").join(_lines(entry, stacked)) for entry in (first, *row[1:])))
+            label, *others = (_lines(entry, stacked) for entry in row)
+            broken = [Text(part, style=line.style) for line in label for part in words.lines(line.plain, labels)]
+            table.add_row(*(Text("\n").join(lines) for lines in (broken, *others)))
         table.add_section()
     return table
 

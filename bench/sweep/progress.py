@@ -257,9 +257,8 @@ class Notebook(Display):
 
 def _in_notebook() -> bool:
     """Tell whether a kernel runs this process. Who only drives kernels, as nbclient does, has imported them as well."""
-    if "IPython" not in sys.modules:
-        return False
-    return hasattr(importlib.import_module("IPython").get_ipython(), "kernel")
+    running = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return running is not None and hasattr(running(), "kernel")
 
 
 def _ipython() -> Any:

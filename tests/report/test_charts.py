@@ -12,6 +12,7 @@ import pytest
 from matplotlib.colors import to_rgba
 from matplotlib.markers import CARETDOWN, CARETUP
 
+import bench.words
 from bench.report import Records, published, sources
 from bench.report.curves import Curves
 from bench.report.figures import canvas, comparisons, drawings, estimates, training
@@ -63,7 +64,7 @@ def compared(mnist: Synthetic) -> Table:
 
 def test_labels_keep_their_distance_and_their_order() -> None:
     wanted = [3.0, 1.0, 1.1, 1.05, 9.0]
-    places = canvas.apart(wanted, 0.5, 0.0, 10.0)
+    places = canvas.apart(wanted, [0.5] * 5, 0.0, 10.0)
     ordered = np.sort(places)
     assert np.argsort(places).tolist() == np.argsort(wanted).tolist()
     assert np.diff(ordered).min() >= 0.5 - 1e-9
@@ -73,10 +74,16 @@ def test_labels_keep_their_distance_and_their_order() -> None:
 
 
 def test_labels_stay_on_the_axis_however_many_there_are() -> None:
-    places = canvas.apart([5.0] * 40, 1.0, 0.0, 10.0)
+    places = canvas.apart([5.0] * 40, [1.0] * 40, 0.0, 10.0)
     assert min(places) >= -1e-9
     assert max(places) <= 10 + 1e-9
     assert np.diff(np.sort(places)).min() == pytest.approx(10 / 39)
+
+
+def test_high_labels_are_as_far_apart_as_their_halves() -> None:
+    places = canvas.apart([5.0, 5.1, 5.2], [3.0, 1.0, 1.0], 0.0, 10.0)
+    np.testing.assert_allclose(np.diff(places), [2.0, 1.0])
+    assert canvas.apart([], [], 0.0, 10.0) == []
 
 
 def test_an_axis_leaves_out_what_is_far_from_the_others() -> None:
@@ -108,6 +115,18 @@ def test_a_label_breaks_before_its_bracket_and_is_never_cut() -> None:
     assert canvas.broken("ssm[lr=0.1,train.schedule.kind=step,train.clip=1000000]", 20) == (
         "ssm\n[lr=0.1,\ntrain.schedule.kind=\nstep,\ntrain.clip=1000000]"
     )
+
+
+@pytest.mark.parametrize("width", [1, 4, 17, 34])
+def test_lines_of_a_label_lose_nothing_but_blanks_and_none_is_empty_or_too_long(width: int) -> None:
+    noise = np.random.default_rng(width)
+    labels = ["".join(noise.choice(list("ab-=., []1"), noise.integers(1, 80))) for _ in range(500)]
+    labels += ["x" * 34 + ", " + "y" * 34, "abcdefgh ijkl", " leading"]
+    for label in labels:
+        lines = bench.words.lines(label, width)
+        assert "".join(lines).replace(" ", "") == label.replace(" ", "")
+        if len(label) > width:
+            assert all(0 < len(line) <= width for line in lines)
 
 
 # ---------------------------------------------------------------- differences and cost

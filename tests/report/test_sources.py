@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -161,13 +161,74 @@ def test_scores_of_items_come_back_whatever_row_groups_they_lie_in(
         for outcome in found:
             for name, values in held[outcome.seed].items():
                 np.testing.assert_array_equal(again.items(outcome, name).values, values)  # type: ignore[union-attr]
-    mixed = read_parquet(tmp_path / "1.parquet", "items").sample(frac=1, random_state=0)  # as another program may write
-    pq.write_table(pa.Table.from_pandas(mixed, preserve_index=False).replace_schema_metadata(STAMP), path)
-    values = Arrays([], [path]).items(found[0], "vlb").values  # type: ignore[union-attr]
-    np.testing.assert_array_equal(values, held[found[0].seed]["vlb"])
-    pq.write_table(pa.table({"cell": ["a"]}).replace_schema_metadata(STAMP), path.with_name("less.parquet"))
-    with pytest.raises(UserError, match=r"less\.parquet is not a Parquet file that can be read: it lacks the columns"):
-        Arrays([], [path.with_name("less.parquet")]).items(found[0], "vlb")
+
+
+@pytest.fixture
+def tabled(mnist: Synthetic, tmp_path: Path) -> Path:
+    """The scores of three items of one record, as a Parquet file."""
+    mnist.put("normal", 0, 95.0, arrays={"vlb": np.array([3, 1, 2], np.float32), "nll": np.zeros(3, np.float32)})
+    write_items(items(outcomes(collect([mnist.folder])), Arrays([mnist.folder])), tmp_path / "items.parquet")
+    return tmp_path / "items.parquet"
+
+
+def vector_of(mnist: Synthetic, path: Path, content: pa.Table, **ways: Any) -> list[float] | None:
+    """Write a table of items as another program may, and return the VLB of its record's items."""
+    pq.write_table(content.replace_schema_metadata(STAMP), path, **ways)
+    (outcome,) = outcomes(collect([mnist.folder]))
+    vector = Arrays([], [path]).vector(outcome, "vlb")
+    return None if vector is None else vector.values.tolist()
+
+
+def test_scores_of_items_are_found_wherever_another_program_put_them(mnist: Synthetic, tabled: Path) -> None:
+    whole = pq.read_table(tabled)
+    shuffled = whole.take([4, 1, 5, 0, 3, 2])
+    for content in (whole, shuffled, pa.concat_tables([whole.slice(0, 0), shuffled])):
+        for size in (1, 2, 6):
+            assert vector_of(mnist, tabled, content, row_group_size=size) == [3, 1, 2]
+    long = shuffled.set_column(8, "item", shuffled["item"].cast(pa.int64()))
+    assert vector_of(mnist, tabled, long) == [3, 1, 2]
+    assert vector_of(mnist, tabled, whole.slice(0, 0)) is None
+
+
+def test_items_that_a_file_has_twice_are_nobodys(mnist: Synthetic, tabled: Path) -> None:
+    whole = pq.read_table(tabled)
+    assert vector_of(mnist, tabled, pa.concat_tables([whole, whole])) is None
+
+
+def test_a_file_of_items_that_was_replaced_is_read_anew(mnist: Synthetic, tabled: Path) -> None:
+    whole = pq.read_table(tabled)
+    assert vector_of(mnist, tabled, whole) == [3, 1, 2]
+    (outcome,) = outcomes(collect([mnist.folder]))
+    before = Arrays([], [tabled])
+    assert before.vector(outcome, "nll") is not None
+    doubled = whole.set_column(9, "value", pa.array(2 * whole["value"].to_numpy()))
+    assert vector_of(mnist, tabled, doubled) == [6, 2, 4]
+    assert before.vector(outcome, "vlb").values.tolist() == [3, 1, 2]  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "reason"),
+    [
+        ("key", [None] * 6, "its column key holds null, not text"),
+        ("cell", ["a", None] * 3, "a row of it is of no cell, key or metric"),
+        ("cell", list(range(6)), "its column cell holds int64, not text"),
+        ("item", ["x"] * 6, "its column item holds string, not whole numbers"),
+        ("item", [0, 1, None] * 2, "an item or a value is missing in it"),
+        ("item", [0, 1, -2] * 2, "an item in it is not from 0 to 2,147,483,647"),
+        ("item", [0, 1, 2**40] * 2, "an item in it is not from 0 to 2,147,483,647"),
+        ("value", ["1"] * 6, "its column value holds string, not numbers"),
+        ("value", [[1.0]] * 6, "its column value holds list"),
+        ("value", None, "it lacks the columns value"),
+    ],
+)
+def test_a_table_of_items_that_is_none_is_one_sentence(
+    mnist: Synthetic, tabled: Path, column: str, values: list[Any] | None, reason: str
+) -> None:
+    content = pq.read_table(tabled)
+    place = content.schema.get_field_index(column)
+    content = content.remove_column(place) if values is None else content.set_column(place, column, pa.array(values))
+    with pytest.raises(UserError, match=rf"items\.parquet is not a Parquet file that can be read: {reason}"):
+        vector_of(mnist, tabled, content)
 
 
 STAMP = {"priorbench.table": "items", "priorbench.schema": "2"}

@@ -187,28 +187,40 @@ def reach(lows: Sequence[float], highs: Sequence[float]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def apart(wanted: Sequence[float], gap: float, low: float, high: float) -> list[float]:
-    """Return places as near to the wanted ones as they can be, at least `gap` apart, in the order of these.
+def apart(wanted: Sequence[float], sizes: Sequence[float], low: float, high: float) -> list[float]:
+    """Return places as near to the wanted ones as they can be, in their order, where labels do not overlap.
 
     Args:
-        wanted: where each label would stand by itself.
-        gap: between two neighbours; less where so many have no room.
+        wanted: where the middle of each label would stand by itself.
+        sizes: of the labels; less where so many have no room.
         low, high: the ends of the axis.
     """
     order = np.argsort(wanted, kind="stable")
-    gap = min(gap, (high - low) / max(1, len(wanted) - 1))
+    sorted_sizes = np.asarray(sizes, float)[order]
+    offsets = np.append(0.0, np.cumsum((sorted_sizes[1:] + sorted_sizes[:-1]) / 2))[: len(wanted)]
+    if len(wanted) and offsets[-1] > high - low:
+        offsets *= (high - low) / offsets[-1]
     blocks: list[list[float]] = []  # of neighbours that touch: number, sum of their wanted lowest places
-    for rank, index in enumerate(order):
-        blocks.append([1, min(max(float(wanted[index]), low), high) - rank * gap])
+    for offset, index in zip(offsets, order, strict=True):
+        blocks.append([1, min(max(float(wanted[index]), low), high) - float(offset)])
         while len(blocks) > 1 and blocks[-2][1] / blocks[-2][0] > blocks[-1][1] / blocks[-1][0]:
             number, total = blocks.pop()
             blocks[-1] = [blocks[-1][0] + number, blocks[-1][1] + total]
     starts = [total / number for number, total in blocks for _ in range(int(number))]
-    lowest, highest = low, high - (len(wanted) - 1) * gap
     places = [0.0] * len(wanted)
-    for rank, (index, start) in enumerate(zip(order, starts, strict=True)):
-        places[index] = min(max(start, lowest), highest) + rank * gap
+    for index, start, offset in zip(order, starts, offsets, strict=True):
+        places[index] = min(max(start, low), high - float(offsets[-1])) + float(offset)
     return places
+
+
+def beside(label: str) -> str:
+    """Return a label on the lines that it has beside a point or the end of a line."""
+    return broken(label, _BESIDE)
+
+
+def height_of(label: str) -> float:
+    """Return how high a label is beside the end of a line, inches."""
+    return 0.135 * (beside(label).count("\n") + 1)
 
 
 def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, inches: float) -> None:
@@ -221,14 +233,13 @@ def label_ends(axes: Axes, ends: Sequence[tuple[float, str, str]], x: float, inc
         inches: the height of the axes.
     """
     low, high = axes.get_ylim()
-    texts = [broken(label, _BESIDE) for _, label, _ in ends]
-    most = max((text.count("\n") + 1 for text in texts), default=1)
-    places = apart([y for y, *_ in ends], (high - low) * 0.135 * most / inches, low, high)
+    sizes = [(high - low) * height_of(label) / inches for _, label, _ in ends]
+    places = apart([y for y, *_ in ends], sizes, low, high)
     transform = axes.get_yaxis_transform()
-    for (y, _, colour), text, place in zip(ends, texts, places, strict=True):
+    for (y, label, colour), place in zip(ends, places, strict=True):
         shown = min(max(y, low), high)
         axes.annotate(
-            text, (x, shown), (1.05, place),
+            beside(label), (x, shown), (1.05, place),
             textcoords=transform, fontsize=TEXT - 1, color=colour, va="center",
             arrowprops={"arrowstyle": "-", "color": FAINT, "linewidth": 0.6, "shrinkA": 1, "shrinkB": 1,
                         "relpos": (0, 0.5)},
@@ -255,7 +266,7 @@ def label_points(
         (left, low), (right, top) = axes.transData.transform([(x0, y0), (x1, y1)])
         taken.append((left - 1, min(low, top) - 1, right + 1, max(low, top) + 1))
     for (x, y, label, colour), (px, py) in zip(points, dots, strict=True):
-        text = broken(label, _BESIDE)
+        text = beside(label)
         lines = text.split("\n")
         width, height = 0.56 * size * max(map(len, lines)), 1.15 * size * len(lines)
         places = []

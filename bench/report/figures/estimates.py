@@ -54,7 +54,7 @@ def over_samples(table: Table, arrays: Arrays) -> Drawing | None:
     if not lines:
         return None
     rows = {row.label: row for row in table.rows}
-    height = max(3.4, 0.17 * len(lines) + 1)
+    height = max(3.4, 1.26 * sum(map(canvas.height_of, lines)) + 1)
     figure = Figure(figsize=(7.6, height), layout="constrained")
     axes = figure.subplots()
     canvas.logarithmic(axes, fine=False)
