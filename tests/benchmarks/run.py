@@ -152,7 +152,7 @@ def training(table: Table) -> None:
     """Steps of training over the loop by hand, and over each other."""
     contenders = [Contender("training.py", name) for name in (
         "normal", "bare_default", "bare_fused", "products", "score_matching", "vampprior_16", "vampprior_500",
-        "adversarial",
+        "adversarial", "variance_reduced",
     )]  # fmt: skip
     table.ratios(
         {
@@ -160,6 +160,7 @@ def training(table: Table) -> None:
             "the same, fused Adam": (0, 2, "1.00", ".85"),
             "the same over its matrix products alone": (0, 3, "", ""),
             "step of sliced score matching over that of `normal`": (4, 0, "1.15", "1.08"),
+            "the same in its variance-reduced form": (8, 0, "", ""),
             "VampPrior, 16 components, over `normal`": (5, 0, "", ""),
             "VampPrior, 500 components, over `normal`": (6, 0, "2.2", "1.8"),
             "`adversarial` over `normal`": (7, 0, "2.6", "2.0"),

@@ -117,6 +117,11 @@ def score_matching() -> None:
     _trained("mnist", "sliced-score-matching[variant=sliced]")
 
 
+def variance_reduced() -> None:
+    """A step of score matching in its variance-reduced form."""
+    _trained("mnist", "sliced-score-matching[variant=variance-reduced]")
+
+
 def vampprior_16() -> None:
     """A step of VampPrior with 16 components."""
     _trained("mnist", "vampprior[components=16]")
