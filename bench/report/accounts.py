@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
 
 from bench.report.curves import VALIDATION, Curves
 from bench.report.findings import minutes
@@ -13,8 +14,8 @@ from bench.report.rows import Row
 from bench.report.summary import factor, label, seeds
 from bench.report.tables import Table
 
-_LAG = "energy_gap"  # a figure of the end of training
-_R_HAT = "sampler_r_hat"  # a metric
+LAG = "energy_gap"  # a figure of the end of training
+R_HAT = "sampler_r_hat"  # a metric
 
 
 def cost(table: Table, curves: Curves) -> Layout:
@@ -38,11 +39,9 @@ def cost(table: Table, curves: Curves) -> Layout:
         entries += [_number(size / 1e9 if size else None, "{:.2f}".format) for size in memory]
         entries.append(_number(_reached(row, curves, target), minutes))
         rows.append(tuple(entries))
-    caption = (
-        "Means over the seeds that came to scores. To target: until the bound on the validation split is as good as"
-        " the baseline's at its end."
-    )
-    return _made(table, "cost", headings, rows, caption)
+    target_says = " To target: until the bound on the validation split is as good as the baseline's at its end."
+    caption = "Means over the seeds that came to scores."
+    return _made(table, "cost", headings, rows, caption, {headings[-1]: target_says})
 
 
 def stability(table: Table) -> Layout:
@@ -74,10 +73,10 @@ def stability(table: Table) -> Layout:
                 _number(row.jumps.log_z, "{:.2f}".format),
                 _number(_deviation(own), lambda value: figure(value, metric.unit if metric else "")),
                 _number(
-                    _largest(abs(o.stability[_LAG]) for o in row.outcomes.values() if _LAG in o.stability),
+                    _largest(abs(o.stability[LAG]) for o in row.outcomes.values() if LAG in o.stability),
                     "{:.2f}".format,
                 ),
-                _number(_largest(score.value for score in row.seeds(_R_HAT).values()), "{:.2f}".format),
+                _number(_largest(score.value for score in row.seeds(R_HAT).values()), "{:.2f}".format),
             )
         )
     title = meaning(metric.name).title if metric else "the score"
@@ -112,15 +111,22 @@ def tuning(table: Table) -> list[Layout]:
     return [_made(table, "tuning", headings, entries, caption)]
 
 
-def _made(table: Table, kind: str, headings: Sequence[str], rows: Sequence[tuple[Entry, ...]], caption: str) -> Layout:
-    """Return a table without the columns in which there is nothing."""
+def _made(
+    table: Table,
+    kind: str,
+    headings: Sequence[str],
+    rows: Sequence[tuple[Entry, ...]],
+    caption: str,
+    of_columns: Mapping[str, str] = MappingProxyType({}),
+) -> Layout:
+    """Return a table without the columns in which there is nothing, nor what its caption says of these."""
     kept = [index for index in range(len(headings)) if any(row[index].text != NOTHING for row in rows)]
     return Layout(
         f"{table.name}-{kind}",
         f"{table.title}: {kind}",
         tuple(Heading(headings[index]) for index in kept),
         (tuple(tuple(row[index] for index in kept) for row in rows),),
-        caption=caption,
+        caption=caption + "".join(of_columns.get(headings[index], "") for index in kept),
     )
 
 

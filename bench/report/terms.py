@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from bench.report.accounts import LAG, R_HAT
 from bench.report.findings import needs
 from bench.report.metrics import BITS, DRAWS, EXACT, NATS, meaning
 from bench.report.tables import Table
@@ -82,13 +83,13 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
     if any(outcome.stale for row in rows for outcome in row.outcomes.values()):
         terms.append(("stale", "recorded by earlier code of bench"))
     if wide:
-        terms += [
-            ("overhead", "start, loading, checkpoints and writing"),
-            ("first bad step", "of the first seed that left the finite numbers"),
-            (
-                "prior lag",
-                "mean energy of posterior samples minus that of the prior's own: 0 when the prior has caught up",
-            ),
-            ("R-hat", "how far the chains of the prior's sampler disagree; 1 at best"),
-        ]
+        outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
+        lag = "mean energy of posterior samples minus that of the prior's own: 0 when the prior has caught up"
+        terms.append(("overhead", "start, loading, checkpoints and writing"))
+        if any(outcome.status == "diverged" for outcome in outcomes):
+            terms.append(("first bad step", "of the first seed that left the finite numbers"))
+        if any(LAG in outcome.stability for outcome in outcomes):
+            terms.append(("prior lag", lag))
+        if any(row.seeds(R_HAT) for row in rows):
+            terms.append(("R-hat", "how far the chains of the prior's sampler disagree; 1 at best"))
     return terms

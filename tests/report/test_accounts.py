@@ -9,6 +9,7 @@ import pytest
 from bench.report.accounts import accounts
 from bench.report.curves import Curves
 from bench.report.layout import Layout
+from bench.report.terms import glossary
 from tests.report.test_findings import SSM, VAMP, Own, fill
 
 if TYPE_CHECKING:
@@ -66,6 +67,7 @@ def test_the_cost_of_a_seed_by_clock_speed_memory_and_time_to_the_baselines_boun
         "to target, min": "0.33",  # after the second of four epochs of 40 s
     }
     assert cost["normal"]["to target, min"] == "0.17", "at its end"
+    assert "To target:" in made[0].caption
     assert cost[VAMP]["to target, min"] == "-"
 
 
@@ -87,3 +89,13 @@ def test_stability_is_of_the_worst_seed(made: tuple[Layout, ...]) -> None:
 
 def test_without_a_record_there_is_nothing_to_account_for(mnist: Synthetic) -> None:
     assert accounts(mnist.table(), Curves()) == []
+
+
+def test_captions_and_terms_speak_of_columns_that_are_shown(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    table = mnist.table()
+    cost, stability = accounts(table, Curves([mnist.folder]))
+    assert "To target" not in cost.caption
+    shown = {heading.text for part in (cost, stability) for heading in part.headings}
+    explained = {term for term, _ in glossary([table], ["vlb"], wide=True)}
+    assert {"first bad step", "prior lag", "R-hat"}.isdisjoint(shown | explained)
