@@ -43,13 +43,16 @@ NO_JUMPS = Jumps(None, None)
 class Curves:
     """Where the training curves beside records are looked for.
 
+    Attributes:
+        tables: Parquet files with curves.
+
     Args:
         stores: folders of run stores.
-        tables: Parquet files with curves.
+        tables: see above.
     """
 
     def __init__(self, stores: Sequence[Path] = (), tables: Sequence[Path] = ()) -> None:
-        self._stores, self._tables = [Store(store) for store in stores], tuple(tables)
+        self._stores, self.tables = [Store(store) for store in stores], tuple(tables)
         self._read: dict[tuple[str, str], Series] = {}
 
     def of(self, outcome: Outcome) -> Series:
@@ -84,7 +87,7 @@ class Curves:
         from bench.report.parquet import read_parquet
 
         series: dict[tuple[str, str], Series] = {}
-        for path in self._tables:
+        for path in self.tables:
             frame = read_parquet(path, "curves", ("cell", "key", "metric", "epoch", "value")).dropna(subset=["value"])
             for (cell, key), group in frame.groupby(["cell", "key"], sort=False, observed=True):
                 points = zip(group["metric"], group["epoch"], group["value"], strict=True)

@@ -254,7 +254,8 @@ def _tables(out: Path, origins: Sequence[Source], chosen: Sequence[Outcome]) -> 
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
     items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
     parquet.write_parquet(parquet.long(records), out / "records.parquet")
-    parquet.write_parquet(sources.curves(stores, [], chosen), out / "curves.parquet", "curves")
+    tables = list(dict.fromkeys(path for source in origins for path in source.curves.tables))
+    parquet.write_parquet(sources.curves(stores, [], chosen, tables), out / "curves.parquet", "curves")
     parquet.write_items(items, out / "items.parquet")
     return ["records.parquet", "curves.parquet", "items.parquet"]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import shlex
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
@@ -293,7 +293,10 @@ def _merged(places: Sequence[Path], current: Current, notes: list[str], dataset:
 
 
 def curves(
-    stores: Sequence[Path], corrupt: list[str] | None = None, chosen: Sequence[Outcome] | None = None
+    stores: Sequence[Path],
+    corrupt: list[str] | None = None,
+    chosen: Sequence[Outcome] | None = None,
+    tables: Sequence[Path] = (),
 ) -> pd.DataFrame:
     """Return the training curves beside records of the stores: a row per epoch and metric, `cells.CURVES`.
 
@@ -301,6 +304,7 @@ def curves(
         stores: folders of run stores.
         corrupt: as in `collect`.
         chosen: the records, which need not be read again; by default all. Curves that several stores hold come once.
+        tables: Parquet files with the curves of chosen records that are in no store.
 
     Raises:
         UserError: a store does not exist, or a record or its curves are corrupt.
@@ -323,7 +327,22 @@ def curves(
                 seen.add(own)
                 yield _whose(key, record), points
 
-    return framed(trained())
+    frame = framed(trained())
+    others = _tabled(tables, chosen or (), set(zip(frame["cell"], frame["key"], strict=True)))
+    return pd.concat([frame, *others], ignore_index=True) if others else frame
+
+
+def _tabled(tables: Sequence[Path], chosen: Sequence[Outcome], there: Container[tuple[str, str]]) -> list[pd.DataFrame]:
+    """Return the rows of Parquet files with curves that are of chosen records; of those elsewhere, none."""
+    held, frames = Curves((), tables), []
+    wanted = {place for record in chosen if (place := (record.cell, record.key)) not in there and held.of(record)}
+    for path in tables if wanted else ():
+        rows = read_parquet(path, "curves")
+        own = rows[[place in wanted for place in zip(rows["cell"], rows["key"], strict=True)]]
+        if len(own):
+            frames.append(own)
+            wanted -= set(zip(own["cell"], own["key"], strict=True))
+    return frames
 
 
 def _held(stores: Sequence[Path], chosen: Sequence[Outcome]) -> Iterator[tuple[Store, str, Record]]:

@@ -227,17 +227,19 @@ def test_from_local_stores(mnist: Synthetic) -> None:
 def test_from_committed_records_where_there_is_no_local_store(
     mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    mnist.put("normal", 0, 95.5)
+    mnist.put("normal", 0, 95.5, curves=[{"epoch": 1, "step": 937, "metric": "bound", "value": 120.5}])
     committed = Path("results").absolute()
+    trained = curves([mnist.folder])
     write_parquet(collect([mnist.folder]), committed / "mnist.parquet")
-    write_parquet(curves([mnist.folder]), committed / "mnist-curves.parquet", "curves")
+    write_parquet(trained, committed / "mnist-curves.parquet", "curves")
     monkeypatch.setattr("bench.report.sources.results_folder", lambda: committed)
     assert "Records: the local store runs/mnist." in report(None, [], None)
     mnist.folder.rename("moved")
-    text = report(None, [], None)
+    text = report(None, [], Path("report"))
     assert "Records: those that come with bench." in text
     assert "95.50" in text
     assert "(20 of 21 cells)" in text
+    pd.testing.assert_frame_equal(read_parquet(Path("report/curves.parquet"), "curves"), trained)
 
 
 def figures(folder: Path) -> tuple[str, str, str]:
