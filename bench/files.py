@@ -92,13 +92,19 @@ def _complete(path: str | Path) -> Iterator[tuple[IO[bytes], str]]:
         raise
 
 
-def read(path: str | Path, most: int = MOST) -> bytes:
+def read(path: str | Path, most: int = MOST, follow: bool = True) -> bytes:
     """Return what a file holds; nothing is waited for, as at a named pipe.
+
+    Args:
+        path: the file.
+        most: bytes that it may hold.
+        follow: read what a link leads to, too; else a link is none.
 
     Raises:
         OSError: it cannot be read, is no file, or holds more than `most` bytes.
     """
-    with open(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
+    way = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
+    with open(os.open(path, way), "rb") as file:
         status = os.fstat(file.fileno())
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))

@@ -15,6 +15,9 @@ from pathlib import Path
 
 import pytest
 
+from bench.files import json_bytes
+from bench.sweep.record import sealed
+
 FAKES = Path(__file__).parent / "sweep" / "fakes"
 
 GRID = """title = "fakes"
@@ -379,6 +382,58 @@ def test_logs_prints_what_an_attempt_printed(shell: Shell) -> None:
     assert code == 2
     code, _, err = shell("logs", "", "--grid", "fakes.toml")
     assert err == 'error: "" begins the ids of 2 cells; give more of it\n'
+
+
+def test_logs_reads_files_alone_follows_no_link_and_lets_none_speak_to_the_terminal(shell: Shell) -> None:
+    shell.grid("ok")
+    assert shell("run", "--grid", "fakes.toml")[0] == 0
+    (log,) = shell.folder.glob("runs/fakes/cells/*/log-1.txt")
+    cell = log.parent.name
+    secret = shell.folder / "secret.txt"
+    secret.write_text("a secret\n")
+    makers: dict[str, Callable[[], object]] = {
+        "Is a directory": log.mkdir,
+        "it is not a file": lambda: os.mkfifo(log),
+        "Too many levels of symbolic links": lambda: log.symlink_to(secret),
+    }
+    for reason, make in makers.items():
+        log.rmdir() if log.is_dir() else log.unlink()
+        make()
+        code, out, err = shell("logs", cell, "--grid", "fakes.toml")
+        assert (code, out) == (0, f"==> {log} <==\n")
+        assert err == f"{log} cannot be read: {reason}\n"
+    strange = log.parent.rename(log.parent.with_name("esc\x1b]0;owned"))
+    code, out, _ = shell("logs", "esc", "--grid", "fakes.toml")
+    assert out == f"==> {str(strange).replace(chr(27), '?')}/log-1.txt <==\n"
+
+
+def test_a_jobs_memory_is_never_all_of_a_node(shell: Shell) -> None:
+    shell.grid("ok")
+    code, out, _ = shell("run", "--grid", "fakes.toml", "--on", "slurm", "--dry-run", "--memory", "0.0004")
+    assert code == 0
+    assert "#SBATCH --mem=1M\n" in out, "0 would be all that there is"
+
+
+def test_a_record_that_ended_in_no_time_zone_is_as_good_as_others(shell: Shell) -> None:
+    shell.grid("ok", seeds=2)
+    assert shell("run", "--grid", "fakes.toml")[0] == 0
+    record = next(shell.folder.glob("runs/fakes/cells/*/record-*.json"))
+    content = json.loads(record.read_text()) | {"finished": "2026-01-01T00:00:00"}
+    del content["sha256"]
+    record.write_bytes(sealed(json_bytes(content)))
+    code, out, _ = shell("run", "--grid", "fakes.toml")
+    assert code == 0
+    assert "no cell is left to run" in out
+
+
+def test_a_folder_of_temporary_files_that_is_too_long_for_a_socket_is_named(shell: Shell) -> None:
+    shell.grid("ok")
+    deep = shell.folder / ("d" * 120)
+    deep.mkdir()
+    shell.environment["TMPDIR"] = str(deep)
+    code, _, err = shell("run", "--grid", "fakes.toml")
+    assert code
+    assert f"TMPDIR is {deep}, too long for a socket in it; set it to a shorter folder" in err
 
 
 def test_scripts_can_be_printed_where_there_is_no_slurm(shell: Shell) -> None:

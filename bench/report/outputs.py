@@ -29,6 +29,7 @@ from bench.report import (
     terminal,
 )
 from bench.report.cells import Outcome
+from bench.report.figures.canvas import Undrawable
 from bench.report.findings import Finding
 from bench.report.layout import Layout, across, layout
 from bench.report.page import content
@@ -79,7 +80,8 @@ def report(records: Records, out: Path | None, view: View) -> str:
     parts = printed(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:
-        names = _write(made, view)
+        names, undrawn = _write(made, view)
+        remarks += undrawn
         if not view.wide and any(map(recorded, tables)):
             remarks.append("Every metric, cost and stability: --wide, or table.md")
         remarks.append(f"Written into {made.out}: {', '.join(names)}")
@@ -216,8 +218,8 @@ def _terms(made: Report, wide: bool) -> list[tuple[str, str]]:
     return glossary(tables, names, wide)
 
 
-def _write(made: Report, view: View) -> list[str]:
-    """Write every file of a report, all of the records that its tables show; return their names."""
+def _write(made: Report, view: View) -> tuple[list[str], list[str]]:
+    """Write every file of a report, all of the records that its tables show; return their names and what is lacking."""
     assert made.out is not None, "asked for where there is a folder"
     out, tables = made.out, [table for table, _ in made.tables]
     origins = list({id(source): source for _, source in made.tables}.values())
@@ -230,14 +232,20 @@ def _write(made: Report, view: View) -> list[str]:
     of = _origin(made, view, chosen)
     names = None if view.html else lasting.there(out, of)  # a page holds the figures themselves
     shown: list[figures.Shown] = []
+    remarks: list[str] = []
     try:
         for name, text in texts.items():
             with replacing(out / name) as file:
                 file.write(text.encode())
         if names is None:
-            pictures, shown = figures.write(made.tables, out, view.html)
-            names = [*_tables(out, origins, chosen), *pictures]
-            lasting.note(out, of, names)
+            names = _tables(out, origins, chosen)
+            try:
+                pictures, shown = figures.write(made.tables, out, view.html)
+            except Undrawable as reason:
+                remarks.append(f"No figures: {reason}")
+            else:
+                names += pictures
+                lasting.note(out, of, names)
         if view.html:
             with replacing(out / PAGE) as file:
                 file.write(_page(made, shown, view).encode())
@@ -245,7 +253,7 @@ def _write(made: Report, view: View) -> list[str]:
         raise UserError(
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
-    return [*texts, *names, *([PAGE] if view.html else [])]
+    return [*texts, *names, *([PAGE] if view.html else [])], remarks
 
 
 def _tables(out: Path, origins: Sequence[Source], chosen: Sequence[Outcome]) -> list[str]:

@@ -161,7 +161,12 @@ def _contents(store: Store, notes: list[str], models: bool) -> Iterator[tuple[st
                 trained[own] = record.digests[states.STEM]
             if record.status in FAILED:
                 log = store.log(cell, record.attempt)
-                yield f"cells/{cell}/{log.name}", read(log), None
+                try:
+                    yield f"cells/{cell}/{log.name}", read(log, follow=False), None
+                except FileNotFoundError:
+                    pass  # it printed nothing
+                except OSError as error:
+                    notes.append(f"left out: {log}, which cannot be read: {error.strerror or error}")
     for own, digest in trained.items():
         try:
             content = read(store.folder / "cells" / own)

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 LEASE = 60.0  # seconds without a heartbeat after which a cell is free
 BEAT = 10.0  # seconds between two heartbeats
 
-FILE = re.compile(r"(?:attempt|log)-(\d+)\.(?:json|txt)")
+FILE = re.compile(r"(?:attempt|log)-([1-9][0-9]{0,17})\.(?:json|txt)")  # no number that a file could not hold
 
 #: how an attempt ends that leaves no record and is to go on: it was told to stop, its job gave place to another or came
 #: to its time limit, or its process went without a word

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import ctypes
+import errno
 import multiprocessing
 import os
 import resource
 import signal
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +44,7 @@ LIBRARIES = (
 BOOT = Path(__file__).with_name("boot") / "bench_boot.py"
 _READ = ("PYTHONPATH", "PYTHONSAFEPATH")  # by an interpreter as it starts
 _CHANGING = threading.Lock()
+_LONGEST = 70  # bytes of the folder of temporary files: a socket's path has 108, and multiprocessing adds up to 36
 LIBRARY_THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "VECLIB_MAXIMUM_THREADS")
 
 
@@ -61,6 +64,8 @@ def starting(device: str = "cpu", alone: bool = False) -> ForkServerContext | Sp
     elsewhere = device != "cpu" or sys.platform != "linux"
     if alone or elsewhere or threading.current_thread() is not threading.main_thread():
         return multiprocessing.get_context("spawn")
+    if len(os.fsencode(place := tempfile.gettempdir())) > _LONGEST:
+        raise OSError(errno.ENAMETOOLONG, f"TMPDIR is {place}, too long for a socket in it; set it to a shorter folder")
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload([BOOT.stem, "bench.sweep.server", *LIBRARIES])
     with _apart(), uninterrupted():

@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 import click
 
 from bench import profile
-from bench.files import json_text
+from bench.files import json_text, read
 from bench.grid import name_of
 from bench.protocol import UserError
 from bench.report import Records, View, forecast, report
@@ -210,13 +210,20 @@ def logs(cell: str, attempt: int | None, grid: str, store: Path | None) -> None:
 
     Ids stand in `bench status --why`.
     """
-    files = list(_logs(Request(store=store).runs(name_of(grid)), cell, attempt))
-    for file in files:
-        click.echo(f"==> {file} <==")
-        if file.exists():
-            # a store may come from a stranger, and so may what its cells printed
-            click.echo(plain(file.read_text("utf-8", "replace").replace("\r", "\n"), "\n\t"), nl=False)
-    if not any(file.exists() for file in files):
+    begun = False
+    for file in _logs(Request(store=store).runs(name_of(grid)), cell, attempt):
+        # a store may come from a stranger, and so may its files and what its cells printed
+        click.echo(f"==> {plain(str(file))} <==")
+        try:
+            content = read(file, follow=False)
+        except (FileNotFoundError, NotADirectoryError):
+            continue
+        except OSError as error:
+            say(f"{plain(str(file))} cannot be read: {error.strerror or error}")
+        else:
+            click.echo(plain(content.decode("utf-8", "replace").replace("\r", "\n"), "\n\t"), nl=False)
+        begun = True
+    if not begun:
         click.echo("nothing yet: the cell has not begun")
 
 
@@ -283,10 +290,11 @@ def _reported(survey: status.Survey) -> Path | None:
     table = survey.store.folder / "report" / "table.md"
     try:
         written = datetime.fromtimestamp(table.stat().st_mtime, UTC)
-        last = max(datetime.fromisoformat(standing.record.finished) for standing in survey.standings if standing.record)
+        times = [datetime.fromisoformat(own.record.finished) for own in survey.standings if own.record]
+        last = max(time.replace(tzinfo=time.tzinfo or UTC) for time in times)
     except (OSError, ValueError):  # of a record that says no time, too
         return None
-    return table if last.replace(tzinfo=last.tzinfo or UTC) < written else None
+    return table if last < written else None
 
 
 def _end(survey: status.Survey) -> NoReturn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import os
 import re
 import shutil
 import subprocess
@@ -28,6 +29,7 @@ from bench.report.sources import collect, curves, of_places
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
+ROOT = Path(__file__).resolve().parents[2]
 WHOLE = View(wide=True)
 
 
@@ -240,6 +242,37 @@ def test_from_committed_records_where_there_is_no_local_store(
     assert "95.50" in text
     assert "(20 of 21 cells)" in text
     pd.testing.assert_frame_equal(read_parquet(Path("report/curves.parquet"), "curves"), trained)
+
+
+@pytest.mark.draws
+@pytest.mark.parametrize(
+    ("name", "content", "lines"),
+    [
+        ("MPLBACKEND", "bogus", ["No figures: matplotlib cannot be loaded: "]),
+        ("matplotlibrc", "font.size: \xff", ["No figures: matplotlib cannot be loaded: "]),
+        ("matplotlibrc", "text.usetex: True\nfigure.dpi: 1", []),
+    ],
+)
+def test_a_report_needs_nothing_of_how_the_user_draws(
+    mnist: Synthetic, name: str, content: str, lines: list[str]
+) -> None:
+    for label in ("normal", "vampprior[components=16]"):
+        for seed in range(3):
+            mnist.put(label, seed, 95.5)
+    environment = {key: value for key, value in os.environ.items() if key != "MPLBACKEND"}
+    if name == "matplotlibrc":
+        Path(name).write_bytes(content.encode("latin-1"))
+    else:
+        environment[name] = content
+    command = [sys.executable, "-m", "bench", "report", "--grid", "mnist"]
+    done = subprocess.run(
+        command, env=environment | {"PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "95.50" in done.stdout
+    assert [line for line in lines if line not in done.stdout] == []
+    assert (mnist.folder / "report" / "differences-mnist.png").exists() == (not lines)
+    assert (mnist.folder / "report" / "items.parquet").exists()
 
 
 def figures(folder: Path) -> tuple[str, str, str]:

@@ -140,6 +140,30 @@ def test_a_model_that_no_record_was_scored_from_is_refused(mine: Path, forged: s
     refused(r"forged\.zip is damaged or forged: .*: no record was scored from it$")
 
 
+@pytest.mark.parametrize(("kind", "reason"), [("folder", "Is a directory"), ("pipe", "it is not a file"), ("link", "")])
+def test_a_log_that_is_no_file_is_left_out_and_said(mine: Path, kind: str, reason: str) -> None:
+    (log,) = (log for log in mine.glob("cells/*/log-1.txt"))
+    log.unlink()
+    secret = mine.parent / "secret.txt"
+    secret.write_text("a secret")
+    if kind == "folder":
+        log.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(log)
+    else:
+        log.symlink_to(secret)
+    copied = archive.pack(Store(mine), mine.parent / "mnist.zip")
+    assert copied.records == 3
+    (note,) = copied.notes
+    assert note.startswith(f"left out: {log}, which cannot be read: {reason}")
+    assert b"a secret" not in b"".join(zipfile.ZipFile(copied.place).read(name) for name in names(copied.place))
+
+
+def names(path: Path) -> list[str]:
+    with zipfile.ZipFile(path) as file:
+        return file.namelist()
+
+
 def test_its_report_is_the_same_with_logs_of_failures(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("bench.report.figures.write", lambda *_: ([], []))
     bench.export_store(mine, "mnist.zip")

@@ -482,3 +482,14 @@ def test_a_store_can_be_shared(look: Look, store: Store) -> None:
     finally:
         os.umask(mask)
     assert store.record_path(job.cell.id, job.key).stat().st_mode & 0o777 == 0o644
+
+
+def test_attempts_are_counted_by_names_that_bench_gives() -> None:
+    foreign = (
+        "log-99999999999999999999.txt",
+        "attempt-0.json",
+        "log-01.txt",
+        "log-\N{SUPERSCRIPT TWO}.txt",
+        "log-.txt",
+    )
+    assert attempts.numbers([*foreign, "log-3.txt", "attempt-2.json"]) == [2, 3]

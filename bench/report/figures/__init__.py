@@ -9,13 +9,14 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 from bench.files import replacing
 from bench.report.figures import canvas, comparisons, estimates, images, planes, training
-from bench.report.figures.canvas import DOTS, Drawing, Kind
+from bench.report.figures.canvas import DOTS, Drawing, Kind, Undrawable
 from bench.report.sources import Source
 from bench.report.tables import Table
 
@@ -76,6 +77,9 @@ def write(pairs: Pairs, out: Path, page: bool) -> tuple[list[str], list[Shown]]:
         out: the folder.
         page: whether a page shows them, too.
 
+    Raises:
+        Undrawable: nothing can be drawn here.
+
     Returns:
         The names of the files, and the same figures for that page: `differences-DATASET`, `cost-DATASET`,
         `training-DATASET`, `log-z-DATASET`, `nll-curve-DATASET`, `samples-DATASET`, `latents-DATASET`, and `pictures`
@@ -99,9 +103,10 @@ def write(pairs: Pairs, out: Path, page: bool) -> tuple[list[str], list[Shown]]:
 
 
 def pictures(pairs: Pairs) -> list[Shown]:
-    """Draw what records have for a page alone."""
-    with canvas.style():
+    """Draw what records have for a page alone; nothing where that cannot be done, as `write` says."""
+    with suppress(Undrawable), canvas.style():
         return [_without_caption(drawing, _picture(drawing)) for drawing in drawings(pairs)]
+    return []
 
 
 def _picture(drawing: Drawing) -> io.BytesIO:

@@ -17,6 +17,7 @@ import numpy as np
 
 from bench import words
 from bench.report.rows import Row
+from bench.sweep.record import one_line
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -110,11 +111,21 @@ def look(row: Row) -> Look:
     return _LOOKS.get(row.verdict.kind if row.verdict else "", Look(MUTED, "o", False))
 
 
+class Undrawable(Exception):
+    """Nothing can be drawn here; the message says why."""
+
+
 @contextmanager
 def style() -> Iterator[None]:
-    """Draw in one style, whatever the user's is; a `$` in a name is no mathematics."""
-    import matplotlib
+    """Draw in one style, whatever the user's is; a `$` in a name is no mathematics.
 
+    Raises:
+        Undrawable: matplotlib cannot be loaded.
+    """
+    try:
+        import matplotlib
+    except Exception as error:  # it reads MPLBACKEND and a matplotlibrc, and what is wrong in them raises anything
+        raise Undrawable(f"matplotlib cannot be loaded: {one_line(str(error))}") from error
     ticks = {"color": ".15", "labelsize": TEXT - 1, "major.size": 4.8, "major.width": 1, "minor.size": 3.2}
     own: Any = {
         "font.family": ["sans-serif"],
@@ -141,7 +152,9 @@ def style() -> Iterator[None]:
         "svg.hashsalt": "bench",
     }
     # names may be in any script; a missing sign is drawn as a box
-    with matplotlib.rc_context(own), warnings.catch_warnings():
+    with matplotlib.rc_context(), warnings.catch_warnings():
+        matplotlib.rcdefaults()
+        matplotlib.rcParams.update(own)
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
         yield
 

@@ -257,7 +257,7 @@ class Submission:
             "job_name": f"bench-{self.chunks[0].setup.grid}-{sweep}",
             "gpus_per_node": settings.gpus or None,
             "cpus_per_task": settings.cpus,
-            "mem": f"{round(settings.memory * 1000)}M" if settings.memory else None,
+            "mem": f"{max(1, round(settings.memory * 1000))}M" if settings.memory else None,
             "array_parallelism": settings.parallel or len(self.chunks),
             "dependency": f"afterany:{after}" if after and settings.parallel else None,
             "setup": self._before(),
