@@ -104,8 +104,14 @@ def read(path: str | Path, most: int = MOST, follow: bool = True) -> bytes:
         OSError: it cannot be read, is no file, or holds more than `most` bytes.
     """
     way = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    with open(os.open(path, way), "rb") as file:
-        status = os.fstat(file.fileno())
+    number = os.open(path, way)
+    try:
+        opened = open(number, "rb")  # noqa: SIM115 - closed below
+    except OSError:  # it is a folder
+        os.close(number)
+        raise
+    with opened as file:
+        status = os.fstat(number)
         if not stat.S_ISREG(status.st_mode):
             raise OSError(errno.EINVAL, "it is not a file", str(path))
         if status.st_size > most:

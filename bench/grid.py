@@ -20,7 +20,7 @@ from bench import headline as headlines
 from bench.axes import Blame
 from bench.headline import Headline
 from bench.ledger import Ledger
-from bench.places import GRIDS, absolute, embedded
+from bench.places import GRIDS, absolute, embedded, resolved
 from bench.plugins import Plugin, Registry, is_file, plain_name
 from bench.plugins.settings import assign, combinations, flat, validated
 from bench.plugins.shapes import Spelling, shown, typed
@@ -147,7 +147,7 @@ def load(
             source = read_toml(file, f"the grid file {where}", where)
         except FileNotFoundError:
             raise UserError(f"the grid file {where} does not exist") from None
-        name, home = name_of(grid), file.resolve().parent
+        name, home = name_of(grid), resolved(file, "the grid").parent
     else:
         check_plain(grid, "the grid")
         name, home, where, source = "grid", Path.cwd(), "the grid", copy.deepcopy(dict(grid))
@@ -191,7 +191,7 @@ def name_of(grid: str) -> str:
     name = grid
     if _is_file(grid):
         path = absolute(grid, "the grid")
-        name = path.stem if path.is_file() or not path.exists() else "grid"
+        name = path.stem if os.path.isfile(path) or not os.path.exists(path) else "grid"
     if not words.is_name(name):
         raise UserError(f"the grid {words.plain(words.shortened(grid, 60))} has no name: {words.NAME}")
     return name
@@ -214,7 +214,9 @@ def _locate(grid: str) -> tuple[Path, str]:
 
 def _beside(home: Path, name: Any) -> Any:
     """Return a FILE that a grid in a folder names as one beside it, wherever bench is started; a NAME as it is."""
-    return str(absolute(name, "the plugin", home).resolve()) if isinstance(name, str) and is_file(name) else name
+    if not (isinstance(name, str) and is_file(name)):
+        return name
+    return str(resolved(absolute(name, "the plugin", home), "the plugin"))
 
 
 def _place_kinds(home: Path, tables: Any) -> None:

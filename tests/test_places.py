@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import tempfile
 from pathlib import Path
 
 import pytest
 
+from bench import places
 from bench.places import absolute, user_folder
 from bench.protocol import UserError
 from bench.sweep.requests import Request
@@ -59,3 +61,29 @@ def test_a_home_that_cannot_be_written_is_no_hindrance_to_what_needs_no_file(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "home"))
     monkeypatch.delenv("BENCH_DATA", raising=False)
     assert Request().data == tmp_path / "home" / "priorbench" / "data"
+
+
+def test_a_store_in_the_place_of_ones_own_is_somebody_elses_even_in_the_same_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    mine, theirs = tmp_path / "mine", tmp_path / "theirs"
+    for store in (mine, theirs):
+        store.mkdir()
+        (store / "grid.json").write_text("{}")
+        assert not places.remembered("store", store)
+    places.remember("store", mine)
+    places.remember("store", mine)  # again and again
+    assert places.remembered("store", mine)
+    token = mine / places.TOKEN
+    content = token.read_bytes()
+    token.unlink()  # a new folder often has the number of one that was removed: so has this one, which is the same
+    assert not places.remembered("store", mine)
+    token.write_bytes(b"0" * 64)
+    assert not places.remembered("store", mine)
+    token.unlink()
+    token.symlink_to(tmp_path / "elsewhere")
+    (tmp_path / "elsewhere").write_bytes(content)
+    assert not places.remembered("store", mine)
+    shutil.copytree(mine, tmp_path / "copy", symlinks=True)
+    assert not places.remembered("store", tmp_path / "copy")

@@ -5,6 +5,7 @@ Nothing here imports torch before something is checked, so that a mistake is tol
 
 from __future__ import annotations
 
+import os
 import re
 import tempfile
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,13 +15,13 @@ from typing import Any
 
 from bench import files
 from bench.contracts.verdicts import Verdict, judge
-from bench.places import absolute
+from bench.places import absolute, existing
 from bench.plugins import KINDS, Kind, Plugin, PluginError, Registry, is_file, plain_name
 from bench.plugins.kinds import OtherKindError
 from bench.plugins.settings import Components, assign, flat, options
 from bench.plugins.toml import assignment
 from bench.protocol import UserError
-from bench.words import listed, nearest
+from bench.words import listed, nearest, shortened
 
 NAME = re.compile(r"[a-z][a-z0-9]*(-[a-z0-9]+)*")
 
@@ -115,9 +116,7 @@ def find(registry: Registry, name_or_file: str) -> Plugin:
 
 
 def _by_contents(registry: Registry, file: str) -> Plugin:
-    path = absolute(file, "the plugin file").resolve()
-    if not path.is_file():
-        raise UserError(f"the plugin file {file} does not exist")
+    path = existing(file, "the plugin file")
     errors = []
     for kind in KINDS:
         try:
@@ -152,16 +151,17 @@ def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
     plain, traits = name.replace("_", "-"), KINDS[kind]
     if not NAME.fullmatch(plain):
         raise UserError(
-            f'"{name}" is no name for {traits.a_word}; allowed are words of small letters and digits, the first of '
-            "them a letter, with - between them: my-idea"
+            f'"{shortened(name, 60)}" is no name for {traits.a_word}; allowed are words of small letters and digits, '
+            "the first of them a letter, with - between them: my-idea"
         )
-    file = absolute(folder, "--plugins") / traits.folder / f"{plain.replace('-', '_')}.py"
-    if file.exists():
+    place = f"{traits.folder}/{plain.replace('-', '_')}.py"
+    file = absolute(place, f"the file of that {traits.word}", absolute(folder, "--plugins"))
+    if os.path.lexists(file):  # be it a link to nothing
         raise UserError(f"{file} exists already and is left as it is; give another name, or delete it first")
     registry = Registry()
     if plain in registry.names(kind):
-        place = registry.find(kind, plain).file
-        raise UserError(f'the {traits.word} name "{plain}" is claimed by {place}; give another name')
+        other = registry.find(kind, plain).file
+        raise UserError(f'the {traits.word} name "{plain}" is claimed by {other}; give another name')
     template, old = Path(__file__).parent / "templates" / f"{kind}.py", "Example"
     if like:
         template, old = _built_in(registry, kind, like)
@@ -171,7 +171,8 @@ def write(kind: Kind, name: str, folder: Path, like: str = "") -> Path:
         with files.creating(file) as out:
             out.write(source.encode())
     except FileExistsError as error:  # also a file where the folder should be
-        raise UserError(f"{error.filename} exists already and is left as it is; give another name") from error
+        there = error.filename2 or error.filename  # os.link names what it links from first
+        raise UserError(f"{there} exists already and is left as it is; give another name") from error
     except OSError as error:
         raise UserError(f"{file} cannot be written ({error.strerror})") from error
     return file

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import contracts
-from bench.places import absolute
+from bench.places import absolute, resolved
 from bench.plugins import Registry, is_file
 from bench.plugins.shapes import passed
 from bench.sweep.requests import Request
@@ -56,4 +56,4 @@ def plain(value: Any) -> Any:
 def located(name: Place) -> str:
     """Return a NAME as it is, and a FILE as its absolute path."""
     text = os.fspath(name)
-    return str(absolute(text, "the file").resolve()) if is_file(text) else text
+    return str(resolved(absolute(text, "the file"), "the file")) if is_file(text) else text

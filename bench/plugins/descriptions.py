@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from bench import files
 from bench.places import user_folder
-from bench.plugins.kinds import Kind
+from bench.plugins.kinds import MOST, Kind
 from bench.words import UserError
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ def described(plugin: Plugin, problem: str, fields: bool) -> Description:
     cached = _cache_file(plugin, looked_at)
     with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
         if cached is not None:
-            content = json.loads(cached.read_bytes())
+            content = json.loads(files.read(cached))
             return replace(description, summary=str(content["summary"]), fields=_options(content) if fields else ())
     try:
         cls = plugin.load(looked_at)
@@ -76,7 +76,7 @@ def _options(content: Mapping[str, Any]) -> tuple[Option, ...]:
 def _cache_file(plugin: Plugin, fields: bool) -> Path | None:
     """Return where the description of this source by this bench lies, with its fields or without; None without one."""
     try:
-        parts = [_own_code(), plugin.file.read_bytes(), plugin.kind.encode(), str(fields).encode()]
+        parts = [_own_code(), files.read(plugin.file, MOST), plugin.kind.encode(), str(fields).encode()]
     except OSError:
         return None
     digest = hashlib.sha256(b"\0".join(parts)).hexdigest()

@@ -9,6 +9,7 @@ from typing import Literal
 from bench.words import UserError
 
 Kind = Literal["strategy", "dataset", "network", "energy"]
+MOST = 1 << 24  # bytes of a plugin's file
 
 
 @dataclass(frozen=True)

@@ -24,11 +24,11 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, cast
 
-from bench import words
-from bench.places import absolute, remembered
+from bench import files, words
+from bench.places import absolute, existing, remembered, resolved
 from bench.plugins.descriptions import Description, described
 from bench.plugins.foreign import NoImport, importing, reason
-from bench.plugins.kinds import KINDS, Kind, PluginError, Traits
+from bench.plugins.kinds import KINDS, MOST, Kind, PluginError, Traits
 from bench.words import UserError, listed, nearest
 
 # what needs pydantic is imported where a plugin is loaded: the rest of `bench list` takes less time than that alone
@@ -87,8 +87,9 @@ class Plugin:
         """
         from bench.plugins import rules
 
+        source = b"" if self.target else self._read()
         try:
-            loaded = self._imported() if self.target else self._executed()
+            loaded = self._imported() if self.target else self._executed(source)
         except NoImport as error:
             raise PluginError(f"{self.file} does not load: {error}") from error
         except KeyboardInterrupt:
@@ -107,9 +108,20 @@ class Plugin:
         """What this process has executed of a plain file, last; None where nothing."""
         return _SOURCES.get(self.file)
 
-    def _executed(self) -> ModuleType:
-        """Execute a plain file as a module of its own, named after its place and contents."""
-        source = _SOURCES[self.file] = self.file.read_bytes()
+    def _read(self) -> bytes:
+        """Return what a plain file holds.
+
+        Raises:
+            PluginError: it cannot be read, or is no file: a folder, a device, a pipe, a link to nothing.
+        """
+        try:
+            return files.read(self.file, MOST)
+        except OSError as error:
+            raise PluginError(f"{self.file} does not load: {error.strerror}") from error
+
+    def _executed(self, source: bytes) -> ModuleType:
+        """Execute the source of a plain file as a module of its own, named after its place and contents."""
+        _SOURCES[self.file] = source
         mark = hashlib.sha256(os.fsencode(self.file) + b"\0" + source).hexdigest()[:12]
         name = f"bench_plugin.{self.traits.folder}.{self.file.stem}.{mark}"
         if name in sys.modules:
@@ -193,7 +205,7 @@ class Registry:
                 `energies/*.py`.
 
         Raises:
-            UserError: a folder does not exist or holds none of these.
+            UserError: a folder does not exist, holds none of these, or is a link round in a circle.
         """
         self._plugins: dict[tuple[Kind, str], list[Plugin]] = {}
         self._closed, self._earlier = False, False
@@ -204,10 +216,11 @@ class Registry:
             for plugin in (*_built_in(kind), *_entry_points(kind, offered)):
                 self._add(plugin)
         for folder in folders:
-            home = absolute(folder, "the plugin folder").resolve()
+            home = resolved(absolute(folder, "the plugin folder"), "the plugin folder")
             homes = [traits.folder for traits in KINDS.values()]
-            if not any((home / name).is_dir() for name in homes):
-                wrong = f"holds none of {'/, '.join(homes)}/" if Path(folder).is_dir() else "does not exist"
+            if not any(os.path.isdir(home / name) for name in homes):
+                wrong = "is no folder" if os.path.exists(home) else "does not exist"
+                wrong = f"holds none of {'/, '.join(homes)}/" if os.path.isdir(home) else wrong
                 raise UserError(f"the plugin folder {folder} {wrong}")
             for kind in KINDS:
                 for plugin in _in_folder(kind, home, str(folder)):
@@ -245,9 +258,7 @@ class Registry:
         if not words.is_name(name):
             raise UserError(f'"{words.plain(words.shortened(name, 60))}" is no name of a {word}: {words.NAME}')
         if is_file(name_or_file):
-            file = absolute(name_or_file, f"the {word} file").resolve()
-            if not file.is_file():
-                raise UserError(f"the {word} file {name_or_file} does not exist")
+            file = existing(name_or_file, f"the {word} file")
             if file.suffix != ".py":
                 raise UserError(f"the {word} file {name_or_file} is no Python file; its name must end in .py")
             claims = self._plugins.get((kind, name), [])
@@ -335,7 +346,10 @@ def _in_folder(kind: Kind, home: Path, origin: str) -> Iterator[Plugin]:
     """Give the plugins of a kind in a plugin folder; files that start with `_` or `.` are none."""
     for file in sorted((home / KINDS[kind].folder).glob("*.py")):
         if not file.name.startswith(("_", ".")):
-            yield Plugin(kind, plain_name(file), origin, file.resolve())
+            place = file
+            with contextlib.suppress(UserError):  # what is a link round in a circle says so when it is loaded
+                place = resolved(file, "the file")
+            yield Plugin(kind, plain_name(file), origin, place)
 
 
 def _built_in(kind: Kind) -> Iterator[Plugin]:

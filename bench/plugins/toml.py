@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import datetime
+import errno
+import os
 import re
 import sys
 import tomllib
@@ -10,11 +12,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from bench import files
 from bench.plugins.shapes import shown
 from bench.protocol import UserError
 from bench.words import plain, shortened
 
 DEEPEST = 32  # tables and lists in each other
+MOST = 1 << 24  # bytes of a grid or profile
+_OPEN = ("/dev/fd/", "/proc/self/fd/", "/dev/stdin")  # what a shell has opened for this process, such as `<(...)`
 
 
 def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
@@ -27,10 +32,10 @@ def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: it is not there.
-        UserError: it cannot be read, or is no TOML.
+        UserError: it cannot be read, is no file, holds more than `MOST` bytes, or is no TOML.
     """
     try:
-        content = file.read_bytes()
+        content = _opened(file) if str(file).startswith(_OPEN) else files.read(file, MOST)
         values = tomllib.loads(content.decode("utf-8-sig"))
         check_plain(values, where)
         return values
@@ -47,6 +52,16 @@ def read_toml(file: Path, name: str, where: str) -> dict[str, Any]:
         raise UserError(f"{where}: invalid TOML: {message}") from error
     except (ValueError, RecursionError) as error:
         raise UserError(f"{where}: invalid TOML: {_excess(error)}") from error
+
+
+def _opened(file: Path) -> bytes:
+    """Return what is in a pipe or file that a shell has opened; whoever writes into the pipe is waited for."""
+    with open(os.open(file, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as source:
+        os.set_blocking(source.fileno(), True)  # only to open it is not to wait, for a writer who may be done
+        content = source.read(MOST + 1)
+    if len(content) > MOST:
+        raise OSError(errno.EFBIG, f"it holds more than {MOST:,} bytes", str(file))
+    return content
 
 
 def _excess(error: Exception) -> str:

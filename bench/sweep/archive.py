@@ -28,7 +28,6 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from bench import profile
 from bench.files import MOST, creating, json_bytes, read, sha256
-from bench.places import forget_store
 from bench.protocol import UserError
 from bench.sweep import states
 from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained, sealed, unsealed
@@ -205,7 +204,6 @@ def unpack(path: Path, folder: Path | None = None) -> Copied:
             if size > room:
                 raise UserError(f"{path} needs {size:,} bytes in {target.parent}, and {room:,} are free")
             records = _write(archive, members, manifest.files, path, staging)
-            forget_store(target, staging)
             staging.rename(target)
         except OSError as error:
             raise UserError(f"{target} cannot be written ({error.strerror or error})") from None

@@ -83,7 +83,7 @@ def of_plugins(plugins: Sequence[Plugin], executed: bool = False) -> str:
             place = "" if file == plugin.file else f"/{file.relative_to(_outermost(plugin.file))}"
             source = plugin.executed if executed and file == plugin.file else None
             try:
-                own[f"{number}/{plugin.kind}{place}"] = _code(file.read_bytes() if source is None else source)
+                own[f"{number}/{plugin.kind}{place}"] = _code(files.read(file) if source is None else source)
             except (OSError, SyntaxError, ValueError) as error:
                 raise PluginError(f"{file} cannot be read: {type(error).__name__}: {error}") from error
     return _digest(own)

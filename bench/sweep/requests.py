@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -409,11 +410,12 @@ def devices(device: str, spelling: Spelling = typed) -> list[str]:
     """
     if device == "cpu":
         return [device]
-    kind, _, index = device.partition(":")
-    if kind not in ("cuda", "mps") or (index and not (index.isdigit() and kind == "cuda")):
+    match = re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device)  # `isdigit` takes a superscript for one, too
+    if match is None:
         raise UserError(f"{spelling('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     import torch
 
+    kind, index = match[1] or "mps", match[2]
     there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
     if int(index or 0) >= there:
         has = f"{there} {kind} {'device' if there == 1 else 'devices'}"

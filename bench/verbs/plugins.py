@@ -15,7 +15,7 @@ from bench.files import json_text
 from bench.places import embedded
 from bench.plugins import KINDS, Description, Kind, PluginError, Registry
 from bench.verbs import options
-from bench.words import UserError
+from bench.words import UserError, plain
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
@@ -30,18 +30,18 @@ def list_(plugins: Sequence[Path], verbose: bool, as_json: bool) -> None:
     registry = Registry(plugins)
     described = {kind: registry.describe(kind, verbose or as_json) for kind in KINDS}
     if as_json:
-        plain: dict[str, list[Any]] = {
+        content: dict[str, list[Any]] = {
             KINDS[kind].folder: [asdict(plugin) | {"file": str(plugin.file)} for plugin in described[kind]]
             for kind in KINDS
         }
-        click.echo(json_text(plain | {"grids": embedded()}))
+        click.echo(json_text(content | {"grids": embedded()}))
         return
     width = max((len(plugin.name) for kind in KINDS for plugin in described[kind]), default=0)
     lines = []
     for kind, descriptions in described.items():
         lines += [KINDS[kind].words, *_described(descriptions, width, verbose), ""]
     lines += ["grids", *(f"  {name}" for name in embedded())]
-    click.echo("\n".join(lines))
+    click.echo("\n".join(map(plain, lines)))  # names of files and what plugins say of themselves may be a stranger's
 
 
 def _described(descriptions: Iterable[Description], width: int, verbose: bool) -> Iterator[str]:
@@ -76,7 +76,7 @@ def data(request: Request, name: str | None) -> None:
 
     registry = request.registry
     names = [registry.find("dataset", name).name] if name else _fetched(registry)
-    click.echo(f"data folder: {request.data}")
+    click.echo(plain(f"data folder: {request.data}"))
     errors = []
     for dataset in names:
         try:
@@ -90,7 +90,8 @@ def data(request: Request, name: str | None) -> None:
         counts = {"train": items.train, "validation": items.validation, "test": items.test}
         sizes = ", ".join(f"{size:,} {split}" for split, size in counts.items() if size)
         shape = "x".join(map(str, items.shape))
-        click.echo(f"{dataset}: {sizes} of {shape}, version {facts.dataset.version}, SHA-256 {facts.sha256}")
+        said = f"{dataset}: {sizes} of {shape}, version {facts.dataset.version}, SHA-256 {facts.sha256}"
+        click.echo(plain(said))
     for sentence in errors:
         options.say(f"error: {sentence}")
     raise click.exceptions.Exit(2 if errors else 0)
@@ -112,9 +113,9 @@ def new(kind: Kind, name: str, plugins: Path, like: str) -> None:
     from bench import contracts
 
     file = contracts.write(kind, name, plugins, like)
-    click.echo(f"wrote {file}; to check it, and to see it in the list:")
-    click.echo(f"  {shlex.join(['bench', 'check', str(file)])}")
-    click.echo(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}")
+    click.echo(plain(f"wrote {file}; to check it, and to see it in the list:"))
+    click.echo(plain(f"  {shlex.join(['bench', 'check', str(file)])}"))
+    click.echo(plain(f"  {shlex.join(['bench', 'list', '--plugins', str(plugins)])}"))
 
 
 @click.command()
@@ -138,15 +139,15 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
     except PluginError as error:
         head, verdicts = "", iter([contracts.Verdict("loads", "fail", str(error))])
     else:
-        head, code = f"{plugin.name}, {plugin.traits.a_word} in {plugin.file}\n", receipts.fingerprint(plugin)
+        head, code = plain(f"{plugin.name}, {plugin.traits.a_word} in {plugin.file}"), receipts.fingerprint(plugin)
         verdicts = contracts.check(plugin, values, data=request.data, components=request.registry.component)
-    if not as_json:
-        click.echo(head, nl=False)
+    if head and not as_json:
+        click.echo(head)
     rows = []
     for verdict in verdicts:
         rows.append(asdict(verdict))
         if not as_json:
-            click.echo(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip())
+            click.echo(plain(f"  {verdict.status:11}  {verdict.contract:16}  {verdict.reason}".rstrip()))
     if as_json:
         click.echo(json_text(rows))
     if any(row["status"] == "fail" for row in rows):
