@@ -52,22 +52,27 @@ def _shell(line: str) -> str:
     return line
 
 
+MOST = 1_000_000_000  # of whatever a job asks for
+
+
 class Slurm(Settings):
     """The `[slurm]` table: what a SLURM job asks for, and how cells are spread over jobs."""
 
     partition: str | None = Field(None, min_length=1, description="the partition; the site's default when absent")
     account: str | None = Field(None, min_length=1, description="the account that is charged")
     constraint: str | None = Field(None, min_length=1, description="features that a node must have")
-    gpus: int = Field(0, ge=0, description="GPUs of a job")
-    per_gpu: Annotated[int, Field(ge=1)] | Literal["auto"] = Field(
+    gpus: int = Field(0, ge=0, le=MOST, description="GPUs of a job")
+    per_gpu: Annotated[int, Field(ge=1, le=MOST)] | Literal["auto"] = Field(
         1, description="cells that share a GPU; `auto` measures how many bring most"
     )
-    cpus: int = Field(1, ge=1, description="CPUs of a job; without GPUs, so many of its cells run at a time")
-    memory: float | None = Field(None, gt=0, description="gigabytes of a job; the site's default when absent")
-    time: int = Field(60, ge=1, description="minutes that a job may take before it has to queue again")
-    parallel: int | None = Field(None, ge=1, description="jobs that may run at a time; all when absent")
-    cells_per_job: int = Field(1, ge=1, description="cells that a job carries out, one after another")
-    retries: int = Field(3, ge=0, description="how often a cell goes on after it was preempted, timed out or lost")
+    cpus: int = Field(1, ge=1, le=MOST, description="CPUs of a job; without GPUs, so many of its cells run at a time")
+    memory: float | None = Field(None, gt=0, le=MOST, description="gigabytes of a job; the site's default when absent")
+    time: int = Field(60, ge=1, le=MOST, description="minutes that a job may take before it has to queue again")
+    parallel: int | None = Field(None, ge=1, le=MOST, description="jobs that may run at a time; all when absent")
+    cells_per_job: int = Field(1, ge=1, le=MOST, description="cells that a job carries out, one after another")
+    retries: int = Field(
+        3, ge=0, le=MOST, description="how often a cell goes on after it was preempted, timed out or lost"
+    )
     setup: list[Annotated[str, AfterValidator(_shell)]] = Field(
         [], description="lines of shell before a job starts, such as `module load cuda`"
     )

@@ -46,11 +46,25 @@ def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: 
     assert Request().runs("mnist").folder == Path("/elsewhere/mnist")
 
 
+MOST = "and at most 1000000000"
+
+
 @pytest.mark.parametrize(
     ("content", "sentence"),
     [
         ("[slurm]\ngpu = 1", 'unknown key profile.slurm.gpu; did you mean "gpus"?'),
-        ('[slurm]\ntime = "1:00"', 'profile.slurm.time = "1:00" is not allowed; it must be an integer, at least 1'),
+        (
+            '[slurm]\ntime = "1:00"',
+            f'profile.slurm.time = "1:00" is not allowed; it must be an integer, at least 1 {MOST}',
+        ),
+        (
+            "[slurm]\nretries = 12345678901",
+            f"profile.slurm.retries = 12345678901 is not allowed; it must be an integer, at least 0 {MOST}",
+        ),
+        (
+            "[slurm]\nmemory = 1e300",
+            f"profile.slurm.memory = 1e+300 is not allowed; it must be a number, above 0 {MOST}",
+        ),
         ('[slrm]\npartition = "x"', 'unknown key profile.slrm; did you mean "slurm"?'),
         ("[slurm", "invalid TOML: "),
         (
