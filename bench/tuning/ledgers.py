@@ -5,31 +5,36 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
 
-from bench.files import replacing
+from bench.files import read, replacing
 from bench.grid import Grid
 from bench.ledger import Ledger
 from bench.plugins import plain_name
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.tuning import space
+from bench.tuning.rows import Row
 from bench.tuning.trials import Progress, seconds_of, value_of
 from bench.words import listed
+
+WRITTEN = "# Written by `bench tune"  # how a tuned grid begins
 
 
 def ranked(progress: Progress) -> list[tuple[FrozenTrial, float, str]]:
     """Return the trials that came to a value, the best first, each with its value and why that is not to be trusted.
 
-    What cannot be trusted comes after all that can: a low value is the likelier the more log Z is off.
+    Values are those of records, whatever the study says. What cannot be trusted comes after all that can: a low value
+    is the likelier the more log Z is off.
     """
     metric = progress.study.row.metric
-    scored = [(trial, value_of(record, metric)) for trial, record in progress.records() if record]
-    valued = [(trial, *scores) for trial, scores in scored if scores and trial.state == TrialState.COMPLETE]
+    ended = [(trial, record) for trial, record in progress.records() if record and record.status == "ok"]
+    scored = [(trial, value_of(record, metric)) for trial, record in ended]
+    valued = [(trial, *scores) for trial, scores in scored if scores]
     return sorted(valued, key=lambda entry: (bool(entry[2]), entry[1], entry[0].number))
 
 
@@ -81,14 +86,11 @@ def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger | None]], folder:
         folder: of the files.
 
     Raises:
-        UserError: a file cannot be written.
+        UserError: a file cannot be written, or is there and not written by bench; then none is written.
     """
-    datasets = list(dict.fromkeys(progress.study.row.cell.dataset for progress, _ in studies))
-    paths = []
-    for dataset in datasets:
-        name = plain_name(dataset)
-        part = f"-{name}" * (len({cell.dataset for cell in grid.cells}) > 1)
-        path = folder / f"{grid.name}{part}-tuned.toml"
+    paths = places(grid, [progress.study.row for progress, _ in studies], folder)
+    refuse_others(paths.values())
+    for dataset, path in paths.items():
         ours = [(progress, ledger) for progress, ledger in studies if progress.study.row.cell.dataset == dataset]
         content = _text(grid, dataset, ours)
         try:
@@ -96,8 +98,34 @@ def write(grid: Grid, studies: Sequence[tuple[Progress, Ledger | None]], folder:
                 file.write(content.encode())
         except OSError as error:
             raise UserError(f"the tuned grid {path} cannot be written ({error.strerror})") from error
-        paths.append(path)
-    return paths
+    return list(paths.values())
+
+
+def places(grid: Grid, rows: Sequence[Row], folder: Path) -> dict[str, Path]:
+    """Return where the tuned grid of each data set of these rows goes."""
+    several = len({cell.dataset for cell in grid.cells}) > 1
+    datasets = dict.fromkeys(row.cell.dataset for row in rows)
+    return {dataset: folder / f"{grid.name}{f'-{plain_name(dataset)}' * several}-tuned.toml" for dataset in datasets}
+
+
+def refuse_others(paths: Iterable[Path]) -> None:
+    """Refuse to replace files that bench has not written.
+
+    Raises:
+        UserError: one of them is there, and does not begin with what bench writes.
+    """
+    for path in paths:
+        try:
+            ours = read(path).startswith(WRITTEN.encode())
+        except (FileNotFoundError, NotADirectoryError):
+            ours = not path.is_symlink()
+        except OSError:
+            ours = False
+        if not ours:
+            raise UserError(
+                f"the tuned grid would replace {path}, which `bench tune` has not written;"
+                " move it away, or tune in another folder"
+            )
 
 
 def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | None]]) -> str:
@@ -112,7 +140,7 @@ def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | N
         "slurm": source.get("slurm", {}),
     }
     lines = [
-        f"# Written by `bench tune --grid {grid.called or grid.name}`; `bench run --grid` takes it.",
+        f"{WRITTEN} --grid {grid.called or grid.name}`; `bench run --grid` takes it.",
         *_pairs(head),
         "",
     ]

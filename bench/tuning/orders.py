@@ -89,16 +89,18 @@ class Order:
         """Return what hands out the trials; studies are made where there are none.
 
         Raises:
-            UserError: the storage cannot be reached, or a study is another's.
+            UserError: the storage cannot be reached, or a study is another's or was altered.
         """
         storage = storage_of(self.url, self.setup.store)
         assert storage is not None
         studies = []
         for job, row in zip(self.jobs, self.rows, strict=True):
             study = Study(row, storage, pruner_of(self.pruner, row.cell.budget.epochs))
-            before = study.study.user_attrs.get("seconds") or 0.0
-            study.study.set_user_attr("seconds", max(before, self.allowance.seconds) if self.allowance.seconds else 0.0)
             studies.append(Progress(study, job, Store(self.setup.store), self.setup.registry))
+        for progress in studies:
+            progress.records()  # before anything is trained: trials that were altered are refused
+        for progress in studies:
+            progress.study.allow(self.allowance.seconds)
         return Trials(studies, self.allowance, say)
 
     def conclude(self, say: Callable[[str], None]) -> list[Path]:
@@ -140,7 +142,7 @@ def over(progress: Progress) -> bool:
 
 def allowed(progress: Progress) -> Allowance:
     """Return what a study was allowed: equal where rows had the same."""
-    seconds = progress.study.study.user_attrs.get("seconds")
+    seconds = progress.study.said.seconds
     return Allowance(seconds=seconds) if seconds else Allowance(trials=len(progress.study.trials))
 
 
@@ -205,6 +207,12 @@ class Tuning:
     metric: str = BOUND
     url: str | None = None
 
+    def __post_init__(self) -> None:
+        """Refuse a URL that is empty."""
+        if self.url is not None and not self.url.strip():
+            name = self.request.spelling("storage")
+            raise UserError(f"{name} is empty; give the URL of an Optuna storage, or leave {name} out")
+
     @property
     def store(self) -> Store:
         """The run store of the trials."""
@@ -244,11 +252,13 @@ class Tuning:
         """Return what a process needs to carry this out, once data are there and the store can be written.
 
         Raises:
-            UserError: the grid, its data or a range is wrong.
+            UserError: the grid, its data or a range is wrong, or a file that bench has not written lies where a
+                tuned grid would.
             StoreError: the store cannot be written.
         """
         request, store = self.request, self.store
         request.admit(store)
+        ledgers.refuse_others(ledgers.places(request.cells, self.rows, folder.absolute()).values())
         firsts = [row.trial(0, row.defaults, request.registry) for row in self.rows]
         jobs = [
             Job(cell, key(row.code, cell.evaluation), row.code, {}) for cell, row in zip(firsts, self.rows, strict=True)

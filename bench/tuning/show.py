@@ -11,14 +11,17 @@ from typing import Any
 
 from optuna.trial import TrialState
 
+from bench.files import replacing
 from bench.protocol import UserError
 from bench.sweep.progress import duration
 from bench.sweep.status import aligned
+from bench.sweep.store import Store
 from bench.tuning import ledgers
 from bench.tuning.orders import allowed
 from bench.tuning.trials import Progress, seconds_of
 
 BEST = 3  # trials that are shown of a study
+PICTURES = "pictures"  # their folder, in the store
 DOTS = 200  # an inch, of a picture
 
 
@@ -72,6 +75,12 @@ def importances(progress: Progress) -> dict[str, float]:
     return {}
 
 
+def place(store: Store) -> Path:
+    """Return the folder of a store's pictures; where a stranger's store has a link in its place, one of this folder."""
+    folder = store.folder / PICTURES
+    return Path(PICTURES) if folder.is_symlink() and store.foreign else folder
+
+
 def pictures(studies: Sequence[Progress], folder: Path) -> list[Path]:
     """Draw the history, the slices and the importances of every study, and return the files.
 
@@ -105,14 +114,14 @@ def _save(draw: Any, progress: Progress, path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullFormatter
 
-    path.parent.mkdir(parents=True, exist_ok=True)
     with _quiet():
         axes = draw(progress.study.study, target_name=progress.study.row.metric)
         figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
         for part in figure.axes:  # its labels would cover each other
             part.xaxis.set_minor_formatter(NullFormatter())
         figure.suptitle(progress.study.row.name)
-        figure.savefig(path, dpi=DOTS, bbox_inches="tight")
+        with replacing(path, durable=False) as file:  # a link in its place is replaced, never followed
+            figure.savefig(file, format="png", dpi=DOTS, bbox_inches="tight")
     plt.close(figure)
 
 

@@ -1,4 +1,4 @@
-"""Optuna's side of tuning: where studies lie, how trials are suggested, and how each ends exactly once.
+"""Optuna's side of tuning: how trials are suggested, and how each ends exactly once.
 
 Any number of processes work on one study, and none of them is in charge. A trial is whatever the storage says. Who
 carries it out is whoever claims its cell in the run store (`bench.sweep.attempts`), so that a trial whose process died
@@ -14,7 +14,6 @@ import time
 from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
@@ -23,7 +22,8 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
-from bench.sweep.fingerprints import Fingerprints
+from bench.tuning import journal
+from bench.tuning.journal import JOURNAL, OfStudy, place_of, reading, storage_of
 from bench.tuning.rows import Row
 
 if TYPE_CHECKING:
@@ -31,12 +31,13 @@ if TYPE_CHECKING:
     from optuna.pruners import BasePruner
     from optuna.storages import BaseStorage
 
-JOURNAL = "studies.journal"  # in the run store, where no other storage is named
 PATIENCE = 60.0  # seconds that a process may take from asking for a trial to having all of its values
 STARTUP = 10  # random trials before a study has something to go by
 VOID = "void"  # why a trial is none: it never began
 CELL = "cell"  # the id of a trial's cell
 DOUBT = "unreliable"  # why a trial's value is not to be trusted
+
+__all__ = ["CELL", "DOUBT", "JOURNAL", "VOID", "Sampler", "Study", "pruner_of", "storage_of"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 
@@ -70,34 +71,6 @@ class Sampler(BaseSampler):
         return self._of(study, trial, param_name).sample_independent(study, trial, param_name, param_distribution)
 
 
-def storage_of(url: str | None, store: Path, create: bool = True) -> BaseStorage | None:
-    """Return the storage of studies: Optuna's file journal in the run store, or what a URL names.
-
-    Args:
-        url: of an Optuna storage, such as `sqlite:///studies.db`; None for the journal.
-        store: the run store's folder.
-        create: make the journal where there is none; else return None.
-
-    Raises:
-        UserError: it cannot be reached.
-    """
-    from optuna.storages import JournalStorage, RDBStorage
-    from optuna.storages.journal import JournalFileBackend
-
-    try:
-        if url is None:
-            path = store / JOURNAL
-            if not create and not path.is_file():
-                return None
-            path.parent.mkdir(parents=True, exist_ok=True)
-            return JournalStorage(JournalFileBackend(str(path)))
-        return RDBStorage(url)
-    except Exception as error:  # every kind of storage has its own
-        first = str(error).strip().splitlines()
-        reason = first[0].rstrip(".") if first else type(error).__name__
-        raise UserError(f"the storage of studies {url or store / JOURNAL} cannot be reached: {reason}") from error
-
-
 def pruner_of(name: str, epochs: int) -> BasePruner:
     """Return Optuna's pruner of this name: `median`, `hyperband` or `none`."""
     from optuna import pruners
@@ -119,8 +92,9 @@ class Study:
         create: make it where there is none, and work on it; else it is only read, and may be of earlier code.
 
     Raises:
-        UserError: there is one with another search space, or of other settings or, if it is worked on, of other code.
-        KeyError: there is none, and none is to be made.
+        UserError: there is one with another search space, or of other settings or, if it is worked on, of other code;
+            or what its storage says is not what bench writes. So do all methods.
+        KeyError: there is none, or one that never began, and none is to be made.
     """
 
     def __init__(self, row: Row, storage: BaseStorage, pruner: BasePruner | None = None, create: bool = True) -> None:
@@ -128,12 +102,18 @@ class Study:
         self._distributions = {chosen.key: chosen.distribution for chosen in row.ranges}
         self._values = {chosen.key: chosen for chosen in row.ranges}
         given: dict[str, Any] = {"study_name": row.study, "storage": storage, "sampler": Sampler(), "pruner": pruner}
-        if create:
-            with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
-                made = optuna.create_study(direction="minimize", **given)
-                made.enqueue_trial(self._first())  # what is chosen is no worse than the defaults
-                made.set_user_attr("context", row.context)
-        self.study = optuna.load_study(**given)
+        self.place = place_of(storage)
+        with reading(self.place):
+            there = row.study in optuna.get_all_study_names(storage)
+            if create and not there:
+                with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
+                    made = optuna.create_study(direction="minimize", **given)
+                    made.enqueue_trial(self._first())  # what is chosen is no worse than the defaults
+                    made.set_user_attr("context", row.context)
+            study = optuna.load_study(**given) if create or there else None
+        if study is None:
+            raise KeyError(row.study)
+        self.study = study
         self._check()
 
     def _first(self) -> dict[str, Any]:
@@ -144,27 +124,44 @@ class Study:
     def _check(self) -> None:
         """Refuse a study that was made of something else."""
         deadline = time.monotonic() + 10
-        while (before := self.study.user_attrs.get("context")) is None:
+        while (before := self.said.context) is None:
+            if not self._create:
+                raise KeyError(self.row.study)
             if time.monotonic() > deadline:  # whoever made it died before it was whole
-                self.study.enqueue_trial(self._first(), skip_if_exists=True)
-                self.study.set_user_attr("context", self.row.context)
+                with reading(self.place):
+                    self.study.enqueue_trial(self._first(), skip_if_exists=True)
+                    self.study.set_user_attr("context", self.row.context)
             time.sleep(0.1)
         if not self._create:
-            self.row = replace(self.row, code=Fingerprints(**json.loads(before["code"])))
+            self.row = replace(self.row, code=before.fingerprints)
         for part, now in self.row.context.items():
-            if before.get(part) != now:
-                differing = _differing(before.get(part, ""), now)
+            if before.parts[part] != now:
+                differing = _differing(before.parts[part], now)
                 raise UserError(
                     f"the study {self.row.study} was made with {_OTHER[part]}{differing};"
                     " a new one needs another --store"
                 )
+
+    @property
+    def said(self) -> OfStudy:
+        """What is noted of the study."""
+        return journal.of_study(self.study, self.place)
+
+    def allow(self, seconds: float | None) -> None:
+        """Note the seconds that the row may have: the most of what was ever asked for; None where it has trials."""
+        most = max(self.said.seconds or 0.0, seconds) if seconds else 0.0
+        with reading(self.place):
+            self.study.set_user_attr("seconds", most)
 
     # ---------------------------------------------------------------- trials
 
     @property
     def trials(self) -> list[FrozenTrial]:
         """Those that count, whatever became of them, in order."""
-        return [trial for trial in self.study.get_trials(deepcopy=False) if VOID not in trial.user_attrs]
+        with reading(self.place):
+            trials = self.study.get_trials(deepcopy=False)
+        said = (journal.of_trial(trial, self._distributions, self.row.study, self.place) for trial in trials)
+        return [trial for notes, trial in said if notes.void is None]
 
     def values(self, trial: FrozenTrial) -> dict[str, Any] | None:
         """Return the hyper-parameters of a trial by their keys; None while it has not got all of them."""
@@ -178,7 +175,8 @@ class Study:
         Args:
             most: how many there may be.
         """
-        trial = self.study.ask(self._distributions)
+        with reading(self.place):
+            trial = self.study.ask(self._distributions)
         before = sum(other.number < trial.number for other in self.trials)
         if most is not None and before >= most:
             self.void(trial.number, "one too many")
@@ -187,17 +185,18 @@ class Study:
 
     def void(self, number: int, reason: str) -> None:
         """Say that a trial is none: it never began."""
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        with reading(self.place), contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             self._note(number, VOID, reason)
             self.study.tell(number, state=TrialState.FAIL, skip_if_finished=True)
 
     def claim(self, number: int, cell: str) -> bool:
         """Say which cell a trial is; False where it has been ended meanwhile."""
         try:
-            self._note(number, CELL, cell)
+            with reading(self.place):
+                self._note(number, CELL, cell)
+                trial = self._frozen(number)
         except optuna.exceptions.UpdateFinishedTrialError:
             return False
-        trial = self._frozen(number)
         return trial.state == TrialState.RUNNING and VOID not in trial.user_attrs
 
     def forgotten(self, trial: FrozenTrial) -> bool:
@@ -212,18 +211,19 @@ class Study:
         """Keep what a running trial has come to at a step; tell whether it is to end."""
         if isinstance(self.study.pruner, optuna.pruners.NopPruner):
             return False
-        trial = self._frozen(number)
-        if trial.state != TrialState.RUNNING or step in trial.intermediate_values:
-            return False
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-            self.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
-        return self.study.pruner.prune(self.study, self._frozen(number))
+        with reading(self.place):
+            trial = self._frozen(number)
+            if trial.state != TrialState.RUNNING or step in trial.intermediate_values:
+                return False
+            with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+                self.study._storage.set_trial_intermediate_value(trial._trial_id, step, value)
+            return self.study.pruner.prune(self.study, self._frozen(number))
 
     def tell(self, number: int, value: float | None, state: TrialState, notes: Mapping[str, Any]) -> None:
         """End a trial, unless it has ended."""
-        with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
+        with reading(self.place), contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
             trial = self._frozen(number)
-            if trial.state == TrialState.RUNNING and not notes.keys() & trial.user_attrs.keys():
+            if trial.state == TrialState.RUNNING and DOUBT not in trial.constraints:
                 doubt = float(DOUBT in notes)  # above 0: worse than all that can be trusted
                 optuna.Trial(self.study, trial._trial_id).set_constraint(DOUBT, doubt)
             for key, note in notes.items():
@@ -247,11 +247,7 @@ _OTHER = {
 
 def _differing(before: str, now: str) -> str:
     """Return in what two contexts differ, in words; nothing for fingerprints, which say nothing to a reader."""
-    try:
-        old, new = json.loads(before), json.loads(now)
-    except ValueError:
-        return f" ({before} instead of {now})" if before else ""
-    old, new = _flat(old), _flat(new)
+    old, new = _flat(json.loads(before)), _flat(json.loads(now))
     keys = [key for key in dict.fromkeys([*old, *new]) if old.get(key) != new.get(key)]
     if "fit" in keys or "evaluate" in keys or "plugin" in keys:
         return ""

@@ -14,10 +14,12 @@ from optuna.trial import FrozenTrial, TrialState
 from bench.plugins import Registry
 from bench.protocol import Evaluation, UserError
 from bench.sweep.attempts import Job
+from bench.sweep.columns import canonical
 from bench.sweep.feed import Feed
 from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
 from bench.sweep.store import Store, key
 from bench.sweep.worker import Figures
+from bench.tuning.journal import damaged
 from bench.tuning.study import CELL, DOUBT, Study
 from bench.words import listed, nearest
 
@@ -73,6 +75,7 @@ class Progress:
     registry: Registry
     handed: set[int] = field(default_factory=set)
     _records: dict[str, Record] = field(default_factory=dict)
+    _checked: set[tuple[int, str, str]] = field(default_factory=set)
 
     def job_of(self, number: int, values: Mapping[str, object]) -> Job:
         """Return what carries a trial out.
@@ -83,9 +86,31 @@ class Progress:
         cell = self.study.row.trial(number, values, self.registry)
         return replace(self.job, cell=cell, key=key(self.job.fingerprints, cell.evaluation))
 
+    def cell(self, trial: FrozenTrial) -> str | None:
+        """Return the id of a trial's cell, which follows from the trial's values; None before it has one.
+
+        Raises:
+            UserError: its values are not those of its cell: what was trained is not what the study says.
+        """
+        cell: str | None = trial.user_attrs.get(CELL)
+        if cell is None:
+            return None
+        values = self.study.values(trial)
+        seen = trial.number, cell, canonical(values or {})
+        if seen not in self._checked:
+            if values is None or self.study.row.trial(trial.number, values, self.registry).id != cell:
+                why = f"trial {trial.number} of the study {self.study.row.study} has not the values of its cell {cell}"
+                raise damaged(self.study.place, f"{why}, so that one of both was altered")
+            self._checked.add(seen)
+        return cell
+
     def record(self, trial: FrozenTrial, evaluation: Evaluation) -> Record | None:
-        """Return a trial's record, if it has one."""
-        cell = trial.user_attrs.get(CELL)
+        """Return a trial's record, if it has one.
+
+        Raises:
+            UserError: the trial's values are not those of its cell.
+        """
+        cell = self.cell(trial)
         if cell and cell not in self._records:  # a final record stays as it is
             with contextlib.suppress(CorruptRecord):
                 if record := self.store.record(cell, key(self.job.fingerprints, evaluation)):
@@ -104,7 +129,7 @@ class Progress:
         """Return the seconds that trials which other processes carry out have taken so far; `ours` are our cells."""
         total = 0.0
         for trial in self.study.trials:
-            cell = trial.user_attrs.get(CELL)
+            cell = self.cell(trial)
             if trial.state != TrialState.RUNNING or cell is None or cell in ours:
                 continue
             history = self.store.history(cell)
@@ -241,7 +266,7 @@ class Trials(Feed):
             if trial.state != TrialState.RUNNING or trial.number in progress.handed:
                 continue
             values = progress.study.values(trial)
-            if CELL in trial.user_attrs and values is not None:
+            if progress.cell(trial) and values is not None:
                 jobs.append(self._hand(progress, trial.number, progress.job_of(trial.number, values)))
             elif progress.study.forgotten(trial):
                 progress.study.void(trial.number, "its process was gone before it began")

@@ -66,7 +66,7 @@ def tune(
     """
     from bench.plugins.shapes import typed
     from bench.tuning.orders import Tuning, allowance_of
-    from bench.tuning.show import pictures, text
+    from bench.tuning.show import pictures, place, text
 
     tuning = Tuning(request, metric, storage)
     if show:
@@ -75,7 +75,7 @@ def tune(
             none = f"there is no study of {request.cells.name} in {tuning.store.folder}"
             raise UserError(f"{none}; `{options.about('tune', '--trials', '20')}` makes it")
         click.echo(text(studies))
-        for path in pictures(studies, tuning.store.folder / "pictures"):
+        for path in pictures(studies, place(tuning.store)):
             say(f"drawn: {path}")
         return
     jobs = limits.pop("jobs")

@@ -129,7 +129,9 @@ def test_trials_are_pruned_by_the_median_of_their_own_study(make: Callable[[], S
 
 def test_a_journal_that_is_none_is_one_sentence(tmp_path: Path) -> None:
     (tmp_path / JOURNAL).write_text("{ no journal\n{ at all\n")
-    with pytest.raises(UserError, match=r"the storage of studies .*studies.journal cannot be reached: ") as error:
+    with pytest.raises(
+        UserError, match=r"the storage of studies .*studies.journal cannot be used: its line 1 "
+    ) as error:
         storage_of(None, tmp_path)
     assert "\n" not in str(error.value)
     assert storage_of(None, tmp_path / "empty", create=False) is None
