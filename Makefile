@@ -35,8 +35,8 @@ GRIDS := $(filter-out %-curves %-items,$(basename $(notdir $(wildcard results/*.
 results: $(VENV)/installed  ## tables and page of the committed records again, results/GRID.md and index.html
 	mkdir -p build
 	for grid in $(GRIDS); do \
-		own=results/$$grid.toml; [ -e $$own ] || own=$$grid; \
-		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --plugins results/plugins --out build/results/$$grid >build/$$grid.log || exit 1; \
+		own="results/$$grid.toml --plugins results/plugins"; [ -e results/$$grid.toml ] || own=$$grid; \
+		BENCH_STORE=build/none $(BIN)/bench report --grid $$own --out build/results/$$grid >build/$$grid.log || exit 1; \
 		cp build/results/$$grid/table.md results/$$grid.md; done
 	cp build/results/mnist-annealed/differences-mnist.png results/differences-mnist-annealed.png
 	BENCH_STORE=build/none $(BIN)/bench report --html --out build/results/all >build/all.log
