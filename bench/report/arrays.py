@@ -90,18 +90,7 @@ class Arrays:
                 chosen = {name: file[name] for name in _chosen(file.files, names, prefix)}
                 if chosen and all(array.dtype.kind in "biuf" for array in chosen.values()):  # text is no score
                     return chosen
-            except (
-                CorruptRecord,
-                ValueError,
-                KeyError,
-                NotImplementedError,
-                RuntimeError,
-                OSError,
-                EOFError,
-                MemoryError,
-                zipfile.BadZipFile,
-                zlib.error,
-            ):
+            except _UNREADABLE:
                 self._names[place] = None
         return {}
 

@@ -98,11 +98,15 @@ def _writing(path: Path, schema: pa.Schema, **ways: Any) -> Iterator[pq.ParquetW
         files.fill(file, seal)
 
 
-def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]], path: Path) -> None:
+#: what a vector's rows share (columns `WHOSE` and `metric`), which items it is of, and their scores
+_Vector = tuple[Mapping[str, Any], np.ndarray, np.ndarray]
+
+
+def write_items(vectors: Iterable[_Vector], path: Path) -> None:
     """Write the table of single items' scores, a row group at a time in memory.
 
     Args:
-        vectors: what a vector's rows share (columns `WHOSE` and `metric`), which items it is of, and their scores.
+        vectors: each whole.
         path: the file.
     """
     schema = _schema("items")
@@ -110,23 +114,20 @@ def write_items(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarra
     ways: dict[str, Any] = {"use_dictionary": texts, "column_encoding": {"item": "DELTA_BINARY_PACKED"}}
     with _writing(path, schema, **ways) as writer:
         for part in _parts(vectors):
-            count = np.repeat(np.arange(len(part)), [len(which) for _, which, _ in part])
+            whose_rows = pa.array(np.repeat(np.arange(len(part)), [len(which) for _, which, _ in part]))
             columns: dict[str, pa.Array] = {
                 "item": np.concatenate([which for _, which, _ in part]).astype(np.int32),
                 "value": np.concatenate([values for _, _, values in part]).astype(np.float32),
             }
             for name in set(schema.names) - set(columns):
                 shared = pa.array([whose[name] for whose, _, _ in part])
-                columns[name] = (shared.dictionary_encode() if name in texts else shared).take(pa.array(count))
+                columns[name] = (shared.dictionary_encode() if name in texts else shared).take(whose_rows)
             writer.write_table(pa.table(columns, schema=schema))
 
 
-_Vectors = list[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]
-
-
-def _parts(vectors: Iterable[tuple[Mapping[str, Any], np.ndarray, np.ndarray]]) -> Iterator[_Vectors]:
+def _parts(vectors: Iterable[_Vector]) -> Iterator[list[_Vector]]:
     """Give whole vectors, as many at a time as make a row group of `GROUP` rows."""
-    part: _Vectors = []
+    part: list[_Vector] = []
     rows = 0
     for vector in vectors:
         if not len(vector[1]):

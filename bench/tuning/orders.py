@@ -20,8 +20,9 @@ from bench.sweep.requests import Request
 from bench.sweep.store import Store, key
 from bench.sweep.worker import Setup
 from bench.tuning import ledgers, rows
+from bench.tuning.journal import storage_of
 from bench.tuning.rows import BOUND, Row
-from bench.tuning.study import Study, pruner_of, storage_of
+from bench.tuning.study import Study, pruner_of
 from bench.tuning.trials import Allowance, Progress, Trials
 from bench.words import listed
 

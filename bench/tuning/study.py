@@ -23,7 +23,7 @@ from optuna.trial import FrozenTrial, TrialState
 from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.tuning import journal
-from bench.tuning.journal import JOURNAL, OfStudy, place_of, reading, storage_of
+from bench.tuning.journal import OfStudy, place_of, reading
 from bench.tuning.rows import Row
 
 if TYPE_CHECKING:
@@ -36,8 +36,6 @@ STARTUP = 10  # random trials before a study has something to go by
 VOID = "void"  # why a trial is none: it never began
 CELL = "cell"  # the id of a trial's cell
 DOUBT = "unreliable"  # why a trial's value is not to be trusted
-
-__all__ = ["CELL", "DOUBT", "JOURNAL", "VOID", "Sampler", "Study", "pruner_of", "storage_of"]
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
 

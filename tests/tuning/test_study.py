@@ -17,7 +17,8 @@ import bench.grid as grids
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.tuning import rows
-from bench.tuning.study import JOURNAL, Sampler, Study, pruner_of, storage_of
+from bench.tuning.journal import JOURNAL, storage_of
+from bench.tuning.study import Sampler, Study, pruner_of
 from tests.tuning.conftest import BEST, FAKES, tables
 
 VARIANCE, TAU = 2.0, 0.5  # of the data, of the frozen decoder x = z + tau eps
