@@ -7,12 +7,12 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
 from bench.report.curves import VALIDATION, Curves
-from bench.report.findings import minutes
 from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.summary import factor, label, seeds
 from bench.report.tables import Table
+from bench.report.times import minutes
 
 LAG = "energy_gap"  # a figure of the end of training
 R_HAT = "sampler_r_hat"  # a metric

@@ -13,6 +13,7 @@ from bench.report.metrics import meaning
 from bench.report.power import MOST, Need, need
 from bench.report.rows import Doubt, Row, doubts, failure
 from bench.report.tables import Table
+from bench.report.times import duration
 from bench.sweep.record import FAILED
 
 Kind = Literal["better", "worse", "same", "undecided", "published", "failed", "cost", "doubt"]
@@ -171,7 +172,7 @@ def _tuned(table: Table) -> Iterator[Finding]:
     ledgers = [row.ledger for row in rows if row.ledger]
     trials = sorted({ledger.trials for ledger in ledgers})
     spent = f"{trials[0]} trials" if len(trials) == 1 else f"{trials[0]} to {trials[-1]} trials"
-    text = f"Tuning took {spent} a row, {_time(sum(ledger.seconds for ledger in ledgers))} in all. "
+    text = f"Tuning took {spent} a row, {duration(sum(ledger.seconds for ledger in ledgers))} in all. "
     sign = -1 if metric.better == "higher" else 1
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
     both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
@@ -244,8 +245,8 @@ def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     if not taken:
         return
     least, most = min(taken, key=lambda label: taken[label]), max(taken, key=lambda label: taken[label])
-    span = f"{_time(taken[least])} ({least})"
-    span += f" to {_time(taken[most])} ({most})" if most != least else ""
+    span = f"{duration(taken[least])} ({least})"
+    span += f" to {duration(taken[most])} ({most})" if most != least else ""
     text = f"Training takes {span} a seed"
     rows = [row for table in tables for row in table.rows]
     base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
@@ -259,23 +260,8 @@ def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     total = sum(o.resources.get(f"{name}_seconds", 0.0) for o in outcomes for name in ("fit", "evaluate", "overhead"))
     devices = sorted({outcome.device_kind or outcome.device or "an unknown device" for outcome in outcomes})
     whole = "The record" if len(outcomes) == 1 else f"All {len(outcomes)} records"
-    text += f". {whole} took {_time(total)} with scoring, on {' and '.join(devices)}."
+    text += f". {whole} took {duration(total)} with scoring, on {' and '.join(devices)}."
     yield Finding("cost", text, tuple(dict.fromkeys([least, most, *better])))
-
-
-def _time(seconds: float) -> str:
-    """Return a time with two digits that count, in a unit in which it is read."""
-    if seconds < 60:
-        return f"{max(seconds, 0.01):.2g} s"
-    return f"{minutes(seconds)} min" if seconds < 3600 else f"{seconds / 3600:.2g} h"
-
-
-def minutes(seconds: float) -> str:
-    """Return minutes with two digits that count."""
-    value = seconds / 60
-    if 0 < value < 0.01:
-        return "<0.01"
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
 
 
 def _missing(table: Table) -> Iterator[Finding]:

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 
 from bench import words
 from bench.protocol import Metric
+from bench.report.captions import caption
 from bench.report.metrics import EXACT, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
-from bench.report.tables import Table, caption
+from bench.report.tables import Table
 
 if TYPE_CHECKING:
     from bench.report.findings import Finding

@@ -11,12 +11,13 @@ from dataclasses import replace
 from typing import Literal
 
 from bench.protocol import Metric
-from bench.report.findings import minutes
+from bench.report.captions import caption
 from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
-from bench.report.tables import Table, caption
+from bench.report.tables import Table
+from bench.report.times import minutes
 from bench.report.verdicts import Verdict, judge
 
 WIDTH = 100

@@ -11,12 +11,13 @@ from bench.report import summary
 from bench.report.accounts import accounts, tuning
 from bench.report.cells import Outcome
 from bench.report.figures import Shown
-from bench.report.findings import Finding, findings, minutes
+from bench.report.findings import Finding, findings
 from bench.report.layout import NOTHING, OTHER, SIGNS, Entry, Heading, Layout, figure, layout
 from bench.report.metrics import meaning
 from bench.report.rows import Row, failure
 from bench.report.sources import Source
 from bench.report.tables import Table
+from bench.report.times import minutes
 from bench.sweep.store import Store
 
 _FIRST = 2  # findings of a grid that stand at the top of a page of several

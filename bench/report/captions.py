@@ -1,0 +1,186 @@
+"""What a table says about itself: what its figures mean, and how its rows were trained and scored."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+
+from bench.protocol import Metric
+from bench.report.cells import Plan
+from bench.report.metrics import BOUND, meaning
+from bench.report.published import Column
+from bench.report.rows import Row
+from bench.sweep.record import flat
+
+
+def caption(
+    rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, judged: Metric | None, comparisons: int
+) -> str:
+    """Return what every figure of a table means, in two sentences.
+
+    Args:
+        rows: its rows.
+        metrics: those with columns.
+        baseline: the strategy of the differences; empty where there are none.
+        judged: the metric of the verdicts, where there are any.
+        comparisons: how many there are to the baseline.
+    """
+    units = dict.fromkeys(metric.unit for metric in metrics)
+    titles = [meaning(metric.name).title for metric in metrics]
+    if not titles:
+        return "No scores yet."
+    directions = {metric.better for metric in metrics} - {"neither"}
+    better = f"; {directions.pop()} is better" if len(directions) == 1 else ""
+    sentences = [f"{', '.join(titles)} in {' and '.join(units)}{better}"]
+    if any(row.scores for row in rows):
+        items = any(meaning(metric.name).items for metric in metrics)
+        over = f"trainings and {_splits(rows)} items" if items else "trainings"
+        sentences.append(f"In brackets: 95 % intervals over {over}")
+    if baseline and judged:
+        many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
+        sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
+    return ". ".join(sentences) + "."
+
+
+def conditions(
+    rows: Sequence[Row], metrics: Sequence[Metric], plan: Plan, column: Column | None, source: str
+) -> tuple[str, ...]:
+    """Return how the rows were trained and scored, as far as all of them were so alike, and what else is to be known.
+
+    Args:
+        rows: of the table.
+        metrics: those with columns.
+        plan: its cells.
+        column: the paper's column beside it, if there is one.
+        source: where that was published.
+    """
+    evaluation = _shared(o.scoring for row in rows for o in row.outcomes.values())
+    training = _shared(row.setting.budget for row in rows)
+    training |= {"latent": _shared(row.setting.networks for row in rows).get("latent")}
+    words = {"epochs": "{} epochs", "batch_size": "batches of {}", "latent": "{} latent dimensions"}
+    trained = [text.format(training[key]) for key, text in words.items() if training.get(key)]
+    if training.get("epochs") == 1:
+        trained[0] = "1 epoch"
+    sentences = [f"Trained for {', '.join(trained)}"] if trained else []
+    if patience := training.get("early_stopping.patience"):
+        sentences.append(_ended(rows, patience))
+    doubtful = [row.label for row in rows if row.ledger and row.ledger.unreliable]
+    sentences += [f"No trial of {label} had a score that can be relied on" for label in doubtful]
+    if ways := _ways(training):
+        sentences.append(f"In training, {'; '.join(ways)}")
+    if evaluation:
+        sentences.append(f"Scored on {_scored(evaluation, rows)}")
+    loose = [
+        meaning(metric.name).title
+        for metric in metrics
+        if not meaning(metric.name).ranks
+        and any(score.estimator != "exact" for row in rows for score in row.seeds(metric.name).values())
+    ]
+    if loose:
+        sentences.append(f"{', '.join(loose)} is {BOUND}; it ranks nothing")
+    alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
+    if alone and any(row.scores for row in rows):
+        sentences.append(
+            f"No mean over {_splits(rows)} items, so that intervals are over seeds alone: {', '.join(alone)}"
+        )
+    if plan.extended:
+        first, last = plan.extended
+        sentences.append(
+            f"The plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that the"
+            " 5 % of the verdicts is too low"
+        )
+    certain = [row.label for row in rows if row.outcomes and all(o.exact for o in row.outcomes.values())]
+    if certain:
+        sentences.append(f"The likelihood of {', '.join(certain)} is exact, whatever these settings")
+    # how log Z was had in a row's records; nothing where the prior is normalised
+    estimators = [(row.label, {score.estimator for score in row.seeds("log_z").values()}) for row in rows]
+    exact = dict.fromkeys(
+        label for label, kinds in estimators if kinds and kinds <= {"exact-enumeration", "quadrature"}
+    )
+    sampled = dict.fromkeys(label for label, kinds in estimators if "ais" in kinds)
+    effort = " x ".join(f"{evaluation.get(f'ais.{name}')} {name}" for name in ("temperatures", "chains", "repeats"))
+    ways = [f"exact in {', '.join(exact)}"] if exact else []
+    ways += [f"by AIS (at most {effort}) in {', '.join(sampled)}"] if sampled else []
+    if ways:
+        included = "intervals hold how far it may be off, which no number of seeds narrows"
+        sentences.append(f"log Z is {'; '.join(ways)}; {included}")
+    circumstances = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
+    if circumstances:
+        sentences.append(f"Made with {'; '.join(circumstances)}")
+    if column and any(row.comparison for row in rows):
+        reason = f" ± {column.margin:g} ({column.margin_reason})" if column.margin else ""
+        sentences.append(
+            f"Difference is ours minus published; inside: the published number lies within our interval{reason}; too"
+            f" wide to tell: that is over ± {column.widest:g} {column.unit}"
+        )
+    if column:
+        sentences.append(f"Published: {source}")
+    return tuple(sentences)
+
+
+def _splits(rows: Sequence[Row]) -> str:
+    """Return the split on which rows were scored, in words."""
+    splits = sorted({outcome.split for row in rows for outcome in row.outcomes.values()})
+    return " or ".join(splits) or "test"
+
+
+def _ended(rows: Sequence[Row], patience: object) -> str:
+    """Return how training ended early, in words, with the epochs that each row took."""
+    epochs = {
+        row.label: [o.resources["epochs"] for o in row.outcomes.values() if "epochs" in o.resources] for row in rows
+    }
+    used = [f"{label} {', '.join(f'{count:g}' for count in counts)}" for label, counts in epochs.items() if counts]
+    ended = f"Training ended after {patience} epochs without a better validation bound, and kept the best state"
+    return f"{ended}; epochs used, a seed each: {'; '.join(used)}" if used else ended
+
+
+def _ways(training: Mapping[str, object]) -> list[str]:
+    """Return what else training did that all rows have alike, in words: schedule, clipping, averaging, warm-up."""
+    ways = []
+    if kind := training.get("schedule.kind"):
+        share, epochs = training.get("schedule.share"), training.get("schedule.epochs")
+        warmup = training.get("schedule.warmup")
+        within = f"in the last {_epochs(epochs)}" if epochs else "until the last step"
+        parts = [f"rises for {_epochs(warmup)}"] if warmup else []
+        parts += [f"is {share} of it {within}"] if kind == "step" else []
+        parts += [f"falls by a cosine to {share} of it {within}"] if kind == "cosine" else []
+        ways.append(f"the learning rate of encoder and decoder {' and '.join(parts)}")
+    norms = {group: training.get(f"clip.{group}", training.get("clip")) for group in ("encoder", "decoder")}
+    if any(norms.values()):
+        clipped = " and ".join(f"{group} at {norm}" for group, norm in norms.items() if norm)
+        ways.append(f"gradient norms are clipped: {clipped}")
+    if decay := training.get("average.decay"):
+        ways.append(f"scores are of the moving average of the weights (decay {decay})")
+    if epochs := training.get("warmup.epochs"):
+        ways.append(f"the weight of the KL term rises to 1 over {_epochs(epochs)}")
+    return ways
+
+
+def _epochs(number: object) -> str:
+    return f"{number:g} epoch{'s' * (number != 1)}" if isinstance(number, int | float) else ""
+
+
+def _scored(evaluation: Mapping[str, object], rows: Sequence[Row]) -> str:
+    """Return on what models were scored and with which effort, in words."""
+    images, metrics = evaluation.get("images"), {name for row in rows for name in row.scores}
+    split = _splits(rows)
+    parts = [f"the first {images} {split} items" if images else f"all {split} items"]
+    if metrics & {"vlb", "vlb_bits"}:
+        parts.append(f"VLB: {evaluation.get('vlb_samples')} posterior samples")
+    if metrics & {"nll", "nll_bits"}:
+        parts.append(f"NLL: importance-weighted, S = {evaluation.get('importance_samples')}")
+    if metrics & {"nll_ais", "nll_ais_bits"}:
+        counts = [count for count in (images, evaluation.get("ais_nll.images")) if isinstance(count, int)]
+        scores = [score for row in rows for name in ("nll_ais", "nll_ais_bits") for score in row.seeds(name).values()]
+        if counts and all(score.n <= min(counts) for score in scores):
+            parts.append(f"AIS-NLL: by annealing, the first {min(counts)} items")
+        else:
+            some = f" of {min(counts)} of them" if counts else ""
+            parts.append(f"AIS-NLL: all of these, by annealing{some}; the NLL of the others is corrected by it")
+    return "; ".join(parts)
+
+
+def _shared(settings: Iterable[str]) -> dict[str, object]:
+    """Return the settings, flat, that all of these have alike."""
+    first, *rest = [dict(flat(json.loads(text))) for text in dict.fromkeys(settings)] or [{}]
+    return {key: value for key, value in first.items() if all(key in t and t[key] == value for t in rest)}
