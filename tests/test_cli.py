@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from bench.files import json_bytes
-from bench.sweep.record import sealed
+from bench.sweep.seal import sealed
 
 FAKES = Path(__file__).parent / "sweep" / "fakes"
 

@@ -17,7 +17,7 @@ from bench.grid import load
 from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.protocol import Budget, DataError, Dataset, Evaluation, Items, Networks, Run, Task, UserError
-from bench.sweep.record import provenance
+from bench.sweep.circumstances import provenance
 from bench.sweep.requests import Plan, Request
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup, Worker

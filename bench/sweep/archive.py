@@ -30,7 +30,8 @@ from bench import profile
 from bench.files import MOST, creating, json_bytes, read, sha256
 from bench.protocol import UserError
 from bench.sweep import states
-from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained, sealed, unsealed
+from bench.sweep.record import FAILED, CorruptRecord, Name, Record, Sha256, explained
+from bench.sweep.seal import sealed, unsealed
 from bench.sweep.store import BESIDE, Store, file_beside
 from bench.words import is_name, plain, shortened
 

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from bench import files
+from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import FAILED, LATER, SCHEMA, Record, now
+from bench.sweep.record import FAILED, LATER, SCHEMA, Record
 
 if TYPE_CHECKING:
     from bench.grid import Cell
@@ -84,7 +85,7 @@ class Job:
 
         Args:
             grid: its name.
-            circumstances: as `provenance` gives them, as far as they are known.
+            circumstances: as `circumstances.provenance` gives them, as far as they are known.
             status: a final status.
             reason: one line.
             data: of what was loaded, as `Job.data`, by default.

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from pydantic import Field, TypeAdapter
 
 from bench import files
-from bench.sweep.record import Number, now
+from bench.sweep.circumstances import now
+from bench.sweep.record import Number
 
 if TYPE_CHECKING:
     from bench.sweep.worker import Figures

@@ -12,8 +12,8 @@ from pathlib import Path
 from bench import files
 from bench.places import user_folder
 from bench.plugins import Plugin, PluginError
+from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import fingerprints
-from bench.sweep.record import now
 
 
 def checked(plugin: Plugin) -> bool:

@@ -11,25 +11,18 @@ from __future__ import annotations
 
 import functools
 import json
-import platform
-import re
-import shutil
-import subprocess
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
-from importlib import metadata
-from pathlib import Path
 from typing import Annotated, Any, Literal, Self, get_args
 from weakref import WeakValueDictionary
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, GetCoreSchemaHandler, ValidationError
 from pydantic_core import CoreSchema, core_schema
 
-import bench
 from bench import protocol, words
-from bench.files import json_bytes, parsed, sha256
+from bench.files import json_bytes, parsed
 from bench.sweep.columns import Column, Leaf, canonical, kind, leaves
 from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.seal import opened, sealed
 
 SCHEMA = 2
 #: fields that came after schema 1, as they are in its records and until something fills them
@@ -51,7 +44,6 @@ LATER: dict[str, Any] = {
 EARLIER = {name: json.dumps(value) if isinstance(value, dict) else value for name, value in LATER.items()}
 EARLIER |= {"execution_captured": None, "execution_reason": None}
 EARLIER |= {"schema": 1, "peak_tree_bytes": float("nan"), "epochs": float("nan")}
-_SEAL = re.compile(rb'\{\n "sha256": "([0-9a-f]{64})",\n')
 
 Failure = Literal["diverged", "out-of-memory", "timeout", "crashed", "node-lost", "cancelled", "error"]
 Status = Literal["ok", "skipped", "pruned", Failure]
@@ -195,8 +187,8 @@ Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 class Record(_Part):
     """What a cell left.
 
-    Settings are as they were, not as a model of now would have them. What `provenance` gives is None where it is not
-    known, and so is `last_step` where there was no step.
+    Settings are as they were, not as a model of now would have them. What `circumstances.provenance` gives is None
+    where it is not known, and so is `last_step` where there was no step.
 
     Attributes:
         format: the schema in which it was written; in its file and table, `schema`.
@@ -259,7 +251,7 @@ class Record(_Part):
         Raises:
             CorruptRecord: it holds none.
         """
-        content, seal = _opened(content)
+        content, seal = _content(content)
         record: Self | None = _held.get((cls, seal))
         try:
             if record is None:
@@ -312,36 +304,11 @@ def _nested(model: type[Record]) -> frozenset[str]:
     return frozenset(leaf.path[0] for leaf in leaves(model) if len(leaf.path) > 1 and not leaf.entry)
 
 
-def sealed(content: bytes) -> bytes:
-    """Return the JSON object of `json_bytes` with the SHA-256 of what follows as its first key."""
-    rest = content.removeprefix(b"{\n")
-    return b'{\n "sha256": "%s",\n' % sha256(rest).encode() + rest
-
-
-def unsealed(content: bytes) -> dict[str, Any]:
-    """Return the JSON object that was `sealed`, or one of an earlier version, which has no SHA-256.
-
-    Raises:
-        ValueError: it is not what was written.
-    """
-    if seal := _SEAL.match(content):
-        rest = content[seal.end() :]
-        if sha256(rest).encode() != seal[1]:
-            raise ValueError("it is cut short or altered: its SHA-256 is not the one in its first line")
-        content = b"{" + rest
-    table = parsed(content)
-    if not isinstance(table, dict):
-        raise ValueError("it holds no table")
-    if "sha256" in table:
-        raise ValueError("its first line is not its SHA-256")
-    return table
-
-
 #: class and SHA-256 -> a record that somebody holds: what has the same bytes is the same, and is not parsed again
 _held: WeakValueDictionary[tuple[type[Record], bytes], Any] = WeakValueDictionary()
 
 
-def _opened(content: bytes) -> tuple[bytes, bytes]:
+def _content(content: bytes) -> tuple[bytes, bytes]:
     """Return the JSON of a record from what its file holds, and its SHA-256 as far as the file itself says it.
 
     That of schema 1 has the fields that came later, and no SHA-256.
@@ -349,11 +316,12 @@ def _opened(content: bytes) -> tuple[bytes, bytes]:
     Raises:
         CorruptRecord: it is not what was written.
     """
-    if seal := _SEAL.match(content):
-        rest = content[seal.end() :]
-        if sha256(rest).encode() != seal[1]:
-            raise CorruptRecord("it is cut short or altered: its SHA-256 is not the one in its first line")
-        return b"{" + rest, seal[1]
+    try:
+        content, seal = opened(content)
+    except ValueError as error:
+        raise CorruptRecord(str(error)) from None
+    if seal:
+        return content, seal
     try:
         earlier = parsed(content)
     except ValueError:
@@ -379,61 +347,10 @@ def explained(error: ValidationError) -> str:
     return f"`{place}`: {message}" if place else message
 
 
-# ---------------------------------------------------------------- circumstances
-
-
-def now() -> str:
-    """Return the time in UTC as ISO 8601, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
-
-
 def one_line(text: str, limit: int = 500) -> str:
     """Return `text` on one line, cut to `limit` characters; what a terminal would obey or is no text is `?`."""
     line = " ".join(words.plain(text).split())
     return line if len(line) <= limit else f"{line[: limit - 3]}..."
-
-
-def provenance(device: str) -> dict[str, Any]:
-    """Return what every record of a sweep says about where it was made; no torch is imported for it."""
-    try:
-        torch = metadata.version("torch")
-    except metadata.PackageNotFoundError:
-        torch = None
-    return {
-        "device": device,
-        "device_kind": device if device == "cpu" else None,
-        "torch": torch,
-        "python": platform.python_version(),
-        "platform": platform.platform(),
-        "git": _git(),
-    }
-
-
-def unversioned() -> str:
-    """Return why records do not say which commit made them, though `bench` runs from a checkout; else nothing."""
-    root = Path(bench.__file__).resolve().parents[1]
-    if _git() or not (root / ".git").exists():
-        return ""
-    why = "git does not answer" if shutil.which("git") else "there is no git"
-    return f"records will not say which commit of {root} made them: {why}"
-
-
-@functools.cache
-def _git() -> dict[str, Any] | None:
-    """Return commit and dirty flag of the checkout that `bench` is imported from, or None if it is installed."""
-    root = Path(bench.__file__).resolve().parents[1]
-
-    def ask(*arguments: str) -> str:
-        # a checkout of another owner is asked as well: its code is what runs
-        command = ["git", "-c", "safe.directory=*", "--no-optional-locks", *arguments]
-        return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
-
-    try:
-        # an installed copy may lie inside somebody else's repository: only one that tracks this package counts
-        ask("ls-files", "--error-unmatch", "bench/__init__.py")
-        return {"commit": ask("rev-parse", "HEAD"), "dirty": bool(ask("status", "--porcelain"))}
-    except (OSError, subprocess.SubprocessError):
-        return None
 
 
 # ---------------------------------------------------------------- settings in a record

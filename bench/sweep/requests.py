@@ -22,7 +22,7 @@ from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, typed
 from bench.protocol import DataError, Items, UserError
-from bench.sweep import logs, measuring, pool, record, sharing, status, worker
+from bench.sweep import circumstances, logs, measuring, pool, sharing, status, worker
 from bench.sweep.attempts import Job
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -155,7 +155,7 @@ class Request:
                 why = f"the run store was made by somebody else; {self.spelling('trust')} records them"
                 self.say(f"{cells(lost)} whose jobs are gone without a record: not recorded, since {why}")
             return survey
-        number = submitted.settle(survey, record.provenance("unknown"))
+        number = submitted.settle(survey, circumstances.provenance("unknown"))
         if not number:
             return survey
         self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
@@ -383,8 +383,8 @@ class Plan:
         self.request.remember(store)
 
     def _setup(self, folder: Path, device: str) -> worker.Setup:
-        facts = record.provenance(device)
-        if why := record.unversioned():
+        facts = circumstances.provenance(device)
+        if why := circumstances.unversioned():
             self.request.say(why)
         folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)

@@ -38,17 +38,8 @@ from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import (
-    CorruptRecord,
-    Integer,
-    Point,
-    Record,
-    differences,
-    normal,
-    one_line,
-    sealed,
-    unsealed,
-)
+from bench.sweep.record import CorruptRecord, Integer, Point, Record, differences, normal, one_line
+from bench.sweep.seal import sealed, unsealed
 
 if TYPE_CHECKING:
     import numpy as np

@@ -30,9 +30,10 @@ from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
+from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import fingerprints, of_plugins, remember
 from bench.sweep.processes import guard, keep_memory, one_thread
-from bench.sweep.record import Point, now, one_line
+from bench.sweep.record import Point, one_line
 from bench.sweep.scores import recorded
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
@@ -60,7 +61,7 @@ class Setup:
         registry: where plugins are found.
         data: the folder of data sets.
         device: a torch device.
-        circumstances: of every record (`record.provenance`).
+        circumstances: of every record (`circumstances.provenance`).
         submitted: these cells were submitted some time ago; where the code has changed since, their record says so.
         alone: there is one worker at a time; it loads libraries itself, since a server would only take memory.
         steps: of training that a cell takes before it stops, to be measured; None: all.

@@ -11,9 +11,9 @@ from dataclasses import dataclass, replace
 from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
+from bench.sweep.circumstances import now
 from bench.sweep.feed import Feed
 from bench.sweep.pool import Pool, Screen
-from bench.sweep.record import now
 from bench.sweep.requests import PAUSE
 from bench.sweep.slurm import commands
 from bench.sweep.slurm.chunk import Chunk

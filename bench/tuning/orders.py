@@ -14,7 +14,7 @@ from bench.ledger import Ledger
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, passed
 from bench.protocol import UserError
-from bench.sweep import pool, record, requests, status
+from bench.sweep import circumstances, pool, requests, status
 from bench.sweep.attempts import Job
 from bench.sweep.requests import Request
 from bench.sweep.store import Store, key
@@ -273,7 +273,7 @@ class Tuning:
             request.registry,
             request.data,
             device,
-            record.provenance(device),
+            circumstances.provenance(device),
         )
         return Order(
             request.cells,

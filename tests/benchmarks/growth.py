@@ -14,7 +14,8 @@ from collections.abc import Callable, Sequence
 from sweeping import Sweep
 
 from bench.report import Records, report
-from bench.sweep.record import Score, provenance
+from bench.sweep.circumstances import provenance
+from bench.sweep.record import Score
 
 CELLS = (10, 100, 1000, 10_000)
 ROWS = (100, 1000, 10_000, 100_000, 1_000_000)

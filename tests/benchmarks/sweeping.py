@@ -21,7 +21,7 @@ from bench.plugins import Registry
 from bench.report import Records, report
 from bench.sweep import status
 from bench.sweep.attempts import Job
-from bench.sweep.record import provenance
+from bench.sweep.circumstances import provenance
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup, Worker
 

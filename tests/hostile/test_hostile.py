@@ -20,8 +20,9 @@ import pytest
 import bench.grid as grids
 from bench.plugins import Registry
 from bench.sweep.attempts import Job
+from bench.sweep.circumstances import provenance
 from bench.sweep.pool import Limits, Pool, Screen, SweepError
-from bench.sweep.record import Record, provenance
+from bench.sweep.record import Record
 from bench.sweep.status import survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

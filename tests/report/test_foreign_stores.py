@@ -17,7 +17,7 @@ from bench import cli
 from bench.files import json_bytes
 from bench.protocol import UserError
 from bench.sweep.attempts import workspace
-from bench.sweep.record import sealed
+from bench.sweep.seal import sealed
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.store import key

@@ -22,7 +22,7 @@ from bench.report.selection import Selection, select
 from bench.report.sources import of_grid
 from bench.report.tables import build
 from bench.sweep import requests
-from bench.sweep.record import sealed
+from bench.sweep.seal import sealed
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

@@ -13,7 +13,7 @@ from bench.files import json_bytes
 from bench.plugins import Registry
 from bench.protocol import Metric, Score
 from bench.report import Records, report
-from bench.sweep.record import sealed
+from bench.sweep.seal import sealed
 from bench.words import comma_separated, is_name, plain
 from tests.report.conftest import Synthetic
 

@@ -10,7 +10,7 @@ import pytest
 
 import bench.grid as grids
 from bench.plugins import Registry
-from bench.sweep.record import provenance
+from bench.sweep.circumstances import provenance
 from bench.sweep.status import Survey, survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

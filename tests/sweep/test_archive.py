@@ -23,7 +23,8 @@ from bench.files import json_bytes, sha256
 from bench.protocol import UserError
 from bench.report import Records, report
 from bench.sweep import archive, states
-from bench.sweep.record import Record, sealed, unsealed
+from bench.sweep.record import Record
+from bench.sweep.seal import sealed, unsealed
 from bench.sweep.store import Store
 from tests.report.conftest import Synthetic
 

@@ -16,7 +16,8 @@ from bench import files
 from bench.protocol import UserError
 from bench.report.sources import collect, curves
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.record import CorruptRecord, Point, Record, provenance
+from bench.sweep.circumstances import provenance
+from bench.sweep.record import CorruptRecord, Point, Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Note, Setup, Worker

@@ -22,7 +22,8 @@ from bench.protocol import UserError
 from bench.report import Records, report
 from bench.sweep import status
 from bench.sweep.attempts import Attempt
-from bench.sweep.record import Record, sealed
+from bench.sweep.record import Record
+from bench.sweep.seal import sealed
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.store import Store, file_beside

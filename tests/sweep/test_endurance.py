@@ -19,9 +19,9 @@ import pytest
 
 from bench.protocol import UserError
 from bench.sweep import requests
+from bench.sweep.circumstances import provenance
 from bench.sweep.pool import Limits, Pool, SweepError
 from bench.sweep.progress import Lines
-from bench.sweep.record import provenance
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

@@ -21,7 +21,7 @@ from bench.report import Records, report
 from bench.report.cells import Outcome, Plan, Setting
 from bench.report.rows import group
 from bench.sweep import status
-from bench.sweep.record import provenance
+from bench.sweep.circumstances import provenance
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 

@@ -13,10 +13,10 @@ import pytest
 
 from bench import files, places
 from bench.protocol import Metric, Score
-from bench.sweep import attempts, record
+from bench.sweep import attempts, circumstances
 from bench.sweep.attempts import LEASE
+from bench.sweep.circumstances import provenance
 from bench.sweep.record import Score as ScoreRow
-from bench.sweep.record import provenance
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 
@@ -89,10 +89,10 @@ def test_a_store_of_somebody_else_is_foreign_until_it_is_trusted(
 def test_a_checkout_of_another_owner_is_recorded_and_without_git_it_is_said(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if record._git.__wrapped__() is None:
+    if circumstances._git.__wrapped__() is None:
         pytest.skip("bench does not run from a checkout here")
     monkeypatch.setenv("GIT_TEST_ASSUME_DIFFERENT_OWNER", "1")  # as git's own tests do
-    assert record._git.__wrapped__() is not None
+    assert circumstances._git.__wrapped__() is not None
     monkeypatch.setenv("PATH", str(tmp_path))
-    monkeypatch.setattr(record, "_git", lambda: None)
-    assert record.unversioned().endswith("made them: there is no git")
+    monkeypatch.setattr(circumstances, "_git", lambda: None)
+    assert circumstances.unversioned().endswith("made them: there is no git")

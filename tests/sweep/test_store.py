@@ -21,7 +21,9 @@ from bench.files import json_bytes, save_tensors
 from bench.protocol import Evaluation
 from bench.sweep import attempts
 from bench.sweep.attempts import Job
-from bench.sweep.record import CorruptRecord, Point, Record, provenance, sealed
+from bench.sweep.circumstances import provenance
+from bench.sweep.record import CorruptRecord, Point, Record
+from bench.sweep.seal import sealed
 from bench.sweep.status import Survey
 from bench.sweep.store import Standing, Store, StoreError
 

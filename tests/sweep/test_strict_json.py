@@ -19,10 +19,12 @@ from bench.report import cells
 from bench.report.curves import Curves
 from bench.report.sources import curves as tabulated
 from bench.sweep import live
+from bench.sweep.circumstances import provenance
 from bench.sweep.columns import canonical
-from bench.sweep.record import Point, Record, provenance, sealed
+from bench.sweep.record import Point, Record
 from bench.sweep.record import Score as ScoreRow
 from bench.sweep.requests import Request
+from bench.sweep.seal import sealed
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Figures

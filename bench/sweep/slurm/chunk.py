@@ -18,10 +18,10 @@ from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep import attempts, sharing
 from bench.sweep.attempts import Job, given_up, interruptions
+from bench.sweep.circumstances import provenance
 from bench.sweep.feed import Feed
 from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
 from bench.sweep.progress import Lines
-from bench.sweep.record import provenance
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import StoreError
 from bench.sweep.worker import Setup

@@ -23,8 +23,9 @@ from bench.files import replacing
 from bench.profile import Slurm
 from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
+from bench.sweep.circumstances import now
 from bench.sweep.processes import BOOT
-from bench.sweep.record import Name, explained, now, one_line
+from bench.sweep.record import Name, explained, one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.store import Store, StoreError
 
