@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 import bench
-from bench.report import Records, agreement, sources
+from bench.report import Records, agreement, stored
 from bench.report.parquet import read_parquet
 from bench.report.published import results_folder
 from bench.report.sources import of_grids
@@ -39,4 +39,4 @@ def test_the_committed_models_are_those_of_the_committed_records(tmp_path: Path)
     committed = {record.identity for source in of_grids() for record in source.records}
     models = list((tmp_path / "models").glob("cells/*/*/state-*.pt"))
     assert copied.records == len(models) == 5
-    assert {record.identity for record in sources.gather([tmp_path / "models"])} <= committed
+    assert {record.identity for record in stored.gather([tmp_path / "models"])} <= committed

@@ -18,7 +18,7 @@ from bench.places import absolute
 from bench.plugins import Plugin, Registry, build
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
 from bench.report import parquet as reported
-from bench.report import published, sources, tables
+from bench.report import published, sources, stored, tables
 from bench.report.cells import Outcome
 from bench.report.metrics import headline
 from bench.report.rows import Row
@@ -82,7 +82,7 @@ class Results:
         """Return the training curves: a row per record, epoch and metric."""
         import pandas as pd
 
-        frames = [sources.curves(self._source.stores, list(self._source.notes))]
+        frames = [stored.curves(self._source.stores, list(self._source.notes))]
         frames += [reported.read_parquet(path, "curves") for path in self._curves]
         curves = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
         if self._curves:
@@ -274,17 +274,17 @@ class Cell:
     @cached_property
     def curves(self) -> pd.DataFrame:
         """The training curves, a row per epoch and metric."""
-        return sources.curves([self._store.folder], [], [self.record])
+        return stored.curves([self._store.folder], [], [self.record])
 
     @cached_property
     def _store(self) -> Store:
         """The run store that holds the record."""
-        own = sources.identity(self.record.key, self.record)
+        own = stored.identity(self.record.key, self.record)
         for folder in self._stores:
             store = Store(folder)
             with contextlib.suppress(CorruptRecord):  # another store may hold another record of the same cell
                 record = store.record(self.record.cell, self.record.key)
-                if record and sources.identity(self.record.key, record) == own:
+                if record and stored.identity(self.record.key, record) == own:
                     return store
         raise UserError(f"the record of {self._name} comes from a Parquet file; the rest lies in its run store alone")
 

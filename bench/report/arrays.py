@@ -67,7 +67,7 @@ class Arrays:
     def of(self, outcome: Outcome, names: Sequence[str] = (), prefix: str = "") -> dict[str, np.ndarray]:
         """Return arrays beside a record, from the first store where they can be read; nothing where there is none.
 
-        Those that are not what was written are not read; `sources.collect` says so.
+        Those that are not what was written are not read; `stored.collect` says so.
 
         Args:
             outcome: the record.

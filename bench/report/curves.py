@@ -71,7 +71,7 @@ class Curves:
                     own = ((p["metric"], p["epoch"], float(p["value"])) for p in points if p["value"] is not None)
                     return _series(own)
             except (CorruptRecord, ValueError, TypeError, KeyError):
-                continue  # `sources.collect` says so
+                continue  # `stored.collect` says so
         return self._in_tables.get((outcome.cell, outcome.key), {})
 
     def jumps(self, outcome: Outcome) -> Jumps:

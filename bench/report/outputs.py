@@ -25,6 +25,7 @@ from bench.report import (
     parquet,
     published,
     sources,
+    stored,
     summary,
     terminal,
 )
@@ -260,10 +261,10 @@ def _tables(out: Path, origins: Sequence[Source], chosen: Sequence[Outcome]) -> 
     """Write the long tables of records, their curves and the scores of single items; return the files' names."""
     records = cells.selected((record for source in origins for record in source.records), chosen)
     stores = list(dict.fromkeys(folder for source in origins for folder in source.stores))
-    items = (vector for source in origins for vector in sources.items(_held(chosen, source), source.arrays))
+    items = (vector for source in origins for vector in stored.items(_held(chosen, source), source.arrays))
     parquet.write_parquet(parquet.long(records), out / "records.parquet")
     tables = list(dict.fromkeys(path for source in origins for path in source.curves.tables))
-    parquet.write_parquet(sources.curves(stores, [], chosen, tables), out / "curves.parquet", "curves")
+    parquet.write_parquet(stored.curves(stores, [], chosen, tables), out / "curves.parquet", "curves")
     parquet.write_items(items, out / "items.parquet")
     return ["records.parquet", "curves.parquet", "items.parquet"]
 

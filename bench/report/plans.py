@@ -117,7 +117,7 @@ class Code:
 
 
 def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]:
-    """Return the records with `stale` and `plugin_changed` as `current` (see `sources.gather`) tells."""
+    """Return the records with `stale` and `plugin_changed` as `current` (see `stored.gather`) tells."""
     return [_marked(record, current) for record in records] if current else list(records)
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.protocol import UserError
-from bench.report import Records, agreement, sources
+from bench.report import Records, agreement, sources, stored
 from bench.report.parquet import write_items, write_parquet
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def commit(store: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     write_parquet(source.frame, folder / "mnist.parquet")
     from bench.report.cells import outcomes
 
-    write_items(sources.items(outcomes(source.frame), source.arrays), folder / "mnist-items.parquet")
+    write_items(stored.items(outcomes(source.frame), source.arrays), folder / "mnist-items.parquet")
     monkeypatch.setattr("bench.report.sources.results_folder", lambda: folder)
 
 

@@ -16,7 +16,8 @@ from bench.report.arrays import Arrays
 from bench.report.cells import outcomes
 from bench.report.curves import Curves
 from bench.report.parquet import read_parquet, write_items, write_parquet
-from bench.report.sources import collect, curves, items, of_places
+from bench.report.sources import of_places
+from bench.report.stored import collect, curves, items
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

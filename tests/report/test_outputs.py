@@ -24,7 +24,8 @@ from bench.report import Records, View, published, sources
 from bench.report import report as made_report
 from bench.report.outputs import of_grid
 from bench.report.parquet import read_parquet, write_parquet
-from bench.report.sources import collect, curves, of_places
+from bench.report.sources import of_places
+from bench.report.stored import collect, curves
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

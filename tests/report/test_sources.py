@@ -18,7 +18,7 @@ from bench.report.arrays import Arrays
 from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
 from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
-from bench.report.sources import collect, curves, items
+from bench.report.stored import collect, curves, items
 from bench.sweep.record import LATER
 from bench.sweep.seal import sealed
 

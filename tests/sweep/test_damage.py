@@ -14,13 +14,14 @@ import torch
 
 from bench import files
 from bench.protocol import UserError
-from bench.report.sources import collect, curves
+from bench.report.stored import collect, curves
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.circumstances import provenance
 from bench.sweep.record import CorruptRecord, Point, Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Note, Setup, Worker
+from bench.sweep.wire import Note
+from bench.sweep.worker import Setup, Worker
 
 Look = Callable[..., Survey]
 PLACES = 200

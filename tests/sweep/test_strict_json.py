@@ -17,7 +17,7 @@ from bench import cli, files
 from bench.protocol import Metric, Score
 from bench.report import cells
 from bench.report.curves import Curves
-from bench.report.sources import curves as tabulated
+from bench.report.stored import curves as tabulated
 from bench.sweep import live
 from bench.sweep.circumstances import provenance
 from bench.sweep.columns import canonical
@@ -27,7 +27,7 @@ from bench.sweep.requests import Request
 from bench.sweep.seal import sealed
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 Look = Callable[..., Survey]
 NAN, INF = float("nan"), float("inf")
