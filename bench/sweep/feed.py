@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from bench.sweep.attempts import Job
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 
 class Feed:

@@ -11,16 +11,14 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 from pydantic import Field, TypeAdapter
 
 from bench import files
 from bench.sweep.circumstances import now
 from bench.sweep.record import Number
-
-if TYPE_CHECKING:
-    from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 INTERVAL = 2.0  # seconds between two writes
 

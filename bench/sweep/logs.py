@@ -17,7 +17,7 @@ from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Screen
 from bench.sweep.record import CorruptRecord, Point, one_line
 from bench.sweep.store import Store
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 _CURVES = TypeAdapter(list[Point])
 NEEDED = "TensorBoard's event files need a library that is not installed; install it: pip install tensorboard"

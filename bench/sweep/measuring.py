@@ -12,7 +12,8 @@ from pathlib import Path
 
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Pool, Screen, SweepError
-from bench.sweep.worker import STEP_SECONDS, Figures, Setup
+from bench.sweep.wire import Figures
+from bench.sweep.worker import STEP_SECONDS, Setup
 
 STEPS = 20  # that are measured
 PATIENCE = 45.0  # seconds that they may take

@@ -22,8 +22,8 @@ from bench.sweep.feed import Feed
 from bench.sweep.live import Teller
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.store import Store, StoreError
-from bench.sweep.wire import Garbled
-from bench.sweep.worker import Figures, Halt, Message, Note, Ready, Setup
+from bench.sweep.wire import Figures, Garbled, Halt, Message, Note, Ready
+from bench.sweep.worker import Setup
 
 TICK = 0.2  # seconds the parent sleeps at most, so that a signal or a deadline is noticed
 POLL = 1.0  # seconds between two looks at cells that another process carries out

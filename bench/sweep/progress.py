@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Screen
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 BEAT = 60.0  # seconds between two plain lines about what is running
 FIT_SHARE = 0.8  # of a cell's time, until one has ended

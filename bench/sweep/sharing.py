@@ -17,7 +17,8 @@ from typing import Literal
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Pool, Screen, Tally
 from bench.sweep.processes import end_with_parent
-from bench.sweep.worker import Figures, Setup
+from bench.sweep.wire import Figures
+from bench.sweep.worker import Setup
 
 COUNTS = (1, 2, 4, 8, 16)  # of cells on a GPU that are measured, as long as more of them bring more
 GAIN = 1.1  # more steps a second, that twice as many cells must bring

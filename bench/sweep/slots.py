@@ -19,8 +19,9 @@ from bench.sweep.attempts import Attempt, Job
 from bench.sweep.fingerprints import remembered
 from bench.sweep.live import Teller
 from bench.sweep.processes import END, LAST, descendants, end, resident, start, starting
-from bench.sweep.wire import Inbox
-from bench.sweep.worker import Message, Order, Setup, serve
+from bench.sweep.serving import serve
+from bench.sweep.wire import Inbox, Message, Order
+from bench.sweep.worker import Setup
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may print faster than anybody reads
 CAP = 10_000_000  # bytes of a log

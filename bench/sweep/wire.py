@@ -1,4 +1,8 @@
-"""Messages of a worker to its parent, over a pipe that a plugin may have written into or closed."""
+"""What a worker and its parent say to each other, over a pipe that a plugin may have written into or closed.
+
+The parent sends jobs and, once, the word to stop; the worker sends `Ready`, now and then `Figures`, and for each job
+one `Ending` or `Halt`.
+"""
 
 from __future__ import annotations
 
@@ -6,12 +10,56 @@ import os
 import pickle
 import struct
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any
+
+from bench.sweep.attempts import Ending, Job
 
 READS = 256  # of 64 KiB each, before others have their turn: a cell may say more than anybody reads
 MOST = 1 << 26  # bytes of a message
 _LENGTH = struct.Struct("!Q")
+
+
+@dataclass(frozen=True)
+class Ready:
+    """The worker waits for jobs; its `session` is that of all that it starts."""
+
+    session: int
+
+
+@dataclass(frozen=True)
+class Figures:
+    """How far a cell is."""
+
+    stage: str
+    done: int
+    total: int
+    figures: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Halt:
+    """Why the cell came to nothing: the code has changed, or the store cannot be written; one sentence.
+
+    Attributes:
+        sentence: which ends the sweep.
+        errno: of the system, where a worker cannot write the store: the sweep sees whether it can itself.
+    """
+
+    sentence: str
+    errno: int | None = None
+
+
+@dataclass(frozen=True)
+class Note:
+    """What the user should read about a running cell; one sentence."""
+
+    sentence: str
+
+
+Message = Ready | Figures | Note | Ending | Halt
+Order = Job | str | None  # a cell, "stop", or None to end
 
 
 class Garbled(Exception):

@@ -1,27 +1,15 @@
-"""The worker: a process that carries out one cell after another and tells its parent how each ended.
-
-The parent sends jobs and, once, the word to stop; the worker sends `Ready`, now and then `Figures`, and for each job
-one `Ending` or `Halt`. The record is written here, so that arrays never pass through the pipe.
-"""
+"""The worker: it carries out cells in its process and writes their records, so that no arrays pass through a pipe."""
 
 from __future__ import annotations
 
-import faulthandler
 import functools
-import io
-import os
-import queue
 import re
-import resource
-import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -31,13 +19,13 @@ from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stop
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.circumstances import now
-from bench.sweep.fingerprints import fingerprints, of_plugins, remember
-from bench.sweep.processes import guard, keep_memory, one_thread
+from bench.sweep.fingerprints import fingerprints, of_plugins
+from bench.sweep.processes import peak, reset_peak
 from bench.sweep.record import Point, one_line
 from bench.sweep.scores import recorded
 from bench.sweep.states import numbers, points
 from bench.sweep.store import Store, StoreError
-from bench.sweep.wire import Outbox
+from bench.sweep.wire import Figures, Halt, Note
 
 if TYPE_CHECKING:
     import numpy as np
@@ -82,47 +70,6 @@ class Setup:
         return replace(self, device=device, circumstances={**self.circumstances, "device": device})
 
 
-@dataclass(frozen=True)
-class Ready:
-    """The worker waits for jobs; its `session` is that of all that it starts."""
-
-    session: int
-
-
-@dataclass(frozen=True)
-class Figures:
-    """How far a cell is."""
-
-    stage: str
-    done: int
-    total: int
-    figures: Mapping[str, float]
-
-
-@dataclass(frozen=True)
-class Halt:
-    """Why the cell came to nothing: the code has changed, or the store cannot be written; one sentence.
-
-    Attributes:
-        sentence: which ends the sweep.
-        errno: of the system, where a worker cannot write the store: the sweep sees whether it can itself.
-    """
-
-    sentence: str
-    errno: int | None = None
-
-
-@dataclass(frozen=True)
-class Note:
-    """What the user should read about a running cell; one sentence."""
-
-    sentence: str
-
-
-Message = Ready | Figures | Note | Ending | Halt
-Order = Job | str | None  # a cell, "stop", or None to end
-
-
 class _CodeChanged(Exception):
     """The files differ from what the sweep was started with."""
 
@@ -147,7 +94,7 @@ class Worker:
         stop_requested: Callable[[], bool] = lambda: False,
     ) -> Ending | Halt:
         """Carry out `job` and write its record."""
-        _reset_peak()
+        reset_peak()
         if self.setup.steps is not None:
             stop_requested = _Measure(self.setup.steps, stop_requested)
         attempt = _Attempt(self, job, tell, stop_requested)
@@ -158,7 +105,7 @@ class Worker:
                 raise
             except BaseException as error:  # what came of it cannot be recorded, and that can
                 _recover()
-                _print(error)
+                print_error(error)
                 return self._finish(attempt.bare(), Ending("error", explained(error)))
         except StoreError as error:
             return Halt(str(error), error.errno)
@@ -177,7 +124,7 @@ class Worker:
     def _finish(self, attempt: _Attempt, ending: Ending) -> Ending:
         """Write the record of an attempt; return how it ended then."""
         job = attempt.job
-        most = max(_peak(), ending.resources.get("peak_host_bytes", 0.0))  # that of training may be an earlier one's
+        most = max(peak(), ending.resources.get("peak_host_bytes", 0.0))  # that of training may be an earlier one's
         resources = {**ending.resources, "peak_host_bytes": float(most)}
         record = job.record(
             self.setup.grid,
@@ -339,7 +286,7 @@ class _Attempt:
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
         with self.worker.store.writing():
-            return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(_peak())})
+            return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(peak())})
 
     @contextmanager
     def _timed(self, name: str) -> Iterator[None]:
@@ -358,7 +305,7 @@ class _Attempt:
             self.fields["stability"] = numbers(error.stability)
             self.curves = points(error.curves)
             return "diverged", one_line(str(error))
-        _print(error)
+        print_error(error)
         self.worker.store.blame(error, self.folder)
         return "out-of-memory" if _memory(error) else "error", explained(error)
 
@@ -406,7 +353,7 @@ def explained(error: BaseException) -> str:
     return one_line(text if isinstance(error, UserError) else f"{type(error).__name__}: {text}")
 
 
-def _print(error: BaseException) -> None:
+def print_error(error: BaseException) -> None:
     """Put an exception's traceback into the log, if that is still open."""
     with suppress(BaseException):
         traceback.print_exception(error)
@@ -439,102 +386,3 @@ def _device_kind(device: str) -> str | None:
         return device if device == "cpu" else None
     named = torch.device(device).type == "cuda" and torch.cuda.is_available()
     return str(torch.cuda.get_device_name(device)) if named else device
-
-
-# ---------------------------------------------------------------- peak memory
-
-
-def _reset_peak() -> None:
-    """Start the kernel's high-water mark of this process's memory anew, where it lets us."""
-    with suppress(OSError), open("/proc/self/clear_refs", "wb", buffering=0) as file:
-        file.write(b"5")
-
-
-def _peak() -> int:
-    """Return the most memory this process used, in bytes: since `_reset_peak` where that worked, else ever."""
-    with suppress(OSError), open("/proc/self/status", "rb", buffering=0) as file:
-        if match := re.search(rb"^VmHWM:\s*(\d+)", file.read(1 << 16), re.MULTILINE):
-            return int(match[1]) * 1024
-    most = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return most if sys.platform == "darwin" else most * 1024
-
-
-# ---------------------------------------------------------------- the process
-
-
-def serve(
-    connection: Connection, output: Connection, setup: Setup, environment: dict[str, str], rooms: Mapping[str, str]
-) -> None:
-    """Carry out jobs until the parent says so or is gone. The entry point of a worker process.
-
-    Args:
-        connection: to the parent, both ways.
-        output: takes what is printed, to be put into the cell's log.
-        setup: what all cells share.
-        environment: the parent's variables; a server that forked this process has those of its own start.
-        rooms: what the parent knows of bench's own code (`fingerprints.remembered`).
-    """
-    guard(connection.fileno(), output.fileno())
-    code = 1
-    try:
-        os.environ.clear()
-        os.environ.update(environment, PYTHONSAFEPATH="1")  # nor does what a library starts look there
-        remember(rooms)
-        _serve(connection, output, setup)
-        code = 0
-    except BaseException as error:
-        _print(error)
-    finally:  # not through threads and hooks that a plugin may have left
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(BaseException):
-                stream.flush()
-        os._exit(code)
-
-
-def _serve(connection: Connection, output: Connection, setup: Setup) -> None:
-    stop = threading.Event()
-    _settle(output, stop)
-    orders: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-    threading.Thread(target=_listen, args=(connection, orders, stop), daemon=True).start()
-    outbox = Outbox(connection.fileno())
-    worker = Worker(setup)
-    outbox.send(Ready(os.getpid()))
-    while (job := orders.get()) is not None:
-        answer = worker.carry_out(job, outbox.send, stop.is_set)
-        for stream in (sys.stdout, sys.stderr):
-            with suppress(Exception):  # a plugin may have closed it
-                stream.flush()
-        outbox.send(answer)
-
-
-def _settle(output: Connection, stop: threading.Event) -> None:
-    """Make this process a worker: its output, signals, threads and its end."""
-    os.dup2(output.fileno(), 1)
-    os.dup2(output.fileno(), 2)
-    output.close()
-    for stream in (sys.stdout, sys.stderr):
-        if isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(line_buffering=True)  # what was printed before a crash is in the log
-    faulthandler.enable(2)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent says what to do
-    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # and so does the end of the terminal
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])  # blocked while this process started
-    signal.signal(signal.SIGTERM, lambda *_: stop.set())
-    signal.signal(signal.SIGUSR2, signal.SIG_IGN)  # SLURM sends it to all of a job's processes; the parent answers
-    one_thread()
-    keep_memory()
-
-
-def _listen(connection: Connection, orders: queue.SimpleQueue[Job | None], stop: threading.Event) -> None:
-    """Take orders from the parent; end the process when there is no parent any more."""
-    while True:
-        try:
-            order: Order = connection.recv()
-        except (EOFError, OSError):
-            os._exit(1)
-        if order == "stop":
-            stop.set()
-        else:
-            orders.put(cast("Job | None", order))
-            if order is None:
-                return

@@ -18,7 +18,7 @@ from bench.sweep.columns import canonical
 from bench.sweep.feed import Feed
 from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
 from bench.sweep.store import Store, key
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 from bench.tuning.journal import damaged
 from bench.tuning.study import CELL, DOUBT, Study
 from bench.words import listed, nearest

@@ -23,7 +23,8 @@ from bench.sweep.requests import Plan, Request
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Figures, Setup
+from bench.sweep.wire import Figures
+from bench.sweep.worker import Setup
 from tests.test_cli import FAKES, GRID
 
 Look = Callable[..., Survey]

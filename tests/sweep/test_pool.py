@@ -21,7 +21,8 @@ from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
 from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Figures, Setup
+from bench.sweep.wire import Figures
+from bench.sweep.worker import Setup
 from tests.workers import workers
 
 Look = Callable[..., Survey]

@@ -16,7 +16,7 @@ import pytest
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.progress import Lines, Notebook, Pace, duration, screen
 from bench.sweep.status import Survey
-from bench.sweep.worker import Figures
+from bench.sweep.wire import Figures
 
 Look = Callable[..., Survey]
 

@@ -22,7 +22,8 @@ from bench.sweep.attempts import Job
 from bench.sweep.pool import Limits, Pool, Screen, SweepError
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
-from bench.sweep.worker import Figures, Setup
+from bench.sweep.wire import Figures
+from bench.sweep.worker import Setup
 from tests.walks import walked
 from tests.workers import servers
 

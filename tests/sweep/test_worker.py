@@ -18,7 +18,8 @@ from bench.sweep.attempts import Ending
 from bench.sweep.record import Record
 from bench.sweep.status import Survey, survey
 from bench.sweep.store import Store
-from bench.sweep.worker import INTERVAL, Figures, Halt, Note, Setup, Worker
+from bench.sweep.wire import Figures, Halt, Note
+from bench.sweep.worker import INTERVAL, Setup, Worker
 
 FAKES = Path(__file__).with_name("fakes")
 
