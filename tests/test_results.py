@@ -23,9 +23,14 @@ def test_committed_cells_trained_again_agree(tmp_path: Path, monkeypatch: pytest
     assert text.startswith("Compared with 3 committed scores"), text
 
 
-def test_a_grids_committed_records_are_its_own_where_it_has_some() -> None:
+def test_a_grids_committed_records_are_its_own_and_of_its_other_cells_those_that_are_scored_alike() -> None:
     for source in of_grids():
-        assert {record.grid for record in source.records} == {source.plan.name}
+        own = {record.cell for record in source.records if record.grid == source.plan.name}
+        others = [record for record in source.records if record.grid != source.plan.name]
+        planned = {cell.id for cell in source.plan.cells}
+        assert own
+        assert {record.cell for record in others} <= planned - own
+        assert {record.scoring for record in others} <= {source.plan.evaluation}
 
 
 @pytest.mark.parametrize("file", sorted(results_folder().glob("*.parquet")), ids=lambda file: file.stem)

@@ -222,8 +222,11 @@ def committed_of(plan: Plan, registry: Registry, called: str) -> Source | None:
     ids, datasets = {cell.id for cell in plan.cells}, {cell.setting.dataset for cell in plan.cells}
     records = [record for record in committed() if record.grid == plan.name or record.cell in ids]
     records = [record for record in records if record.dataset.name in datasets]
-    # a cell that another grid has, too, may have been scored in another way there
-    records = [record for record in records if record.grid == plan.name] or records
+    if own := [record for record in records if record.grid == plan.name]:
+        held = {record.cell for record in own}
+        # a cell that another grid has, too, may have been scored in another way there
+        alike = [record for record in records if record.cell not in held and record.scoring == plan.evaluation]
+        records = [*own, *alike]
     if not records:
         return None
     # a grid may have moved on since; then nothing is missing from what was committed
