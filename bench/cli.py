@@ -143,7 +143,7 @@ def _told(error: Exception) -> tuple[str, int]:
         return _usage(error), 2
     from bench.sweep.pool import SweepError
     from bench.sweep.slurm.commands import Unreachable
-    from bench.sweep.store import StoreError
+    from bench.sweep.storage import StoreError
 
     if isinstance(error, (UserError, StoreError, SweepError, Unreachable)):
         return str(error), 2 if isinstance(error, UserError) else 1

@@ -19,7 +19,7 @@ from bench.sweep.logs import Log
 from bench.sweep.pool import Screen, SweepError
 from bench.sweep.progress import screen
 from bench.sweep.requests import Plan, Request
-from bench.sweep.store import StoreError
+from bench.sweep.storage import StoreError
 
 
 def grid(

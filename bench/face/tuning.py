@@ -17,7 +17,7 @@ from bench.protocol import UserError
 from bench.sweep.pool import Screen, SweepError
 from bench.sweep.progress import screen
 from bench.sweep.requests import Request
-from bench.sweep.store import StoreError
+from bench.sweep.storage import StoreError
 
 if TYPE_CHECKING:
     import pandas as pd

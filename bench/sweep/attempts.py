@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import hashlib
 import itertools
 import json
 import os
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import TypeAdapter
 
 from bench import files
+from bench.protocol import Evaluation
 from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import Fingerprints
 from bench.sweep.record import FAILED, LATER, SCHEMA, Record
@@ -48,7 +50,7 @@ class Job:
 
     Attributes:
         cell: what is asked.
-        key: names the record: code and evaluation settings (`store.key`).
+        key: names the record: code and evaluation settings (`attempts.key`).
         fingerprints: of the code that the sweep was started with.
         data: `version` and `sha256` of the data set, as far as they are known.
         attempt: counts from 1, killed attempts included.
@@ -121,6 +123,13 @@ class Job:
         }
         nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
         return Record(**{**start, **nowhere, **circumstances, **fields})
+
+
+@functools.lru_cache(maxsize=1024)
+def key(fingerprints: Fingerprints, evaluation: Evaluation) -> str:
+    """Return what names a cell's record: 16 hex digits over the code and the way of scoring."""
+    content = [fingerprints.plugin, fingerprints.fit, fingerprints.evaluate, evaluation.model_dump(mode="json")]
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
 
 
 def workspace(fingerprints: Fingerprints) -> str:

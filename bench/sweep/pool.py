@@ -21,7 +21,8 @@ from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify,
 from bench.sweep.feed import Feed
 from bench.sweep.live import Teller
 from bench.sweep.slots import Log, Slot, Work, kills
-from bench.sweep.store import Store, StoreError
+from bench.sweep.storage import StoreError
+from bench.sweep.store import Store
 from bench.sweep.wire import Figures, Garbled, Halt, Message, Note, Ready
 from bench.sweep.worker import Setup
 
@@ -295,7 +296,7 @@ class Pool:
         elif isinstance(message, Note):
             self.screen.note(message.sentence)
         elif isinstance(message, Halt):
-            if self.store.at_fault(work.job.cell.id, message.errno):
+            if self.store.storage.at_fault(self.store.cell(work.job.cell.id), message.errno):
                 self._fatal = self._fatal or message.sentence
                 self._release(slot, "stopped")
             else:

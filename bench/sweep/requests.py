@@ -368,7 +368,7 @@ class Plan:
 
     def _ready(self) -> list[Job]:
         """Return the cells with what their data sets are, once all is there that they need."""
-        self.survey.store.check_writable()
+        self.survey.store.storage.check_writable()
         ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store.data)
         self._keep_grid()
         return ready

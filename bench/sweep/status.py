@@ -17,7 +17,8 @@ from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.progress import spoken
 from bench.sweep.record import FAILED, RETRIED, STATUSES, one_line
-from bench.sweep.store import Standing, Store
+from bench.sweep.standing import Standing
+from bench.sweep.store import Store
 from bench.words import plain
 
 JUDGED_SEEDS = 3  # of either side of a comparison, below which no verdict is given
@@ -120,7 +121,7 @@ def survey(grid: Grid, store: Store, registry: Registry) -> Survey:
         if cell.plugins not in code:  # once for those: to parse all code takes longer than to look at 1,000 cells
             code[cell.plugins] = fingerprints(cell.plugins)
             names |= {cell.strategy: plain_name(cell.strategy), cell.dataset: plain_name(cell.dataset)}
-        standings.append(store.current(cell, code[cell.plugins]))
+        standings.append(Standing.of(store, cell, code[cell.plugins]))
     return Survey(grid, store, tuple(standings), code, names)
 
 

@@ -15,31 +15,22 @@ runs/mnist/launches/<sweep>/            what was submitted to SLURM (`bench.swee
 from __future__ import annotations
 
 import contextlib
-import errno
-import functools
 import hashlib
-import json
 import os
 import re
-import resource
-import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
 from bench.files import creating, json_bytes, read, replacing, set_aside, sha256
 from bench.places import remembered
-from bench.protocol import Evaluation
 from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
-from bench.sweep.columns import canonical
-from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import CorruptRecord, Integer, Point, Record, differences, normal, one_line
+from bench.sweep.record import CorruptRecord, Integer, Point, Record, one_line
 from bench.sweep.seal import sealed, unsealed
+from bench.sweep.storage import Storage
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,63 +42,13 @@ RECORD = re.compile(r"record-([0-9a-f]{16})\.json")
 BESIDE = {"arrays": "npz", "curves": "json"}
 _EXTENDED = TypeAdapter(tuple[Integer, Integer])
 
-_ROOM = 1 << 16  # bytes that a store has to take
-
-State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
-
-
-#: what the system says of storage, whoever writes
-_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV})
-
-
-class StoreError(Exception):
-    """The run store cannot be written; one sentence, and the system's number for it."""
-
-    def __init__(self, sentence: str, number: int | None = None) -> None:
-        super().__init__(sentence)
-        self.errno = number
-
-
-@dataclass(frozen=True)
-class Standing:
-    """Where a cell stands under the code and settings of now.
-
-    Attributes:
-        cell: the cell.
-        key: its record's key.
-        state: `finished`, `stale` (recorded by an earlier harness), `running`, `missing`; of a cell that was submitted
-            to SLURM also `pending`, `preempted` (and waiting again) or `lost` (its job is gone without a record).
-        record: the record of a finished or stale cell.
-        why: one line that explains the state.
-        corrupt: the file in the record's place that is no record.
-        job: the SLURM job that carries the cell out, or is to.
-        loss: status and reason of a lost cell's record, which `bench collect` writes.
-        stuck: why its job does not start by itself, in SLURM's words; empty where it may.
-    """
-
-    cell: Cell
-    key: str
-    state: State
-    record: Record | None
-    why: str
-    corrupt: Path | None = None
-    job: str = ""
-    loss: tuple[str, str] = ("", "")
-    stuck: str = ""
-
-
-@functools.lru_cache(maxsize=1024)
-def key(fingerprints: Fingerprints, evaluation: Evaluation) -> str:
-    """Return what names a cell's record: 16 hex digits over the code and the way of scoring."""
-    content = [fingerprints.plugin, fingerprints.fit, fingerprints.evaluate, evaluation.model_dump(mode="json")]
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()[:16]
-
 
 class Store:
     """A run store. Reading needs nothing to exist; nothing is made before something is written."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder.absolute()  # a plugin may change the working directory
+        self.storage = Storage(self.folder)
         self._cells = os.path.join(self.folder, "cells")  # plain strings: pathlib is slow for 10,000 cells
 
     @property
@@ -179,56 +120,11 @@ class Store:
 
     def alive(self, cell_id: str, attempt: int) -> bool:
         """Tell whether an attempt goes on."""
-        return attempts.alive(f"{self._cells}/{cell_id}", attempt, self._offset)
+        return attempts.alive(f"{self._cells}/{cell_id}", attempt, self.storage.ahead)
 
     def progress(self, cell_id: str) -> live.Live | None:
         """Return how far the last attempt at a cell is, while it goes on and has said so."""
         return live.read(self.cell(cell_id), self.attempts(cell_id))
-
-    def current(self, cell: Cell, fingerprints: Fingerprints) -> Standing:
-        """Return where `cell` stands under this code."""
-        name = key(fingerprints, cell.evaluation)
-        try:
-            record = self.record(cell.id, name)
-        except CorruptRecord as reason:
-            corrupt = self.record_path(cell.id, name)
-            return Standing(cell, name, "missing", None, f"corrupt record {corrupt.name}: {reason}", corrupt)
-        if record:
-            because = f" ({record.reason})" if record.reason else ""
-            why = f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
-            return Standing(cell, name, "finished", record, why)
-        try:
-            return Standing(cell, name, *self._explain(cell, fingerprints))
-        except OSError as error:
-            folder = self.cell(cell.id)
-            return Standing(cell, name, "missing", None, f"{folder} cannot be read ({error.strerror})", folder)
-
-    def _explain(self, cell: Cell, fingerprints: Fingerprints) -> tuple[State, Record | None, str]:
-        """Return state, stale record and reason of a cell without a record under this code."""
-        dated = sorted(self.records(cell.id), key=lambda record: record.finished)
-        latest = self.attempts(cell.id)
-        if latest > max((record.attempt for record in dated), default=0) and self.alive(cell.id, latest):
-            return "running", None, f"attempt {latest} is running"
-        if not dated and not latest:
-            return "missing", None, "never ran"
-        if not dated:
-            return "missing", None, f"attempt {latest} left no record: it was stopped or killed, and goes on"
-        same_plugin = [record for record in dated if record.fingerprints.plugin == fingerprints.plugin]
-        if not same_plugin:
-            date = dated[-1].finished
-            return "missing", None, f"the code of one of its plugins changed since the record of {date}"
-        changed = [(_changes(canonical(record.evaluation), cell.evaluation), record) for record in same_plugin]
-        unchanged = [record for change, record in changed if not change]
-        if not unchanged:
-            change, record = changed[-1]
-            return "missing", None, f"scored otherwise in the record of {record.finished}: {change}"
-        record = unchanged[-1]
-        parts = [
-            f"the {part} code"
-            for name, part in (("fit", "training"), ("evaluate", "scoring"))
-            if getattr(record.fingerprints, name) != getattr(fingerprints, name)
-        ]
-        return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record.finished}"
 
     def trained(self, job: Job) -> bool:
         """Tell whether this code has trained a cell: the state lies in the workspace, as it was written."""
@@ -312,68 +208,6 @@ class Store:
 
     # ---------------------------------------------------------------- writing
 
-    def check_writable(self) -> None:
-        """Make the store's folder and a file in it.
-
-        Raises:
-            StoreError: that is impossible.
-        """
-        with self.writing(), replacing(self.folder / ".writable") as file:
-            file.write(b"")
-        with self.writing():
-            (self.folder / ".writable").unlink(missing_ok=True)
-
-    def blame(self, error: BaseException, folder: Path) -> None:
-        """Tell an error of the storage under this store from one of whoever ran into it.
-
-        Args:
-            error: that ended an attempt.
-            folder: in which the attempt wrote.
-
-        Raises:
-            StoreError: it is the storage's, or there is no room any more.
-        """
-        seen: set[int] = set()
-        cause: BaseException | None = error
-        while cause and id(cause) not in seen:
-            seen.add(id(cause))
-            place = getattr(cause, "filename", None)
-            ours = isinstance(place, str | os.PathLike) and Path(place).is_relative_to(self.folder)
-            if isinstance(cause, OSError) and cause.errno in _STORAGE and ours:
-                raise self._error(cause)
-            cause = cause.__cause__ or cause.__context__
-        try:  # libraries write in C++, and their errors bear no number
-            self._probe(folder)
-        except OSError as trouble:
-            if trouble.errno in _STORAGE:
-                raise self._error(trouble) from error
-
-    def at_fault(self, cell_id: str, number: int | None) -> bool:
-        """Tell whether nobody can write the store, where a worker could not; `number` is what the system told it."""
-        if number is None or number in _STORAGE:
-            return True
-        if number == errno.EFBIG and resource.getrlimit(resource.RLIMIT_FSIZE)[0] != resource.RLIM_INFINITY:
-            return True  # files may not be larger wherever the user's shell starts them
-        try:
-            self.cell(cell_id).mkdir(parents=True, exist_ok=True)
-            self._probe(self.cell(cell_id))
-        except OSError:
-            return True
-        return False
-
-    def _probe(self, folder: Path) -> None:
-        """Write a file of some size into a folder of the store, and delete it."""
-        path = (folder if folder.is_dir() else self.folder) / f".probe.{os.getpid()}.part"
-        try:
-            with open(path, "wb", buffering=0) as file:
-                rest = memoryview(bytes(_ROOM))
-                while rest:
-                    rest = rest[file.write(rest) :]
-                os.fsync(file.fileno())
-        finally:
-            with contextlib.suppress(OSError):
-                path.unlink()
-
     def write_grid(self, source: Mapping[str, Any]) -> None:
         """Keep the merged grid, from which the report takes what was planned.
 
@@ -382,7 +216,7 @@ class Store:
         """
         if self.grid() == source:
             return  # so that nothing needs to be written where nothing is to be done
-        with self.writing(), replacing(self.folder / "grid.json") as file:
+        with self.storage.writing(), replacing(self.folder / "grid.json") as file:
             file.write(sealed(json_bytes(source)))
 
     def extend(self, seeds: tuple[int, int]) -> None:
@@ -392,7 +226,7 @@ class Store:
             StoreError: the store cannot be written.
         """
         first = min(seeds[0], *(self.extended() or seeds))
-        with self.writing(), replacing(self.folder / "extended.json") as file:
+        with self.storage.writing(), replacing(self.folder / "extended.json") as file:
             file.write(sealed(json_bytes({"seeds": [first, seeds[1]]})))
 
     def keep(self, content: bytes) -> str:
@@ -403,7 +237,7 @@ class Store:
         """
         digest = hashlib.sha256(content).hexdigest()
         path = self.data / f"{digest}.npz"
-        with self.writing():
+        with self.storage.writing():
             if not path.is_file() or read(path) != content:
                 with replacing(path) as file:
                     file.write(content)
@@ -416,7 +250,7 @@ class Store:
             StoreError: the store cannot be written.
         """
         folder = f"{self._cells}/{cell.id}"
-        with self.writing():
+        with self.storage.writing():
             os.makedirs(folder, exist_ok=True)
             latest = self.attempts(cell.id)
             if latest and self.alive(cell.id, latest):
@@ -445,15 +279,6 @@ class Store:
         """Write how an attempt ended, which frees the cell."""
         attempts.end(self.cell(cell_id), attempt, how)
 
-    @functools.cached_property
-    def _offset(self) -> float:
-        """Seconds by which the clock of the store's file system is ahead of ours; 0 where that cannot be told."""
-        try:
-            with tempfile.TemporaryFile(dir=self.folder) as file:
-                return os.fstat(file.fileno()).st_mtime - time.time()
-        except OSError:
-            return 0.0
-
     def log(self, cell_id: str, attempt: int) -> Path:
         """Return where the output of an attempt lies."""
         return self.cell(cell_id) / f"log-{attempt}.txt"
@@ -479,7 +304,7 @@ class Store:
         """
         folder = f"{self._cells}/{job.cell.id}"
         path = f"{folder}/record-{job.key}.json"
-        with self.writing():
+        with self.storage.writing():
             begun = attempts.numbers(_listing(folder))
             if os.path.exists(path) or max(begun, default=0) > job.attempt:
                 return False
@@ -525,25 +350,8 @@ class Store:
         else:
             suffix = f"attempt-{job.replaces}.json" if record and record.attempt == job.replaces else ""
         if suffix:
-            with self.writing():
+            with self.storage.writing():
                 set_aside(path, suffix)
-
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Take what goes wrong in the block for trouble of the store.
-
-        Raises:
-            StoreError: something did.
-        """
-        try:
-            yield
-        except OSError as error:
-            raise self._error(error) from error
-
-    def _error(self, error: OSError) -> StoreError:
-        reason = error.strerror or str(error)
-        place = f"{reason}: {error.filename}" if error.filename else reason
-        return StoreError(f"the run store {self.folder} cannot be written ({place})", error.errno)
 
 
 def _readable(record: Record) -> bytes:
@@ -564,16 +372,6 @@ def _readable(record: Record) -> bytes:
 def file_beside(kind: str, key: str, digest: str) -> str:
     """Return the name of a file beside a record: its kind, the record's key and its own SHA-256."""
     return f"{kind}-{key}-{digest}.{BESIDE[kind]}"
-
-
-@functools.lru_cache(maxsize=1024)
-def _changes(recorded: str, wanted: Evaluation) -> str:
-    """Return how the evaluation settings of a record differ from those of now, in words; empty if they do not."""
-    before = normal(type(wanted), recorded)
-    if before is None:
-        return "with settings that this version does not know"
-    changed = differences(before, wanted.model_dump_json())
-    return ", ".join(f"{name} {old} -> {new}" for name, old, new in changed)
 
 
 def _contents(curves: Sequence[Point], arrays: Mapping[str, np.ndarray]) -> Iterator[tuple[str, bytes]]:

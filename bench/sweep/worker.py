@@ -24,7 +24,8 @@ from bench.sweep.processes import peak, reset_peak
 from bench.sweep.record import Point, one_line
 from bench.sweep.scores import recorded
 from bench.sweep.states import numbers, points
-from bench.sweep.store import Store, StoreError
+from bench.sweep.storage import StoreError
+from bench.sweep.store import Store
 from bench.sweep.wire import Figures, Halt, Note
 
 if TYPE_CHECKING:
@@ -257,7 +258,7 @@ class _Attempt:
         task = Task(dataset, splits, networks, cell.budget, cell.evaluation)
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)
-        with self.worker.store.writing():
+        with self.worker.store.storage.writing():
             self.folder.mkdir(parents=True, exist_ok=True)
         folder = self.folder
         run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested, self._note)
@@ -285,7 +286,7 @@ class _Attempt:
         """Train, and return the state as it lies on disk from then on, with its SHA-256."""
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
-        with self.worker.store.writing():
+        with self.worker.store.storage.writing():
             return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(peak())})
 
     @contextmanager
@@ -306,7 +307,7 @@ class _Attempt:
             self.curves = points(error.curves)
             return "diverged", one_line(str(error))
         print_error(error)
-        self.worker.store.blame(error, self.folder)
+        self.worker.store.storage.blame(error, self.folder)
         return "out-of-memory" if _memory(error) else "error", explained(error)
 
     def _progress(self, *, stage: str, done: int, total: int, **figures: Any) -> None:

@@ -15,9 +15,9 @@ from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, passed
 from bench.protocol import UserError
 from bench.sweep import circumstances, pool, requests, status
-from bench.sweep.attempts import Job
+from bench.sweep.attempts import Job, key
 from bench.sweep.requests import Request
-from bench.sweep.store import Store, key
+from bench.sweep.store import Store
 from bench.sweep.worker import Setup
 from bench.tuning import ledgers, rows
 from bench.tuning.journal import storage_of
@@ -264,7 +264,7 @@ class Tuning:
         jobs = [
             Job(cell, key(row.code, cell.evaluation), row.code, {}) for cell, row in zip(firsts, self.rows, strict=True)
         ]
-        store.check_writable()
+        store.storage.check_writable()
         ready = status.verified(jobs, request.registry, request.data, store.data)
         request.remember(store)
         setup = Setup(

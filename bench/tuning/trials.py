@@ -13,11 +13,11 @@ from optuna.trial import FrozenTrial, TrialState
 
 from bench.plugins import Registry
 from bench.protocol import Evaluation, UserError
-from bench.sweep.attempts import Job
+from bench.sweep.attempts import Job, key
 from bench.sweep.columns import canonical
 from bench.sweep.feed import Feed
 from bench.sweep.record import SECONDS, CorruptRecord, Record, one_line
-from bench.sweep.store import Store, key
+from bench.sweep.store import Store
 from bench.sweep.wire import Figures
 from bench.tuning.journal import damaged
 from bench.tuning.study import CELL, DOUBT, Study

@@ -18,11 +18,11 @@ from bench.protocol import Evaluation, Metric, Score
 from bench.report import Records, published, sources
 from bench.report.rows import Row
 from bench.report.tables import Table, build
-from bench.sweep.attempts import Job
+from bench.sweep.attempts import Job, key
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 from bench.sweep.record import Point
 from bench.sweep.record import Score as ScoreRow
-from bench.sweep.store import Store, key
+from bench.sweep.store import Store
 
 VLB, NLL = Metric("vlb", "nats"), Metric("nll", "nats")
 KL, LOG_Z = Metric("kl", "nats", "neither"), Metric("log_z", "nats", "neither")

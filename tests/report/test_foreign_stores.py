@@ -16,11 +16,10 @@ from click.testing import CliRunner
 from bench import cli
 from bench.files import json_bytes
 from bench.protocol import UserError
-from bench.sweep.attempts import workspace
+from bench.sweep.attempts import key, workspace
 from bench.sweep.seal import sealed
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Array, Launch
-from bench.sweep.store import key
 from tests.report.conftest import Synthetic
 
 PLUGIN = "from pathlib import Path\n\nPath({mark!r}).write_text('a plugin was executed')\n"

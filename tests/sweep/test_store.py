@@ -24,8 +24,10 @@ from bench.sweep.attempts import Job
 from bench.sweep.circumstances import provenance
 from bench.sweep.record import CorruptRecord, Point, Record
 from bench.sweep.seal import sealed
+from bench.sweep.standing import Standing
 from bench.sweep.status import Survey
-from bench.sweep.store import Standing, Store, StoreError
+from bench.sweep.storage import StoreError
+from bench.sweep.store import Store
 
 Look = Callable[..., Survey]
 
@@ -467,7 +469,7 @@ def test_a_store_that_cannot_be_written_is_one_sentence(look: Look, tmp_path: Pa
     store = Store(tmp_path / "file" / "runs")
     job = job_of(look)
     for write in (
-        store.check_writable,
+        store.storage.check_writable,
         lambda: store.write_grid({}),
         lambda: store.begin(job.cell, "sweep"),
         lambda: store.finish(job, finished(job)),

@@ -23,7 +23,7 @@ from bench.sweep.feed import Feed
 from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
 from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
-from bench.sweep.store import StoreError
+from bench.sweep.storage import StoreError
 from bench.sweep.worker import Setup
 
 PARENT = 0.2e9  # bytes of a job that its parent process needs

@@ -27,7 +27,8 @@ from bench.sweep.circumstances import now
 from bench.sweep.processes import BOOT
 from bench.sweep.record import Name, explained, one_line
 from bench.sweep.slurm import commands as slurm
-from bench.sweep.store import Store, StoreError
+from bench.sweep.storage import StoreError
+from bench.sweep.store import Store
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor

@@ -15,8 +15,9 @@ from bench.sweep.record import one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
 from bench.sweep.slurm.launches import Launch
+from bench.sweep.standing import Standing
 from bench.sweep.status import LIVE, Survey
-from bench.sweep.store import Standing, Store
+from bench.sweep.store import Store
 
 #: SLURM's word for the end of a job -> status and reason of a cell that it left without a record
 ENDS = {
