@@ -16,9 +16,10 @@ from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.report.sources import of_places
 from bench.sweep.logs import Log
-from bench.sweep.pool import Screen, SweepError
+from bench.sweep.pool import SweepError
 from bench.sweep.progress import screen
 from bench.sweep.requests import Plan, Request
+from bench.sweep.screen import Screen
 from bench.sweep.storage import StoreError
 
 

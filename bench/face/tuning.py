@@ -14,9 +14,10 @@ from bench.face.training import Data
 from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
-from bench.sweep.pool import Screen, SweepError
+from bench.sweep.pool import SweepError
 from bench.sweep.progress import screen
 from bench.sweep.requests import Request
+from bench.sweep.screen import Screen
 from bench.sweep.storage import StoreError
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from pydantic import TypeAdapter
 
 from bench.protocol import UserError
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.pool import Screen
 from bench.sweep.record import CorruptRecord, Point, one_line
+from bench.sweep.screen import Screen
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures
 

@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.pool import Pool, Screen, SweepError
+from bench.sweep.pool import Pool, SweepError
+from bench.sweep.screen import Screen
 from bench.sweep.wire import Figures
 from bench.sweep.worker import STEP_SECONDS, Setup
 

@@ -6,20 +6,19 @@ on in another process, or, when it was lost too often, the parent writes its rec
 
 from __future__ import annotations
 
-import contextlib
-import signal
-import threading
 import time
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import KW_ONLY, dataclass, field, replace
 from multiprocessing.connection import wait
-from typing import Self
 
 from bench.grid import Cell
 from bench.sweep.attempts import BEAT, Attempt, Ending, Job, given_up, identify, interruptions
 from bench.sweep.feed import Feed
+from bench.sweep.limits import Limits
 from bench.sweep.live import Teller
+from bench.sweep.screen import Screen, Tally
+from bench.sweep.signals import Signals
 from bench.sweep.slots import Log, Slot, Work, kills
 from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
@@ -34,70 +33,6 @@ ENDING = 10.0  # seconds an idle process has to end
 
 class SweepError(Exception):
     """The sweep cannot go on; one sentence."""
-
-
-class Screen:
-    """What is told about a sweep while it runs; this one shows nothing.
-
-    A slot carries out one cell at a time: `begin`, then `advance` as often as the cell tells how far it is, then `end`
-    or `lose`. A cell that was finished elsewhere before its turn ends without having begun.
-    """
-
-    def __enter__(self) -> Self:
-        """Begin to show."""
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        """The sweep is over."""
-
-    def begin(self, slot: int, job: Job) -> None:
-        """A cell begins in a slot."""
-
-    def advance(self, slot: int, figures: Figures) -> None:
-        """A cell tells how far it is."""
-
-    def end(self, slot: int, job: Job, ending: Ending) -> None:
-        """A cell ended."""
-
-    def lose(self, slot: int, job: Job, reason: str) -> None:
-        """A cell's process is gone; the cell will go on."""
-
-    def note(self, sentence: str) -> None:
-        """Something happened that the user should know."""
-
-    def tick(self) -> None:
-        """Time passed."""
-
-
-@dataclass(frozen=True)
-class Limits:
-    """What a cell may take.
-
-    Attributes:
-        timeout: seconds an attempt may take.
-        memory: bytes that a worker process may hold.
-        retries: how often a cell goes on within one sweep after it was lost, preempted or cut off by the time limit.
-        patience: seconds that cells have to save a checkpoint when the sweep is told to stop; without it, the second
-            signal kills them.
-    """
-
-    timeout: float | None = None
-    memory: int | None = None
-    retries: int = 0
-    patience: float | None = None
-
-
-@dataclass
-class Tally:
-    """How a sweep ended.
-
-    Attributes:
-        endings: of every cell, in the order in which they ended.
-        signal: that asked the sweep to stop, or None.
-    """
-
-    endings: list[tuple[Cell, Ending]] = field(default_factory=list)
-    signal: int | None = None
 
 
 @dataclass(eq=False)
@@ -137,10 +72,8 @@ class Pool:
         self._numbers = range(0)
         self._slots: dict[int, Slot] = {}  # by number
         self._failed_starts = 0
-        self._starting = False  # and waiting for a process to be there
-        self._signals = 0  # asked to stop so many times
+        self._signals = Signals(self.tally, self.stops)
         self._asked: float | None = None  # when the workers were told
-        self._how = "stopped"
         self._fatal = ""
 
     def run(self, jobs: Sequence[Job]) -> Tally:
@@ -152,7 +85,7 @@ class Pool:
         """
         self._waiting.extend(jobs)
         self._numbers = range(self.jobs if self.feed.open else min(self.jobs, len(jobs)))
-        with self._stoppable():
+        with self._signals.counted():
             try:
                 while self._step():
                     pass
@@ -170,7 +103,7 @@ class Pool:
 
     @property
     def _stopping(self) -> bool:
-        return bool(self._signals or self._fatal)
+        return bool(self._signals.number or self._fatal)
 
     def _step(self) -> bool:
         """Do what there is to do and wait for the next event; return whether the sweep goes on."""
@@ -222,7 +155,7 @@ class Pool:
     def _start(self, number: int) -> None:
         """Start the process of a slot."""
         device = self.devices[number % len(self.devices)] if self.devices else self.setup.device
-        self._starting = True
+        self._signals.interrupting = True
         try:
             self._slots[number] = Slot(number, self.setup.on(device))
         except EOFError:
@@ -230,7 +163,7 @@ class Pool:
         except OSError as error:
             self._started_in_vain(error.strerror or str(error))
         finally:
-            self._starting = False
+            self._signals.interrupting = False
 
     def _started_in_vain(self, reason: str) -> None:
         """Give up once too many processes in a row did not come to be ready."""
@@ -309,7 +242,7 @@ class Pool:
             self._lose(slot, work, "its process was told to stop")
             self._remove(slot)
         else:
-            self._end(slot, work.job, message, self._how if message.status == "stopped" else message.status)
+            self._end(slot, work.job, message, self._signals.how if message.status == "stopped" else message.status)
             # no other cell runs where a plugin may have changed what it computes with, or holds on to memory
             if work.job.apart or message.status == "out-of-memory":
                 self._remove(slot)
@@ -320,7 +253,7 @@ class Pool:
         if work := slot.work:
             if slot.starved:
                 self._fail(slot, work, "out-of-memory", "the system killed the process for lack of memory")
-            elif self._signals or len(self._interruptions(work.job.cell)) < self.limits.retries:
+            elif self._signals.number or len(self._interruptions(work.job.cell)) < self.limits.retries:
                 self._lose(slot, work, slot.exit)
             else:
                 self._fail(slot, work, "crashed", slot.exit)
@@ -411,7 +344,7 @@ class Pool:
 
     def _remove(self, slot: Slot, patience: float = 0.0) -> None:
         slot.close(patience)
-        self._release(slot, self._how)
+        self._release(slot, self._signals.how)
         del self._slots[slot.number]
 
     def _close(self) -> None:
@@ -424,28 +357,6 @@ class Pool:
             self._remove(slot, deadline - time.monotonic())
 
     # ---------------------------------------------------------------- stopping
-
-    @contextlib.contextmanager
-    def _stoppable(self) -> Iterator[None]:
-        """Count the signals that ask to stop for the block, in place of what they do otherwise."""
-        ours = threading.current_thread() is threading.main_thread()
-        stops = {signal.SIGINT, signal.SIGTERM, *self.stops} if ours else set()
-        if ours and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # as it is under nohup
-            stops.add(signal.SIGHUP)
-        before = {number: signal.signal(number, self._count) for number in stops}
-        try:
-            yield
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
-
-    def _count(self, number: int, _: object) -> None:
-        if not self._signals:
-            self._how = self.stops[number]() if number in self.stops else "stopped"
-            self.tally.signal = number
-        self._signals += 1
-        if self._starting and self._signals > 1:
-            raise KeyboardInterrupt  # libraries may take long to load, and no cell is carried out meanwhile
 
     def _wind_down(self) -> None:
         """Ask running cells to stop; when they do not, kill them."""
@@ -460,8 +371,8 @@ class Pool:
             for slot, _ in self._busy:
                 slot.send("stop")
         if patience is None:
-            tired = self._signals > (0 if self._fatal else 1)
+            tired = self._signals.number > (0 if self._fatal else 1)
         else:
             tired = time.monotonic() - self._asked > patience
         for slot, work in self._busy if tired else ():
-            self._drop(slot, work, Ending("stopped", "killed"), self._how)
+            self._drop(slot, work, Ending("stopped", "killed"), self._signals.how)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, Self
 
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.pool import Screen
+from bench.sweep.screen import Screen
 from bench.sweep.wire import Figures
 
 BEAT = 60.0  # seconds between two plain lines about what is running

@@ -24,11 +24,13 @@ from bench.plugins.shapes import Spelling, typed
 from bench.protocol import DataError, Items, UserError
 from bench.sweep import circumstances, logs, measuring, pool, sharing, status, worker
 from bench.sweep.attempts import Job
+from bench.sweep.limits import Limits
+from bench.sweep.screen import Screen, Tally
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
 from bench.sweep.store import Store
 
-Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], pool.Screen]
+Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], Screen]
 
 MOST = 1_000_000_000  # minutes or gigabytes; infinity and NaN are no limits
 PAUSE = 2.0  # seconds between two looks at least
@@ -64,7 +66,7 @@ class Request:
     datasets: Sequence[Mapping[str, Any]] = ()
     trust: bool = False
     say: Callable[[str], None] = lambda sentence: None
-    display: Display = lambda cells, name, log: pool.Screen()
+    display: Display = lambda cells, name, log: Screen()
     log: logs.Log | None = None
     spelling: Spelling = typed
 
@@ -250,7 +252,7 @@ class Plan:
         memory: float | None = None,
         retries: int = 2,
         per_gpu: sharing.Share = 1,
-    ) -> pool.Tally:
+    ) -> Tally:
         """Carry them out in processes of this machine.
 
         Args:
@@ -271,7 +273,7 @@ class Plan:
         if not self.todo:
             if self.request.trusts(survey.store):
                 self._keep_grid()
-            return pool.Tally()
+            return Tally()
         self.request.admit(self.survey.store)
         spelling = self.request.spelling
         limits = limited(timeout, memory, retries, spelling)
@@ -324,7 +326,7 @@ class Plan:
         most = cores() if device == "cpu" else len(devices(device, self.request.spelling))
         return max(1, min(jobs or most, len(self.todo)))
 
-    def _run(self, workers: pool.Pool, todo: Sequence[Job]) -> pool.Tally:
+    def _run(self, workers: pool.Pool, todo: Sequence[Job]) -> Tally:
         workers.screen.note(f"{self} to run, {workers.jobs} at a time")
         return workers.run(todo)
 
@@ -390,7 +392,7 @@ class Plan:
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
 
 
-def limited(timeout: float | None, memory: float | None, retries: int, spelling: Spelling) -> pool.Limits:
+def limited(timeout: float | None, memory: float | None, retries: int, spelling: Spelling) -> Limits:
     """Return limits of cells from minutes, gigabytes and a count.
 
     Raises:
@@ -399,7 +401,7 @@ def limited(timeout: float | None, memory: float | None, retries: int, spelling:
     for name, value in {"timeout": timeout, "memory": memory}.items():
         if value is not None and not 0 < value <= MOST:
             raise UserError(f"{spelling(name, value)} is not allowed; it must be a number above 0, at most {MOST:,}")
-    return pool.Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
+    return Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
 
 
 def devices(device: str, spelling: Spelling = typed) -> list[str]:

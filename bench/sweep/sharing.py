@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Literal
 
 from bench.sweep.attempts import Ending, Job
-from bench.sweep.pool import Pool, Screen, Tally
+from bench.sweep.pool import Pool
 from bench.sweep.processes import end_with_parent
+from bench.sweep.screen import Screen, Tally
 from bench.sweep.wire import Figures
 from bench.sweep.worker import Setup
 

@@ -13,8 +13,9 @@ from bench.protocol import UserError
 from bench.sweep.attempts import Job, identify
 from bench.sweep.circumstances import now
 from bench.sweep.feed import Feed
-from bench.sweep.pool import Pool, Screen
+from bench.sweep.pool import Pool
 from bench.sweep.requests import PAUSE
+from bench.sweep.screen import Screen
 from bench.sweep.slurm import commands
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.slurm.launches import Launch, Submission

@@ -17,6 +17,7 @@ from bench.protocol import UserError
 from bench.sweep import circumstances, pool, requests, status
 from bench.sweep.attempts import Job, key
 from bench.sweep.requests import Request
+from bench.sweep.screen import Screen, Tally
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
 from bench.tuning import ledgers, rows
@@ -170,14 +171,14 @@ def progress_of(whole: Sequence[Row], url: str | None, store: Store, registry: R
 # ---------------------------------------------------------------- a request
 
 
-class Uncounted(pool.Screen):
+class Uncounted(Screen):
     """A screen for trials of which nobody knows how many there will be: it shows what each came to.
 
     Args:
         display: shows it.
     """
 
-    def __init__(self, display: pool.Screen) -> None:
+    def __init__(self, display: Screen) -> None:
         self._display = display
 
     def __enter__(self) -> Self:
@@ -294,7 +295,7 @@ class Tuning:
         timeout: float | None = None,
         memory: float | None = None,
         retries: int = 2,
-    ) -> pool.Tally:
+    ) -> Tally:
         """Carry trials out in processes of this machine, until every row has had its allowance.
 
         Args:

@@ -21,8 +21,10 @@ import bench.grid as grids
 from bench.plugins import Registry
 from bench.sweep.attempts import Job
 from bench.sweep.circumstances import provenance
-from bench.sweep.pool import Limits, Pool, Screen, SweepError
+from bench.sweep.limits import Limits
+from bench.sweep.pool import Pool, SweepError
 from bench.sweep.record import Record
+from bench.sweep.screen import Screen
 from bench.sweep.status import survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
@@ -259,7 +261,8 @@ def test_what_cells_started_ends_with_a_sweep_that_is_killed(place: Place, tmp_p
         textwrap.dedent(f"""
         from pathlib import Path
         from bench.sweep import processes
-        from bench.sweep.pool import Pool, Screen
+        from bench.sweep.pool import Pool
+        from bench.sweep.screen import Screen
         from tests.hostile.test_hostile import Place
         processes.LIBRARIES = ()
         place = Place(Path({str(tmp_path)!r}))

@@ -12,8 +12,8 @@ from bench.report import forecast
 from bench.sweep import measuring
 from bench.sweep.attempts import Job
 from bench.sweep.measuring import Measured
-from bench.sweep.pool import Screen
 from bench.sweep.requests import Plan, Request
+from bench.sweep.screen import Screen
 from tests.test_cli import FAKES, GRID
 
 if TYPE_CHECKING:

@@ -20,7 +20,8 @@ import pytest
 from bench.protocol import UserError
 from bench.sweep import requests
 from bench.sweep.circumstances import provenance
-from bench.sweep.pool import Limits, Pool, SweepError
+from bench.sweep.limits import Limits
+from bench.sweep.pool import Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.status import Survey
 from bench.sweep.store import Store

@@ -18,8 +18,9 @@ import pytest
 from bench.plugins import Registry
 from bench.profile import Slurm
 from bench.sweep import live, status, watching
-from bench.sweep.pool import Pool, Screen
+from bench.sweep.pool import Pool
 from bench.sweep.requests import Plan, Request
+from bench.sweep.screen import Screen
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.status import Survey
 from bench.sweep.store import Store

@@ -14,9 +14,9 @@ import pytest
 import bench
 from bench.protocol import UserError
 from bench.sweep.logs import Log, TensorBoard
-from bench.sweep.pool import Screen
 from bench.sweep.record import Point
 from bench.sweep.requests import Plan, Request
+from bench.sweep.screen import Screen
 from tests.test_cli import FAKES, GRID
 
 

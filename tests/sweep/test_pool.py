@@ -17,7 +17,9 @@ import pytest
 
 from bench.sweep.attempts import Job
 from bench.sweep.feed import Feed
-from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
+from bench.sweep.limits import Limits
+from bench.sweep.pool import Pool, SweepError
+from bench.sweep.screen import Screen, Tally
 from bench.sweep.slots import Log, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store

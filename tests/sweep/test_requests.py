@@ -8,8 +8,8 @@ import pytest
 
 from bench.plugins.shapes import typed
 from bench.protocol import UserError
-from bench.sweep.pool import Screen
 from bench.sweep.requests import Plan, Request, limited
+from bench.sweep.screen import Screen
 from tests.test_cli import FAKES, GRID
 
 

@@ -19,7 +19,9 @@ import pytest
 import bench
 from bench.sweep import processes
 from bench.sweep.attempts import Job
-from bench.sweep.pool import Limits, Pool, Screen, SweepError
+from bench.sweep.limits import Limits
+from bench.sweep.pool import Pool, SweepError
+from bench.sweep.screen import Screen
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures
@@ -166,7 +168,7 @@ class Sweep(subprocess.Popen[bytes]):
             from pathlib import Path
             import bench.grid as grids
             from bench.plugins import Registry
-            from bench.sweep import pool, processes, status, store, worker
+            from bench.sweep import pool, processes, screen, status, store, worker
 
             processes.LIBRARIES = ()  # which take seconds to load, and are not needed here
             registry = Registry([Path({str(Path(__file__).with_name("fakes"))!r})])
@@ -178,7 +180,7 @@ class Sweep(subprocess.Popen[bytes]):
             runs = store.Store(Path({str(setup.store)!r}))
             survey = status.survey(grids.expand(source, registry, name="fakes", where="x"), runs, registry)
             setup = worker.Setup("fakes", runs.folder, registry, Path("."), "cpu", {{}})
-            sys.exit(pool.Pool(setup, 2, pool.Screen()).run(survey.jobs()).signal or 0)
+            sys.exit(pool.Pool(setup, 2, screen.Screen()).run(survey.jobs()).signal or 0)
         """
         script = setup.store.parent / "sweep.py"
         script.parent.mkdir(parents=True, exist_ok=True)

@@ -12,8 +12,8 @@ import pytest
 
 from bench.protocol import UserError
 from bench.sweep import sharing
-from bench.sweep.pool import Screen
 from bench.sweep.requests import Plan, Request
+from bench.sweep.screen import Screen
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup

@@ -20,7 +20,7 @@ import bench.grid as grids
 from bench.places import remember
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.sweep.pool import Screen
+from bench.sweep.screen import Screen
 from bench.tuning import rows
 from bench.tuning.journal import JOURNAL, place_of, storage_of
 from bench.tuning.ledgers import refuse_others

@@ -20,8 +20,10 @@ from bench.sweep import attempts, sharing
 from bench.sweep.attempts import Job, given_up, interruptions
 from bench.sweep.circumstances import provenance
 from bench.sweep.feed import Feed
-from bench.sweep.pool import Limits, Pool, Screen, SweepError, Tally
+from bench.sweep.limits import Limits
+from bench.sweep.pool import Pool, SweepError
 from bench.sweep.progress import Lines
+from bench.sweep.screen import Screen, Tally
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.storage import StoreError
 from bench.sweep.worker import Setup
