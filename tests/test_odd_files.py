@@ -18,7 +18,7 @@ from bench.places import existing, remember, remembered, resolved, user_folder
 from bench.plugins import PluginError, Registry
 from bench.plugins.toml import MOST
 from bench.protocol import UserError
-from bench.sweep.requests import devices
+from bench.sweep.limits import devices
 from bench.verbs.plugins import list_
 
 CIRCLE = "and its links lead round in a circle"

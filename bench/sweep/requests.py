@@ -7,8 +7,6 @@ Nothing here prints, or knows the command line: what happens meanwhile is said t
 from __future__ import annotations
 
 import contextlib
-import os
-import re
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -24,7 +22,7 @@ from bench.plugins.shapes import Spelling, typed
 from bench.protocol import DataError, Items, UserError
 from bench.sweep import circumstances, logs, measuring, pool, sharing, status, worker
 from bench.sweep.attempts import Job
-from bench.sweep.limits import Limits
+from bench.sweep.limits import cores, devices, limited
 from bench.sweep.screen import Screen, Tally
 from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.slurm.launches import Submission
@@ -32,7 +30,6 @@ from bench.sweep.store import Store
 
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], Screen]
 
-MOST = 1_000_000_000  # minutes or gigabytes; infinity and NaN are no limits
 PAUSE = 2.0  # seconds between two looks at least
 
 
@@ -390,44 +387,6 @@ class Plan:
             self.request.say(why)
         folder = folder.absolute()  # a plugin may leave the working directory
         return worker.Setup(self.survey.grid.name, folder, self.request.registry, self.request.data, device, facts)
-
-
-def limited(timeout: float | None, memory: float | None, retries: int, spelling: Spelling) -> Limits:
-    """Return limits of cells from minutes, gigabytes and a count.
-
-    Raises:
-        UserError: one is out of bounds.
-    """
-    for name, value in {"timeout": timeout, "memory": memory}.items():
-        if value is not None and not 0 < value <= MOST:
-            raise UserError(f"{spelling(name, value)} is not allowed; it must be a number above 0, at most {MOST:,}")
-    return Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
-
-
-def devices(device: str, spelling: Spelling = typed) -> list[str]:
-    """Return the devices that a name stands for: `cuda` for every GPU. torch is asked about one that may not be there.
-
-    Raises:
-        UserError: the device is unknown or not there.
-    """
-    if device == "cpu":
-        return [device]
-    match = re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device)  # `isdigit` takes a superscript for one, too
-    if match is None:
-        raise UserError(f"{spelling('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
-    import torch
-
-    kind, index = match[1] or "mps", match[2]
-    there = torch.cuda.device_count() if kind == "cuda" else int(torch.backends.mps.is_available())
-    if int(index or 0) >= there:
-        has = f"{there} {kind} {'device' if there == 1 else 'devices'}"
-        raise UserError(f"{spelling('device', device)} is not there: torch sees {has} on this machine")
-    return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
-
-
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def cells(number: int) -> str:

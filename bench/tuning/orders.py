@@ -14,8 +14,9 @@ from bench.ledger import Ledger
 from bench.plugins import Registry
 from bench.plugins.shapes import Spelling, passed
 from bench.protocol import UserError
-from bench.sweep import circumstances, pool, requests, status
+from bench.sweep import circumstances, pool, status
 from bench.sweep.attempts import Job, key
+from bench.sweep.limits import cores, devices, limited
 from bench.sweep.requests import Request
 from bench.sweep.screen import Screen, Tally
 from bench.sweep.store import Store
@@ -309,9 +310,9 @@ class Tuning:
             UserError: as `Order.feed`; or trials have no score by which they are to be chosen.
             SweepError: the sweep cannot go on.
         """
-        there = requests.devices(order.setup.device, self.request.spelling)
-        most = jobs or (requests.cores() if order.setup.device == "cpu" else len(there))
-        limits = requests.limited(timeout, memory, retries, self.request.spelling)
+        there = devices(order.setup.device, self.request.spelling)
+        most = jobs or (cores() if order.setup.device == "cpu" else len(there))
+        limits = limited(timeout, memory, retries, self.request.spelling)
         store = self.store
         missing = self._missing(order)
         if order.allowance.trials:

@@ -18,9 +18,8 @@ import psutil
 import pytest
 
 from bench.protocol import UserError
-from bench.sweep import requests
 from bench.sweep.circumstances import provenance
-from bench.sweep.limits import Limits
+from bench.sweep.limits import Limits, devices
 from bench.sweep.pool import Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.status import Survey
@@ -110,13 +109,13 @@ def test_devices_are_shared_in_turn(look: Look, setup: Setup, store: Store) -> N
 
 
 def test_a_device_that_is_not_there_is_a_mistake() -> None:
-    assert requests.devices("cpu") == ["cpu"]
+    assert devices("cpu") == ["cpu"]
     with pytest.raises(UserError, match=r"^--device gpu is unknown; allowed: cpu, cuda, cuda:N, mps$"):
-        requests.devices("gpu")
+        devices("gpu")
     with pytest.raises(
         UserError, match=r"^--device cuda:99 is not there: torch sees \d+ cuda devices? on this machine$"
     ):
-        requests.devices("cuda:99")
+        devices("cuda:99")
 
 
 # ---------------------------------------------------------------- disks

@@ -8,7 +8,8 @@ import pytest
 
 from bench.plugins.shapes import typed
 from bench.protocol import UserError
-from bench.sweep.requests import Plan, Request, limited
+from bench.sweep.limits import limited
+from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
 from tests.test_cli import FAKES, GRID
 
