@@ -17,7 +17,7 @@ from bench.sweep.fingerprints import Fingerprints, fingerprints
 
 # a bench in miniature; the paths are those of modules
 PACKAGE = (
-    *("__init__", "protocol", "streams", "files", "grid", "plugins/registry", "sweep/store", "report/tables"),
+    *("__init__", "protocol/__init__", "streams", "files", "grid", "plugins/registry", "sweep/store", "report/tables"),
     *("strategy/general", "data/base", "priors/__init__", "energies/densities/grbm", "vae/__init__", "samplers/chains"),
     *("training/loop", "objectives/bound", "estimators/ais"),
 )
@@ -76,7 +76,7 @@ def test_fingerprints_are_sha256_and_the_same_every_time(prints: Prints) -> None
 @pytest.mark.parametrize(
     ("module", "expected"),
     [
-        ("protocol", set()),  # computes nothing; its settings stand in a cell's request
+        ("protocol/__init__", set()),  # computes nothing; its settings stand in a cell's request
         ("data/downloads", set()),  # what was read has a digest in the record
         ("streams", {"fit", "evaluate"}),
         ("strategy/general", {"fit", "evaluate"}),
@@ -189,7 +189,7 @@ def test_the_real_harness_is_covered(tmp_path: Path) -> None:
     assert before == fingerprints(pair), "the default is the package that runs"
     both = {"fit", "evaluate"}
     for module, expected in {
-        "protocol": set(),
+        "protocol/budget": set(),
         "data/downloads": set(),
         "data/base": both,
         "strategy/general": both,
