@@ -62,7 +62,7 @@ def stability(table: Table) -> Layout:
     rows = []
     for row in (row for row in table.rows if row.outcomes):
         bad = [o.last_step for o in row.outcomes.values() if o.status == "diverged" and o.last_step is not None]
-        own = [score.value for score in row.trained(metric.name)] if metric else []
+        own = [score.value for score in row.trained(metric.name).values()] if metric else []
         rows.append(
             (
                 label(row),

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from bench.protocol import Metric, UserError
 from bench.report import Records, View, outputs, published, sources
 from bench.report.layout import figure
 from bench.report.metrics import meaning
-from bench.report.statistics import CONFIDENCE, Interval, difference, holm
+from bench.report.statistics import CONFIDENCE, Interval, Trained, again, difference, holm
 from bench.report.tables import Table, build
 
 
@@ -23,12 +23,17 @@ class _Compared:
     committed: Interval
     apart: Interval
 
+    @property
+    def visible(self) -> bool:
+        """Whether the difference is more than 0 in the digits that are printed."""
+        return figure(abs(self.apart.mean), self.metric.unit) != figure(0.0, self.metric.unit)
+
 
 def agreement(records: Records, view: View) -> tuple[str, bool]:
     """Return what differs, a sentence each, and whether nothing does; see `bench.report.agreement`.
 
-    A score differs where 0 is outside of the interval of the difference (`statistics.difference`) at 5 % for all
-    comparisons together, by Holm's method; a published number does where the table says `outside`.
+    A score differs where 0 is outside of the interval of the difference at 5 % for all comparisons together, by Holm's
+    method, and the difference is not 0 as printed; a published number does where the table says `outside`.
     """
     registry = records.registry or sources.default_registry()
     made = outputs.gathered(replace(records, registry=registry), view)
@@ -51,7 +56,7 @@ def agreement(records: Records, view: View) -> tuple[str, bool]:
         raise UserError("--check: no record that comes with bench and no published number is of these settings")
     adjusted = holm([one.apart.p for one in compared])
     level = 1 - CONFIDENCE
-    lines = [_sentence(one) for one, p in zip(compared, adjusted, strict=True) if p <= level]
+    lines = [_sentence(one) for one, p in zip(compared, adjusted, strict=True) if p <= level and one.visible]
     lines += [sentence for table in fresh for sentence in _outside(table)]
     counts = [f"{len(compared)} committed scores"] if compared or lone else []
     counts += [f"{len(beside)} published numbers"] if beside else []
@@ -69,9 +74,16 @@ def _with_committed(table: Table, committed: Table) -> Iterator[_Compared]:
         other = rows.get(row.setting)
         for metric in table.shown if other else ():
             ours, theirs = row.scores.get(metric.name), other.scores.get(metric.name) if other else None
-            apart = difference(row.trained(metric.name), other.trained(metric.name)) if other else None
+            apart = _apart(row.trained(metric.name), other.trained(metric.name)) if other else None
             if ours and theirs and apart:
                 yield _Compared(f"{table.name}, {row.label}", metric, ours, theirs, apart)
+
+
+def _apart(ours: Mapping[int, Trained], committed: Mapping[int, Trained]) -> Interval | None:
+    """Return the difference of both means: cell by cell where two seeds or more were trained on both sides."""
+    if len(ours.keys() & committed.keys()) > 1:
+        return again(ours, committed)
+    return difference([*ours.values()], [*committed.values()])
 
 
 def _sentence(one: _Compared) -> str:

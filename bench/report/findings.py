@@ -10,7 +10,7 @@ from bench import words
 from bench.protocol import Metric
 from bench.report.layout import figure
 from bench.report.metrics import meaning
-from bench.report.power import MOST, Need, need
+from bench.report.power import MOST, Margin, Need, need
 from bench.report.rows import Doubt, Row, doubts, failure
 from bench.report.tables import Table
 from bench.report.times import duration
@@ -122,15 +122,17 @@ def needs(table: Table) -> dict[str, Need]:
     metric, rows = table.headline, [row for row in table.rows if row.verdict and row.verdict.kind == "undecided"]
     if metric is None:
         return {}
-    wanted = {}
+    wanted, verdicts = {}, [row.verdict for row in table.rows if row.verdict]
     for row in rows:
         baseline = next(r for r in table.rows if r.verdict and r.verdict.kind == "baseline" and _comparable(r, row))
         asked = need(
             row.scores[metric.name],
             baseline.scores[metric.name],
             row.differences[metric.name],
-            table.comparisons - sum(r.verdict is not None and r.verdict.marked for r in table.rows),
-            table.margin,
+            table.comparisons - sum(verdict.marked for verdict in verdicts),
+            Margin(table.margin, table.comparisons - sum(verdict.alike for verdict in verdicts))
+            if table.margin is not None
+            else None,
         )
         if asked:
             wanted[row.label] = asked

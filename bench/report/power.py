@@ -34,7 +34,15 @@ class Need:
     items: float
 
 
-def need(ours: Interval, theirs: Interval, apart: Interval, open_: int, margin: float | None = None) -> Need | None:
+@dataclass(frozen=True)
+class Margin:
+    """Within what both sides count as the same, and how many comparisons of the table are not shown to lie in it."""
+
+    size: float
+    open: int
+
+
+def need(ours: Interval, theirs: Interval, apart: Interval, open_: int, margin: Margin | None = None) -> Need | None:
     """Return how many seeds would decide an undecided difference; None where either side has a single seed.
 
     Either the difference excludes 0 at last, which takes a half-width below its size, or it lies within the margin,
@@ -43,7 +51,8 @@ def need(ours: Interval, theirs: Interval, apart: Interval, open_: int, margin: 
     Args:
         ours, theirs: the means of both sides.
         apart: their difference.
-        open_: how many comparisons of the table are undecided: Holm's method asks the level `5 % / open_` of the next.
+        open_: how many comparisons of the table are not shown to differ: Holm's method asks the level `5 % / open_` of
+            the next. Those that differ count among the open ones of the margin, a family of its own.
         margin: within which both count as the same.
     """
     if ours.seeds is None or theirs.seeds is None:
@@ -52,7 +61,7 @@ def need(ours: Interval, theirs: Interval, apart: Interval, open_: int, margin: 
     alpha, size = (1 - CONFIDENCE) / open_, abs(apart.low + apart.high) / 2
     ways = [(alpha, size)]
     if margin is not None:
-        ways.append((2 * alpha, margin - size))  # two one-sided tests
+        ways.append((2 * (1 - CONFIDENCE) / margin.open, margin.size - size))  # two one-sided tests
     needs = [Need(width.seeds(level, room), room, width.log_z, width.items(level)) for level, room in ways]
     return min(needs, key=lambda way: way.seeds or math.inf)
 

@@ -18,6 +18,7 @@ from bench.report.metrics import meaning
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Items, Side, Trained, difference, mean
 from bench.report.verdicts import Verdict
+from bench.sweep.fingerprints import Fingerprints
 from bench.sweep.record import Score
 
 NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}", "{}")
@@ -78,7 +79,7 @@ class Row:
     jumps: Jumps = NO_JUMPS
     ledger: Ledger | None = None
     gains: dict[str, Interval] = field(default_factory=dict)
-    _trained: dict[str, list[Trained]] = field(default_factory=dict)
+    _trained: dict[str, dict[int, Trained]] = field(default_factory=dict)
     _sides: dict[str, Side | None] = field(default_factory=dict)
     _resources: dict[tuple[str, ...], float | None] = field(default_factory=dict)
 
@@ -112,17 +113,25 @@ class Row:
     @property
     def codes(self) -> set[tuple[str, str]]:
         """Fingerprints of what trained and scored the seeds that came to scores; one where all were made alike."""
-        marks = (outcome.fingerprints for outcome in self.outcomes.values() if outcome.status == "ok")
-        return {(mark.fit, mark.evaluate) for mark in marks}
+        return {(mark.fit, mark.evaluate) for mark in self._fingerprints}
+
+    @property
+    def plugins(self) -> set[str]:
+        """Fingerprints of the plugins of the seeds that came to scores; one where all were made alike."""
+        return {mark.plugin for mark in self._fingerprints}
+
+    @property
+    def _fingerprints(self) -> list[Fingerprints]:
+        return [outcome.fingerprints for outcome in self.outcomes.values() if outcome.status == "ok"]
 
     def seeds(self, metric: str) -> dict[int, Score]:
         """Return seed -> score of a metric, where there is one."""
         held = ((seed, outcome.by_metric) for seed, outcome in self.outcomes.items())
         return {seed: scores[metric] for seed, scores in held if metric in scores}
 
-    def trained(self, metric: str) -> list[Trained]:
-        """Return the scores of a metric of which means are taken: the finite ones."""
-        return self._trained.get(metric, [])
+    def trained(self, metric: str) -> dict[int, Trained]:
+        """Return seed -> score of a metric of which means are taken: the finite ones."""
+        return self._trained.get(metric, {})
 
     def unreliable(self, metric: str) -> bool:
         """Tell whether a seed's score of a metric is unreliable, or not finite, and so left out of the mean."""
@@ -133,12 +142,12 @@ class Row:
         """Fill in the means over seeds, with the scores of single items from `arrays`."""
         for name in [metric.name for metric in metrics]:
             averages = meaning(name).items
-            scores = [
-                _trained(score, averages, arrays.items(self.outcomes[seed], name) if averages else None)
+            scores = {
+                seed: _trained(score, averages, arrays.items(self.outcomes[seed], name) if averages else None)
                 for seed, score in self.seeds(name).items()
-            ]
-            self._trained[name] = [score for score in scores if score.finite]
-            side = self._sides[name] = Side.of(self._trained[name])
+            }
+            self._trained[name] = {seed: score for seed, score in scores.items() if score.finite}
+            side = self._sides[name] = Side.of([*self._trained[name].values()])
             if side and (estimate := mean(side)):
                 self.scores[name] = estimate
 

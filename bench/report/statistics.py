@@ -10,7 +10,7 @@ statistical errors widen what results.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
@@ -144,6 +144,20 @@ class Trained(NamedTuple):
     def finite(self) -> bool:
         """Whether a mean can be taken of it."""
         return all(map(math.isfinite, self[:4]))
+
+    def minus(self, other: Trained) -> Trained:
+        """Return the difference to another score, paired by item where both are of the same items."""
+        items = None
+        if self.items is not None and other.items is not None and self.items.like(other.items):
+            items = self.items.minus(other.items)
+        return Trained(
+            self.value - other.value,
+            self.lower - other.upper,
+            self.upper - other.lower,
+            math.hypot(self.stderr, other.stderr),
+            self.averages and other.averages,
+            items,
+        )
 
 
 @dataclass(frozen=True)
@@ -283,6 +297,15 @@ def difference(ours: Sequence[Trained] | Side, baseline: Sequence[Trained] | Sid
         lost=averages and apart is None,
         common=common,
     )
+
+
+def again(ours: Mapping[int, Trained], theirs: Mapping[int, Trained]) -> Interval | None:
+    """Return how far trainings that were carried out twice differ, ours - theirs; None where no seed is on both sides.
+
+    The same cell gives the same score but for what differs between machines and versions, so that seeds are paired as
+    well as items: the mean over seeds of the differences, with the interval of `mean`.
+    """
+    return mean([ours[seed].minus(theirs[seed]) for seed in ours if seed in theirs])
 
 
 @dataclass(frozen=True, eq=False)

@@ -30,11 +30,13 @@ class Verdict:
             test; `baseline` of the row that others are compared to.
         words: that, or why there is none.
         p: of the difference, adjusted for the table's comparisons; None where there is no test.
+        alike: whether the difference is shown to lie within the margin, whatever else is shown of it.
     """
 
     kind: Kind
     words: str
     p: float | None = None
+    alike: bool = False
 
     @property
     def marked(self) -> bool:
@@ -61,18 +63,18 @@ def judge(pairs: Sequence[tuple[Row, Row]], metric: Metric, margin: float | None
     within = [difference.p_within(margin) if margin is not None else 1.0 for *_, difference in tested]
     alike = holm(within, len(pairs))
     for (row, baseline, difference), p, p_same in zip(tested, apart, alike, strict=True):
-        kind, words = _decided(difference.mean, metric, p, p_same, margin)
+        same = p_same <= 1 - CONFIDENCE
+        kind, words = _decided(difference.mean, metric, p <= 1 - CONFIDENCE, same, margin)
         theirs = _short(baseline, metric)
         short = _short(row, metric) or (f"{baseline.label}: {theirs}" if theirs else "")
-        row.verdict = Verdict(kind, f"{words} ({short})" if short else words, p)
+        row.verdict = Verdict(kind, f"{words} ({short})" if short else words, p, same)
 
 
-def _decided(mean: float, metric: Metric, p: float, p_same: float, margin: float | None) -> tuple[Kind, str]:
-    level = 1 - CONFIDENCE
+def _decided(mean: float, metric: Metric, apart: bool, same: bool, margin: float | None) -> tuple[Kind, str]:
     ahead: Kind = "better" if (mean < 0) == (metric.better == "lower") else "worse"
-    if p <= level:
-        return ahead, f"{ahead}, by less than {margin:g}" if p_same <= level else ahead
-    if p_same <= level:
+    if apart:
+        return ahead, f"{ahead}, by less than {margin:g}" if same else ahead
+    if same:
         return "same", f"same within {margin:g}"
     return "undecided", "undecided"
 
@@ -95,6 +97,8 @@ def _untested(row: Row, baseline: Row, metric: Metric) -> str:
         return f"none: {doubt}"
     if len({code for side in (row, baseline) for code in side.codes}) > 1:
         return "none: not all made with the same code of bench"
+    if mixed := either(lambda side: "seeds made with different code of its plugins" if len(side.plugins) > 1 else ""):
+        return f"none: {mixed}"
     return ""
 
 

@@ -38,18 +38,55 @@ def test_what_differs_is_named_with_its_interval(mnist: Synthetic, monkeypatch: 
     three(mnist, VAMP, 95.3)
     commit(mnist, monkeypatch)
     fresh = type(mnist)(Path("fresh"))
-    three(fresh, "normal", 96.1)  # Welch's 2.776 * .1 * sqrt(2 / 3) = .23 is more than that
-    three(fresh, VAMP, 97.3)
+    for seed in range(3):  # by .3, .1 and -.1, and 2 more: Student's 4.303 * .2 / sqrt(3) is .50
+        fresh.put("normal", seed, 96.1 + (1 - seed) / 10)
+        fresh.put(VAMP, seed, 97.3 + (1 - seed) / 10)
     text, agrees = agreement(Records("mnist", [Path("fresh")]))
     assert not agrees
     head, *lines = text.splitlines()
     # of each row both bounds; the published numbers of both models lie beside, of which one is off
     assert head == "Compared with 4 committed scores and 2 published numbers: 3 differ by more than chance explains."
     assert lines == [
-        f"mnist, {VAMP}: VLB 97.30 nats, committed 95.30; difference +2.00 [+1.77, +2.23]",
-        f"mnist, {VAMP}: NLL 94.30 nats, committed 92.30; difference +2.00 [+1.77, +2.23]",
+        f"mnist, {VAMP}: VLB 97.30 nats, committed 95.30; difference +2.00 [+1.50, +2.50]",
+        f"mnist, {VAMP}: NLL 94.30 nats, committed 92.30; difference +2.00 [+1.50, +2.50]",
         f"mnist, {VAMP}: VLB 97.30 [97.05, 97.55] nats, published 95.25",
     ]
+
+
+def test_the_same_cells_are_compared_one_by_one(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    three(mnist, VAMP, 95.3)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    three(fresh, "normal", 96.03)  # a third of the spread over seeds, and the same in each of them
+    for seed in range(3):  # each way, as a training that is chaotic differs between machines
+        fresh.put(VAMP, seed, 95.3 + (1 - seed) / 10)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
+    assert not agrees
+    assert text.splitlines()[1:] == [
+        "mnist, normal: VLB 96.03 nats, committed 96.00; difference +0.03 [+0.03, +0.03]",
+        "mnist, normal: NLL 93.03 nats, committed 93.00; difference +0.03 [+0.03, +0.03]",
+    ]
+
+
+def test_other_seeds_are_compared_by_their_means(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    for seed in (0, 1):
+        mnist.put(VAMP, seed, 95.2 + seed / 10)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    for seed in (1, 2):
+        fresh.put(VAMP, seed, 97.2 + seed / 10)
+    text, _ = agreement(Records("mnist", [Path("fresh")]))
+    # Welch's 4.303 * .0707 is .30
+    assert f"mnist, {VAMP}: VLB 97.35 nats, committed 95.25; difference +2.10 [+1.80, +2.40]" in text.splitlines()
+
+
+def test_what_differs_by_less_than_is_printed_agrees(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    three(fresh, "normal", 96.0 + 1e-6)
+    assert agreement(Records("mnist", [Path("fresh")]))[1]
 
 
 def test_what_agrees_is_said_as_well(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from bench.report.power import ASSURANCE, MOST, Need, need
+from bench.report.power import ASSURANCE, MOST, Margin, Need, need
 from bench.report.statistics import Interval, Spread, Trained, difference, mean
 
 
@@ -69,15 +69,26 @@ def test_what_seeds_cannot_narrow_no_number_of_seeds_decides() -> None:
 def test_a_margin_is_met_from_within() -> None:
     none = need(*compared(*SEEDS, apart=0.0), 1)
     assert none == Need(None, 0.0, 0.0, 0.0)
-    same = need(*compared(*SEEDS, apart=0.0), 1, margin=0.5)
+    same = need(*compared(*SEEDS, apart=0.0), 1, Margin(0.5, 1))
     assert same is not None
     assert same.seeds is not None
     assert same.half == 0.5
     # what lies half-way out needs half the width, on whichever side it ends
-    off = need(*compared(*SEEDS, apart=0.25), 1, margin=0.5)
+    off = need(*compared(*SEEDS, apart=0.25), 1, Margin(0.5, 1))
     assert off is not None
     assert off.seeds is not None
     assert off.seeds > same.seeds
+
+
+def test_rows_that_differ_are_still_open_within_the_margin() -> None:
+    """Of six rows, five are better: one is left to be told apart, and all six to be shown the same."""
+    wanted = need(*compared(*SEEDS, apart=0.0), 1, Margin(0.5, 6))
+    assert wanted is not None
+    assert wanted.seeds is not None
+    # of s^2 = 2 with 4 degrees of freedom the 80 % upper limit is 2 * 4 / 1.6488; two one-sided tests at 5 % / 6
+    limit = math.sqrt(2 * 4 / 1.64878)
+    halves = [Spread(limit / math.sqrt(n), 2 * (n - 1)).half(0.05 / 6) for n in (wanted.seeds - 1, wanted.seeds)]
+    assert halves[0] >= 0.5 > halves[1]
 
 
 def test_a_difference_of_next_to_nothing_needs_more_seeds_than_anybody_has() -> None:

@@ -291,6 +291,20 @@ def test_records_of_different_code_of_bench_are_not_compared(mnist: Synthetic, l
     assert verdict(same).words == "better"
 
 
+@pytest.mark.parametrize("label", ["normal", SSM])
+def test_seeds_of_different_code_of_a_plugin_have_no_verdict(mnist: Synthetic, label: str) -> None:
+    store = judged(mnist, seeds=4)
+    for each, value in (("normal", 95.0), (SSM, 80.0)):
+        put(store, each, value)
+        store.put(each, 3, value, code={"plugin": "0" * 64} if each == label else {})
+    whose = "normal: " if label == "normal" else ""
+    assert verdict(store).words == f"none: {whose}seeds made with different code of its plugins"
+    same = judged(type(mnist)(Path("runs/same")))
+    for each, value in (("normal", 95.0), (SSM, 80.0)):
+        put(same, each, value, code={"plugin": "0" * 64} if each == label else {})
+    assert verdict(same).words == "better", "two strategies are two plugins"
+
+
 def test_a_metric_without_a_better_direction_has_no_verdict(mnist: Synthetic) -> None:
     store = judged(mnist)
     kl = Metric("kl", "nats", "neither")
