@@ -83,6 +83,10 @@ def callable_module(name: str) -> None:
 _face = lazy_members(__name__, __file__)
 
 
+def __dir__() -> list[str]:
+    return __all__
+
+
 def __getattr__(name: str) -> Any:
     # importing a module of bench makes it an attribute: these two are function and module in one
     return importlib.import_module(f"{__name__}.{name}") if name in ("grid", "strategy") else _face(name)

@@ -112,5 +112,6 @@ def nearest(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean "x"?` for the name that is most like `name`, or nothing."""
     import difflib  # where there is a mistake alone
 
-    matches = difflib.get_close_matches(name, list(names), n=1)
-    return f'; did you mean "{matches[0]}"?' if matches else ""
+    there = {known.casefold(): known for known in names}
+    matches = difflib.get_close_matches(name.casefold(), list(there), n=1)
+    return f'; did you mean "{there[matches[0]]}"?' if matches else ""

@@ -154,6 +154,12 @@ print("imported:", sorted(heavy))"""
         (["data", "mnits"], 'did you mean "mnist"?'),
         (["report", "--grid", "cifar10"], "there is no run store runs/cifar10"),
         (["report", "--set", "train.epochs=1"], "--set train.epochs=1 is said of a grid; add --grid NAME"),
+        (["score", "--store", "tpyo"], "there is no run store {here}/tpyo; `bench run --store tpyo` makes it"),
+        (
+            ["run", "--set", "train.epochs=1", "--set", "train.epochs = 2"],
+            "--set train.epochs=1 and --set train.epochs = 2 give one key two values; leave one of them out",
+        ),
+        (["run", "--strategy", "NORMAl"], 'did you mean "normal"?'),
         (["report", "--all-settings"], "--all-settings is said of a grid; add --grid NAME"),
     ],
 )

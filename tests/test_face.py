@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from bench.report import parquet as tables
 from bench.streams import stream
 from tests.oracles.autoencoders import linear_gaussian
 
+FACE: Any = bench  # as a caller without types sees it
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = {
     "train.epochs": 1,
@@ -100,6 +102,58 @@ def test_arguments_are_named_as_in_python() -> None:
     with pytest.raises(UserError, match=r"^strategies='stien': unknown strategy"):
         bench.grid("digits", strategies=["stien"])
     assert not Path("nowhere-at-all", "cells").exists()
+
+
+@pytest.mark.parametrize(
+    ("call", "sentence"),
+    [
+        (lambda: FACE.run(3), r"the grid is 3; it must be a name or a file"),
+        (lambda: FACE.run("digits", seeds=2.0), r"seeds=2\.0 is not allowed; it must be a whole number or a list"),
+        (lambda: FACE.run("digits", strategies=None), r"strategies is not allowed; it must be a list of names"),
+        (lambda: FACE.run("digits", strategies=[3]), r"strategies is 3; it must be a name or a file"),
+        (lambda: FACE.run("digits", set=[1]), r"set=\[1\] is not allowed; it must be a dict such as"),
+        (lambda: FACE.run("digits", device=3), r"device=3 is unknown; allowed: cpu, cuda"),
+        (lambda: FACE.run("digits", store=3), r"store is 3; give the path of a file or folder"),
+        (lambda: FACE.run("digits", data_dir=3), r"data_dir is 3; give the path of a file or folder"),
+        (lambda: FACE.run("digits", datasets=[3]), r"a data set is 3; it must be a name or a file"),
+        (lambda: FACE.run("digits", datasets="digts"), r'.*unknown data set "digts"; did you mean "digits"\?'),
+        (lambda: FACE.run("digits", plugins=3), r"plugins=3 is not allowed; it must be a list of names or files"),
+        (lambda: FACE.run("digits", retries=-1, jobs=1), r"retries=-1 is not allowed; it must be a whole number"),
+        (lambda: FACE.run("digits", timeout="1", jobs=1), r"timeout='1' is not allowed; it must be a number"),
+        (lambda: FACE.tune("digits", trials=1, strategies=[3]), r"strategies is 3; it must be a name or a file"),
+        (lambda: FACE.results(3), r"the run store or Parquet file is 3; give the path"),
+        (lambda: FACE.dataset(np.zeros(3)), r"the name is array.*; it must be a name or a file"),
+        (lambda: FACE.strategy(3), r"the name is 3; it must be a name or a file"),
+        (lambda: FACE.export_store(3, "a.zip"), r"the run store is 3; give the path"),
+        (lambda: FACE.TensorBoard(3), r"the folder of event files is 3; give the path"),
+    ],
+)
+def test_an_argument_of_another_type_is_one_sentence(
+    call: Callable[[], Any], sentence: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UserError, match=f"^{sentence}"):
+        call()
+    assert not list(tmp_path.glob("runs/*/cells/*"))
+
+
+def test_a_cell_is_asked_for_by_name_and_number(results: Results) -> None:
+    for seed in (True, "0", 0.0):
+        with pytest.raises(UserError, match=rf"^seed={seed!r} is not allowed; it must be a whole number$"):
+            results.cell("normal", seed=seed)  # type: ignore[arg-type]
+    assert results.cell("normal", seed=np.int64(1)).record.seed == 1  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^the strategy is 0; it must be a name: normal, vampprior, stein$"):
+        results.cell(0)  # type: ignore[arg-type]
+
+
+def test_what_holds_no_record_is_refused(results: Results, store: Path, tmp_path: Path) -> None:
+    tables.write_parquet(results.frame()[:0], tmp_path / "records.parquet")
+    with pytest.raises(UserError, match=r"^no record lies in \S+records\.parquet$"):
+        bench.results(tmp_path / "records.parquet")
+
+
+def test_the_names_of_the_face_are_listed() -> None:
+    assert {"run", "results", "tune", "grid"} <= set(dir(bench))
 
 
 def test_a_store_is_read_as_it_was_written(results: Results, store: Path) -> None:

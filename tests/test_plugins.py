@@ -272,6 +272,10 @@ def test_a_registry_and_its_plugins_can_be_pickled(folder: Path, write: Write) -
     ("source", "reason"),
     [
         ("import math\nimport no_such_library", "ModuleNotFoundError: No module named 'no_such_library' (line 2)"),
+        (
+            "from . import beside",
+            "ModuleNotFoundError: a plugin is one file, and imports nothing relative to itself (line 1)",
+        ),
         ("x = 1\ny = (", "SyntaxError: '(' was never closed (line 2)"),
         ("\n\ndef f():\n    return 1 / 0\nf()", "ZeroDivisionError: division by zero (line 4)"),
         ("raise SystemExit('bye')", "SystemExit: bye (line 1)"),

@@ -111,6 +111,16 @@ def check_samples(prior: Density) -> str:
     return right.compare(z, "its samples do not come from its density")
 
 
+@torch.no_grad()
+def check_density(prior: Density) -> str:
+    """Compare samples with the density, and the log Z that it calls exact with quadrature."""
+    seen, log_z = check_samples(prior), prior.exact_log_z()
+    if log_z is None or prior.normalised:  # whose integral has been looked at
+        return seen
+    z = prior.sample(SAMPLES, stream(0, "check/samples"))
+    return f"{seen}; {Truth.of(prior, z).agrees(log_z)}"
+
+
 @dataclass(frozen=True)
 class Truth:
     """A density's log Z and means by quadrature, on a grid and on one of half its spacing."""
@@ -142,6 +152,16 @@ class Truth:
     def error(self) -> float:
         """The quadrature's error of log Z."""
         return abs(self.fine.log_z - self.coarse.log_z)
+
+    def agrees(self, log_z: float) -> str:
+        """Compare a log Z that is called exact with that of quadrature.
+
+        Raises:
+            Breach: they are further apart than rounding and the quadrature's error explain.
+        """
+        if not abs(log_z - self.fine.log_z) <= NORMALISED + self.error:
+            raise Breach(f"exact_log_z() gives {log_z:.6g}, and quadrature {self.fine.log_z:.6g}")
+        return f"log Z = {log_z:.4g} is that of quadrature"
 
     def compare(self, z: Tensor, wrong: str) -> str:
         """Compare means over independent draws z `(n, 2)` with those under the density.

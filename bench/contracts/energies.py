@@ -122,9 +122,7 @@ def check_exact(subject: Subject) -> str:
         raise NotChecked("it gives neither an exact log Z nor exact draws")
     seen, truth = [], subject.truth
     if log_z is not None:
-        if not abs(log_z - truth.fine.log_z) <= densities.NORMALISED + truth.error:
-            raise Breach(f"exact_log_z() gives {log_z:.6g}, and quadrature {truth.fine.log_z:.6g}")
-        seen.append(f"log Z = {log_z:.4g} is that of quadrature")
+        seen.append(truth.agrees(log_z))
     if z is not None:
         if z.shape != (densities.SAMPLES, LATENT):
             raise Breach(f"exact_sample({densities.SAMPLES}) gives draws of shape {tuple(z.shape)}")

@@ -238,5 +238,5 @@ CONTRACTS = (
     Contract("resume", check_resume, ("budget", "seed")),
     Contract[Subject]("capture", lambda subject: subject.vary(check_capture)[0], ("budget",)),
     Contract[Subject]("derivatives", lambda subject: densities.check_derivatives(subject.prior), ("shapes",)),
-    Contract[Subject]("density", lambda subject: densities.check_samples(subject.prior), ("shapes",)),
+    Contract[Subject]("density", lambda subject: densities.check_density(subject.prior), ("shapes",)),
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,10 @@ from bench import contracts
 from bench.places import absolute, resolved
 from bench.plugins import Registry, is_file
 from bench.plugins.shapes import passed
+from bench.protocol import UserError
 from bench.sweep.requests import Request
+from bench.words import plain as plain_text
+from bench.words import shortened
 
 Place = str | os.PathLike[str]
 
@@ -22,9 +25,8 @@ def registry_of(plugins: Sequence[Place]) -> Registry:
     Raises:
         UserError: a folder or file does not exist or holds no plugin.
     """
-    names = [plugins] if isinstance(plugins, str | os.PathLike) else list(plugins)
-    names = names or [folder for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder]
-    texts = [os.fspath(name) for name in names]
+    texts = names("plugins", plugins)
+    texts = texts or [folder for folder in os.environ.get("BENCH_PLUGINS", "").split(os.pathsep) if folder]
     registry = Registry([Path(text) for text in texts if not text.endswith(".py")])
     for text in texts:
         if text.endswith(".py"):
@@ -39,7 +41,7 @@ def data_of(data_dir: Place | None) -> Path:
         UserError: it cannot be made.
     """
     folder = data_dir or os.environ.get("BENCH_DATA")
-    return Request(data_dir=Path(folder) if folder else None, spelling=passed).data
+    return Request(data_dir=absolute(folder, "data_dir") if folder else None, spelling=passed).data
 
 
 def plain(value: Any) -> Any:
@@ -53,7 +55,31 @@ def plain(value: Any) -> Any:
     return value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
 
 
+def text_of(what: str, name: Any) -> str:
+    """Return a NAME or FILE as text.
+
+    Raises:
+        UserError: it is neither.
+    """
+    if not isinstance(name, str | os.PathLike):
+        raise UserError(f"{what} is {shortened(plain_text(repr(name)), 200)}; it must be a name or a file")
+    return os.fspath(name)
+
+
+def names(what: str, given: Any) -> list[str]:
+    """Return NAMEs or FILEs, of which one may be given alone, as text.
+
+    Raises:
+        UserError: something else is among them.
+    """
+    if isinstance(given, str | os.PathLike):
+        return [os.fspath(given)]
+    if isinstance(given, Mapping) or not isinstance(given, Iterable):
+        raise UserError(f"{passed(what, given)} is not allowed; it must be a list of names or files")
+    return [text_of(what, name) for name in given]
+
+
 def located(name: Place) -> str:
     """Return a NAME as it is, and a FILE as its absolute path."""
-    text = os.fspath(name)
+    text = text_of("the name", name)
     return str(resolved(absolute(text, "the file"), "the file")) if is_file(text) else text

@@ -12,10 +12,11 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bench.face.places import Place, data_of, registry_of
+from bench.face.places import Place, data_of, plain, registry_of
 from bench.face.training import WITHOUT_LATENTS, scored
 from bench.places import absolute
 from bench.plugins import Plugin, Registry, build
+from bench.plugins.shapes import passed
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
 from bench.report import parquet as reported
 from bench.report import published, sources, stored, tables
@@ -53,7 +54,10 @@ def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | Non
     registry = registry_of(plugins)
     paths = [absolute(path, "the run store or Parquet file") for path in places]
     curves = [path for path in paths if path.is_file() and reported.kind(path) == "curves"]
-    return Results(sources.of_places(paths, registry), registry, data_of(data_dir), curves=curves)
+    source = sources.of_places(paths, registry)
+    if not source.records and not curves:
+        raise UserError(f"no record lies in {listed(str(path) for path in paths)}")
+    return Results(source, registry, data_of(data_dir), curves=curves)
 
 
 class Results:
@@ -153,6 +157,8 @@ class Results:
         Raises:
             UserError: there is none, or more than one.
         """
+        if type(plain(seed)) is not int:
+            raise UserError(f"{passed('seed', seed)} is not allowed; it must be a whole number")
         cells = self.cells
         self._demand("strategy", strategy, dict.fromkeys(cell.label for cell in cells))
         cells = [cell for cell in cells if cell.label == strategy]
@@ -181,6 +187,8 @@ class Results:
 
     def _demand(self, word: str, name: str, names: Any) -> None:
         """Refuse a name that is not there."""
+        if not isinstance(name, str):
+            raise UserError(f"the {word} is {name!r}; it must be a name: {listed(dict.fromkeys(names))}")
         if name not in names:
             hint = nearest(name, names) or ";"
             raise UserError(f'these results have no {word} "{name}"{hint} they have {listed(dict.fromkeys(names))}')

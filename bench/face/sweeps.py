@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from bench.face.places import Place, data_of, located, plain, registry_of
+from bench.face.places import Place, data_of, located, names, plain, registry_of, text_of
 from bench.face.records import Results
 from bench.face.training import Data
 from bench.grid import Grid, load
@@ -44,8 +44,8 @@ def grid(
     return load(
         _grid(grid),
         registry_of(plugins),
-        settings=plain(set or {}),
-        strategies=_names(strategies),
+        settings=_set(set or {}),
+        strategies=names("strategies", strategies),
         seeds=_seeds(seeds),
         spelling=passed,
     )
@@ -120,18 +120,20 @@ def run(
         display = lambda *_: progress  # noqa: E731
     request = Request(
         _grid(grid),
-        plain(set or {}),
-        _names(strategies),
+        _set(set or {}),
+        names("strategies", strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data,
         registry,
-        datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
+        datasets=_tables(datasets),
         trust=trust,
         display=display,
         log=log,
         spelling=passed,
     )
+    if not isinstance(device, str):
+        raise UserError(f"{passed('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
         auto = ', or "auto"' * (name == "per_gpu")
         if number is not None and (type(number) is not int or number < 1) and not (auto and number == "auto"):
@@ -154,19 +156,28 @@ def run(
 
 
 def _grid(grid: Place | Mapping[str, Any]) -> str | dict[str, Any]:
-    return plain(grid) if isinstance(grid, Mapping) else os.fspath(grid)
+    return plain(grid) if isinstance(grid, Mapping) else text_of("the grid", grid)
 
 
-def _names(strategies: Sequence[Place]) -> list[str]:
-    names = [strategies] if isinstance(strategies, str | os.PathLike) else strategies
-    return [os.fspath(name) for name in names]
+def _set(changes: Any) -> dict[str, Any]:
+    if not isinstance(changes, Mapping):
+        raise UserError(f"{passed('set', changes)} is not allowed; it must be a dict such as {{'train.epochs': 3}}")
+    return plain(changes)  # type: ignore[no-any-return]
 
 
 def _seeds(seeds: Any) -> int | list[int] | None:
-    return plain(list(seeds)) if isinstance(seeds, Sequence | range) else plain(seeds)  # type: ignore[no-any-return]
+    given = plain(list(seeds)) if isinstance(seeds, Sequence | range) and not isinstance(seeds, str) else plain(seeds)
+    if given is not None and not isinstance(given, int | list):
+        raise UserError(f"{passed('seeds', seeds)} is not allowed; it must be a whole number or a list of them")
+    return given
+
+
+def _tables(datasets: Any) -> list[dict[str, Any]]:
+    one = isinstance(datasets, Data | str | os.PathLike | Mapping)
+    return [entry.table if isinstance(entry, Data) else _table(entry) for entry in ([datasets] if one else datasets)]
 
 
 def _table(entry: Place | Mapping[str, Any]) -> dict[str, Any]:
     """Return the `[[dataset]]` table of a name, or of a table."""
-    table = plain(entry) if isinstance(entry, Mapping) else {"name": os.fspath(entry)}
+    table = plain(entry) if isinstance(entry, Mapping) else {"name": text_of("a data set", entry)}
     return {**table, "name": located(table["name"])} if "name" in table else table

@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.face.places import Place, data_of, plain, registry_of
-from bench.face.sweeps import _grid, _names, _seeds, _table
+from bench.face.places import Place, data_of, names, registry_of
+from bench.face.sweeps import _grid, _seeds, _set, _tables
 from bench.face.training import Data
 from bench.places import absolute
 from bench.plugins.shapes import passed
@@ -144,13 +144,13 @@ def tune(
     notes: list[str] = []
     request = Request(
         _grid(grid),
-        plain(set or {}),
-        _names(strategies),
+        _set(set or {}),
+        names("strategies", strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data_of(data_dir),
         registry_of(plugins),
-        datasets=[entry.table if isinstance(entry, Data) else _table(entry) for entry in datasets],
+        datasets=_tables(datasets),
         trust=trust,
         say=notes.append,
         display=display,

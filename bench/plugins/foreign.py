@@ -12,6 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NoReturn
 
+#: what the names of modules that are plugins begin with
+PACKAGE = "bench_plugin"
+
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 
 
@@ -71,6 +74,8 @@ def reason(error: BaseException, file: Path) -> str:
     message = " ".join(text.partition("For further information")[0].split())  # pydantic's address of a page
     if isinstance(error, SyntaxError):
         message, lines = error.msg, [error.lineno]
+    if isinstance(error, ImportError) and error.name == PACKAGE:
+        message = "a plugin is one file, and imports nothing relative to itself"
     message = message if len(message) <= 300 else f"{message[:297]}..."
     line = f" (line {lines[-1]})" if lines and lines[-1] else ""
     return f"{type(error).__name__}{': ' * bool(message)}{message}{line}"

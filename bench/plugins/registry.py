@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, cast
 from bench import files, words
 from bench.places import absolute, existing, remembered, resolved
 from bench.plugins.descriptions import Description, described
-from bench.plugins.foreign import NoImport, importing, reason
+from bench.plugins.foreign import PACKAGE, NoImport, importing, reason
 from bench.plugins.kinds import KINDS, MOST, Kind, PluginError, Traits
 from bench.words import UserError, listed, nearest
 
@@ -123,7 +123,7 @@ class Plugin:
         """Execute the source of a plain file as a module of its own, named after its place and contents."""
         _SOURCES[self.file] = source
         mark = hashlib.sha256(os.fsencode(self.file) + b"\0" + source).hexdigest()[:12]
-        name = f"bench_plugin.{self.traits.folder}.{self.file.stem}.{mark}"
+        name = f"{PACKAGE}.{self.traits.folder}.{self.file.stem}.{mark}"
         if name in sys.modules:
             return sys.modules[name]
         spec = importlib.util.spec_from_file_location(name, self.file)

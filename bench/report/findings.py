@@ -101,9 +101,9 @@ def _leading(table: Table) -> Iterator[Finding]:
 
 
 def _best(table: Table) -> Row | None:
-    """Return the row with the best score, whatever is shown of it; None where neither direction is better."""
+    """Return the row with the best score that is reliable; None where there is none or neither direction is better."""
     metric = table.lead
-    rows = [row for row in table.rows if metric and metric.name in row.scores]
+    rows = [row for row in table.rows if metric and metric.name in row.scores and not row.unreliable(metric.name)]
     if not metric or metric.better == "neither":
         return None
     sign = 1 if metric.better == "lower" else -1

@@ -229,6 +229,7 @@ def _write(made: Report, view: View) -> tuple[list[str], list[str]]:
         "table.tex": publication(made),
         "table.csv": formats.comma_separated(tables),
     }
+    _check_own(out, [*texts, PAGE], origins)
     chosen = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
     of = _origin(made, view, chosen)
     names = None if view.html else lasting.there(out, of)  # a page holds the figures themselves
@@ -255,6 +256,14 @@ def _write(made: Report, view: View) -> tuple[list[str], list[str]]:
             f"the report cannot be written into {out} ({error.strerror or error}); --out gives another folder"
         ) from None
     return [*texts, *names, *([PAGE] if view.html else [])], remarks
+
+
+def _check_own(out: Path, names: Sequence[str], origins: Sequence[Source]) -> None:
+    """Refuse a folder outside of the run stores that holds files of these names and no report."""
+    if out.parent in {store for source in origins for store in source.stores} or (out / "records.parquet").exists():
+        return
+    if there := next((name for name in names if (out / name).exists()), None):
+        raise UserError(f"{out} holds a {there} that is not of a report; --out gives another folder")
 
 
 def _tables(out: Path, origins: Sequence[Source], chosen: Sequence[Outcome]) -> list[str]:

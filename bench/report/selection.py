@@ -74,19 +74,19 @@ def _under_plan(
     plan = plan.scored(evaluation)
     kept = [outcome for outcome in kin if outcome.scoring == evaluation]
     there = {id(outcome) for outcome in kept}
-    wanted = _different(cell.setting for cell in plan.cells) or _different(outcome.setting for outcome in kept)
+    wanted = _different(o.setting for o in (plan.cells or kept))
     others: dict[str, set[str]] = {}
     words: dict[tuple[str, ...], str] = {}
     for outcome in dated:
         if id(outcome) not in there:
             context = outcome.setting.context
             if context not in words:
-                ways = min((_ways(outcome.setting.conditions, other) for other in wanted), key=len)
-                words[context] = ", ".join(ways)
+                ways = min((_ways(outcome.setting.conditions, other) for other in wanted), key=len, default=[])
+                words[context] = ", ".join(ways) or "other settings"
             others.setdefault(words[context], set()).add(outcome.cell)
     notes = [
-        f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways}; `bench report --all-settings`"
-        " shows other settings, too"
+        f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways}; with --grid,"
+        " `bench report --all-settings` shows other settings, too"
         for ways, cells in others.items()
     ]
     return kept, plan, notes

@@ -25,6 +25,7 @@ from bench.report.parquet import frame_of, kind, long, read_parquet
 from bench.report.plans import Current, marked
 from bench.report.published import Column, results_folder
 from bench.report.stored import gather
+from bench.words import listed
 
 _BESIDE: tuple[Table, ...] = ("curves", "items")  # Parquet files that hold no records
 PLUGINS = "plugins"  # the folder of those that committed records need, beside them
@@ -114,8 +115,10 @@ def of_grid(wanted: Records) -> Source:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     code = plans.Code(registry, plan)
     records = _merged(folders, code, notes)
+    if (others := {record.dataset.name for record in records}) and not others & {c.setting.dataset for c in plan.cells}:
+        raise UserError(f"no record of {called} is in {_named(folders)}, but records of {listed(sorted(others))}")
     notes += code.unchecked(records)
-    elsewhere = f" --store {folders[0]}" if folders != (default,) else ""
+    elsewhere = f" --store {shlex.quote(str(folders[0]))}" if folders != (default,) else ""
     plain = loaded
     if isinstance(grid, grids.Grid) and not {cell.id for cell in plan.cells} <= {record.cell for record in records}:
         with contextlib.suppress(UserError):

@@ -180,7 +180,8 @@ def _headline(
     """
     names = {metric.name: metric for metric in metrics}
     if asked and asked not in names:
-        hint = nearest(asked, names) or f"; there are {listed(names)}"
+        there = f"; there are {listed(names)}" if names else ": none of these settings has scores"
+        hint = nearest(asked, names) or there
         raise UserError(f'--metric: no record has the metric "{asked}"{hint}')
     if asked and not meaning(asked).ranks:
         return names[asked], [f"verdicts are by {meaning(asked).title}, {BOUND}: they may be on that bias"]
@@ -192,8 +193,8 @@ def _headline(
         return None, [f'no verdicts: {title}, the grid\'s headline metric, is {BOUND}; "{corrected}" ranks them']
     if chosen in names:
         return names[chosen], [f"verdicts are by {title}, {BOUND}: they may be on that bias"]
-    hint = nearest(chosen, names) or f"; there are {listed(names)}"
-    return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"{hint}']
+    there = f"there are {listed(names)}"
+    return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"; {there}']
 
 
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:

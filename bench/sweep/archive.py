@@ -246,6 +246,8 @@ def _members(archive: zipfile.ZipFile, path: Path) -> tuple[dict[str, zipfile.Zi
     size, largest = sum(info.file_size for info in listing), max((info.file_size for info in listing), default=0)
     if len(listing) > MOST_FILES + 1 or size > MOST_BYTES or largest > MOST:
         raise _not_one(path, f"it holds more than {_limits()}, unpacked")
+    if min((info.header_offset for info in listing), default=0) > 0:  # what lists these files is in one of an export's
+        raise _not_one(path, "it is cut short")
     members = {info.filename: info for info in listing}
     if len(members) < len(listing):
         raise _not_one(path, "a name is in it twice")

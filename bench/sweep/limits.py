@@ -37,8 +37,12 @@ def limited(timeout: float | None, memory: float | None, retries: int, spelling:
         UserError: one is out of bounds.
     """
     for name, value in {"timeout": timeout, "memory": memory}.items():
-        if value is not None and not 0 < value <= MOST:
+        if value is not None and (
+            isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= MOST
+        ):
             raise UserError(f"{spelling(name, value)} is not allowed; it must be a number above 0, at most {MOST:,}")
+    if type(retries) is not int or not 0 <= retries <= MOST:
+        raise UserError(f"{spelling('retries', retries)} is not allowed; it must be a whole number, at least 0")
     return Limits(timeout and 60 * timeout, int(memory * 1e9) if memory else None, retries)
 
 

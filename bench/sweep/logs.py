@@ -12,6 +12,7 @@ from typing import Any
 
 from pydantic import TypeAdapter
 
+from bench.places import absolute
 from bench.protocol import UserError
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.record import CorruptRecord, Point, one_line
@@ -79,7 +80,7 @@ class TensorBoard(Log):
             summary_v2,
             EventFileWriter,
         )
-        self._folder = Path(folder).expanduser().absolute()
+        self._folder = absolute(folder, "the folder of event files")
         self._writers: dict[str, Any] = {}
         try:
             self._folder.mkdir(parents=True, exist_ok=True)

@@ -52,7 +52,12 @@ class _Watch(Screen):
 
     def advance(self, slot: int, figures: Figures) -> None:
         """Take how far the cell is."""
-        self._last = figures if figures.stage == "fit" else self._last
+        if figures.stage == "fit":
+            self._last = figures
+        else:  # it was trained in fewer steps
+            self.result = Measured(
+                None, reason="it trains for a moment only, and scoring takes longer than is measured"
+            )
 
     def lose(self, slot: int, job: Job, reason: str) -> None:
         """The cell has taken its steps, or its process is gone."""

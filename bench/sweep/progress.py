@@ -145,7 +145,7 @@ class Display(Screen):
     def _ended(self, job: Job, ending: Ending) -> str:
         name = self._name(job)
         if ending.status == "elsewhere":
-            return f"{name}: finished by another `bench run`"
+            return f"{name}: has a record already, of another `bench run` or attempt"
         seconds = f"{ending.seconds:.1f} s" if ending.seconds < 90 else duration(ending.seconds)
         reason = f": {ending.reason}" if ending.reason else ""
         output = f"; its output: {self._log(job)}" if ending.failed and ending.status != "diverged" else ""

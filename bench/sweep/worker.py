@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench import demands
 from bench.plugins import Plugin, Registry, build, plain_name
-from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
+from bench.protocol import Dataset, Diverged, Networks, Run, Scores, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.circumstances import now
@@ -27,6 +27,7 @@ from bench.sweep.states import numbers, points
 from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures, Halt, Note
+from bench.words import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 _ARRAY = re.compile(r"\w[\w.+-]{0,99}")
 _TAKEN = ("file", "allow_pickle")  # arguments of NumPy's own
 INTERVAL = 0.25  # seconds between two reports of figures
+_STATE = ("modules", "steps", "curves", "stability", "resources")  # what `State` must have
 STEP_SECONDS = "seconds a step"  # a figure of cells whose steps are measured
 WARM_UP = 5  # steps before those that are measured: the first are slow
 
@@ -192,10 +194,11 @@ class _Measure:
         self._steps, self._stop = steps, stop
         self._taken, self._from = 0, 0.0
         self.over, self.seconds = False, 0.0
+        self.training = True  # scoring asks, too
 
     def __call__(self) -> bool:
         """A step was taken; tell whether to stop."""
-        self._taken += not self.over
+        self._taken += self.training and not self.over
         if self._taken == WARM_UP:
             self._from = time.monotonic()
         if self._taken == WARM_UP + self._steps and not self.over:
@@ -264,6 +267,8 @@ class _Attempt:
         run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested, self._note)
 
         state, digest = states.load(folder, setup.device, self._note) or self._train(strategy, task, run)
+        if isinstance(self.stop_requested, _Measure):
+            self.stop_requested.training = False
         self.fields["digests"] = {"state": digest}
         self.fields["last_step"] = state["steps"]
         self.fields["stability"] = state["stability"]
@@ -274,6 +279,8 @@ class _Attempt:
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
+        if not isinstance(scores, Scores):
+            raise TypeError(f"evaluate returned a {type(scores).__name__}; it must be bench.protocol.Scores")
         rows = recorded(scores.scores)
         if scores.normalisation is not None:
             self.fields["normalised"] = asdict(scores.normalisation)
@@ -286,6 +293,10 @@ class _Attempt:
         """Train, and return the state as it lies on disk from then on, with its SHA-256."""
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
+        if not isinstance(state, Mapping):
+            raise TypeError(f"fit returned a {type(state).__name__}; it must be a dict with {listed(_STATE)}")
+        if lacking := [key for key in _STATE if key not in state]:
+            raise TypeError(f"fit returned a dict without {listed(lacking)}")
         with self.worker.store.storage.writing():
             return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(peak())})
 

@@ -187,11 +187,14 @@ def command(verb: str, without: Sequence[str] = ()) -> str:
     return shlex.join(["bench", verb, *(word for word in sys.argv[2:] if word not in without)])
 
 
-def about(verb: str, *flags: str) -> str:
-    """Return a command with another verb about the same cells in the same store."""
+_ABOUT = ("--grid", "--seeds", "--strategy", "--set", "--store", "--plugins")
+
+
+def about(verb: str, *flags: str, keeping: Sequence[str] = _ABOUT) -> str:
+    """Return a command with another verb about the same cells in the same store, or with these options alone."""
     kept, words = [], iter(sys.argv[2:])
     for word in words:
         name, equals, _ = word.partition("=")
-        if name in ("--grid", "--seeds", "--strategy", "--set", "--store", "--plugins"):
+        if name in keeping:
             kept += [word] if equals else [word, next(words, "")]
     return shlex.join(["bench", verb, *kept, *flags])

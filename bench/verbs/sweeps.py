@@ -92,6 +92,8 @@ def score(request: Request, dry_run: bool, limits: Values) -> None:
     Such as: bench score --set evaluate.importance_samples=5000
     """
     survey = request.survey()
+    if not survey.store.folder.is_dir():
+        raise UserError(f"there is no run store {survey.store.folder}; `{options.about('run')}` makes it")
     plan = Plan(request, survey, survey.rescored(), trains=False)
     left = len(survey.jobs(stale=True)) - len(plan.todo)
     if left and not dry_run:
@@ -241,7 +243,8 @@ def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
     cell = _whole(beginning, ids)
     history = {past.number: past for past in store.history(cell)}
     if attempt and attempt not in history:
-        raise UserError(f"cell {cell} has had {len(history)} attempts; there is no attempt {attempt}")
+        had = "1 attempt" if len(history) == 1 else f"{len(history)} attempts"
+        raise UserError(f"cell {cell} has had {had}; there is no attempt {attempt}")
     chosen = history[attempt or max(history)] if history else None
     if chosen:
         yield store.log(cell, chosen.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 from typing import Any
 
@@ -115,5 +116,6 @@ def tune(
     click.echo(text(tuning.studies))
     grids = order.conclude(say)
     for path in grids:
-        click.echo(f"tuned grid: {path}; to compare it with what was: bench run --grid {path.name}")
+        again = options.about("run", "--grid", os.path.relpath(path), keeping=("--plugins",))
+        click.echo(f"tuned grid: {path}; to compare it with what was: {again}")
     raise click.exceptions.Exit(0 if grids else 1)

@@ -450,6 +450,18 @@ def test_a_density_that_is_not_normalised_does_not_say_so(verdict: Judge) -> Non
     assert_fails(found, "it says that it is normalised, and its density integrates to 1.01, not 1")
 
 
+@pytest.mark.parametrize(("log_z", "status"), [("1.8378771", "pass"), ("-30.0", "fail"), ("float('nan')", "fail")])
+def test_a_log_z_that_is_called_exact_is_that_of_quadrature(verdict: Judge, log_z: str, status: str) -> None:
+    of_two = (  # exp(-z^2 / 2), whose integral is 2 pi
+        "normalised = False\ndef energy(self, z):\n    return 0.5 * z.square().sum(-1)\n"
+        f"def exact_log_z(self):\n    return {log_z}"
+    )
+    found = verdict("strategy", "density", with_prior(of_two, "priors.StandardNormal", "{}"))
+    assert found.status == status, found
+    assert "quadrature" in found.reason
+    assert (status == "pass") == ("log Z = 1.838 is that of quadrature" in found.reason)
+
+
 def test_a_density_without_an_integral_is_seen(verdict: Judge) -> None:
     wrong = "normalised = False\ndef energy(self, z):\n    return z.square().sum(-1).log1p()"
     found = verdict("strategy", "density", with_prior(wrong, "priors.StandardNormal", "{}"))

@@ -20,15 +20,15 @@ NLL = Metric("nll", "nats")
 
 def made_of(label: str, models: np.ndarray) -> Row:
     """Return a row of models `(seeds, items)` that finished with the same code, and whose NLL has no further error."""
-    code = SimpleNamespace(fit="f", evaluate="e")
+    code = SimpleNamespace(plugin="p", fit="f", evaluate="e")
     score = SimpleNamespace(metric="nll", unreliable="")
-    seed = SimpleNamespace(status="ok", by_metric={"nll": score}, fingerprints=code)
+    final = SimpleNamespace(status="ok", by_metric={"nll": score}, fingerprints=code)
     scores = models.mean(1, dtype=np.float64)
-    trained = [
-        Trained(float(value), float(value), float(value), 0.0, True, Items(items))
-        for value, items in zip(scores, models, strict=True)
-    ]
-    outcomes = cast("dict[int, Outcome]", dict.fromkeys(range(len(models)), seed))
+    trained = {
+        seed: Trained(float(value), float(value), float(value), 0.0, True, Items(items))
+        for seed, (value, items) in enumerate(zip(scores, models, strict=True))
+    }
+    outcomes = cast("dict[int, Outcome]", dict.fromkeys(range(len(models)), final))
     return Row(label, outcomes=outcomes, _trained={"nll": trained})
 
 

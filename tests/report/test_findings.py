@@ -205,6 +205,13 @@ def test_across_data_sets_a_row_is_named_with_where_it_is_better(toy: Synthetic)
     assert "68 of 84 cells have no record yet; `bench run --grid toy` makes them." in said
 
 
+def test_a_score_that_is_unreliable_does_not_lead(store: Synthetic) -> None:
+    store.put("normal", 0, 95.0)
+    store.put(VAMP, 0, 94.0, half=0.1, unreliable="two bases differ")
+    said = [finding.sentence for finding in findings(store.table())]
+    assert said[1] == "Lowest NLL so far: normal, 92.00 nats, without a verdict."
+
+
 def test_where_no_verdict_is_out_it_is_said_what_leads_where(toy: Synthetic) -> None:
     for dataset, better, worse in (
         ("checkerboard", "normal", "vampprior"),

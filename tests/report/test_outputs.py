@@ -137,7 +137,10 @@ def test_a_report_follows_its_grid_and_not_the_last_run(mnist: Synthetic) -> Non
     text = report("mnist", [], None)
     assert "95.50" in text
     assert "99.50" not in text
-    assert "left out: 1 cell with train.epochs = 3 instead of 100; `bench report --all-settings` shows" in text
+    assert (
+        "left out: 1 cell with train.epochs = 3 instead of 100; with --grid, `bench report --all-settings` shows"
+        in text
+    )
     assert "(20 of 21 cells); `bench run --grid mnist` makes them\n" in text
     assert "Trained for 100 epochs" in text
     other = report("mnist", [], None, settings=["train.epochs=3"])
@@ -471,6 +474,27 @@ def test_what_a_run_ends_with_are_the_findings(mnist: Synthetic) -> None:
     assert (
         text.index(" strategy ") < text.index("Terms\n") < text.index("Lowest NLL so far") < text.index("Written into")
     )
+
+
+def test_files_that_are_not_a_reports_are_not_overwritten(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    mine = Path("mine", "table.md")
+    mine.parent.mkdir()
+    mine.write_text("mine")
+    with pytest.raises(
+        UserError, match=r"^mine holds a table\.md that is not of a report; --out gives another folder$"
+    ):
+        report("mnist", [], mine.parent)
+    assert mine.read_text() == "mine"
+    assert [path.name for path in mine.parent.iterdir()] == ["table.md"]
+    report("mnist", [], Path("new"))
+    report("mnist", [], Path("new"))  # over its own
+
+
+def test_records_of_another_grid_are_told_from_none(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    with pytest.raises(UserError, match=r"^no record of digits is in the local store \S+, but records of mnist$"):
+        report("digits", [mnist.folder], None)
 
 
 def test_a_folder_that_cannot_be_written(mnist: Synthetic) -> None:

@@ -406,6 +406,15 @@ def test_an_archive_that_is_cut_short_is_refused(mine: Path, share: float) -> No
     refused(r"^\S+forged\.zip is no export of a run store: ")
 
 
+def test_one_that_is_cut_short_after_a_zip_within_it_is_said_to_be(mine: Path) -> None:
+    bench.export_store(mine, "mnist.zip")
+    content = Path("mnist.zip").read_bytes()
+    end = content.find(b"PK\x05\x06")  # of the arrays of the first cell, which are a zip of their own
+    assert end < content.rfind(b"PK\x05\x06")
+    Path("forged.zip").write_bytes(content[: end + 22])
+    refused(r"^\S+forged\.zip is no export of a run store: it is cut short$")
+
+
 def test_no_byte_of_an_archive_can_be_changed_unseen(mine: Path) -> None:
     bench.export_store(mine, "mnist.zip")
     content, whole = Path("mnist.zip").read_bytes(), files(bench.import_store("mnist.zip").place)
