@@ -258,13 +258,8 @@ def _assignments(
         for key, value in settings.items():
             yield key.split("."), value, spelling("set", {key: value})
     else:
-        given: dict[str, str] = {}
         for text in settings:
-            keys, value = assignment(text, "train.epochs=3")
-            if earlier := given.get(".".join(keys)):
-                raise UserError(f"--set {earlier} and --set {text} give one key two values; leave one of them out")
-            given[".".join(keys)] = text
-            yield keys, value, f"--set {text}"
+            yield *assignment(text, "train.epochs=3"), f"--set {text}"
 
 
 def _apply(source: dict[str, Any], keys: Sequence[str], value: Any, writer: str) -> None:

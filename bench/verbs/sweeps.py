@@ -92,13 +92,14 @@ def score(request: Request, dry_run: bool, limits: Values) -> None:
     Such as: bench score --set evaluate.importance_samples=5000
     """
     survey = request.survey()
-    if not survey.store.folder.is_dir():
-        raise UserError(f"there is no run store {survey.store.folder}; `{options.about('run')}` makes it")
     plan = Plan(request, survey, survey.rescored(), trains=False)
     left = len(survey.jobs(stale=True)) - len(plan.todo)
     if left and not dry_run:
         why = "left out, which this code has not trained to the end"
         say(f"{cells(left)} {why}: `{options.about('run')}` does")
+    if not survey.store.folder.is_dir() and not dry_run:  # which would hide the records that come with bench
+        say(f"there is no run store {survey.store.folder}")
+        raise click.exceptions.Exit(1)
     _carry_out(plan, dry_run, **limits)
 
 
