@@ -367,6 +367,31 @@ def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:
     assert (tmp_path / "bodies.txt").read_text() == "once\n"
 
 
+def test_a_process_that_was_forked_after_a_sweep_is_told_why_it_cannot_run_one(tmp_path: Path) -> None:
+    script = tmp_path / "forks.py"
+    script.write_text(f"""
+import os
+import sys
+import bench
+
+if __name__ == "__main__":
+    how = dict(strategies=["normal"], seeds=1, set={QUICK!r}, jobs=1, progress=False)
+    bench.run("digits", store="first", **how)
+    if child := os.fork():
+        sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+    try:
+        bench.run("digits", store="second", **how)
+    except bench.protocol.UserError as error:
+        print(error, flush=True)
+        os._exit(7)
+""")
+    ran = subprocess.run([sys.executable, script.name], capture_output=True, text=True, timeout=300, cwd=tmp_path)
+    assert ran.returncode == 7, ran.stderr
+    assert ran.stdout == (
+        "no worker process starts: this process was forked from one that has run a sweep; start a process of its own\n"
+    )
+
+
 def test_a_grid_may_be_a_dict(tmp_path: Path) -> None:
     tables = {"dataset": [{"name": "digits"}], "strategy": [{"name": "stein", "penalty": [0.1, 1.0]}], "seeds": (0, 3)}
     grid = bench.grid(tables, set={"strategy.stein.lr": 1e-3})

@@ -158,6 +158,9 @@ class Pool:
         self._signals.interrupting = True
         try:
             self._slots[number] = Slot(number, self.setup.on(device))
+        except ChildProcessError:  # the server that forks workers is no child of this process
+            why = "this process was forked from one that has run a sweep; start a process of its own"
+            self._fatal = self._fatal or f"no worker process starts: {why}"
         except EOFError:
             self._started_in_vain("the server that forks them ended")
         except OSError as error:
