@@ -96,6 +96,16 @@ def test_else_twenty_steps_are_measured_and_nothing_is_left_of_them(tmp_path: Pa
     assert row.seconds > 10 * seconds > 0  # of 100 times as many steps, but for what else the machine does
 
 
+def test_a_training_of_fewer_steps_is_carried_out_with_its_scoring(tmp_path: Path) -> None:
+    """Scoring asks whether to stop as training does, and is none of the steps that are counted."""
+    plan = digits(
+        tmp_path, {"train.epochs": 1, "train.batch_size": 300, "evaluate.images": 100}, "normal"
+    )  # five steps, and annealing
+    (row,) = forecast.forecast(plan.survey, plan.todo, "cpu", lambda job: plan.measured(job, "cpu"))
+    assert row.seconds is not None, row.basis
+    assert row.basis == "one that was carried out on this machine"
+
+
 @pytest.fixture(scope="module")
 def points(tmp_path_factory: pytest.TempPathFactory) -> Plan:
     """Seven data sets of one size and fourteen strategies, of which there are no records."""

@@ -187,6 +187,14 @@ def test_a_bug_in_a_density_is_an_error_and_not_a_finding(
         ("raise", "error", "ValueError: a mistake in the plugin", 2),
         ("sys-exit", "error", "SystemExit: 3", None),
         (
+            "no-state",
+            "error",
+            "TypeError: fit returned a NoneType; it must be a dict with modules, steps, curves, stability, resources",
+            None,
+        ),
+        ("half-state", "error", "TypeError: fit returned a dict without curves, stability, resources", None),
+        ("no-scores", "error", "TypeError: evaluate returned a dict; it must be bench.protocol.Scores", 4),
+        (
             "objects",
             "error",
             "TypeError: the array 'samples' that `evaluate` gave holds Python objects, not numbers or text",
