@@ -64,7 +64,7 @@ class Actor(Settings):
             print(f"device {run.device} of {os.environ.get('CUDA_VISIBLE_DEVICES')}", file=sys.stderr)
         getattr(self, f"_{self.how}".replace("-", "_"), lambda *_: None)(task, run)
         if self.how in ("no-state", "half-state"):
-            return None if self.how == "no-state" else {"modules": {}, "steps": 4}  # type: ignore[return-value]
+            return None if self.how == "no-state" else {"modules": {}, "steps": 4}  # type: ignore[return-value, typeddict-item]
         step = self._steps(run) if self.how in ("long", "walk") else 4
         return {
             "modules": {},
