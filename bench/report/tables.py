@@ -193,8 +193,8 @@ def _headline(
         return None, [f'no verdicts: {title}, the grid\'s headline metric, is {BOUND}; "{corrected}" ranks them']
     if chosen in names:
         return names[chosen], [f"verdicts are by {title}, {BOUND}: they may be on that bias"]
-    there = f"there are {listed(names)}"
-    return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"; {there}']
+    hint = nearest(chosen, names) or f"; there are {listed(names)}"
+    return None, [f'no verdicts: no record has the grid\'s headline metric "{chosen}"{hint}']
 
 
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:
