@@ -10,8 +10,9 @@ import pytest
 
 from bench.protocol import Metric, UserError
 from bench.report import Records, View, report
-from bench.report.findings import Finding, findings
+from bench.report.findings import Finding, findings, needs
 from bench.report.metrics import MEANINGS
+from bench.report.power import Margin, need
 from bench.report.summary import WIDTH, beside, pairs, summary
 from tests.report.test_layout import fill as filled
 from tests.report.test_layout import put
@@ -124,6 +125,18 @@ def test_the_same_within_the_margin(mnist: Synthetic) -> None:
         judged.put(VAMP, seed, 95.0 + (2 - seed) / 100)
     same = next(finding for finding in findings(judged.table()) if finding.kind == "same")
     assert same == Finding("same", f"{VAMP}: the same as normal within 0.5 nats.", (VAMP,))
+
+
+def test_seeds_for_sameness_are_counted_among_all_rows_that_are_not_shown_to_be_the_same(mnist: Synthetic) -> None:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll", "headline.same_within.mnist=0.5"])
+    for seed in range(3):
+        judged.put("normal", seed, 95.0 + (seed - 1) / 4)
+        judged.put(SSM, seed, 80.0 + (seed - 1) / 4)  # better, and so not the same
+        judged.put(VAMP, seed, 95.0 + (1 - seed) / 4)
+    table = judged.table()
+    rows = {row.label: row for row in table.rows}
+    sides = rows[VAMP].scores["nll"], rows["normal"].scores["nll"], rows[VAMP].differences["nll"]
+    assert needs(table)[VAMP] == need(*sides, table.comparisons - 1, Margin(0.5, table.comparisons))
 
 
 # ---------------------------------------------------------------- the table beneath
