@@ -155,6 +155,11 @@ print("imported:", sorted(heavy))"""
         (["report", "--grid", "cifar10"], "there is no run store runs/cifar10"),
         (["report", "--set", "train.epochs=1"], "--set train.epochs=1 is said of a grid; add --grid NAME"),
         (["run", "--strategy", "NORMAl"], 'did you mean "normal"?'),
+        (
+            ["run", "--dry-run", "--timeout", "nan"],
+            "--timeout nan is not allowed; it must be a number above 0, at most",
+        ),
+        (["run", "--dry-run", "--memory", "nan"], "--memory nan is not allowed; it must be a number above 0, at most"),
         (["report", "--all-settings"], "--all-settings is said of a grid; add --grid NAME"),
     ],
 )

@@ -109,7 +109,7 @@ def find(registry: Registry, name_or_file: str) -> Plugin:
     if not kinds:
         names = [name for kind in KINDS for name in registry.names(kind)]
         words, hint = " or ".join(traits.word for traits in KINDS.values()), nearest(name_or_file, names) or ";"
-        raise UserError(f'unknown {words} "{name_or_file}"{hint} known: {listed(names)}')
+        raise UserError(f'unknown {words} "{name_or_file}"{hint} known: {listed(dict.fromkeys(names))}')
     plugin = registry.find(kinds[0], name_or_file)
     plugin.load()
     return plugin

@@ -13,9 +13,11 @@ import click
 from bench import profile
 from bench.files import json_text, read
 from bench.grid import name_of
+from bench.plugins.shapes import typed
 from bench.protocol import UserError
 from bench.report import Records, View, forecast, report
 from bench.sweep import record, status, watching
+from bench.sweep.limits import limited
 from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
@@ -324,6 +326,7 @@ def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
     """Carry out cells here and print the table, or how to go on where that was stopped; or say what would run."""
     survey = plan.survey
     if dry_run:
+        limited(limits["timeout"], limits.get("memory"), limits.get("retries", 0), typed)
         left = plan.unchecked()
         chosen = {job.cell.id for job in plan.todo}
         for standing in survey.standings:
