@@ -352,9 +352,11 @@ def doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[Doubt]:
         sentences.append(Doubt(f"the prior can be sampled and has no density, so {', '.join(absent)} cannot be had"))
     elif absent and not outcome.exact:  # an exact likelihood is not estimated in further ways
         sentences.append(Doubt(f"{', '.join(absent)} not scored"))
-    check = (outcome.normalised or {}).get("verdict")
-    if check in CHECKS:  # one that is above makes scores unreliable, for the reason that stands there
-        sentences.append(Doubt(CHECKS[check]))
+    check = outcome.normalised or {}
+    if check.get("verdict") in CHECKS:
+        sentences.append(Doubt(CHECKS[check["verdict"]]))
+    elif check.get("verdict") == "above" and doubtful and check["reason"] not in {doubt.reason for doubt in doubtful}:
+        sentences.append(Doubt(check["reason"]))  # scores are unreliable for another reason as well
     if outcome.plugin_changed:
         sentences.append(Doubt("the code of one of its plugins has changed since; `bench run` runs it again"))
     elif outcome.stale:

@@ -189,6 +189,12 @@ def test_what_the_check_of_a_normalised_prior_could_not_see_is_said(
     assert mnist.row("normal").marks == expected
 
 
+def test_a_density_that_integrates_to_more_is_said_whatever_else_is_wrong(mnist: Synthetic) -> None:
+    above = {"verdict": "above", "reason": "its density integrates to 148", "log_z": 5.0}
+    mnist.put("normal", 0, 95.0, half=0.1, unreliable="too few chains", normalised=above)
+    assert "seed 0: its density integrates to 148" in mnist.row("normal").marks
+
+
 def test_seeds_with_the_same_doubt_share_a_footnote_with_the_first_reason(mnist: Synthetic) -> None:
     for seed in range(3):
         mnist.put("sliced-score-matching", seed, 93.0, half=0.1, unreliable=f"{seed} of 9 chains are stuck")
