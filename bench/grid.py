@@ -243,6 +243,7 @@ def _chosen(
             continue
         try:
             plugin = registry.find("strategy", text)
+            plugin.load()  # here, where it is known who names it
         except UserError as error:
             raise UserError(f"{spelling('strategies', text)}: {error}") from error
         wanted[plugin.name] = str(plugin.file) if is_file(text) else text

@@ -423,7 +423,12 @@ def test_a_mistake_is_one_sentence_with_file_and_key(cells: Load, old: str, new:
 
 def test_a_strategy_that_does_not_load_is_named_with_its_reason(cells: Load) -> None:
     said = refused(lambda: cells(base=BASE.replace('"plain"', '"broken"')))
-    assert said.endswith("broken.py does not load: ModuleNotFoundError: No module named 'no_such_library' (line 1)")
+    why = "broken.py does not load: ModuleNotFoundError: No module named 'no_such_library' (line 1)"
+    assert said.endswith(why)
+    assert said.startswith("g.toml: name in [[strategy]]: ")
+    said = refused(lambda: cells(strategies=["broken"]))
+    assert said.startswith("--strategy broken: ")
+    assert said.endswith(why)
 
 
 @pytest.mark.parametrize(
