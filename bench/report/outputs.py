@@ -77,7 +77,11 @@ def report(records: Records, out: Path | None, view: View) -> str:
     made = gathered(records, view, out)
     remarks = [*made.remarks]
     shown = [(table, source) for table, source in made.tables if not (view.wide and recorded(table))]
-    remarks += dict.fromkeys(f"Records: {source.words}." for _, source in shown)
+    sources: dict[str, list[str]] = {}
+    for table, source in shown:
+        sources.setdefault(source.words, []).append(table.title)
+    of = [f"{', '.join(titles)}. " if len(sources) > 1 else "" for titles in sources.values()]
+    remarks += [f"{titles}Records: {words}." for titles, words in zip(of, sources, strict=True)]
     parts = printed(made, view)
     tables = [table for table, _ in made.tables]
     if made.out is not None:
