@@ -280,7 +280,7 @@ class _Attempt:
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
         if not isinstance(scores, Scores):
-            raise TypeError(f"evaluate returned a {type(scores).__name__}; it must be bench.protocol.Scores")
+            raise TypeError(f"`evaluate` gave a {type(scores).__name__}; it must be bench.protocol.Scores")
         rows = recorded(scores.scores)
         if scores.normalisation is not None:
             self.fields["normalised"] = asdict(scores.normalisation)
@@ -294,9 +294,9 @@ class _Attempt:
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
         if not isinstance(state, Mapping):
-            raise TypeError(f"fit returned a {type(state).__name__}; it must be a dict with {listed(_STATE)}")
+            raise TypeError(f"`fit` gave a {type(state).__name__}; it must be a dict with {listed(_STATE)}")
         if lacking := [key for key in _STATE if key not in state]:
-            raise TypeError(f"fit returned a dict without {listed(lacking)}")
+            raise TypeError(f"`fit` gave a dict without {listed(lacking)}")
         with self.worker.store.storage.writing():
             return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(peak())})
 

@@ -94,7 +94,7 @@ ERRORS = {
     "state-steps": "ValueError: ",
     "state-curves": "KeyError: 'step'",
     "state-overflow": "OverflowError: ",
-    "scores-none": "AttributeError: ",
+    "scores-none": "TypeError: `evaluate` gave a NoneType; it must be bench.protocol.Scores",
     "scores-text": "`evaluate` gave 'good' for a score; it must be a bench.protocol.Score",
     "sideways": "the score of 'vlb' is wrong: better = 'sideways'; allowed: lower, higher, neither",
     "higher-bound": "the score of 'vlb' is wrong: better = 'higher'; everywhere else it is 'lower'",

@@ -189,11 +189,11 @@ def test_a_bug_in_a_density_is_an_error_and_not_a_finding(
         (
             "no-state",
             "error",
-            "TypeError: fit returned a NoneType; it must be a dict with modules, steps, curves, stability, resources",
+            "TypeError: `fit` gave a NoneType; it must be a dict with modules, steps, curves, stability, resources",
             None,
         ),
-        ("half-state", "error", "TypeError: fit returned a dict without curves, stability, resources", None),
-        ("no-scores", "error", "TypeError: evaluate returned a dict; it must be bench.protocol.Scores", 4),
+        ("half-state", "error", "TypeError: `fit` gave a dict without curves, stability, resources", None),
+        ("no-scores", "error", "TypeError: `evaluate` gave a dict; it must be bench.protocol.Scores", 4),
         (
             "objects",
             "error",
