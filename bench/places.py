@@ -31,7 +31,7 @@ def absolute(path: str | os.PathLike[str], what: str, home: Path | None = None) 
         UserError: it is empty, cannot be a path, or begins with `~` of nobody whose home is known.
     """
     if not isinstance(path, str | os.PathLike):
-        raise UserError(f"{what} is {shortened(plain(repr(path)), 200)}; give the path of a file or folder")
+        raise UserError(f"{what} is {shortened(repr(path), 200)}; give the path of a file or folder")
     text = os.fspath(path)
     said = plain(shortened(text, 200))
     if not text or "\0" in text:

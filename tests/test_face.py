@@ -116,6 +116,11 @@ def test_arguments_are_named_as_in_python() -> None:
         (lambda: FACE.run("digits", store=3), r"store is 3; give the path of a file or folder"),
         (lambda: FACE.run("digits", data_dir=3), r"data_dir is 3; give the path of a file or folder"),
         (lambda: FACE.run("digits", datasets=[3]), r"a data set is 3; it must be a name or a file"),
+        (lambda: FACE.run("digits", datasets=3), r"datasets=3 is not allowed; it must be a list of data sets"),
+        (
+            lambda: FACE.tune("digits", trials=1, device=3, set={"dataset.digits.validation": 300}),
+            r"device=3 is unknown",
+        ),
         (lambda: FACE.run("digits", datasets="digts"), r'.*unknown data set "digts"; did you mean "digits"\?'),
         (lambda: FACE.run("digits", plugins=3), r"plugins=3 is not allowed; it must be a list of names or files"),
         (lambda: FACE.run("digits", retries=-1, jobs=1), r"retries=-1 is not allowed; it must be a whole number"),

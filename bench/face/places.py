@@ -13,7 +13,6 @@ from bench.plugins import Registry, is_file
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.sweep.requests import Request
-from bench.words import plain as plain_text
 from bench.words import shortened
 
 Place = str | os.PathLike[str]
@@ -62,7 +61,7 @@ def text_of(what: str, name: Any) -> str:
         UserError: it is neither.
     """
     if not isinstance(name, str | os.PathLike):
-        raise UserError(f"{what} is {shortened(plain_text(repr(name)), 200)}; it must be a name or a file")
+        raise UserError(f"{what} is {shortened(repr(name), 200)}; it must be a name or a file")
     return os.fspath(name)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from bench.face.places import Place, data_of, located, names, plain, registry_of, text_of
@@ -132,8 +132,6 @@ def run(
         log=log,
         spelling=passed,
     )
-    if not isinstance(device, str):
-        raise UserError(f"{passed('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
         auto = ', or "auto"' * (name == "per_gpu")
         if number is not None and (type(number) is not int or number < 1) and not (auto and number == "auto"):
@@ -174,6 +172,8 @@ def _seeds(seeds: Any) -> int | list[int] | None:
 
 def _tables(datasets: Any) -> list[dict[str, Any]]:
     one = isinstance(datasets, Data | str | os.PathLike | Mapping)
+    if not one and not isinstance(datasets, Iterable):
+        raise UserError(f"{passed('datasets', datasets)} is not allowed; it must be a list of data sets")
     return [entry.table if isinstance(entry, Data) else _table(entry) for entry in ([datasets] if one else datasets)]
 
 

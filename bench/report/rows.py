@@ -355,8 +355,10 @@ def doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[Doubt]:
     check = outcome.normalised or {}
     if check.get("verdict") in CHECKS:
         sentences.append(Doubt(CHECKS[check["verdict"]]))
-    elif check.get("verdict") == "above" and doubtful and check["reason"] not in {doubt.reason for doubt in doubtful}:
-        sentences.append(Doubt(check["reason"]))  # scores are unreliable for another reason as well
+    elif check.get("verdict") == "above" and doubtful:
+        reason = str(check.get("reason"))
+        if reason not in {doubt.reason for doubt in doubtful}:  # scores are unreliable for another reason as well
+            sentences.append(Doubt(reason))
     if outcome.plugin_changed:
         sentences.append(Doubt("the code of one of its plugins has changed since; `bench run` runs it again"))
     elif outcome.stale:

@@ -115,7 +115,8 @@ def of_grid(wanted: Records) -> Source:
         notes.append(f"{unknown}; what was planned is what the last run in the store says")
     code = plans.Code(registry, plan)
     records = _merged(folders, code, notes)
-    if (others := {record.dataset.name for record in records}) and not others & {c.setting.dataset for c in plan.cells}:
+    others, planned = {record.dataset.name for record in records}, {cell.setting.dataset for cell in plan.cells}
+    if others and planned and not others & planned:
         raise UserError(f"no record of {called} is in {_named(folders)}, but records of {listed(sorted(others))}")
     notes += code.unchecked(records)
     elsewhere = f" --store {shlex.quote(str(folders[0]))}" if folders != (default,) else ""

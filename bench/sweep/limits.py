@@ -54,7 +54,9 @@ def devices(device: str, spelling: Spelling = typed) -> list[str]:
     """
     if device == "cpu":
         return [device]
-    match = re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device)  # `isdigit` takes a superscript for one, too
+    match = (
+        re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device) if isinstance(device, str) else None
+    )  # `isdigit` takes a superscript for one, too
     if match is None:
         raise UserError(f"{spelling('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     import torch

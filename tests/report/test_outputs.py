@@ -497,6 +497,12 @@ def test_records_of_another_grid_are_told_from_none(mnist: Synthetic) -> None:
         report("digits", [mnist.folder], None)
 
 
+def test_records_of_a_store_that_says_no_plan_are_shown(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.5)
+    (mnist.folder / "grid.json").unlink()
+    assert "95.50" in report("mine", [mnist.folder], None)
+
+
 def test_a_folder_that_cannot_be_written(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.5)
     Path("file").write_text("")
