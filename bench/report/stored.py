@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from bench.report.metrics import with_columns
 from bench.report.parquet import frame_of, long, read_parquet
 from bench.report.plans import Current, marked
 from bench.sweep.columns import canonical, leaves
-from bench.sweep.record import CorruptRecord, Point, Record, explained
+from bench.sweep.record import CorruptRecord, Gone, Point, Record, explained
 from bench.sweep.store import BESIDE, Store
 
 _CURVE = TypeAdapter(list[Point])
@@ -38,16 +39,26 @@ def gather(stores: Sequence[Path], current: Current | None = None, corrupt: list
         stores: folders of run stores.
         current: (strategy, data set) -> fingerprints of their code as it is now, or None where that is unknown; by
             them records are marked `stale` or `plugin_changed`. Without it none is.
-        corrupt: takes one sentence for each file that should be a record and is not; without it the first one raises.
+        corrupt: takes one sentence for each file that should be a record and is not, and for all arrays or curves of a
+            store that are gone; without it the first one raises.
 
     Raises:
         UserError: a store does not exist, or a record is corrupt.
     """
     records: list[Outcome] = []
+    gone: dict[tuple[Path, str], list[Path]] = defaultdict(list)
     for store, key, record in _records(stores, corrupt):
         records.append(Outcome.of(record, key))
         for part in BESIDE:  # what is damaged is not read later on; here it is said
-            _beside(store, key, record, part, corrupt)
+            try:
+                store.beside(record, key, part)
+            except Gone:
+                gone[store.folder, part].append(_place(store, key, record, part))
+            except CorruptRecord as reason:
+                _complain(f"corrupt {part} {_place(store, key, record, part)}: {reason}", corrupt)
+    for (folder, part), (first, *more) in gone.items():
+        several = f"the {part} of {len(more) + 1} records in {folder}, such as {first.name}"
+        _complain(f"gone: {several if more else first}", corrupt)
     return marked(records, current)
 
 

@@ -59,6 +59,13 @@ class CorruptRecord(Exception):
     """A record's file does not hold a record; the message is the reason."""
 
 
+class Gone(CorruptRecord):
+    """A file that a record names is not there."""
+
+    def __init__(self) -> None:
+        super().__init__("it is gone")
+
+
 # ---------------------------------------------------------------- the model
 
 

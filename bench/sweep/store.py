@@ -28,7 +28,7 @@ from bench.files import creating, json_bytes, read, replacing, set_aside, sha256
 from bench.places import remembered
 from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
-from bench.sweep.record import CorruptRecord, Integer, Point, Record, one_line
+from bench.sweep.record import CorruptRecord, Gone, Integer, Point, Record, one_line
 from bench.sweep.seal import sealed, unsealed
 from bench.sweep.storage import Storage
 
@@ -144,7 +144,8 @@ class Store:
         Of a record of schema 1, which says nothing of it, whatever lies there.
 
         Raises:
-            CorruptRecord: it is not what was written, is gone, or cannot be read.
+            Gone: it is not there.
+            CorruptRecord: it is not what was written, or cannot be read.
         """
         digest = record.digests.get(kind)
         if digest is None and record.format > 1:
@@ -158,7 +159,7 @@ class Store:
         except (FileNotFoundError, NotADirectoryError) as error:
             if digest is None:
                 return None
-            raise CorruptRecord("it is gone") from error
+            raise Gone from error
         except OSError as error:
             raise CorruptRecord(error.strerror or str(error)) from error
         if digest not in (None, sha256(content)):

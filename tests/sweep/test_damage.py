@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from bench.protocol import UserError
 from bench.report.stored import collect, curves
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.circumstances import provenance
-from bench.sweep.record import CorruptRecord, Point, Record
+from bench.sweep.record import CorruptRecord, Gone, Point, Record
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.wire import Note
@@ -38,9 +39,9 @@ def damages(path: Path, seed: int = 0) -> Iterator[int]:
     path.write_bytes(whole)
 
 
-def put(look: Look, store: Store) -> tuple[Job, Record]:
+def put(look: Look, store: Store, how: str = "ok") -> tuple[Job, Record]:
     """Write a record with everything beside it, and its state."""
-    job = look("ok").jobs()[0]
+    job = look(how).jobs()[0]
     state = {"modules": {"prior": {"w": torch.arange(8.0)}}, "steps": 4, "curves": [], "stability": {}, "resources": {}}
     path = files.save_tensors(store.cell(job.cell.id) / job.workspace, "state", state)
     digests = {"state": path.stem.partition("-")[2]}
@@ -75,9 +76,28 @@ def test_damaged_arrays_and_curves_are_never_read_and_the_report_says_so(look: L
     assert len(collect([store.folder], corrupt=corrupt)) == 1
     assert corrupt == [f"corrupt {part} {path}: it is cut short or altered: its SHA-256 is not the one in its record"]
     assert len(curves([store.folder], [])) == (0 if part == "curves" else 20)
+
+
+@pytest.mark.parametrize("part", ["arrays", "curves"])
+def test_what_is_gone_beside_records_is_said_in_one_sentence_a_store(look: Look, store: Store, part: str) -> None:
+    job, record = put(look, store)
+    path = next(store.cell(job.cell.id).glob(f"{part}-*"))
     path.unlink()
-    with pytest.raises(CorruptRecord, match="it is gone"):
+    with pytest.raises(Gone):
         store.beside(record, job.key, part)
+    corrupt: list[str] = []
+    assert len(collect([store.folder], corrupt=corrupt)) == 1
+    assert corrupt == [f"gone: {path}"]
+    with pytest.raises(UserError, match=f"^gone: {re.escape(str(path))}$"):
+        collect([store.folder])
+
+    put(look, store, "loud")
+    for other in store.folder.glob(f"cells/*/{part}-*"):
+        other.unlink()
+    corrupt.clear()
+    assert len(collect([store.folder], corrupt=corrupt)) == 2
+    (sentence,) = corrupt
+    assert sentence.startswith(f"gone: the {part} of 2 records in {store.folder}, such as {part}-")
 
 
 def test_arrays_of_an_attempt_that_left_no_record_are_not_those_of_a_later_one(look: Look, store: Store) -> None:
