@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from bench.protocol import Metric, Score
 from bench.report import Records, View, figures, lasting, outputs, published, report, sources
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas, estimates, images, planes
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.draws
 VAMP = "vampprior[components=16]"
+KL_DATA, NLL = Metric("kl_data", "nats"), Metric("nll", "nats")
 PANELS = planes.INCHES * DOTS
 
 
@@ -86,10 +88,15 @@ def test_a_panel_is_the_lowest_seed_s_or_says_what_became_of_the_cells(toy: Synt
     assert planes.panel(spirals.rows[0], Arrays([toy.folder])).words == "not run"
 
 
-def test_a_panel_of_an_unreliable_record_says_so(toy: Synthetic) -> None:
-    toy.put("normal", 0, 4.0, dataset="checkerboard", arrays=arrays(0))
-    doubt = "quadrature had not converged"
-    toy.put("vampprior", 0, 4.0, half=0.1, unreliable=doubt, dataset="checkerboard", arrays=arrays(1))
+def test_a_panel_says_so_where_the_density_that_it_shows_is_unreliable(toy: Synthetic) -> None:
+    """The importance-weighted NLL of a model says nothing of its density, which is had in another way."""
+    doubts = {"normal": (NLL, "its effective sample size is low"), "vampprior": (KL_DATA, "quadrature differs")}
+    for seed, (label, (doubted, doubt)) in enumerate(doubts.items()):
+        scores = [
+            Score(metric, 3.0, 100, "quadrature", 0.0, 0.1, 3.0, 3.0, doubt if metric is doubted else "")
+            for metric in (KL_DATA, NLL)
+        ]
+        toy.put(label, 0, scores=scores, dataset="checkerboard", arrays=arrays(seed))
     tables = outputs.of_grid(sources.of_grid(Records(toy.grid, [], toy.registry)), published.read())
     board = next(table for table in tables if table.name == "checkerboard")
     words = {row.label: planes.panel(row, Arrays([toy.folder])).words for row in board.rows}

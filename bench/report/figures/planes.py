@@ -11,6 +11,7 @@ from bench import words
 from bench.report.arrays import Arrays
 from bench.report.figures import canvas
 from bench.report.figures.canvas import INK, MUTED, TEXT, Drawing
+from bench.report.metrics import EXACT
 from bench.report.rows import Row
 from bench.report.tables import Table
 
@@ -33,7 +34,8 @@ def panel(row: Row, arrays: Arrays) -> Panel:
     for outcome in row.outcomes.values():
         wanted = [name for name in ARRAYS if not (outcome.sampled and name == DENSITY)]
         if outcome.status == "ok" and (own := arrays.of(outcome, wanted)):
-            return Panel(own, "unreliable" if any(score.unreliable for score in outcome.scores) else "")
+            doubted = any(score.unreliable for score in outcome.scores if score.metric in EXACT)  # of the density shown
+            return Panel(own, "unreliable" if doubted else "")
     statuses = dict.fromkeys(outcome.status for outcome in row.outcomes.values())
     return Panel({}, ", ".join("no arrays" if status == "ok" else status for status in statuses) or "not run")
 
