@@ -18,7 +18,7 @@ from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract, NotChecked
 from bench.contracts.verdicts import Subject as Base
 from bench.data import flaws, split
-from bench.protocol import Dataset, LikelihoodName, Noise, Pixels, Run, Splits, Task, Unit
+from bench.protocol import Dataset, LikelihoodName, Noise, Pixels, Run, Splits, Task, Unit, UserError
 from bench.strategy import Strategy
 from bench.streams import stream
 from bench.vae import VAE
@@ -142,6 +142,27 @@ def _digest(subject: Subject) -> str:
     return subject.dataset.load(subject.data).sha256
 
 
+def check_validation(subject: Subject) -> str:
+    """The option `validation` keeps so many items from training: each item is in one split, and the test stays."""
+    values, number = dict(subject.values), demands.FEWEST
+    try:
+        whole, parted = (subject.build(values | {"validation": n}).load(subject.data) for n in (0, number))
+    except UserError:
+        raise NotChecked(f"it has no option `validation` that may be 0 or {number}") from None
+    if len(parted.validation) != number:
+        raise Breach(f"validation = {number} keeps {len(parted.validation)} items from training")
+    if not np.array_equal(parted.test, whole.test):
+        raise Breach(f"validation = {number} changes the test split")
+    if _items(whole) != _items(parted):
+        raise Breach(f"with validation = {number}, both splits together are not what train holds with validation = 0")
+    return f"validation = {number} keeps {number} items from training, and leaves the others"
+
+
+def _items(splits: Splits) -> list[bytes]:
+    """Return all items but those of the test, in an order of their own."""
+    return sorted(item.tobytes() for array in (splits.train, splits.validation) for item in array)
+
+
 def check_values(subject: Subject) -> str:
     """The numbers are on the scale that it takes them for, finite, and not (almost) all equal once prepared."""
     dataset, splits = subject.dataset, subject.splits
@@ -238,6 +259,7 @@ CONTRACTS = (
     Contract("declarations", check_declarations),
     Contract("splits", check_splits),
     Contract("digest", check_digest, ("splits",)),
+    Contract("validation", check_validation, ("digest",)),
     Contract("prepare", check_prepare, ("declarations", "splits")),
     Contract("values", check_values, ("prepare",)),
     Contract("fixed", check_fixed, ("declarations", "splits")),

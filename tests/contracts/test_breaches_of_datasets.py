@@ -146,6 +146,45 @@ def test_a_digest_is_that_of_the_arrays_in_every_process(verdict: Judge, splits:
     assert_fails(verdict("dataset", "digest", POINTS.replace("split(POINTS[:80], POINTS[80:])", splits)), sentence)
 
 
+KEPT = POINTS.replace(
+    "    def load", '    validation: int = Field(0, ge=0, le=9, description="so many points are kept")\n\n    def load'
+).replace("split(POINTS[:80], POINTS[80:])", "split(POINTS[:80], POINTS[80:], self.validation)")
+
+
+def test_an_option_for_a_validation_split_keeps_items_from_training(verdict: Judge) -> None:
+    found = verdict("dataset", "validation", KEPT)
+    assert (found.status, found.reason) == ("pass", "validation = 2 keeps 2 items from training, and leaves the others")
+
+
+@pytest.mark.parametrize("source", [POINTS, KEPT.replace("ge=0", "ge=4").replace("Field(0", "Field(4")])
+def test_a_data_set_need_not_have_a_validation_split(verdict: Judge, source: str) -> None:
+    found = verdict("dataset", "validation", source)
+    assert (found.status, found.reason) == ("not checked", "it has no option `validation` that may be 0 or 2")
+
+
+@pytest.mark.parametrize(
+    ("splits", "sentence"),
+    [
+        ("split(POINTS[:80], POINTS[80:])", "validation = 2 keeps 0 items from training"),
+        (
+            "split(POINTS[:80], POINTS[80 + self.validation :], self.validation)",
+            "validation = 2 changes the test split",
+        ),
+        (
+            "split(np.concatenate([POINTS[:80], POINTS[: self.validation]]), POINTS[80:], self.validation)",
+            "with validation = 2, both splits together are not what train holds with validation = 0",
+        ),
+        (
+            "split(POINTS[self.validation : 80], POINTS[80:], self.validation)",
+            "with validation = 2, both splits together are not what train holds with validation = 0",
+        ),
+    ],
+)
+def test_a_validation_split_is_made_of_training_items_alone(verdict: Judge, splits: str, sentence: str) -> None:
+    source = KEPT.replace("split(POINTS[:80], POINTS[80:], self.validation)", splits)
+    assert_fails(verdict("dataset", "validation", source), sentence)
+
+
 @pytest.mark.parametrize(
     ("prepared", "sentence"),
     [

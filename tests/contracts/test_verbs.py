@@ -47,6 +47,7 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
         "declarations",
         "splits",
         "digest",
+        "validation",
         "prepare",
         "values",
         "fixed",
@@ -54,7 +55,7 @@ def test_a_new_plugin_is_written_and_checked_a_line_a_contract(tmp_path: Path) -
         "training",
         "capture",
     )
-    words = {"digest": "fail", "likelihood": "not checked", "capture": "not checked"}
+    words = {"digest": "fail", "validation": "not checked", "likelihood": "not checked", "capture": "not checked"}
     assert [line[:29].rsplit(maxsplit=1) for line in lines[1:]] == [[f"  {words.get(n, 'pass')}", n] for n in names]
     assert "its arrays differ from one process to the next; draw them from a generator with its own seed" in lines[4]
 
