@@ -14,7 +14,7 @@ from bench.sweep.attempts import Job
 from bench.sweep.measuring import Measured
 from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
-from tests.test_cli import FAKES, GRID
+from tests.shell import FAKES, GRID
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic

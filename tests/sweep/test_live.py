@@ -26,7 +26,7 @@ from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures
 from bench.sweep.worker import Setup
-from tests.test_cli import FAKES, GRID
+from tests.shell import FAKES, GRID
 
 Look = Callable[..., Survey]
 

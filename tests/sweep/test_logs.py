@@ -17,7 +17,7 @@ from bench.sweep.logs import Log, TensorBoard
 from bench.sweep.record import Point
 from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
-from tests.test_cli import FAKES, GRID
+from tests.shell import FAKES, GRID
 
 
 class Kept(Log):

@@ -11,7 +11,7 @@ from bench.protocol import UserError
 from bench.sweep.limits import limited
 from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
-from tests.test_cli import FAKES, GRID
+from tests.shell import FAKES, GRID
 
 
 class Notes(Screen):

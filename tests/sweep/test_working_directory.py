@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from bench.sweep.processes import BOOT
-from tests.test_cli import FAKES, GRID
+from tests.shell import FAKES, GRID
 
 ROOT = Path(__file__).resolve().parents[2]
 HOSTILE = 'import os\nopen(os.path.join(os.path.dirname(__file__), f"{__name__}.executed"), "w").close()\n'
