@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
+import numpy as np
+
 from bench.report.curves import VALIDATION, Curves
 from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
 from bench.report.metrics import meaning
@@ -166,22 +168,30 @@ def _speed(row: Row) -> float | None:
     return sum(rates) / len(rates) if rates else None
 
 
-def _bounds(row: Row, curves: Curves) -> list[tuple[float, list[float]]]:
-    """Return seconds of training and the validation bound at the end of each epoch, of the seeds that have it."""
+def _bounds(row: Row, curves: Curves) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return seconds of training and the validation bound at the end of epochs, of the seeds that end with it.
+
+    A strategy of two stages has a bound of its own in the second alone, where the name is another: its epochs follow
+    those of the first.
+    """
     found = []
     for outcome in row.outcomes.values():
         series = curves.of(outcome) if outcome.status == "ok" else {}
-        values = next((series[name] for name in VALIDATION if name in series), None)
         seconds = outcome.resources.get("fit_seconds")
-        if values is not None and len(values) and seconds:
-            found.append((seconds, [float(value) for value in values]))
+        if not series or not seconds:
+            continue
+        first, last = min(epochs[0] for epochs, _ in series.values()), max(epochs[-1] for epochs, _ in series.values())
+        own = (series[name] for name in VALIDATION if name in series and series[name][0, -1] == last)
+        if (bound := next(own, None)) is not None:
+            epochs, values = bound
+            found.append((seconds * (epochs - first + 1) / (last - first + 1), values))
     return found
 
 
 def _target(table: Table, curves: Curves) -> float | None:
     """Return the validation bound at which the baseline ends, the mean over its seeds."""
     base = next((row for row in table.rows if row.verdict and row.verdict.kind == "baseline"), None)
-    ends = [values[-1] for _, values in _bounds(base, curves)] if base else []
+    ends = [float(values[-1]) for _, values in _bounds(base, curves)] if base else []
     return sum(ends) / len(ends) if ends else None
 
 
@@ -191,7 +201,6 @@ def _reached(row: Row, curves: Curves, target: float | None) -> float | None:
         return None
     taken = []
     for seconds, values in _bounds(row, curves):
-        epoch = next((number for number, value in enumerate(values, 1) if value <= target), None)
-        if epoch is not None:
-            taken.append(seconds * epoch / len(values))
+        there = seconds[values <= target]
+        taken += there[:1].tolist()
     return sum(taken) / len(taken) if taken else None

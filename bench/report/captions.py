@@ -78,10 +78,10 @@ def conditions(
     ]
     if loose:
         sentences.append(f"{', '.join(loose)} is {BOUND}; it ranks nothing")
-    alone = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
-    if alone and any(row.scores for row in rows):
+    unpaired = [meaning(metric.name).title for metric in metrics if not meaning(metric.name).items]
+    if unpaired and any(row.scores for row in rows):
         sentences.append(
-            f"No mean over {_splits(rows)} items, so that intervals are over seeds alone: {', '.join(alone)}"
+            f"No mean over {_splits(rows)} items, so that items are not paired in differences: {', '.join(unpaired)}"
         )
     if plan.extended:
         first, last = plan.extended

@@ -21,7 +21,7 @@ LOG_Z = "log_z"
 #: what is compared of two strategies' bounds on the validation split: with log Z, where the prior has one
 VALIDATION = ("validation bound with log Z", "validation bound")
 
-#: metric -> its values, one an epoch, in their order
+#: metric -> epochs and its value in each, `(2, n)`, in their order
 Series = Mapping[str, np.ndarray]
 
 
@@ -77,9 +77,9 @@ class Curves:
     def jumps(self, outcome: Outcome) -> Jumps:
         """Return the worst jumps of a record."""
         series = self.of(outcome)
-        gradients = [_rises(values) for name, values in series.items() if name.startswith(GRADIENT)]
+        gradients = [_rises(values) for name, (_, values) in series.items() if name.startswith(GRADIENT)]
         rises = np.concatenate([*gradients, np.zeros(0)])
-        moves = np.abs(np.diff(series.get(LOG_Z, np.zeros(0))))
+        moves = np.abs(np.diff(series.get(LOG_Z, np.zeros((2, 0)))[1]))
         return Jumps(_largest(rises), _largest(moves))
 
     @cached_property
@@ -101,7 +101,7 @@ def _series(points: Iterator[tuple[str, int, float]]) -> Series:
     values: dict[str, dict[int, float]] = {}
     for metric, epoch, value in points:
         values.setdefault(metric, {})[epoch] = value
-    return {metric: np.array([own[epoch] for epoch in sorted(own)]) for metric, own in values.items()}
+    return {metric: np.array(sorted(own.items())).T for metric, own in values.items()}
 
 
 def _alike(ours: Series, theirs: Series) -> bool:

@@ -13,6 +13,7 @@ class Meaning(NamedTuple):
     Attributes:
         items: whether it is a mean over test items, the same for every model, whose scores lie beside a record as the
             array of its name.
+        drawn: whether it is of items that are drawn from the model itself, anew for every training.
         corrects: the metric whose scores of all items it corrects by its own of some of them.
         ranks: whether models may be ordered by it.
     """
@@ -22,6 +23,7 @@ class Meaning(NamedTuple):
     setting: str = ""
     setting_words: str = ""
     items: bool = False
+    drawn: bool = False
     corrects: str = ""
     ranks: bool = True
 
@@ -47,6 +49,9 @@ MEANINGS = {
     "vlb_bits": _VLB,
     "nll_bits": _NLL,
     "nll_ais_bits": _ANNEALED._replace(corrects="nll_bits"),
+    "bdmc_lower": Meaning("bdmc_lower", drawn=True),
+    "bdmc_upper": Meaning("bdmc_upper", drawn=True),
+    "bdmc_gap": Meaning("bdmc_gap", drawn=True),
     "log_z": Meaning("log Z", "log normaliser of the prior"),
     "log_z_check": Meaning("log Z check", "log of the integral of a prior that calls itself normalised, best at 0"),
     "kl": Meaning("KL", "divergence of the posterior from the prior"),

@@ -143,7 +143,7 @@ class Row:
         for name in [metric.name for metric in metrics]:
             averages = meaning(name).items
             scores = {
-                seed: _trained(score, averages, arrays.items(self.outcomes[seed], name) if averages else None)
+                seed: _trained(score, arrays.items(self.outcomes[seed], name) if averages else None)
                 for seed, score in self.seeds(name).items()
             }
             self._trained[name] = {seed: score for seed, score in scores.items() if score.finite}
@@ -202,9 +202,11 @@ class Row:
         self.comparison = Comparison(ours.mean - value, verdict, outside)
 
 
-def _trained(score: Score, averages: bool = False, items: Items | None = None) -> Trained:
-    """Return a score for statistics."""
-    return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr, averages, items)
+def _trained(score: Score, items: Items | None = None) -> Trained:
+    """Return a score for statistics, with the scores of single items if it is a mean over them."""
+    known = meaning(score.metric)
+    shared = 0.0 if known.items or known.drawn else score.stderr_images
+    return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr, known.items, items, shared)
 
 
 # ---------------------------------------------------------------- rows from records

@@ -131,6 +131,8 @@ class Trained(NamedTuple):
         stderr: statistical standard error: the estimator's own draws and the choice of test items.
         averages: whether it is a mean over test items that other models are scored on, too.
         items: of each of these items; what they come to is `value`. None where they cannot be had.
+        shared: the part of `stderr` that all seeds have in common, since they are scored on the same test items, of a
+            score that is no mean over them.
     """
 
     value: float
@@ -139,6 +141,7 @@ class Trained(NamedTuple):
     stderr: float
     averages: bool = False
     items: Items | None = None
+    shared: float = 0.0
 
     @property
     def finite(self) -> bool:
@@ -157,6 +160,7 @@ class Trained(NamedTuple):
             math.hypot(self.stderr, other.stderr),
             self.averages and other.averages,
             items,
+            math.hypot(self.shared, other.shared),
         )
 
 
@@ -243,18 +247,20 @@ def mean(trained: Sequence[Trained] | Side) -> Interval | None:
     the mean over items, s_i that over items of the mean over seeds. The interval is
     `[mean(lower) - h, mean(upper) + h]`. Of one seed the items count alone. Where items cannot be had, the mean of the
     seeds' own standard errors stands in for s_i / sqrt(N); it is never smaller. Where n of the items have better
-    scores, `Items.spread` takes the place of s_i / sqrt(N), and t_{n-1} that of t_{N-1}.
+    scores, `Items.spread` takes the place of s_i / sqrt(N), and t_{n-1} that of t_{N-1}. Of a score that is no mean
+    over items, such as a distance, the part of the standard error that the seeds share takes its place.
     """
     side = Side.of(trained)
     if side is None:
         return None
-    part = side.items.spread if side.items is not None else Spread(side.stderr, math.inf)
+    whole = side.averages or side.spread is None
+    part = side.items.spread if side.items is not None else _known(side.stderr if whole else side.shared, whole)
     return Interval(
         side.mean,
         side.low,
         side.high,
         side.spread,
-        part if side.averages or side.spread is None else None,
+        part,
         (side.n,),
         lost=side.averages and side.items is None,
     )
@@ -268,7 +274,8 @@ def difference(ours: Sequence[Trained] | Side, baseline: Sequence[Trained] | Sid
     little and costs half of the degrees of freedom: Welch's
     `s_A^2 / n_A + s_B^2 / n_B` with its degrees of freedom. Log Z's ends are mean(L_A) - mean(U_B) and
     mean(U_A) - mean(L_B). Where either side has one seed, the items count alone. Where a side's items cannot be had,
-    both standard errors are added as if independent, which on the same items is too wide, not too narrow.
+    both standard errors are added as if independent, which on the same items is too wide, not too narrow; and so are
+    those of scores that are no means over items.
     """
     a, b = Side.of(ours), Side.of(baseline)
     if a is None or b is None:
@@ -285,14 +292,16 @@ def difference(ours: Sequence[Trained] | Side, baseline: Sequence[Trained] | Sid
                 common = len(of_both.values)
                 # over the items that both have, not over those that one has
                 shift = (of_both.mean - a.items.mean) - (theirs.mean - b.items.mean)
-    part = apart.spread if apart else Spread(math.hypot(a.stderr, b.stderr), math.inf)
     seeds = _welch(a, b)
+    whole = averages or seeds is None
+    errors = (a.stderr, b.stderr) if whole else (a.shared, b.shared)
+    part = apart.spread if apart else _known(math.hypot(*errors), whole)
     return Interval(
         a.mean - b.mean + shift,
         a.low - b.high + shift,
         a.high - b.low + shift,
         seeds,
-        part if averages or seeds is None else None,
+        part,
         (a.n, b.n),
         lost=averages and apart is None,
         common=common,
@@ -320,6 +329,7 @@ class Side:
     spread: Spread | None
     averages: bool
     items: Items | None
+    shared: float
 
     @classmethod
     def of(cls, trained: Sequence[Trained] | Side) -> Side | None:
@@ -332,7 +342,13 @@ class Side:
         spread = Spread(float(np.std(ends[0], ddof=1)) / math.sqrt(n), n - 1) if n > 1 else None
         vectors = [score.items for score in trained if score.items is not None]
         items = Items.averaged(vectors) if len(vectors) == n else None
-        return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items)
+        shared = sum(score.shared for score in trained) / n
+        return cls(n, mean, low, high, stderr, spread, all(score.averages for score in trained), items, shared)
+
+
+def _known(stderr: float, always: bool) -> Spread | None:
+    """Return the spread whose standard error is known; None where there is none, unless it is wanted always."""
+    return Spread(stderr, math.inf) if stderr or always else None
 
 
 def _welch(a: Side, b: Side) -> Spread | None:

@@ -71,6 +71,25 @@ def test_the_cost_of_a_seed_by_clock_speed_memory_and_time_to_the_baselines_boun
     assert cost[VAMP]["to target, min"] == "-"
 
 
+@pytest.mark.parametrize(
+    ("second", "minutes"),
+    [("validation bound with log Z", "1"), ("validation bound", "0.2"), ("validation bound without log Z", "-")],
+)
+def test_epochs_of_a_second_stage_follow_those_of_the_first(mnist: Synthetic, second: str, minutes: str) -> None:
+    """Of 60 s in five epochs; the bound of the first stage is not that of a prior whose log Z it does not know."""
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll"])
+    stages = [("validation bound", 0, 9.5), ("validation bound", 1, 9.0), ("validation bound", 2, 8.5)]
+    stages += [(second, 3, 10.5), (second, 4, 9.5)]
+    points = [{"epoch": epoch, "step": 10 * epoch, "metric": name, "value": value} for name, epoch, value in stages]
+    own: Own = {
+        (SSM, seed): {"curves": points, "resources": {"fit_seconds": 60.0, "evaluate_seconds": 2.0}}
+        for seed in range(3)
+    }
+    fill(judged, own | {("normal", 0): {"curves": curve(validation_bound=[12.0, 10.0])}})
+    cost = lines(accounts(judged.table(), Curves([judged.folder]))[0])
+    assert cost[SSM]["to target, min"] == minutes
+
+
 def test_stability_is_of_the_worst_seed(made: tuple[Layout, ...]) -> None:
     stability = lines(made[1])
     assert stability[SSM] == {

@@ -65,19 +65,33 @@ def test_a_difference_is_over_the_items_that_both_have_and_says_so(mnist: Synthe
     assert "difference of VLB: over the 200 items that both have" in row.marks
 
 
-def test_a_score_that_is_no_mean_over_items_has_an_interval_over_seeds_alone(mnist: Synthetic) -> None:
+@pytest.mark.parametrize(
+    ("name", "shared"), [("sliced_wasserstein", 0.02), ("reconstruction", 0.02), ("own", 0.02), ("bdmc_gap", 0.0)]
+)
+def test_seeds_that_share_test_items_are_off_by_their_choice_together(
+    mnist: Synthetic, name: str, shared: float
+) -> None:
+    """What is no mean over items has the error of its record; a gap of both bounds is of the model's own draws."""
     for label, value in (("normal", 1.0), ("sliced-score-matching", 0.8)):
         for seed in range(3):
-            distance = value + seed / 100
-            score = Score(Metric("sliced_wasserstein", "pixels"), distance, 100, "samples", 0, 9.0, distance, distance)
-            mnist.put(label, seed, scores=[score], arrays={"sliced_wasserstein": HARDNESS})
+            off = value + seed / 100
+            score = Score(Metric(name, "nats"), off, 100, "samples", 9.0, 0.02, off, off)
+            mnist.put(label, seed, scores=[score], arrays={name: HARDNESS})
     row = mnist.row("sliced-score-matching")
-    # s = .01 on either side: t(4) = 2.77645 times .01 sqrt(2 / 3)
-    apart = row.differences["sliced_wasserstein"]
-    assert apart.basis == row.scores["sliced_wasserstein"].basis == "seeds"
-    assert apart.half(0.05) == pytest.approx(2.77645 * 0.01 * math.sqrt(2 / 3), rel=1e-5)
+    # s = .01 on either side: t(4) = 2.77645 times .01 sqrt(2 / 3), and t(2) = 4.30265 times .01 sqrt(1 / 3)
+    halves = {"one": 4.30265 * 0.01 * math.sqrt(1 / 3), "two": 2.77645 * 0.01 * math.sqrt(2 / 3)}
+    own, apart = row.scores[name], row.differences[name]
+    assert own.half(0.05) == pytest.approx(math.hypot(halves["one"], 1.95996 * shared), rel=1e-5)
+    assert apart.half(0.05) == pytest.approx(math.hypot(halves["two"], 1.95996 * shared * math.sqrt(2)), rel=1e-5)
+    assert apart.basis == own.basis == ("seeds and items" if shared else "seeds")
     assert row.marks == ()
-    assert "No mean over test items, so that intervals are over seeds alone: SW" in mnist.table().conditions
+
+
+def test_a_caption_says_which_items_are_not_paired(mnist: Synthetic) -> None:
+    for seed in range(3):
+        score = Score(Metric("sliced_wasserstein", "pixels"), 1.0, 100, "samples", 0, 0.1, 1.0, 1.0)
+        mnist.put("normal", seed, scores=[score])
+    assert "No mean over test items, so that items are not paired in differences: SW" in mnist.table().conditions
 
 
 # ---------------------------------------------------------------- a score that corrects another by some of the items

@@ -90,6 +90,25 @@ def test_one_seed_has_the_interval_of_its_items_and_says_so() -> None:
     assert (interval.n, interval.basis) == ((1,), "items")
 
 
+def test_a_distance_to_the_same_test_items_is_off_with_them_in_every_seed() -> None:
+    """The error of the test items (.3) is one for all seeds of both models, that of their draws (.1) each its own."""
+    noise, missed, apart = np.random.default_rng(5), 0, 0
+    for _ in range(2000):
+        common = 0.3 * noise.normal()
+        one, two = (
+            [Trained(value, value, value, math.hypot(0.1, 0.3), shared=0.3) for value in row]
+            for row in (common + 0.1 * noise.normal(size=(2, 3))).tolist()
+        )
+        interval, between = mean(one), difference(one, two)
+        assert interval is not None
+        assert between is not None
+        missed += not interval.lower <= 0 <= interval.upper
+        apart += between.excludes_zero
+    # 5 % and three standard errors of a share of 2,000
+    assert missed / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+    assert apart / 2000 <= 0.05 + 3 * math.sqrt(0.05 * 0.95 / 2000)
+
+
 def test_one_seed_without_items_has_its_own_standard_error() -> None:
     interval = mean([Trained(90.0, 89.9, 90.3, 0.5)])
     assert interval is not None
