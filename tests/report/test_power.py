@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from bench.report.power import ASSURANCE, MOST, Margin, Need, need
 from bench.report.statistics import Interval, Spread, Trained, difference, mean
@@ -35,14 +36,19 @@ def compared(
 SEEDS = [0.0, 1.0, 2.0], [0.0, 1.0, 2.0]  # of standard deviation 1
 
 
-def test_the_number_is_the_smallest_whose_half_width_is_below_the_difference() -> None:
-    one, other, apart = compared(*SEEDS, apart=0.9)
-    wanted = need(one, other, apart, 1)
+@pytest.mark.parametrize(("log_z", "items"), [(0.0, 0.0), (0.0, 0.3), (0.3, 0.0), (0.1, 0.2)])
+def test_the_number_is_the_smallest_whose_half_width_is_below_the_difference(log_z: float, items: float) -> None:
+    """What log Z leaves open is added, what test items do in squares; neither shrinks with the seeds."""
+    one, other, apart = compared(*SEEDS, apart=0.9, log_z=log_z)
+    wanted = need(one, other, replace(apart, items=Spread(items, math.inf)), 1)
     assert wanted is not None
     assert wanted.seeds is not None
     # of s^2 = 2 with 4 degrees of freedom the 80 % upper limit is 2 * 4 / 1.6488
     limit = math.sqrt(2 * 4 / 1.64878)
-    halves = [Spread(limit / math.sqrt(n), 2 * (n - 1)).half(0.025) for n in (wanted.seeds - 1, wanted.seeds)]
+    halves = [
+        log_z + math.hypot(stats.t.ppf(0.975, 2 * (n - 1)) * limit / math.sqrt(n), stats.norm.ppf(0.975) * items)
+        for n in (wanted.seeds - 1, wanted.seeds)
+    ]
     assert halves[0] >= 0.9 > halves[1]
 
 

@@ -80,10 +80,20 @@ def test_log_z_by_chains_is_cheap_where_an_epoch_is_long_and_its_upper_end_is_co
     strategy: Callable[..., Any], apart: Task, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(stability, "WAYS", 100)
+    estimated: list[Any] = []
+    estimate = stability._log_z
+
+    def keep(*given: Any) -> Any:
+        estimated.append(estimate(*given))
+        return estimated[-1]
+
+    monkeypatch.setattr(stability, "_log_z", keep)
     plugin = strategy("denoising-score-matching", energy=Grbm(hidden=24))
     curves = bounds(plugin.fit(replace(apart, budget=Budget(epochs=1)), Run(0, "cpu", tmp_path)))
     assert curves[0].keys() == {f"{BOUND} with log Z", f"{BOUND} at log Z's upper end"}
-    assert curves[0][f"{BOUND} at log Z's upper end"] > curves[0][f"{BOUND} with log Z"]
+    above = curves[0][f"{BOUND} at log Z's upper end"] - curves[0][f"{BOUND} with log Z"]
+    assert above == pytest.approx(estimated[-1].upper - estimated[-1].value, abs=1e-9)
+    assert above > 0
     assert stability.COMPARED[0] == f"{BOUND} at log Z's upper end"
 
 
