@@ -12,9 +12,11 @@ from bench.report.layout import figure
 from bench.report.metrics import meaning
 from bench.report.power import MOST, Margin, Need, need
 from bench.report.rows import Doubt, Row, doubts, failure
+from bench.report.statistics import CONFIDENCE, holm
 from bench.report.tables import Table
 from bench.report.times import duration
 from bench.sweep.record import FAILED
+from bench.sweep.status import JUDGED_SEEDS
 
 Kind = Literal["better", "worse", "same", "undecided", "published", "failed", "cost", "doubt"]
 _MANY = 4  # rows, beyond which some are counted and not named
@@ -167,7 +169,7 @@ def _open(table: Table) -> Iterator[Finding]:
 
 
 def _tuned(table: Table) -> Iterator[Finding]:
-    """Say what tuning gained beyond chance, the most first, and what it cost."""
+    """Say what tuning gained at 5 % for all rows together, the most first, and what it cost."""
     rows, metric = [row for row in table.rows if row.ledger], table.headline or table.lead
     if not rows or metric is None:
         return
@@ -179,14 +181,10 @@ def _tuned(table: Table) -> Iterator[Finding]:
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
     both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
     doubtful = [label for label, sides in both.items() if any(side.unreliable(metric.name) for side in sides)]
-    better = sorted(
-        (
-            (row, gain)
-            for row, gain in gains
-            if max(sign * gain.lower, sign * gain.upper) < 0 and row.label not in doubtful
-        ),
-        key=lambda one: sign * one[1].mean,
-    )
+    enough = [(row, gain) for row, gain in gains if min(gain.n) >= JUDGED_SEEDS and row.label not in doubtful]
+    shown = [p <= 1 - CONFIDENCE for p in holm([gain.p for _, gain in enough])]
+    better = [one for one, differs in zip(enough, shown, strict=True) if differs and sign * one[1].mean < 0]
+    better.sort(key=lambda one: sign * one[1].mean)
     sizes = []
     for row, gain in better:
         low, high = sorted((abs(gain.lower), abs(gain.upper)))

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from bench.protocol import Metric, UserError
 from bench.report import Records, View, report
-from bench.report.findings import Finding, findings, needs
+from bench.report.findings import Finding, _tuned, findings, needs
 from bench.report.metrics import MEANINGS
 from bench.report.power import Margin, need
+from bench.report.statistics import Interval, Spread
 from bench.report.summary import WIDTH, beside, pairs, summary
 from tests.report.test_layout import fill as filled
 from tests.report.test_layout import put
@@ -236,3 +239,29 @@ def test_where_no_verdict_is_out_it_is_said_what_leads_where(toy: Synthetic) -> 
     text = " ".join(report(Records(toy.grid)).split())
     leading = "vampprior on 8-gaussians, 2-spirals; normal on checkerboard"
     assert f"Lowest KL from the data so far, without a verdict: {leading}." in text
+
+
+def tuned_by(count: int, seeds: int) -> str:
+    """Return what is said of so many rows that tuning made better by two standard errors each, p = .0455."""
+    gain = Interval(-0.2, -0.2, -0.2, Spread(0.1, math.inf), None, (seeds, seeds))
+
+    def row(number: int) -> SimpleNamespace:
+        return SimpleNamespace(
+            label=f"row {number}",
+            ledger=SimpleNamespace(trials=8, seconds=60.0),
+            gains={"vlb": gain},
+            setting=SimpleNamespace(strategy=f"row {number}"),
+            untuned=lambda rows: None,
+            unreliable=lambda metric: False,
+        )
+
+    table: Any = SimpleNamespace(rows=[row(n) for n in range(count)], headline=Metric("vlb", "nats"), lead=None)
+    (finding,) = _tuned(table)
+    return finding.sentence
+
+
+def test_what_tuning_gained_is_told_at_5_percent_for_all_rows_together() -> None:
+    """As verdicts are: by Holm's method, and of three seeds or more."""
+    assert "It improved VLB: row 0 by 0.20 nats [0.00, 0.40]." in tuned_by(1, seeds=3)
+    assert "It is not shown to have improved VLB." in tuned_by(2, seeds=3)
+    assert "It is not shown to have improved VLB." in tuned_by(1, seeds=2)
