@@ -270,14 +270,17 @@ def _apply(source: dict[str, Any], keys: Sequence[str], value: Any, writer: str)
         raise UserError(f'{writer}: unknown table or key "{keys[0]}"{hint} allowed: {listed(_KEYS)}')
     targets = [source]
     if keys[0] in ("dataset", "strategy"):
-        if len(keys) < 3 or keys[2] == "name":
-            raise UserError(f"{writer}: write {keys[0]}.NAME.KEY=VALUE, with a KEY other than name")
         names = list(dict.fromkeys(plain_name(entry["name"]) for entry in source[keys[0]]))
-        if keys[1] not in names:
-            hint = nearest(keys[1], names) or ";"
-            raise UserError(f'{writer}: the grid has no {keys[0]} "{keys[1]}"{hint} it has {listed(names)}')
-        targets = [entry for entry in source[keys[0]] if plain_name(entry["name"]) == keys[1]]
-        keys = keys[2:]
+        # a name may have full stops; a key follows it
+        held = (name for name in names if [*keys[1:-1]][: name.count(".") + 1] == name.split("."))
+        name = max(held, key=len, default=keys[1] if len(keys) > 1 else "")
+        rest = keys[2 + name.count(".") :]
+        if not rest or rest[0] == "name":
+            raise UserError(f"{writer}: write {keys[0]}.NAME.KEY=VALUE, with a KEY other than name")
+        if name not in names:
+            hint = nearest(name, names) or ";"
+            raise UserError(f'{writer}: the grid has no {keys[0]} "{name}"{hint} it has {listed(names)}')
+        targets, keys = [entry for entry in source[keys[0]] if plain_name(entry["name"]) == name], rest
     for table in targets:
         assign(table, keys, copy.deepcopy(value), writer)
 

@@ -206,6 +206,19 @@ def test_set_reaches_any_key_and_reads_toml_with_bare_words_as_text(cells: Load)
     ]  # fmt: skip
 
 
+def test_set_reaches_a_plugin_whose_name_has_full_stops(cells: Load, tmp_path: Path) -> None:
+    for name in ("plain.one", "plain.one.rate"):
+        source = "from bench.protocol import Settings\nclass One(Settings):\n    rate: float = 1.0\n"
+        source += "    def fit(self): ...\n    def evaluate(self): ...\n"
+        (tmp_path / "plugins" / "strategies" / f"{name}.py").write_text(source)
+    more = '[[strategy]]\nname = "plain.one"\n[[strategy]]\nname = "plain.one.rate"\n'
+    made = cells(more, settings=["strategy.plain.one.rate=2", "strategy.plain.one.rate.rate=3"])
+    assert {cell.strategy: cell.hyper["rate"] for cell in made if "one" in cell.strategy} == {
+        "plain.one": 2.0,
+        "plain.one.rate": 3.0,
+    }
+
+
 def test_strategies_are_chosen_by_name_or_file_and_a_new_one_runs_with_its_defaults(
     cells: Load, tmp_path: Path
 ) -> None:
