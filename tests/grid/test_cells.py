@@ -206,14 +206,17 @@ def test_set_reaches_any_key_and_reads_toml_with_bare_words_as_text(cells: Load)
     ]  # fmt: skip
 
 
-def test_set_reaches_a_plugin_whose_name_has_full_stops(cells: Load, tmp_path: Path) -> None:
+def test_set_reaches_a_plugin_whose_name_has_full_stops(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
     for name in ("plain.one", "plain.one.rate"):
         source = "from bench.protocol import Settings\nclass One(Settings):\n    rate: float = 1.0\n"
         source += "    def fit(self): ...\n    def evaluate(self): ...\n"
-        (tmp_path / "plugins" / "strategies" / f"{name}.py").write_text(source)
-    more = '[[strategy]]\nname = "plain.one"\n[[strategy]]\nname = "plain.one.rate"\n'
-    made = cells(more, settings=["strategy.plain.one.rate=2", "strategy.plain.one.rate.rate=3"])
-    assert {cell.strategy: cell.hyper["rate"] for cell in made if "one" in cell.strategy} == {
+        (tmp_path / "strategies" / f"{name}.py").write_text(source)
+    names = '[[strategy]]\nname = "plain.one"\n[[strategy]]\nname = "plain.one.rate"\n'
+    (tmp_path / "g.toml").write_text('[[dataset]]\nname = "digits"\n' + names)
+    settings = ["strategy.plain.one.rate=2", "strategy.plain.one.rate.rate=3"]
+    made = load(str(tmp_path / "g.toml"), Registry([tmp_path]), settings=settings).cells
+    assert {cell.strategy: cell.hyper["rate"] for cell in made} == {
         "plain.one": 2.0,
         "plain.one.rate": 3.0,
     }
