@@ -210,6 +210,22 @@ def test_bases_that_disagree_are_unreliable() -> None:
     )  # 3 joint standard errors: .042
 
 
+@pytest.mark.parametrize("sign", [-1, 1])
+@pytest.mark.parametrize("changed", [("forward_uniform", "reverse_uniform"), ("reverse_uniform",)])
+def test_estimates_may_differ_by_three_joint_standard_errors(changed: tuple[str, ...], sign: int) -> None:
+    """Two bases, each of whose directions agree, and the two directions of one base: 3 sqrt 2 * .01 = .04243."""
+    near, far = (combined(*(estimate(name, 10 + sign * apart) for name in changed)) for apart in (0.042, 0.043))
+    assert near.unreliable == ""
+    assert far.unreliable.endswith(" disagree")
+
+
+def test_the_joint_standard_error_is_the_root_of_the_sum_of_squares() -> None:
+    """3 * sqrt(.03^2 + .04^2) = .15."""
+    near, far = (estimate("forward_uniform", 10 + apart, 0.04) for apart in (0.1499, 0.1501))
+    assert not near.differs(estimate("forward_posterior", 10, 0.03))
+    assert far.differs(estimate("forward_posterior", 10, 0.03))
+
+
 @pytest.mark.parametrize("value", [9.95, 10.05])
 def test_directions_that_disagree_are_unreliable(value: float) -> None:
     reason = combined(estimate("reverse_uniform", value)).unreliable
@@ -226,6 +242,16 @@ def test_a_floor_within_the_error_only_cuts_the_interval() -> None:
     result = combined(floor=9.99)
     assert not result.unreliable
     assert (result.lower, result.upper) == pytest.approx((9.99, 10 + 2.24 * 0.01))
+
+
+def test_a_floor_may_be_above_an_estimate_by_the_error_that_its_interval_allows() -> None:
+    """2.24 * .01 = .0224."""
+    within, above = combined(floor=10.022), combined(floor=10.023)
+    assert within.unreliable == ""
+    assert (within.value, within.lower, within.upper) == (10.022, 10.022, 10 + 2.24 * 0.01)
+    assert above.unreliable == (
+        "forward_posterior (10.000) is below the floor (10.023); forward_uniform (10.000) is below the floor (10.023)"
+    )
 
 
 # ---------------------------------------------------------------- log Z as a whole

@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.distributions import MultivariateNormal
 
 from bench.estimators import density, distances
+from bench.estimators.marginal import Marginal
 from bench.estimators.subject import LOG_Z, Subject
 from bench.priors import Density, StandardNormal
 from bench.protocol import Dataset, Evaluation, Noise, NotFinite, Score, Scores
@@ -182,6 +183,40 @@ def test_items_that_are_given_up_make_the_score_unreliable(monkeypatch: pytest.M
     vae.decoder.likelihood.log_std.data.fill_(math.log(1e-4))
     found = by_name(scored(TRUE, vae, n=50))["nll_exact"]
     assert found.unreliable == "quadrature had not converged on 50 of 50 items"
+
+
+def changed_by(monkeypatch: pytest.MonkeyPatch, changes: Tensor) -> None:
+    """Let the last refinement have changed log p of every item by so much."""
+    log_prob = Marginal.log_prob
+    monkeypatch.setattr(Marginal, "log_prob", lambda self, x: (log_prob(self, x)[0], changes))
+
+
+@pytest.mark.parametrize("metric", ["nll_exact", "kl_data"])
+def test_what_quadrature_may_be_off_by_is_in_the_interval_on_both_sides_beside_log_z_s(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The mean over items of the last change: .004."""
+    changed_by(monkeypatch, torch.tensor([0.002, 0.006], dtype=torch.float64).repeat(25))
+    found = by_name(scored(TRUE, linear_vae(WEIGHT), n=50))[metric]
+    margins = found.value - found.sys_lower, found.sys_upper - found.value
+    assert margins == pytest.approx((0.004, 0.004), abs=1e-12)
+    assert found.unreliable == ""
+
+    interval = Score(LOG_Z, 2.0, 1, "quadrature", 0, 0, 1.75, 2.5)
+    found = by_name(scored(TRUE, linear_vae(WEIGHT), Shifted(2), (interval,), n=50))[metric]
+    margins = found.value - found.sys_lower, found.sys_upper - found.value
+    assert margins == pytest.approx((0.254, 0.504), abs=1e-12)
+
+
+@pytest.mark.parametrize("metric", ["nll_exact", "kl_data"])
+def test_an_item_of_whose_error_nothing_is_known_is_a_doubt_and_no_margin(
+    metric: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    changed_by(monkeypatch, torch.tensor([0.004, math.inf], dtype=torch.float64).repeat(25))
+    found = by_name(scored(TRUE, linear_vae(WEIGHT), n=50))[metric]
+    margins = found.value - found.sys_lower, found.sys_upper - found.value
+    assert margins == pytest.approx((0.002, 0.002), abs=1e-12)
+    assert found.unreliable == "quadrature had not converged on 25 of 50 items"
 
 
 @pytest.mark.parametrize("metric", ["nll_exact", "kl_data"])

@@ -84,11 +84,27 @@ def test_the_base_level_falls_with_the_size_of_the_samples() -> None:
 
 @pytest.mark.parametrize("scale", [1.0, 2.0])
 def test_the_potentials_tell_the_spread_over_samples(scale: float) -> None:
-    distances = [sliced_wasserstein(scale * normal(400, 2 * s, 1.0), normal(400, 2 * s + 1), PLANE) for s in range(100)]
+    along = PLANE[:, :64]  # bases as well, and fewer
+    distances = [sliced_wasserstein(scale * normal(100, 2 * s, 1.0), normal(100, 2 * s + 1), along) for s in range(600)]
     spread = np.std([distance.value for distance in distances], ddof=1)
     expected = math.sqrt(np.mean([stderr(distance) ** 2 for distance in distances]))
-    # a standard deviation of 100 values is known to 1/sqrt 200 = 7 %
-    assert expected == pytest.approx(spread, rel=3.5 * 0.07)
+    # a standard deviation of 600 values is known to 1/sqrt 1200 = 2.9 %
+    assert expected == pytest.approx(spread, rel=3.5 * 0.029)
+
+
+def test_the_error_on_a_line_is_that_of_the_mean_potential() -> None:
+    """0, 1 and 3 are carried to 2, 4 and 6.
+
+    Potentials f of x and g of y fulfil f(x) + g(y) <= (x - y)^2, with equality where x is carried to y. Hence f falls
+    by 3 to 7 and then by 8 to 16, and g rises by 8 to 12 and then by 8 to 16. Halfway lie f = (0, -5, -17) and
+    g = (0, 10, 22).
+    """
+    x, y = np.array([[3.0], [0.0], [1.0]]), np.array([[2.0], [6.0], [4.0]])
+    distance = sliced_wasserstein(x, y, np.ones((1, 1)))
+    value = math.sqrt((2**2 + 3**2 + 3**2) / 3)
+    # of the square, the error is that of the mean of three potentials; of its root, that by twice the root
+    of_x, of_y = (np.std(each, ddof=1) / math.sqrt(3) / (2 * value) for each in ([0, -5, -17], [0, 10, 22]))
+    assert (distance.value, distance.stderr_x, distance.stderr_y) == pytest.approx((value, of_x, of_y), rel=1e-12)
 
 
 # ---------------------------------------------------------------- the classifier
@@ -104,6 +120,21 @@ def test_samples_of_one_distribution_cannot_be_told_apart(d: int) -> None:
     # their mean and standard deviation are 0 and 1, known to 1/sqrt 60 and 1/sqrt 120: 3.5 of these
     assert abs(np.mean(scores)) < 3.5 / 60**0.5
     assert np.std(scores) == pytest.approx(1, abs=3.5 / 120**0.5)
+
+
+@pytest.mark.parametrize("swapped", [False, True])
+def test_the_error_of_an_accuracy_is_binomial_but_for_votes_that_go_together(swapped: bool) -> None:
+    """A fifth of x hides in y, where y has every vote, and the rest is far away: shares of right answers .8 and 1.
+
+    Each share is half of the accuracy, and over five folds the votes add 2/pi * 4/5 of the binomial variance.
+    """
+    n = 100
+    x, y = normal(n, 0), normal(n, 1)
+    x[n // 5 :] += 50
+    expected = math.sqrt((1 + 2 / math.pi * 4 / 5) * 0.8 * 0.2 / n) / 2
+    accuracy = classifier_accuracy(y, x) if swapped else classifier_accuracy(x, y)
+    of_x, of_y = (accuracy.stderr_y, accuracy.stderr_x) if swapped else (accuracy.stderr_x, accuracy.stderr_y)
+    assert (accuracy.value, of_x, of_y) == pytest.approx((0.9, expected, 0), rel=1e-12)
 
 
 def test_samples_far_apart_are_always_told_apart() -> None:

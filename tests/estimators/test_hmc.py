@@ -112,6 +112,24 @@ def test_chains_do_not_go_where_the_density_is_zero() -> None:
 # ---------------------------------------------------------------- paths
 
 
+@pytest.mark.parametrize(
+    ("mean", "variance", "square"),
+    [
+        ((3.0, 0.0), (1.0, 1.0), 5.5),  # 1 + 9/2
+        ((3.0, 1.0), (0.5, 3.5), 7.0),  # 2 + 10/2
+        ((0.5, 0.0), (0.25, 0.5), 1.0),  # .375 + .125 is less than 1
+    ],
+)
+def test_the_isotropic_base_has_the_latents_mean_square_if_that_is_above_one(
+    mean: tuple[float, ...], variance: tuple[float, ...], square: float
+) -> None:
+    moments = Moments(torch.tensor(mean).double(), torch.eye(2).double(), torch.tensor(variance).double())
+    bridge = hmc.Bridge.isotropic(lambda z: 0.5 * z.square().sum(-1), moments, stream(0, "pilot"))
+    assert bridge.mean.tolist() == [0, 0]
+    assert bridge.precision.tolist() == [1 / square] * 2
+    assert bridge.stiffness.tolist() == [1 / each for each in variance]
+
+
 @pytest.mark.parametrize("base", ["posterior", "isotropic"])
 @pytest.mark.parametrize("temperatures", [1, 2, 10])
 def test_forward_weights_are_unbiased_for_z_however_few_the_temperatures(base: str, temperatures: int) -> None:

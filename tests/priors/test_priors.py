@@ -172,6 +172,29 @@ def test_sigma_is_clamped() -> None:
     assert grbm.var.tolist() == pytest.approx([math.exp(-6), math.exp(6)])
 
 
+def test_a_grbms_figures_are_those_of_its_formulas() -> None:
+    """A unit is always on, or always off, where its mean activation over z is above .99 or below .01: logit +-4.6."""
+    biases = [0.0, 40.0, 40.0, 4.7, 4.5, 0.0, -4.5, -4.7, -40.0]
+    grbm = GRBM(2, len(biases)).double()
+    with torch.no_grad():
+        grbm.log_var.copy_(torch.tensor([4.0, 0.25]).log())
+        # scaled by 1/sigma^2 it is 3 and 4 on the diagonal; the first unit is on for half of z and off for half
+        grbm.weight.zero_()
+        grbm.weight[0, 0], grbm.weight[1, 1] = 12.0, 1.0
+        grbm.bias.copy_(torch.tensor(biases))
+    figures = grbm.figures(torch.tensor([[10.0, 0.0], [-10.0, 0.0]]).double())
+    assert {name: float(figure.value) for name, figure in figures.items()} == pytest.approx(
+        {"sigma_min": 0.5, "sigma_max": 2.0, "coupling_norm": 4.0, "hidden_saturated": 3, "hidden_dead": 2}, rel=1e-6
+    )
+    assert {name: figure.keep(3.0, 1.0) for name, figure in figures.items()} == {
+        "sigma_min": 1.0,
+        "sigma_max": 3.0,
+        "coupling_norm": 1.0,
+        "hidden_saturated": 1.0,
+        "hidden_dead": 1.0,
+    }, "the least, the greatest, and the later of two"
+
+
 def test_a_vampprior_is_the_mixture_of_its_posteriors() -> None:
     prior = a_vampprior(3, 4)
     components = a_posterior(prior)

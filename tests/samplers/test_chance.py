@@ -99,3 +99,14 @@ def test_no_chain_without_weight_is_resampled(value: float, n: int) -> None:
     log_weights = torch.tensor([-math.inf, 0.0, -math.inf, 1.0, -math.inf]).double()
     drawn = partition._resample(log_weights, torch.arange(5.0)[:, None], n, Constant(value))
     assert set(drawn.flatten().tolist()) <= {1.0, 3.0}
+
+
+@pytest.mark.parametrize("value", [0.0, 0.5, LAST])
+@pytest.mark.parametrize("n", [1, 7, 999])
+def test_a_chain_is_resampled_as_often_as_its_weight_says(value: float, n: int) -> None:
+    """Of n draws a share of w are n w of them, rounded up or down; no n w here is near a whole number."""
+    weights = torch.tensor([0.0513, 0.4991, 0.1507, 0.2989]).double()
+    drawn = partition._resample(weights.log() + 700, torch.arange(4.0)[:, None], n, Constant(value))
+    counts = drawn.flatten().long().bincount(minlength=4)
+    assert int(counts.sum()) == n
+    assert ((counts == (n * weights).floor()) | (counts == (n * weights).ceil())).all()

@@ -39,6 +39,11 @@ def test_the_effective_size_is_that_of_an_autoregression(correlation: float) -> 
     assert float(sizes.mean()) == pytest.approx(truth, abs=4 * error + truth * (2 / CHAINS / len(sizes)) ** 0.5)
 
 
+def test_chains_that_turn_back_are_worth_no_more_than_their_number() -> None:
+    """By its autocorrelations, an autoregression of -1/2 is worth 3 Tn."""
+    assert effective_size(autoregressive(-0.5)).tolist() == [STEPS * CHAINS] * 8
+
+
 def test_r_hat_is_one_for_independent_draws() -> None:
     """Its square is 1 - 2/T + (variance of 2n half-chain means)/W, and the mean of the last part is 2/T as well."""
     r_hat = split_r_hat(autoregressive(0.0))
