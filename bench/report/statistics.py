@@ -149,7 +149,7 @@ class Trained(NamedTuple):
         return all(map(math.isfinite, self[:4]))
 
     def minus(self, other: Trained) -> Trained:
-        """Return the difference to another score, paired by item where both are of the same items."""
+        """Return the difference to the score of the same cell trained again, whose test items are the same."""
         items = None
         if self.items is not None and other.items is not None and self.items.like(other.items):
             items = self.items.minus(other.items)
@@ -160,7 +160,6 @@ class Trained(NamedTuple):
             math.hypot(self.stderr, other.stderr),
             self.averages and other.averages,
             items,
-            math.hypot(self.shared, other.shared),
         )
 
 

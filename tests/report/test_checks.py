@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from bench.protocol import UserError
+from bench.protocol import Metric, Score, UserError
 from bench.report import Records, agreement, sources, stored
 from bench.report.parquet import write_items, write_parquet
 
@@ -67,6 +67,23 @@ def test_the_same_cells_are_compared_one_by_one(mnist: Synthetic, monkeypatch: p
         "mnist, normal: VLB 96.03 nats, committed 96.00; difference +0.03 [+0.03, +0.03]",
         "mnist, normal: NLL 93.03 nats, committed 93.00; difference +0.03 [+0.03, +0.03]",
     ]
+
+
+def test_the_same_cells_were_scored_on_the_same_test_items(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whose choice plays no part in how far they differ, though it does in a score that is no mean over them."""
+
+    def put(store: Synthetic, value: float) -> None:
+        for seed in range(3):
+            own = value + seed / 10
+            distance = Score(Metric("sliced_wasserstein", "1"), own, 100, "samples", 0.0, 9.0, own, own)
+            store.put("normal", seed, scores=[distance])
+
+    put(mnist, 1.0)
+    commit(mnist, monkeypatch)
+    put(type(mnist)(Path("fresh")), 1.5)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
+    assert not agrees
+    assert "mnist, normal: SW 1.60 1, committed 1.10; difference +0.50 [+0.50, +0.50]" in text.splitlines()
 
 
 def test_other_seeds_are_compared_by_their_means(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
