@@ -9,7 +9,7 @@ from types import MappingProxyType
 import numpy as np
 
 from bench.report.curves import VALIDATION, Curves
-from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
+from bench.report.layout import NOTHING, Entry, Heading, Layout, after, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.summary import factor, label, seeds
@@ -49,7 +49,7 @@ def cost(table: Table, curves: Curves) -> Layout:
 def stability(table: Table) -> Layout:
     """Return how steadily a strategy trains: seeds that failed and where, jumps, spread, lag of prior and chains."""
     metric = table.lead
-    spread = f"spread, {metric.unit}" if metric else "spread"
+    spread = f"spread{after(metric.unit, ', ')}" if metric else "spread"
     headings = (
         "strategy",
         "seeds",
@@ -95,7 +95,7 @@ def tuning(table: Table) -> list[Layout]:
     if not rows or metric is None:
         return []
     title = meaning(metric.name).title
-    headings = ("strategy", "trials", "pruned", "failed", "tuning, min", f"gain in {title}, {metric.unit}")
+    headings = ("strategy", "trials", "pruned", "failed", "tuning, min", f"gain in {title}{after(metric.unit, ', ')}")
     entries = []
     for row in rows:
         ledger = row.ledger

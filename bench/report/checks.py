@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from bench.protocol import Metric, UserError
 from bench.report import Records, View, outputs, published, sources
-from bench.report.layout import figure
+from bench.report.layout import amount, figure
 from bench.report.metrics import meaning
 from bench.report.statistics import CONFIDENCE, Interval, Trained, again, difference, holm
 from bench.report.tables import Table, build
@@ -90,7 +90,7 @@ def _sentence(one: _Compared) -> str:
     unit, title = one.metric.unit, meaning(one.metric.name).title
     mean, low, high = (figure(value, unit, sign=True) for value in (one.apart.mean, one.apart.lower, one.apart.upper))
     return (
-        f"{one.place}: {title} {figure(one.ours.mean, unit)} {unit}, committed {figure(one.committed.mean, unit)};"
+        f"{one.place}: {title} {amount(one.ours.mean, unit)}, committed {figure(one.committed.mean, unit)};"
         f" difference {mean} [{low}, {high}]"
     )
 

@@ -8,7 +8,7 @@ from typing import Literal
 
 from bench import words
 from bench.protocol import Metric
-from bench.report.layout import figure
+from bench.report.layout import after, amount, figure
 from bench.report.metrics import meaning
 from bench.report.power import MOST, Margin, Need, need
 from bench.report.rows import Doubt, Row, doubts, failure
@@ -71,7 +71,7 @@ def _verdicts(table: Table) -> Iterator[Finding]:
     if rows := judged["worse"]:
         yield Finding("worse", f"Worse than {table.baseline}: {_sizes(rows, metric)}.", _labels(rows))
     if rows := judged["same"]:
-        within = f"the same as {table.baseline} within {table.margin:g} {metric.unit}"
+        within = f"the same as {table.baseline} within {table.margin:g}{after(metric.unit)}"
         yield Finding("same", f"{_named(rows)}: {within}.", _labels(rows))
 
 
@@ -88,7 +88,7 @@ def _sizes(rows: Sequence[Row], metric: Metric) -> str:
         apart = row.differences[metric.name]
         low, high = sorted((abs(apart.lower), abs(apart.upper)))
         ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
-        parts.append(f"{row.label} by {figure(abs(apart.mean), metric.unit)} {metric.unit} {ends}")
+        parts.append(f"{row.label} by {amount(abs(apart.mean), metric.unit)} {ends}")
     more = f"; and {len(parts) - _SIZES} more rows" if len(parts) > _SIZES else ""
     return f"{'; '.join(parts[:_SIZES])}{more}"
 
@@ -97,7 +97,7 @@ def _leading(table: Table) -> Iterator[Finding]:
     """Say which row has the best score where there is no baseline to compare with."""
     metric, best = table.lead, _best(table)
     if metric and best:
-        score = f"{figure(best.scores[metric.name].mean, metric.unit)} {metric.unit}"
+        score = amount(best.scores[metric.name].mean, metric.unit)
         text = f"{_extreme(metric)} so far: {best.label}, {score}, without a verdict."
         yield Finding("undecided", text, (best.label,))
 
@@ -189,7 +189,7 @@ def _tuned(table: Table) -> Iterator[Finding]:
     for row, gain in better:
         low, high = sorted((abs(gain.lower), abs(gain.upper)))
         ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
-        sizes.append(f"{row.setting.strategy} by {figure(abs(gain.mean), metric.unit)} {metric.unit} {ends}")
+        sizes.append(f"{row.setting.strategy} by {amount(abs(gain.mean), metric.unit)} {ends}")
     title = meaning(metric.name).title
     text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
     if doubtful:

@@ -22,7 +22,7 @@ NOTHING = "-"
 #: kind of a finding, or sign of an entry -> what stands before it, which tells them apart without colour
 SIGNS = {"better": "▲", "worse": "▼", "same": "=", "undecided": "?", "failed": "✗", "doubt": "!"}
 OTHER = "·"
-_DIGITS = {"bits/dim": 3}  # after the point, by unit; else two
+_DIGITS = {"bits/dim": 3, "1": 3}  # after the point, by unit; else two
 
 
 class Heading(NamedTuple):
@@ -157,7 +157,7 @@ def layout(table: Table) -> Layout:
     headings = [Heading("strategy", 0), Heading("seeds", 1)]
     for part, metric in enumerate(table.shown, 1):
         title = meaning(metric.name).title
-        headings.append(Heading(f"{title}, {metric.unit}", part))
+        headings.append(Heading(f"{title}{after(metric.unit, ', ')}", part))
         if table.column and metric.name == table.column.metric:
             headings += [Heading("published", 1), Heading("difference", 1)]
         # a verdict and its difference are a part of their own, so that both fit where the screen is narrow
@@ -210,9 +210,19 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
 
 
 def figure(value: float, unit: str, sign: bool = False) -> str:
-    """Return a number as tables print it: two digits for nats, three for bits per dimension."""
+    """Return a number as tables print it: two digits for nats, three for bits per dimension and what has no unit."""
     text = f"{value:{'+' if sign else ''}.{_DIGITS.get(unit, 2)}f}"
     return text.lstrip("+-") if float(text) == 0 else text
+
+
+def amount(value: float, unit: str) -> str:
+    """Return a number with its unit."""
+    return f"{figure(value, unit)}{after(unit)}"
+
+
+def after(unit: str, before: str = " ") -> str:
+    """Return what stands after a number or a title: its unit, and nothing of what has none, which is the unit 1."""
+    return "" if unit == "1" else f"{before}{unit}"
 
 
 def interval(estimate: Interval | None, unit: str, sign: bool = False, bold: bool = False) -> Entry:

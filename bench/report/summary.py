@@ -12,7 +12,7 @@ from typing import Literal
 
 from bench.protocol import Metric
 from bench.report.captions import caption
-from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
+from bench.report.layout import NOTHING, Entry, Heading, Layout, after, figure, interval
 from bench.report.metrics import meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
@@ -29,7 +29,7 @@ def summary(table: Table) -> Layout:
     metric = table.lead
     headings = [Heading("strategy"), Heading("seeds")]
     if metric:
-        headings.append(Heading(f"{meaning(metric.name).title}, {metric.unit}"))
+        headings.append(Heading(f"{meaning(metric.name).title}{after(metric.unit, ', ')}"))
     if table.headline:
         headings += [Heading(f"vs {table.baseline}"), Heading("verdict", words=_VERDICT)]
     headings += [Heading("fit, min"), Heading("worst jump")]
@@ -84,7 +84,11 @@ def _compared(apart: Interval | None, verdict: Verdict | None, unit: str) -> lis
 
 def single(table: Table, metric: Metric) -> Layout:
     """Return a table of one metric: score, difference, and the verdict where it is by this metric."""
-    headings = [Heading("strategy"), Heading("seeds"), Heading(f"{meaning(metric.name).title}, {metric.unit}")]
+    headings = [
+        Heading("strategy"),
+        Heading("seeds"),
+        Heading(f"{meaning(metric.name).title}{after(metric.unit, ', ')}"),
+    ]
     judged = table.headline == metric
     if table.baseline:
         headings.append(Heading(f"vs {table.baseline}"))
@@ -131,7 +135,7 @@ def beside(table: Table) -> list[Layout]:
     headings = (
         Heading("model"),
         Heading("seeds"),
-        Heading(f"{title}, {column.unit}"),
+        Heading(f"{title}{after(column.unit, ', ')}"),
         Heading("published"),
         Heading("difference"),
         Heading("", words=20),
@@ -187,7 +191,7 @@ def pairs(table: Table) -> list[Layout]:
     if not lines:
         return []
     headings = ("strategy", "compared to", "difference", "verdict")
-    said = f"{meaning(metric.name).title}, {metric.unit}: the first minus the second."
+    said = f"{meaning(metric.name).title}{after(metric.unit, ', ')}: the first minus the second."
     said += f" Verdicts hold at 5 % for all {len(lines)} comparisons together."
     title = f"{table.title}: every pair"
     return [Layout(f"{table.name}-pairs", title, tuple(map(Heading, headings)), (tuple(lines),), caption=said)]

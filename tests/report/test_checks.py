@@ -83,7 +83,7 @@ def test_the_same_cells_were_scored_on_the_same_test_items(mnist: Synthetic, mon
     put(type(mnist)(Path("fresh")), 1.5)
     text, agrees = agreement(Records("mnist", [Path("fresh")]))
     assert not agrees
-    assert "mnist, normal: SW 1.60 1, committed 1.10; difference +0.50 [+0.50, +0.50]" in text.splitlines()
+    assert "mnist, normal: SW 1.600, committed 1.100; difference +0.500 [+0.500, +0.500]" in text.splitlines()
 
 
 def test_other_seeds_are_compared_by_their_means(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -149,3 +149,18 @@ def test_latex_has_a_label_for_each_metric(toy: Synthetic) -> None:
     # data sets without records have none; those with some have one for each metric
     for label in ("kl-data-1", "nll-exact-1", "8-gaussians-kl-data", "8-gaussians-nll-exact"):
         assert text.count(rf"\label{{tab:{label}}}") == 1
+
+
+def test_what_has_no_unit_has_three_digits_and_no_unit_is_named(mnist: Synthetic) -> None:
+    """A distance that is scaled by the data, and the accuracy of a classifier: the unit 1."""
+    for label, value in (("normal", 0.0184), ("vampprior[components=16]", 0.0101)):
+        for seed in range(3):
+            own = value + seed / 1e4
+            score = Score(Metric("sliced_wasserstein", "1"), own, 100, "samples", 0.0, 1e-5, own, own)
+            mnist.put(label, seed, scores=[score])
+    text = made_report(Records("mnist", [mnist.folder]), Path("out"), View(wide=True, metric="sliced_wasserstein"))
+    headings = next(line for line in text.splitlines() if "strategy" in line)
+    assert "SW" in headings
+    assert "SW," not in headings
+    assert "0.019" in text
+    assert "by 0.008 [" in " ".join(text.split())

@@ -12,6 +12,7 @@ import numpy as np
 from bench.protocol import Metric
 from bench.report.figures import canvas
 from bench.report.figures.canvas import FAINT, INK, TEXT, Drawing, Look
+from bench.report.layout import after
 from bench.report.layout import figure as digits
 from bench.report.metrics import meaning
 from bench.report.rows import Row
@@ -44,7 +45,7 @@ class Compared:
         title = meaning(self.metric.name).title
         better = f"; {self.metric.better} is better" if self.metric.better != "neither" else ""
         over = f", difference to {self.baseline}" if self.baseline else ""
-        return f"{title}{over}{separator if over else ', '}{self.metric.unit}{better}"
+        return f"{title}{over}{after(self.metric.unit, separator if over else ', ')}{better}"
 
 
 def compared(table: Table) -> Compared | None:

@@ -12,7 +12,7 @@ from bench.report.accounts import accounts, tuning
 from bench.report.cells import Outcome
 from bench.report.figures import Shown
 from bench.report.findings import Finding, findings
-from bench.report.layout import NOTHING, OTHER, SIGNS, Entry, Heading, Layout, figure, layout
+from bench.report.layout import NOTHING, OTHER, SIGNS, Entry, Heading, Layout, after, figure, layout
 from bench.report.metrics import meaning
 from bench.report.rows import Row, failure
 from bench.report.sources import Source
@@ -244,7 +244,7 @@ def mixtures(outcomes: Sequence[Outcome]) -> list[str]:
 def records(table: Table) -> list[Layout]:
     """Return the table of every record: how it ended, its score, what it cost, and with what it was made."""
     metric = table.lead
-    title = f"{meaning(metric.name).title}, {metric.unit}" if metric else "score"
+    title = f"{meaning(metric.name).title}{after(metric.unit, ', ')}" if metric else "score"
     names = ("strategy", "seed", "status", title, "fit, min", "scoring, min", "host, GB", "device", "commit", "made")
     lines = []
     for row in table.rows:
