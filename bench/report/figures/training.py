@@ -107,12 +107,16 @@ def course(row: Row, trained: Curves) -> Course | None:
 
 def _bound(series: Series) -> np.ndarray | None:
     """Return the bound of a record at each epoch, log Z in; None where there is none."""
-    if BOUND in series:
-        return series[BOUND]
-    loss = series.get(LOSS)
-    if loss is None or not len(loss) or LOG_Z not in series:
-        return loss if loss is not None and len(loss) else None
-    return loss + series[LOG_Z] if len(loss) == len(series[LOG_Z]) else None
+    alone = series.get(BOUND, None if LOG_Z in series else series.get(LOSS))
+    loss, log_z = series.get(LOSS), series.get(LOG_Z)
+    values: np.ndarray
+    if alone is not None:
+        _, values = alone
+    elif loss is not None and log_z is not None and np.array_equal(loss[0], log_z[0]):
+        values = loss[1] + log_z[1]
+    else:
+        return None
+    return values
 
 
 def _jump(values: np.ndarray) -> tuple[float, float] | None:
