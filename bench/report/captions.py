@@ -102,8 +102,8 @@ def conditions(
     ways = [f"exact in {', '.join(exact)}"] if exact else []
     ways += [f"by AIS (at most {effort}) in {', '.join(sampled)}"] if sampled else []
     if ways:
-        included = "intervals hold how far it may be off, which no number of seeds narrows"
-        sentences.append(f"log Z is {'; '.join(ways)}; {included}")
+        included = "; intervals hold how far it may be off, which no number of seeds narrows" if sampled else ""
+        sentences.append(f"log Z is {'; '.join(ways)}{included}")
     circumstances = sorted({outcome.made for row in rows for outcome in row.outcomes.values()})
     if circumstances:
         sentences.append(f"Made with {'; '.join(circumstances)}")

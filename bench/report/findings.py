@@ -11,7 +11,7 @@ from bench.protocol import Metric
 from bench.report.layout import after, amount, figure
 from bench.report.metrics import meaning
 from bench.report.power import MOST, Margin, Need, need
-from bench.report.rows import Doubt, Row, doubts, failure
+from bench.report.rows import Row, doubts, failure
 from bench.report.statistics import CONFIDENCE, holm
 from bench.report.tables import Table
 from bench.report.times import duration
@@ -284,18 +284,19 @@ def doubts_of(table: Table) -> Iterator[Finding]:
     """Say what casts doubt on the headline scores, each reason once, with the rows that it concerns."""
     metrics = [table.lead] if table.lead else []
     concerned: dict[str, dict[str, Row]] = {}
-    said: dict[str, Doubt] = {}
+    said: dict[str, dict[str, None]] = {}
     for row in table.rows:
         for outcome in row.outcomes.values():
             if outcome.status == "ok":
                 for doubt in doubts(outcome, metrics):
-                    said.setdefault(doubt.sentence, doubt)
+                    said.setdefault(doubt.sentence, {})[doubt.reason] = None
                     concerned.setdefault(doubt.sentence, {})[row.label] = row
             if outcome.git and outcome.git.dirty:
                 concerned.setdefault("made with uncommitted changes of the code", {})[row.label] = row
     scored = [row for row in table.rows if row.outcomes]
     for sentence, rows in concerned.items():
-        reason = said[sentence].reason if sentence in said else ""
+        first, *others = said.get(sentence, [""])
+        reason = f"for example, {first}" if others else first
         who = "every row" if len(rows) == len(scored) > 1 else _named(rows.values())
         yield Finding("doubt", f"In doubt, {who}: {sentence}{f' ({reason})' if reason else ''}.", tuple(rows))
     lone = [

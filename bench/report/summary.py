@@ -115,11 +115,12 @@ def _caption(table: Table) -> str:
         return "No scores yet."
     said = meaning(metric.name)
     way = f"; {metric.better} is better" if metric.better != "neither" else ""
-    over = "trainings and test items" if said.items else "trainings"
-    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % over {over}"
+    intervals = [row.scores[metric.name] for row in table.rows if metric.name in row.scores]
+    over = "trainings and test items" if any(one.items for one in intervals) else "trainings"
+    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over {over}"
     if table.headline:
         number = f"all {table.comparisons} comparisons" if table.comparisons > 1 else "the comparison"
-        text += f", each alone; verdicts at 5 % for {number}"
+        text += f", not adjusted; verdicts at 5 % for {number}"
     return f"{text}."
 
 

@@ -40,7 +40,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
         if name in shown and term not in terms:
             terms.append(term)
     if any(name in BITS for name in shown):
-        terms.append(("bits/dim", "nats, by change of variables to the pixels' scale, over log 2 and numbers an image"))
+        terms.append(("bits/dim", "nats on the pixels' scale, divided by log 2 and by the number of values an image"))
     terms.append(
         (
             "[a, b]",
@@ -66,7 +66,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
             )
         terms.append(("undecided", "neither is shown; no statement that both are the same"))
         if any(needs(table) for table in judged):
-            terms.append(("deciding seeds", "at which the interval gets narrower than the difference in 80 % of cases"))
+            terms.append(("would need", "seeds at which the interval is narrower than the difference in 80 % of cases"))
     terms += [
         ("fit", "training of one seed, without scoring"),
         ("worst jump", "the largest factor by which a gradient's norm rose from one epoch to the next, worst seed"),

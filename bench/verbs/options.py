@@ -148,13 +148,20 @@ cells = _bundle(
     store,
     plugins,
 )
+on = click.option(
+    "--on",
+    type=click.Choice(["local", "slurm"]),
+    default="local",
+    show_default=True,
+    help="Run here, or as SLURM jobs.",
+)
 #: what cells may take; the verb gets it as `limits`, with its own `--device`
 limits = _bundle(
     "limits",
     ("jobs", "timeout", "device"),
     dict,
     number("--jobs", help="Worker processes (default: one a core or GPU)."),
-    amount("--timeout", metavar="MINUTES", help="At most, a cell."),
+    amount("--timeout", metavar="MINUTES", help="End a cell that takes longer."),
 )
 #: what a SLURM job asks for; the verb gets what is stated as `wanted`, as `[slurm]` would say it
 slurm = _bundle(
@@ -167,14 +174,14 @@ slurm = _bundle(
     click.option("--partition", metavar="NAME", help="The SLURM partition."),
     click.option("--account", metavar="NAME", help="The account that SLURM charges."),
     click.option("--constraint", metavar="WORDS", help="Features that a SLURM node must have."),
-    count("--gpus", help="GPUs of a SLURM job."),
+    count("--gpus", help="GPUs of a SLURM job (default: the profile's, or 0)."),
     click.option("--per-gpu", callback=share_of, metavar="K", help="Cells that share a GPU, or auto (default: 1)."),
-    number("--cpus", help="CPUs of a SLURM job."),
+    number("--cpus", help="CPUs of a SLURM job (default: the profile's, or 1)."),
     amount("--memory", metavar="GB", help="Memory of a worker process, or of a SLURM job."),
-    number("--time", metavar="MINUTES", help="Time limit of a SLURM job."),
+    number("--time", metavar="MINUTES", help="Time limit of a SLURM job (default: the profile's, or 60)."),
     number("--parallel", help="SLURM jobs at a time."),
-    number("--cells-per-job", help="Cells a SLURM job."),
-    count("--retries", help="How often a cell that was lost goes on."),
+    number("--cells-per-job", help="Cells of a SLURM job, one after another (default: the profile's, or 1)."),
+    count("--retries", help="How often a cell that was lost goes on (default: 2 here; on SLURM the profile's, or 3)."),
     click.option("--setup", multiple=True, metavar="LINE", help="A line of shell before a job starts."),
 )
 

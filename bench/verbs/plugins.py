@@ -163,7 +163,7 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
 @click.option("--grid", "name", metavar="NAME", help="A grid, or a .toml FILE (default: both columns of Table 2).")
 @options.folder("--store", "stores", multiple=True, help="A run store.")
 @options.folder("--out", help="Where the tables' files go.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Of the grid with this changed.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Show the grid with this changed.")
 @options.flag("--all-settings", help="Show records of other training and scoring settings, too, as rows of their own.")
 @click.option("--metric", metavar="NAME", help="Compare by this metric, such as vlb (default: the grid's headline).")
 @click.option("--baseline", metavar="NAME", help="Compare to this row (default: normal).")
@@ -173,7 +173,7 @@ def check(request: Request, name_or_file: str, changes: Sequence[str], as_json: 
     "--check", help="Compare with the records that come with bench and the published numbers; print no table."
 )
 @options.flag("--html", help="Write the page, one file that a browser shows, too.")
-@options.flag("--open", "opened", help="Write it and open it in a browser.")
+@options.flag("--open", "opened", help="Write the page and open it in a browser.")
 @options.request
 def report(
     request: Request,

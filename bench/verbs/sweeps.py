@@ -31,7 +31,7 @@ from bench.words import nearest, plain
 @options.cells
 @options.data
 @options.trust
-@click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
+@options.on
 @flag("--detach", help="Return once SLURM has the jobs; `bench collect` comes back to them.")
 @flag("--dry-run", help="Say what would run, or print SLURM's scripts, and how long it takes; run nothing.")
 @flag("--stale", help="Also run cells again that earlier code of bench recorded.")

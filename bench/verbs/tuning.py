@@ -31,7 +31,7 @@ from bench.verbs.options import Values, flag, say
 )
 @click.option("--storage", metavar="URL", help="An Optuna storage (default: a journal file in the run store).")
 @flag("--show", help="Show the best trials and what mattered, and draw pictures; run nothing.")
-@click.option("--on", type=click.Choice(["local", "slurm"]), default="local", show_default=True, help="Where.")
+@options.on
 @flag("--detach", help="Return once SLURM has the jobs; the same command comes back to them.")
 @options.limits
 @click.option("--device", metavar="DEVICE", help="cpu, cuda, cuda:1 or mps (default: cpu; cuda in a job with GPUs).")
