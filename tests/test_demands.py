@@ -19,6 +19,7 @@ from bench.plugins import Registry
 from bench.protocol import Budget, DataError, Dataset, Evaluation, Items, Networks, Run, Task, UserError
 from bench.sweep.circumstances import provenance
 from bench.sweep.requests import Plan, Request
+from bench.sweep.status import verified
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup, Worker
 
@@ -278,6 +279,15 @@ def test_arrays_that_hold_one_number_are_refused_when_they_are_loaded(options: d
     with pytest.raises(DataError) as raised:
         arrays(**options).splits()
     assert str(raised.value) == f"data set 'arrays': {sentence}"
+
+
+def test_a_job_knows_the_data_of_its_own_options(tmp_path: Path) -> None:
+    settings = {"dataset.digits.validation": [0, 300]}
+    jobs = Request("digits", settings, strategies=["normal"], seeds=1, store=tmp_path).survey().jobs()
+    assert [job.cell.options["validation"] for job in jobs] == [0, 300]
+    ready = verified(jobs, Registry(), tmp_path)
+    digits: Any = Registry().find("dataset", "digits").load()
+    assert [job.data["sha256"] for job in ready] == [digits(validation=n).load(tmp_path).sha256 for n in (0, 300)]
 
 
 def test_planning_imports_no_torch(tmp_path: Path) -> None:

@@ -171,6 +171,10 @@ def test_a_data_set_need_not_have_a_validation_split(verdict: Judge, source: str
             "validation = 2 changes the test split",
         ),
         (
+            "split(POINTS[:80], POINTS[80:][:: -1 if self.validation else 1], self.validation)",
+            "validation = 2 changes the test split",
+        ),
+        (
             "split(np.concatenate([POINTS[:80], POINTS[: self.validation]]), POINTS[80:], self.validation)",
             "with validation = 2, both splits together are not what train holds with validation = 0",
         ),

@@ -132,6 +132,36 @@ def test_randomness_in_scoring_without_a_seed_is_seen(verdict: Judge) -> None:
     assert_fails(verdict("strategy", "seed", source), "the array drawn differs between two runs with one seed")
 
 
+@pytest.mark.parametrize(
+    ("change", "part"),
+    [
+        ('state["curves"][0]["value"] = drawn', "curve of"),
+        ('state["stability"]["own"] = drawn', "stability figure own"),
+        ('state["steps"] += int(1e9 * drawn)', "number of steps"),
+    ],
+)
+def test_randomness_in_what_training_tells_is_seen(verdict: Judge, change: str, part: str) -> None:
+    source = strategy(f"""
+        def fit(self, task, run):
+            state, drawn = super().fit(task, run), float(np.random.default_rng().uniform())
+            {change}
+            return state
+        """)
+    found = verdict("strategy", "seed", source)
+    assert_fails(found, f"the {part}")
+    assert "differs between two runs with one seed" in found.reason
+
+
+def test_randomness_in_a_score_is_seen(verdict: Judge) -> None:
+    source = strategy("""
+        def evaluate(self, state, task, run):
+            scores = super().evaluate(state, task, run)
+            first = replace(scores.scores[0], value=float(np.random.default_rng().normal()))
+            return replace(scores, scores=[first, *scores.scores[1:]])
+        """)
+    assert_fails(verdict("strategy", "seed", source), "the score log_z_check differs between two runs with one seed")
+
+
 def test_a_strategy_depends_on_its_seed(verdict: Judge) -> None:
     source = strategy("def fit(self, task, run):\n    return super().fit(task, replace(run, seed=0))")
     assert_fails(verdict("strategy", "seed", source), "another seed gives the same numbers")

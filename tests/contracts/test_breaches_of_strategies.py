@@ -168,6 +168,7 @@ def test_a_prior_takes_and_gives_the_right_shapes(verdict: Judge, methods: str, 
     [
         ("value=float('nan')", "a number of its score log_z_check is not finite: [nan"),
         ("stderr_mc=-1.0", "a standard error of its score log_z_check is below 0"),
+        ("stderr_images=-1.0", "a standard error of its score log_z_check is below 0"),
     ],
 )
 def test_a_score_is_a_number(verdict: Judge, change: str, sentence: str) -> None:
@@ -177,6 +178,20 @@ def test_a_score_is_a_number(verdict: Judge, change: str, sentence: str) -> None
             return replace(scores, scores=[replace(scores.scores[0], {change}), *scores.scores[1:]])
         """)
     assert_fails(verdict("strategy", "budget", source), sentence)
+
+
+def test_a_state_is_finite_to_the_last_number(verdict: Judge) -> None:
+    source = strategy("""
+        def fit(self, task, run):
+            state = super().fit(task, run)
+            state["modules"]["prior"]["mean"][0] = float("nan")
+            return state
+
+        def evaluate(self, state, task, run):
+            prior = {name: value.nan_to_num() for name, value in state["modules"]["prior"].items()}
+            return super().evaluate({**state, "modules": {**state["modules"], "prior": prior}}, task, run)
+        """)
+    assert_fails(verdict("strategy", "budget", source), "its state's prior.mean is not finite")
 
 
 def test_scores_have_different_names(verdict: Judge) -> None:
@@ -205,6 +220,19 @@ def test_a_strategy_stops_when_it_is_asked_to(verdict: Judge) -> None:
             return super().fit(task, replace(run, stop_requested=lambda: run.stop_requested() and False))
         """)
     assert_fails(verdict("strategy", "resume", source), "asked to stop, fit goes on to its end")
+
+
+def test_a_finished_run_is_not_trained_any_further(verdict: Judge) -> None:
+    source = strategy("""
+        def fit(self, task, run):
+            state = super().fit(task, run)
+            times = len(list(run.folder.glob("time-*")))
+            (run.folder / f"time-{times}").touch()
+            state["modules"]["prior"]["mean"] += times
+            return state
+        """)
+    found = verdict("strategy", "resume", source)
+    assert_fails(found, "the parameter prior.mean differs when fit is called in the folder of a finished run")
 
 
 REMEMBERS = """
@@ -246,6 +274,13 @@ def test_a_gradient_is_that_of_its_energy(verdict: Judge) -> None:
     assert_fails(verdict("strategy", "derivatives", with_prior(wrong)), "its gradient is not that of its energy")
 
 
+@pytest.mark.parametrize(("name", "arguments"), [("curvature", "z, v"), ("laplacian", "z")])
+@pytest.mark.parametrize("off", ["- 0.1", "+ 0.1"])
+def test_second_derivatives_are_those_of_the_energy(verdict: Judge, name: str, arguments: str, off: str) -> None:
+    wrong = f"def {name}(self, {arguments}):\n    return super().{name}({arguments}) {off}"
+    assert_fails(verdict("strategy", "derivatives", with_prior(wrong)), f"its {name} is not that of its energy")
+
+
 def test_samples_that_disagree_with_the_density_are_seen(verdict: Judge) -> None:
     # the factor transposed: right as long as it is diagonal, as it is at the start
     wrong = "def sample(self, n, noise):\n    return self.mean + noise.normal(n, len(self.mean)) @ self.factor"
@@ -259,10 +294,11 @@ def test_samples_of_the_wrong_width_are_seen(verdict: Judge) -> None:
     assert_fails(verdict("strategy", "density", with_prior(wrong)), "standard errors apart")
 
 
-def test_a_density_that_is_not_normalised_does_not_say_so(verdict: Judge) -> None:
-    wrong = "def energy(self, z):\n    return super().energy(z) - 0.01"
+@pytest.mark.parametrize(("off", "integral"), [("- 0.01", "1.01, not 1"), ("+ 0.01", "0.99")])
+def test_a_density_that_is_not_normalised_does_not_say_so(verdict: Judge, off: str, integral: str) -> None:
+    wrong = f"def energy(self, z):\n    return super().energy(z) {off}"
     found = verdict("strategy", "density", with_prior(wrong))
-    assert_fails(found, "it says that it is normalised, and its density integrates to 1.01, not 1")
+    assert_fails(found, f"it says that it is normalised, and its density integrates to {integral}")
 
 
 @pytest.mark.parametrize(("log_z", "status"), [("1.8378771", "pass"), ("-30.0", "fail"), ("float('nan')", "fail")])

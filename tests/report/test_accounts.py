@@ -106,6 +106,13 @@ def test_stability_is_of_the_worst_seed(made: tuple[Layout, ...]) -> None:
     assert (failed[1].text, failed[1].below) == ("1/3", "2 diverged")
 
 
+def test_the_first_bad_step_is_of_seeds_that_diverged(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, status="diverged", last_step=700)
+    mnist.put("normal", 1, status="crashed", last_step=3)
+    (stability,) = accounts(mnist.table(), Curves([mnist.folder]))
+    assert lines(stability)["normal"]["first bad step"] == "700"
+
+
 def test_without_a_record_there_is_nothing_to_account_for(mnist: Synthetic) -> None:
     assert accounts(mnist.table(), Curves()) == []
 

@@ -98,6 +98,19 @@ def test_other_seeds_are_compared_by_their_means(mnist: Synthetic, monkeypatch: 
     assert f"mnist, {VAMP}: VLB 97.35 nats, committed 95.25; difference +2.10 [+1.80, +2.40]" in text.splitlines()
 
 
+def test_scores_differ_at_5_percent_for_all_comparisons_together(
+    mnist: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    three(mnist, "normal", 96.0)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    for seed in range(3):  # by .2, .3 and .4: t = 5.20 and p = .035 of either bound, twice that of both together
+        fresh.put("normal", seed, 96.3 + (seed - 1) / 5)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
+    assert text.startswith("Compared with 2 committed scores and 1 published numbers: none differ")
+    assert agrees
+
+
 def test_what_differs_by_less_than_is_printed_agrees(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
     three(mnist, "normal", 96.0)
     commit(mnist, monkeypatch)
@@ -124,6 +137,18 @@ def test_one_seed_is_not_compared(mnist: Synthetic, monkeypatch: pytest.MonkeyPa
     text, agrees = agreement(Records("mnist", [Path("fresh")]))
     assert agrees
     assert text.splitlines()[1] == "Not compared, since one seed cannot tell: mnist, normal"
+
+
+def test_a_row_of_one_seed_hides_nothing_of_the_others(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:
+    three(mnist, "normal", 96.0)
+    three(mnist, VAMP, 95.3)
+    commit(mnist, monkeypatch)
+    fresh = type(mnist)(Path("fresh"))
+    fresh.put("normal", 0, 96.0)
+    three(fresh, VAMP, 95.8)
+    text, agrees = agreement(Records("mnist", [Path("fresh")]))
+    assert not agrees
+    assert text.splitlines()[-1] == "Not compared, since one seed cannot tell: mnist, normal"
 
 
 def test_with_nothing_to_compare_it_says_so(mnist: Synthetic, monkeypatch: pytest.MonkeyPatch) -> None:

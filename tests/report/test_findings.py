@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from bench.protocol import Metric, UserError
+from bench.protocol import Metric, Score, UserError
 from bench.report import Records, View, report
-from bench.report.findings import Finding, _tuned, findings, needs
+from bench.report.findings import Finding, _remedy, _tuned, findings, needs
 from bench.report.metrics import MEANINGS
-from bench.report.power import Margin, need
+from bench.report.power import Margin, Need, need
 from bench.report.statistics import Interval, Spread
 from bench.report.summary import WIDTH, beside, pairs, summary
 from tests.report.test_layout import fill as filled
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
 
 VAMP, WIDE, SSM = "vampprior[components=16]", "vampprior[components=500]", "sliced-score-matching"
+VLB = Metric("vlb", "nats")
 
 
 @pytest.fixture
@@ -142,6 +143,23 @@ def test_seeds_for_sameness_are_counted_among_all_rows_that_are_not_shown_to_be_
     assert needs(table)[VAMP] == need(*sides, table.comparisons - 1, Margin(0.5, table.comparisons))
 
 
+@pytest.mark.parametrize(
+    ("log_z", "items", "remedy"),
+    [
+        (0.0, 0.6, "more test items"),
+        (0.2, 0.6, "more test items"),
+        (0.0, 0.5, "more test items"),
+        (0.6, 0.2, "a better log Z"),
+        (0.5, 0.0, "a better log Z"),
+        (0.3, 0.3, "more test items and a better log Z"),
+        (0.6, 0.6, "more test items and a better log Z"),
+    ],
+)
+def test_what_seeds_cannot_narrow_is_named(log_z: float, items: float, remedy: str) -> None:
+    """The difference is half a nat."""
+    assert _remedy(Need(None, 0.5, log_z, items)) == remedy
+
+
 # ---------------------------------------------------------------- the table beneath
 
 
@@ -193,6 +211,25 @@ def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None
     assert "for all 6 comparisons together" in made.caption
 
 
+def test_pairs_are_of_the_same_conditions(mnist: Synthetic) -> None:
+    swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"])
+    for epochs in (3, 100):
+        swept.put(f"normal[train.epochs={epochs}]", 0, 95.0 + epochs)
+        swept.put(f"vampprior[components=16,train.epochs={epochs}]", 0, 94.0 + epochs)
+    (made,) = pairs(swept.table())
+    assert [row[2].sort for row in made.rows] == pytest.approx([-1.0, -1.0])
+
+
+def test_pairs_are_the_same_within_the_margin_too(mnist: Synthetic) -> None:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=nll", "headline.same_within.mnist=0.5"])
+    for seed in range(3):
+        judged.put(SSM, seed, 95.0 + seed / 100)
+        judged.put(VAMP, seed, 95.0 + (2 - seed) / 100)
+    (made,) = pairs(judged.table())
+    (line,) = made.rows
+    assert line[3].text == "same within 0.5"
+
+
 def test_no_caption_has_more_than_two_lines(store: Synthetic) -> None:
     fill(store)
     table = store.table()
@@ -228,6 +265,14 @@ def test_a_score_that_is_unreliable_does_not_lead(store: Synthetic) -> None:
     assert said[1] == "Lowest NLL so far: normal, 92.00 nats, without a verdict."
 
 
+def test_where_more_is_better_the_highest_score_leads(mnist: Synthetic) -> None:
+    store = type(mnist)(mnist.folder, settings=["headline.metric=accuracy"])
+    for label, value in (("normal", 0.4), (VAMP, 0.6), (SSM, 0.5)):
+        store.put(label, 0, scores=[Score(Metric("accuracy", "1", "higher"), value, 9, "exact", 0, 0, value, value)])
+    said = [finding.sentence for finding in findings(store.table())]
+    assert said[1].startswith(f"Highest accuracy so far: {VAMP}, 0.60")
+
+
 def test_where_no_verdict_is_out_it_is_said_what_leads_where(toy: Synthetic) -> None:
     for dataset, better, worse in (
         ("checkerboard", "normal", "vampprior"),
@@ -241,27 +286,42 @@ def test_where_no_verdict_is_out_it_is_said_what_leads_where(toy: Synthetic) -> 
     assert f"Lowest KL from the data so far, without a verdict: {leading}." in text
 
 
-def tuned_by(count: int, seeds: int) -> str:
-    """Return what is said of so many rows that tuning made better by two standard errors each, p = .0455."""
-    gain = Interval(-0.2, -0.2, -0.2, Spread(0.1, math.inf), None, (seeds, seeds))
+def tuned_by(count: int, *seeds: int, change: float = -0.2, metric: Metric = VLB) -> str:
+    """Return what is said of so many rows that tuning changed by two standard errors each, p = .0455.
+
+    Args:
+        count: of rows.
+        seeds: of those that were tuned, and of those that were not.
+        change: of the score.
+        metric: of the score.
+    """
+    gain = Interval(change, change, change, Spread(0.1, math.inf), None, seeds)
 
     def row(number: int) -> SimpleNamespace:
         return SimpleNamespace(
             label=f"row {number}",
             ledger=SimpleNamespace(trials=8, seconds=60.0),
-            gains={"vlb": gain},
+            gains={metric.name: gain},
             setting=SimpleNamespace(strategy=f"row {number}"),
             untuned=lambda rows: None,
             unreliable=lambda metric: False,
         )
 
-    table: Any = SimpleNamespace(rows=[row(n) for n in range(count)], headline=Metric("vlb", "nats"), lead=None)
+    table: Any = SimpleNamespace(rows=[row(n) for n in range(count)], headline=metric, lead=None)
     (finding,) = _tuned(table)
     return finding.sentence
 
 
 def test_what_tuning_gained_is_told_at_5_percent_for_all_rows_together() -> None:
     """As verdicts are: by Holm's method, and of three seeds or more."""
-    assert "It improved VLB: row 0 by 0.20 nats [0.00, 0.40]." in tuned_by(1, seeds=3)
-    assert "It is not shown to have improved VLB." in tuned_by(2, seeds=3)
-    assert "It is not shown to have improved VLB." in tuned_by(1, seeds=2)
+    assert "It improved VLB: row 0 by 0.20 nats [0.00, 0.40]." in tuned_by(1, 3, 3)
+    assert "It is not shown to have improved VLB." in tuned_by(2, 3, 3)
+    for seeds in ((2, 2), (3, 2), (2, 3)):
+        assert "It is not shown to have improved VLB." in tuned_by(1, *seeds)
+
+
+def test_what_tuning_made_worse_it_has_not_improved() -> None:
+    assert "It is not shown to have improved VLB." in tuned_by(1, 3, 3, change=0.2)
+    recall = Metric("recall", "1", "higher")
+    assert "It improved recall: row 0 by 0.20" in tuned_by(1, 3, 3, change=0.2, metric=recall)
+    assert "It is not shown to have improved recall." in tuned_by(1, 3, 3, change=-0.2, metric=recall)

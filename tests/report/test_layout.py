@@ -60,6 +60,22 @@ def rows(text: str, title: str) -> dict[str, list[str]]:
     return {row[0]: row[1:] for row in plain if not row[0].startswith(":")}
 
 
+def test_a_margin_is_of_its_data_set_alone(toy: Synthetic) -> None:
+    margins = {"8-gaussians": 0.1, "checkerboard": 0.2}
+    judged = type(toy)(
+        toy.folder,
+        "toy",
+        strategies=["normal", "vampprior"],
+        settings=[
+            "headline.metric=kl_data",
+            *(f"headline.same_within.{name}={each}" for name, each in margins.items()),
+        ],
+    )
+    kept = {name: judged.grid.headline.same_within.get(name) for name in DATASETS}
+    assert {name: judged.table(name).margin for name in DATASETS} == kept
+    assert (kept["8-gaussians"], kept["checkerboard"]) == (0.1, 0.2)
+
+
 def test_strategies_are_rows_and_data_sets_columns(toy: Synthetic) -> None:
     fill(toy)
     report(toy.grid, [], None)

@@ -59,6 +59,11 @@ def test_what_sources_differ_in_is_said(mnist: Synthetic, other: Synthetic) -> N
         assert "differ in the version of torch: 2.13.0" in " ".join(report(Records(grid, PLACES), Path("out")).split())
 
 
+def test_another_version_of_a_data_set_is_said(mnist: Synthetic, other: Synthetic) -> None:
+    other.put("normal", 1, 97.0, data={"version": "2", "sha256": "d" * 64})
+    assert notes(mnist) == ["merged sources differ in the version of the data set mnist: 1 in mnist; 2 in elsewhere"]
+
+
 def test_other_code_of_a_plugin_is_said_for_the_settings_that_both_have(mnist: Synthetic, other: Synthetic) -> None:
     other.put("normal", 1, 97.0, code={"plugin": "1" * 64})
     other.put("vampprior[components=16]", 1, 97.0, code={"plugin": "1" * 64})
@@ -99,6 +104,18 @@ def test_a_metric_that_is_another_quantity_is_refused(
     other.put("normal", 1, scores=[Score(metric, 97.0, 100, "monte-carlo", 0.03, 0.4, 97.0, 97.0)])
     with pytest.raises(UserError, match=rf"the metric vlb on mnist is another .* in mnist, {theirs} is better in else"):
         of_places(PLACES, mnist.registry)
+
+
+def test_a_source_that_moved_on_to_the_same_version_of_a_metric_is_merged(mnist: Synthetic, other: Synthetic) -> None:
+    """It has scores of an earlier version, too, before and after those of the latest in the order of cells."""
+    later = [Score(Metric("vlb", "nats", version=2), 97.0, 100, "monte-carlo", 0.03, 0.4, 97.0, 97.0)]
+    places = [("normal", 1), ("normal", 2), ("vampprior[components=16]", 0)]
+    first, middle, last = sorted(places, key=lambda place: mnist.cell(*place).id)
+    mnist.put(*first, 95.0)
+    mnist.put(*middle, scores=later)
+    mnist.put(*last, 95.0)
+    other.put("normal", 1, scores=later)
+    assert of_places(PLACES, mnist.registry).records
 
 
 # ---------------------------------------------------------------- the same cell twice

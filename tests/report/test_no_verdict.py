@@ -16,7 +16,7 @@ from bench.report.tables import build
 
 if TYPE_CHECKING:
     from tests.report.conftest import Synthetic
-from tests.report.test_verdicts import AS_ONE, SSM, VAMP, judged, put, verdict
+from tests.report.test_verdicts import AS_ONE, SSM, VAMP, WIDE, judged, put, verdict
 
 
 @pytest.mark.parametrize("label", ["normal", SSM])
@@ -124,6 +124,17 @@ def test_records_of_different_code_of_bench_are_not_compared(mnist: Synthetic, l
     assert verdict(same).words == "better"
 
 
+@pytest.mark.parametrize("mark", ["fit", "evaluate"])
+@pytest.mark.parametrize("label", ["normal", SSM])
+@pytest.mark.parametrize("other", [1, 3])
+def test_seeds_of_different_code_of_bench_have_no_verdict(mnist: Synthetic, label: str, mark: str, other: int) -> None:
+    store = judged(mnist, seeds=4)
+    for each, value in (("normal", 95.0), (SSM, 80.0)):
+        for seed in range(4):
+            store.put(each, seed, value, code={mark: "0" * 64} if (each, seed) == (label, other) else {})
+    assert verdict(store).words == "none: not all made with the same code of bench"
+
+
 @pytest.mark.parametrize("label", ["normal", SSM])
 def test_seeds_of_different_code_of_a_plugin_have_no_verdict(mnist: Synthetic, label: str) -> None:
     store = judged(mnist, seeds=4)
@@ -214,6 +225,16 @@ def test_the_verdict_follows_the_baseline_that_is_asked_for(mnist: Synthetic) ->
     made = build("mnist", source, published.read(), baseline=SSM)
     found = {row.label: row.verdict.kind for row in made.rows if row.verdict}
     assert (found["normal"], found[SSM]) == ("worse", "baseline")
+
+
+def test_of_several_rows_of_the_baselines_strategy_the_first_is_compared_to(mnist: Synthetic) -> None:
+    store = judged(mnist)
+    for label, value in (("normal", 95.0), (VAMP, 94.0), (WIDE, 93.0)):
+        put(store, label, value)
+    source = of_grid(Records(store.grid, [store.folder], store.registry))
+    made = build("mnist", source, published.read(), baseline="vampprior")
+    found = {row.label: row.verdict.kind for row in made.rows if row.verdict}
+    assert (found["normal"], found[VAMP], found[WIDE]) == ("worse", "baseline", "better")
 
 
 def test_the_python_interface_gives_the_verdicts_of_the_table(mnist: Synthetic) -> None:

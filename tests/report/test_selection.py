@@ -107,6 +107,14 @@ def test_records_on_other_data_are_refused_into_a_note(mnist: Synthetic) -> None
     assert notes == ("left out: normal seed 0, made from other data (SHA-256 aaaaaaaa... instead of dddddddd...)",)
 
 
+def test_the_data_are_those_of_the_code_as_it_is_and_not_of_the_latest_record(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 94.0)
+    mnist.put("normal", 1, 95.0, sha256="a" * 64, code={"fit": "1" * 64})
+    found, notes = chosen(mnist)
+    assert found == {"normal seed 0": 94.0}
+    assert notes == ("left out: normal seed 1, made from other data (SHA-256 aaaaaaaa... instead of dddddddd...)",)
+
+
 def test_cells_of_another_budget_are_refused_into_a_note(mnist: Synthetic) -> None:
     mnist.put("normal", 0, 95.0)
     mnist.put("normal", 1, 95.0)
@@ -131,6 +139,16 @@ def test_without_a_plan_the_latest_record_says_how_all_are_scored(mnist: Synthet
     made = select(outcomes(frame), Plan())
     assert [outcome.seed for outcome in made.outcomes] == [1]
     assert len(made.notes) == 1
+
+
+def test_the_latest_record_under_the_plan_says_how_its_cells_are_scored(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    short = type(mnist)(mnist.folder, settings=["train.epochs=3"])
+    short._clock = 30
+    short.put("normal", 0, 99.0, evaluation=Evaluation(importance_samples=10))
+    source = of_grid(Records(mnist.grid, [mnist.folder], mnist.registry))
+    made = select(outcomes(source.frame), source.plan)
+    assert [_vlb(outcome) for outcome in made.outcomes] == [95.0]
 
 
 def test_settings_that_came_later_have_their_default_in_earlier_records(mnist: Synthetic) -> None:

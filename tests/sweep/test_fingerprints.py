@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 import bench
+from bench.places import user_folder
 from bench.plugins import Kind, Plugin, PluginError, Registry
 from bench.sweep.fingerprints import Fingerprints, fingerprints
 
@@ -20,6 +21,7 @@ PACKAGE = (
     *("__init__", "protocol/__init__", "streams", "files", "grid", "plugins/registry", "sweep/store", "report/tables"),
     *("strategy/general", "data/base", "priors/__init__", "energies/densities/grbm", "vae/__init__", "samplers/chains"),
     *("training/loop", "objectives/bound", "estimators/ais"),
+    *("networks/__init__", "networks/mlp", "energies/__init__", "energies/grbm"),
 )
 STRATEGY = '''
 """A strategy."""
@@ -43,8 +45,10 @@ Prints = Callable[[], Fingerprints]
 
 
 @pytest.fixture
-def home(tmp_path: Path) -> Path:
-    """A folder with the package and two plugins."""
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder with the package and two plugins; this user's cache is empty."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setattr("bench.sweep.fingerprints._rooms", {})
     for name in PACKAGE:
         file = tmp_path / "bench" / f"{name}.py"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +87,10 @@ def test_fingerprints_are_sha256_and_the_same_every_time(prints: Prints) -> None
         ("data/base", {"fit", "evaluate"}),
         ("priors/__init__", {"fit", "evaluate"}),
         ("energies/densities/grbm", {"fit", "evaluate"}),
+        ("networks/__init__", {"fit", "evaluate"}),  # what kinds of networks and energies share
+        ("energies/__init__", {"fit", "evaluate"}),
+        ("networks/mlp", set()),  # a kind is a plugin, of the cells alone that use it
+        ("energies/grbm", set()),
         ("vae/__init__", {"fit", "evaluate"}),
         ("samplers/chains", {"fit", "evaluate"}),
         ("training/loop", {"fit"}),
@@ -109,6 +117,34 @@ def test_an_edit_of_a_plugin_changes_the_plugin_s_fingerprint_alone(home: Path, 
     with (home / f"{plugin}.py").open("a") as file:
         file.write("\nedited = True\n")
     assert changed(before, prints()) == {"plugin"}
+
+
+def test_of_two_plugins_of_a_kind_either_counts(home: Path) -> None:
+    """As of the encoder and the decoder of a cell, which are networks both."""
+    for name in ("encoder", "decoder"):
+        (home / f"{name}.py").write_text(f"here = {name!r}\n")
+
+    def now(*names: str) -> Fingerprints:
+        return fingerprints([Plugin("network", name, "here", home / f"{name}.py") for name in names], home / "bench")
+
+    before = now("encoder", "decoder")
+    assert changed(before, now("decoder", "encoder")) == {"plugin"}, "which of them is which"
+    for name in ("encoder", "decoder"):
+        file = home / f"{name}.py"
+        original = file.read_text()
+        file.write_text(f"{original}edited = True\n")
+        assert changed(before, now("encoder", "decoder")) == {"plugin"}, name
+        file.write_text(original)
+
+
+def test_a_kept_fingerprint_that_was_altered_is_made_anew(prints: Prints, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = prints()
+    kept = [file for file in (user_folder("cache") / "rooms").iterdir() if file.is_file()]
+    monkeypatch.setattr("bench.sweep.fingerprints._rooms", {})  # as in another process
+    for file in kept:
+        file.write_text("0" * 64 + file.read_text()[64:])
+    assert prints() == first
+    assert len(kept) == 2, "of training and of scoring"
 
 
 def test_comments_docstrings_layout_and_the_place_of_files_change_nothing(home: Path, prints: Prints) -> None:

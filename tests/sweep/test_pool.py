@@ -15,12 +15,13 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.sweep.attempts import Job
+from bench.sweep.attempts import Ending, Job
 from bench.sweep.feed import Feed
 from bench.sweep.limits import Limits
+from bench.sweep.live import Teller
 from bench.sweep.pool import Pool, SweepError
 from bench.sweep.screen import Screen, Tally
-from bench.sweep.slots import Log, ending, kills
+from bench.sweep.slots import Log, Slot, Work, ending, kills
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures
@@ -307,6 +308,26 @@ def test_workers_that_never_start_are_given_up(look: Look, setup: Setup, tmp_pat
 
 
 # ---------------------------------------------------------------- how processes end
+
+
+def test_a_process_whose_memory_ran_out_is_given_no_other_cell(look: Look, setup: Setup, store: Store) -> None:
+    """Others carry out many cells of plugins that come with bench."""
+    (job,) = look("ok").jobs()
+    plugins = tuple(replace(plugin, origin="built-in") for plugin in job.cell.plugins)
+    job = replace(job, cell=replace(job.cell, plugins=plugins))
+    pool, slot = Pool(setup, 1, Told()), Slot(0, setup)
+    pool._slots[0] = slot
+    try:
+        for status, kept in (("ok", True), ("error", True), ("out-of-memory", False)):
+            attempt = store.begin(job.cell, "sweep")
+            assert attempt is not None
+            live = Teller(store.cell(job.cell.id), attempt.number)
+            slot.work = Work(job, attempt, Log(store.log(job.cell.id, attempt.number)), None, live)
+            pool._hear(slot, Ending(status))
+            assert (0 in pool._slots) is kept, status
+    finally:
+        pool._close()
+    assert [ending.status for _, ending in pool.tally.endings] == ["ok", "error", "out-of-memory"]
 
 
 def test_how_processes_end_in_words() -> None:

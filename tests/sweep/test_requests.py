@@ -8,7 +8,7 @@ import pytest
 
 from bench.plugins.shapes import typed
 from bench.protocol import UserError
-from bench.sweep.limits import limited
+from bench.sweep.limits import Limits, limited
 from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
 from tests.shell import FAKES, GRID
@@ -62,6 +62,11 @@ def test_a_limit_is_a_finite_number_above_0(name: str, value: float) -> None:
     values = {"timeout": None, "memory": None, name: value}
     with pytest.raises(UserError, match=r" is not allowed; it must be a number above 0, at most 1,000,000,000$"):
         limited(values["timeout"], values["memory"], 2, typed)
+
+
+def test_limits_are_given_in_minutes_and_gigabytes() -> None:
+    assert limited(2, 1.5, 3, typed) == Limits(timeout=120.0, memory=1_500_000_000, retries=3)
+    assert limited(None, None, 0, typed) == Limits(timeout=None, memory=None, retries=0)
 
 
 def test_a_store_of_somebody_else_is_run_only_where_it_is_trusted(

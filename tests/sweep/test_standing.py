@@ -13,6 +13,7 @@ import pytest
 from bench.files import save_tensors
 from bench.protocol import Evaluation
 from bench.sweep import attempts
+from bench.sweep.circumstances import provenance
 from bench.sweep.store import Store
 from tests.sweep.test_store import Look, finished, job_of, process, standing
 
@@ -73,6 +74,20 @@ def test_other_evaluation_settings_are_named(look: Look, store: Store) -> None:
     default = Evaluation()
     samples, chains = default.importance_samples, default.ais.chains
     assert found.why.endswith(f"+00:00: importance_samples {samples} -> 50, ais.chains {chains} -> 20")
+
+
+def test_a_cell_that_was_scored_otherwise_later_is_stale_by_its_record_with_the_settings_of_now(
+    look: Look, store: Store
+) -> None:
+    job = job_of(look)
+    other = Evaluation(importance_samples=50)
+    earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, fit="0" * 64))
+    later = replace(earlier, key="1" * 16, cell=replace(job.cell, evaluation=other))
+    store.finish(earlier, finished(earlier))
+    store.finish(later, later.record("fakes", provenance("cpu"), "ok", finished="2026-02-01T00:00:00+00:00"))
+    found = standing(look)
+    assert found.state == "stale"
+    assert found.why == "the training code of bench changed since the record of 2026-01-01T00:00:00+00:00"
 
 
 def test_what_this_code_has_trained_can_be_scored_again(look: Look, store: Store) -> None:
@@ -180,6 +195,17 @@ def test_an_attempt_on_another_machine_counts_until_its_heart_has_stopped_for_a_
     assert store.beat(job.cell.id, second)
     assert not store.finish(job, finished(job))
     assert store.finish(replace(job, attempt=2), finished(job, "error"))
+
+
+@pytest.mark.parametrize("ahead", [1000.0, -1000.0])
+def test_a_heart_beats_by_the_clock_of_the_file_system(look: Look, store: Store, ahead: float) -> None:
+    cell = job_of(look).cell
+    assert store.begin(cell, "there") is not None
+    vars(store.storage)["ahead"] = ahead
+    elsewhere(store, cell.id, attempts.LEASE - 5 - ahead)
+    assert store.alive(cell.id, 1)
+    elsewhere(store, cell.id, attempts.LEASE + 5 - ahead)
+    assert not store.alive(cell.id, 1)
 
 
 def test_an_attempt_whose_process_id_is_anothers_now_is_over(look: Look, store: Store) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import io
 import json
 import os
@@ -271,6 +272,21 @@ def test_a_store_that_cannot_be_written_is_one_sentence(look: Look, tmp_path: Pa
     ):
         with pytest.raises(StoreError, match=r"^the run store .*/file/runs cannot be written \(Not a directory: "):
             write()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE])
+def test_an_error_of_the_storage_is_told_from_one_of_a_plugin(store: Store, number: int) -> None:
+    store.folder.mkdir(parents=True)
+    why = os.strerror(number)
+    error = ValueError("the state cannot be saved")
+    error.__cause__ = OSError(number, why, str(store.folder / "cells" / "state.pt"))
+    with pytest.raises(StoreError, match=rf"^the run store .* cannot be written \({why}: ") as told:
+        store.storage.blame(error, store.folder)
+    assert told.value.errno == number
+    assert store.storage.at_fault(store.folder, number)
+    store.storage.blame(OSError(number, why, "/somewhere/else"), store.folder)  # a plugin's own file
+    store.storage.blame(OSError(errno.EACCES, "no", str(store.folder / "cells" / "state.pt")), store.folder)
+    assert not store.storage.at_fault(store.folder, errno.EACCES)
 
 
 def test_a_store_can_be_shared(look: Look, store: Store) -> None:

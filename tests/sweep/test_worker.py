@@ -243,6 +243,19 @@ def test_no_cell_sees_what_another_wrote_into_the_data(look: Look, setup: Setup,
     assert values == [3.0, 2.0]
 
 
+def test_a_cell_has_the_data_of_its_own_options_and_may_write_into_every_split(setup: Setup) -> None:
+    digits: Any = setup.registry.find("dataset", "digits").load()
+    worker = Worker(setup)
+    for kept in (0, 9, 0):
+        splits = worker.splits(digits(validation=kept))
+        assert (len(splits.train), len(splits.validation)) == (1500 - kept, kept)
+        again = worker.splits(digits(validation=kept))
+        for name in ("train", "validation", "test"):
+            getattr(splits, name)[:] = 99
+            assert not (getattr(again, name) == 99).any(), name
+            assert not (getattr(worker.splits(digits(validation=kept)), name) == 99).any(), name
+
+
 def test_a_stopped_cell_leaves_no_record_and_goes_on_from_its_checkpoint(
     look: Look, setup: Setup, store: Store
 ) -> None:
@@ -255,9 +268,10 @@ def test_a_stopped_cell_leaves_no_record_and_goes_on_from_its_checkpoint(
     assert store.records()[0].stability == {"resumed_at": 11.0}
 
 
-def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, store: Store) -> None:
+@pytest.mark.parametrize("code", ["plugin", "fit"])
+def test_a_checkpoint_of_other_code_is_not_resumed(look: Look, setup: Setup, store: Store, code: str) -> None:
     job = look("long").jobs()[0]
-    other = replace(job.fingerprints, fit="0" * 64)
+    other = replace(job.fingerprints, **{code: "0" * 64})
     folder = store.cell(job.cell.id) / replace(job, fingerprints=other).workspace
     folder.mkdir(parents=True)
     (folder / "step").write_text("50")

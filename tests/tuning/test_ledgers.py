@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import csv
+import math
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -15,6 +17,7 @@ from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import Records, report
 from bench.sweep.store import Store
+from bench.tuning.ledgers import ranked
 from tests.tuning.conftest import FAKES, Tune, tables
 
 
@@ -40,6 +43,41 @@ def test_the_tuned_grid_holds_what_was_chosen_and_what_was_before(tune: Tune, tm
     assert chosen.ledger.model_dump() == ledger.to_dict()
     assert chosen.evaluation.split == "test"
     assert (grid.headline.metric, grid.headline.same_within) == ("vlb", {"drawn": 0.1})
+
+
+def test_the_tuned_grid_trains_and_scores_as_the_grid_does(tune: Tune) -> None:
+    own = tables(
+        networks={"latent": 3},
+        train={"epochs": 2, "batch_size": 2, "clip": 1.0},
+        evaluate={"importance_samples": 7, "ais": {"chains": 11}},
+    )
+    (path,) = tune(own, trials=1).grids
+    before = grids.expand(own, Registry([FAKES]), name="grid", where="grid").cells[0]
+    for cell in grids.load(str(path), Registry([FAKES])).cells:
+        assert cell.evaluation == before.evaluation
+        assert (cell.budget, cell.networks, cell.options) == (before.budget, before.networks, before.options)
+
+
+def test_of_trials_that_are_as_good_the_first_is_chosen_and_what_cannot_be_trusted_comes_last() -> None:
+    def trial(number: int, loss: float, doubt: str = "", status: str = "ok") -> tuple[Any, Any]:
+        score = SimpleNamespace(
+            metric="vlb", better="lower", value=loss, sys_lower=loss - 1, sys_upper=loss, unreliable=doubt
+        )
+        return SimpleNamespace(number=number), SimpleNamespace(status=status, scores=[score])
+
+    records = [
+        *(trial(0, 3.0), trial(1, 2.0), trial(2, 2.0), trial(3, 1.0, "few chains")),
+        *(trial(4, 0.0, status="pruned"), trial(5, math.nan), (SimpleNamespace(number=6), None)),
+    ]
+    progress: Any = SimpleNamespace(
+        study=SimpleNamespace(row=SimpleNamespace(metric="vlb")), records=lambda: records[::-1]
+    )
+    assert [(trial.number, value, doubt) for trial, value, doubt in ranked(progress)] == [
+        (1, 2.0, ""),
+        (2, 2.0, ""),
+        (0, 3.0, ""),
+        (3, 1.0, "few chains"),
+    ]
 
 
 def test_the_report_shows_what_tuning_cost_and_gained(tune: Tune, tmp_path: Path) -> None:

@@ -169,6 +169,21 @@ def test_another_search_space_or_other_settings_need_another_study(tune: Tune, t
     tune(narrow, trials=2, store=tmp_path / "another")
 
 
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"evaluate.vlb_samples": 3},
+        {"evaluate.ais.chains": 50},
+        {"train.epochs": 3},
+        {"networks.latent": 3},
+        {"dataset.digits.validation": 200},
+    ],
+)
+def test_a_study_is_of_one_way_of_scoring_budget_networks_and_data(changes: dict[str, Any]) -> None:
+    before, now = rows_of("normal")["normal"].context, rows_of("normal", **changes)["normal"].context
+    assert [part for part, said in now.items() if said != before[part]] == ["settings"]
+
+
 def test_a_study_whose_strategy_has_changed_is_not_added_to(tune: Tune, tmp_path: Path) -> None:
     import shutil
 

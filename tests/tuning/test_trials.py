@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import math
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bench.protocol import Metric, Score
+from bench.sweep.record import Score as ScoreRow
 from bench.sweep.store import Store
+from bench.tuning.trials import value_of
 from tests.tuning.conftest import BEST, Tune, tables
 
 
@@ -30,6 +34,23 @@ def test_a_trial_is_a_cell_with_a_record_of_the_validation_split(tune: Tune, tmp
     assert frame["cell"].tolist() == [record.cell for record in made]
     # by the upper end of log Z's interval
     assert frame["value"].tolist() == [record.scores[0].sys_upper for record in made]
+
+
+@pytest.mark.parametrize(("better", "loss"), [("lower", 0.9), ("higher", -0.7)])
+def test_a_trial_counts_by_the_worse_end_of_log_z(better: Any, loss: float) -> None:
+    record: Any = SimpleNamespace(
+        scores=[ScoreRow.of(Score(Metric("own", "1", better), 0.8, 9, "ais", 0.0, 0.0, 0.7, 0.9, "few chains"))]
+    )
+    assert value_of(record, "own") == (loss, "few chains")
+    assert value_of(record, "vlb") is None
+
+
+@pytest.mark.parametrize(("better", "ends"), [("lower", (0.7, math.inf)), ("higher", (-math.inf, 0.9))])
+def test_a_trial_whose_log_z_may_be_anything_has_no_value(better: Any, ends: tuple[float, float]) -> None:
+    record: Any = SimpleNamespace(
+        scores=[ScoreRow.of(Score(Metric("own", "1", better), 0.8, 9, "ais", 0.0, 0.0, *ends))]
+    )
+    assert value_of(record, "own") is None
 
 
 def test_the_same_trials_come_again_and_resuming_adds_those_that_are_missing(tune: Tune, tmp_path: Path) -> None:
