@@ -53,7 +53,7 @@ MEANINGS = {
     "bdmc_upper": Meaning("bdmc_upper", drawn=True),
     "bdmc_gap": Meaning("bdmc_gap", drawn=True),
     "log_z": Meaning("log Z", "log normaliser of the prior"),
-    "log_z_check": Meaning("log Z check", "log of the integral of a prior that calls itself normalised, best at 0"),
+    "log_z_check": Meaning("log Z check", "log of the integral of a prior called normalised, best at 0"),
     "kl": Meaning("KL", "divergence of the posterior from the prior"),
     "reconstruction": Meaning("reconstruction", "expected negative log-likelihood given z"),
     "sliced_wasserstein": Meaning("SW", "sliced Wasserstein distance of the model's draws from test items"),

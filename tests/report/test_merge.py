@@ -164,7 +164,7 @@ def test_items_and_curves_of_a_cell_that_two_files_tell_apart_are_nobodys(mnist:
     first, second = sorted(outcomes(read_parquet(ours[0])), key=lambda outcome: outcome.seed)
     assert Arrays((), [ours[1], ours[1]]).vector(first, "vlb") is not None
     assert Arrays((), [ours[1], theirs[1]]).vector(first, "vlb") is None
-    np.testing.assert_array_equal(Curves((), [ours[2], ours[2]]).of(second)["bound"], [3.0])
+    np.testing.assert_array_equal(Curves((), [ours[2], ours[2]]).of(second)["bound"], [[1.0], [3.0]])
     assert Curves((), [ours[2], theirs[2]]).of(second) == {}
     assert of_places([*ours, *theirs], mnist.registry).records
 
