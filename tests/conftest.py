@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import random
+import sys
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +23,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
         for item in wanting if not torch.cuda.is_available() else ():
             item.add_marker(pytest.mark.skip(reason="needs a GPU"))
+
+
+@pytest.fixture(autouse=True)
+def _seeded() -> None:
+    """Have every test draw the same numbers, whatever ran before it; torch is seeded where it is there already."""
+    random.seed(0)
+    modules: dict[str, Any] = dict(sys.modules)
+    if "numpy" in modules:
+        modules["numpy"].random.seed(0)
+    if "torch" in modules:
+        modules["torch"].manual_seed(0)
 
 
 class Mirror:

@@ -235,7 +235,8 @@ def test_a_data_set_that_brings_a_likelihood_keeps_its_contracts(tmp_path: Path,
     files = write(tmp_path, sources, "mine")
     verdicts = list(check(Registry().find("dataset", str(files["dataset"])), data=tmp_path))
     assert {verdict.contract: verdict.status for verdict in verdicts if verdict.status != "pass"} == {
-        "capture": "not checked"  # its likelihood asks for a number, and it does not say that it can be captured
+        "validation": "not checked",  # it has no such option
+        "capture": "not checked",  # its likelihood asks for a number, and it does not say that it can be captured
     }
     reason = next(verdict.reason for verdict in verdicts if verdict.contract == "likelihood")
     assert reason.startswith("Beta: densities")

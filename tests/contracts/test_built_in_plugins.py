@@ -36,7 +36,7 @@ def assert_kept(kind: Kind, name: str, given: dict[str, Any], data: Path) -> Non
         unchecked = WITHOUT_PRIOR
     assert {verdict.contract for verdict in verdicts if verdict.status == "not checked"} == unchecked
     assert [verdict for verdict in verdicts if verdict.status == "fail"] == []
-    assert len(verdicts) == {"strategy": 9, "dataset": 10, "network": 10, "energy": 10}[kind]
+    assert len(verdicts) == {"strategy": 9, "dataset": 11, "network": 10, "energy": 10}[kind]
 
 
 @pytest.mark.parametrize("name", BUILT_IN)

@@ -20,7 +20,7 @@ def test_an_example_keeps_its_contracts_right_away(kind: Kind, tmp_path: Path) -
     verdicts = list(check(plugin, given))
     assert [verdict for verdict in verdicts if verdict.status == "fail"] == []
     unchecked = {verdict.contract for verdict in verdicts if verdict.status == "not checked"}
-    assert unchecked == {"capture"} | {"dataset": {"likelihood"}, "energy": {"exact"}}.get(kind, set())
+    assert unchecked == {"capture"} | {"dataset": {"likelihood", "validation"}, "energy": {"exact"}}.get(kind, set())
 
 
 @pytest.mark.parametrize("kind", [*KINDS])

@@ -89,7 +89,7 @@ def test_curves_that_are_not_finite_are_read_back_as_they_were(diverged: Record,
     expected = [1.5, NAN, INF, -INF]
     np.testing.assert_equal(frame["value"].tolist(), expected)
     outcome = cells.Outcome.of(diverged, look("diverge").standings[0].key)
-    np.testing.assert_equal(Curves([store.folder]).of(outcome)["bound"].tolist(), expected)
+    np.testing.assert_equal(Curves([store.folder]).of(outcome)["bound"][1].tolist(), expected)
 
 
 def test_records_with_a_bare_nan_are_read_as_before(diverged: Record, store: Store) -> None:
