@@ -146,9 +146,10 @@ def check_validation(subject: Subject) -> str:
     """The option `validation` keeps so many items from training: each item is in one split, and the test stays."""
     values, number = dict(subject.values), demands.FEWEST
     try:
-        whole, parted = (subject.build(values | {"validation": n}).load(subject.data) for n in (0, number))
+        both = [subject.build(values | {"validation": n}) for n in (0, number)]
     except UserError:
         raise NotChecked(f"it has no option `validation` that may be 0 or {number}") from None
+    whole, parted = (dataset.load(subject.data) for dataset in both)
     if len(parted.validation) != number:
         raise Breach(f"validation = {number} keeps {len(parted.validation)} items from training")
     if not np.array_equal(parted.test, whole.test):

@@ -9,8 +9,8 @@ from types import MappingProxyType
 import numpy as np
 
 from bench.report.curves import VALIDATION, Curves
-from bench.report.layout import NOTHING, Entry, Heading, Layout, after, figure, interval
-from bench.report.metrics import meaning
+from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
+from bench.report.metrics import after, meaning
 from bench.report.rows import Row
 from bench.report.summary import factor, label, seeds
 from bench.report.tables import Table

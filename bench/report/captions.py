@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from bench.protocol import Metric
 from bench.report.cells import Plan
-from bench.report.metrics import BOUND, meaning
+from bench.report.metrics import BOUND, after, meaning
 from bench.report.published import Column
 from bench.report.rows import Row
+from bench.report.statistics import BOTH
 from bench.sweep.record import flat
 
 
@@ -25,21 +26,29 @@ def caption(
         judged: the metric of the verdicts, where there are any.
         comparisons: how many there are to the baseline.
     """
-    units = dict.fromkeys(metric.unit for metric in metrics)
-    titles = [meaning(metric.name).title for metric in metrics]
+    titles: dict[str, list[str]] = {}
+    for metric in metrics:
+        titles.setdefault(metric.unit, []).append(meaning(metric.name).title)
     if not titles:
         return "No scores yet."
     directions = {metric.better for metric in metrics} - {"neither"}
     better = f"; {directions.pop()} is better" if len(directions) == 1 else ""
-    sentences = [f"{', '.join(titles)} in {' and '.join(units)}{better}"]
+    sentences = [", ".join(f"{', '.join(own)}{after(unit, ' in ')}" for unit, own in titles.items()) + better]
     if any(row.scores for row in rows):
-        items = any(meaning(metric.name).items for metric in metrics)
-        over = f"trainings and {_splits(rows)} items" if items else "trainings"
-        sentences.append(f"In brackets: 95 % intervals over {over}")
+        sentences.append(f"In brackets: 95 % intervals over {over(rows, metrics)}")
     if baseline and judged:
         many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
         sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."
+
+
+def over(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
+    """Return what intervals of these metrics are over."""
+    shared = any(
+        meaning(metric.name).items or any(r.scores[metric.name].basis == BOTH for r in rows if metric.name in r.scores)
+        for metric in metrics
+    )
+    return f"trainings and {_splits(rows)} items" if shared else "trainings"
 
 
 def conditions(

@@ -8,8 +8,8 @@ from typing import Literal
 
 from bench import words
 from bench.protocol import Metric
-from bench.report.layout import after, amount, figure
-from bench.report.metrics import meaning
+from bench.report.layout import amount, figure
+from bench.report.metrics import after, meaning
 from bench.report.power import MOST, Margin, Need, need
 from bench.report.rows import Row, doubts, failure
 from bench.report.statistics import CONFIDENCE, holm
@@ -161,8 +161,11 @@ def _open(table: Table) -> Iterator[Finding]:
         ]
         text = f"Undecided with {count} seeds each. Seeds that the row and {table.baseline} would each need"
         yield Finding("undecided", f"{text}: {', '.join(parts)}.", tuple(more))
-    for remedy in ("more test items", "a better log Z", "more test items and a better log Z"):
-        never = [label for label, need in wanted.items() if need.seeds is None and _remedy(need) == remedy]
+    integrated = {label for label in wanted if all(s.estimator != "ais" for s in rows[label].seeds("log_z").values())}
+    exact = {label: "a finer quadrature" if label in integrated else "a better log Z" for label in wanted}
+    remedies = {label: need.remedy(exact[label]) for label, need in wanted.items() if need.seeds is None}
+    for remedy in sorted(set(remedies.values()), key=lambda remedy: (len(remedy), remedy)):
+        never = [label for label, own in remedies.items() if own == remedy]
         if never:
             text = f"Undecided, and more seeds would not help; {remedy} would"
             yield Finding("undecided", f"{text}: {', '.join(never)}.", tuple(never))
@@ -181,7 +184,8 @@ def _tuned(table: Table) -> Iterator[Finding]:
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
     both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
     doubtful = [label for label, sides in both.items() if any(side.unreliable(metric.name) for side in sides)]
-    enough = [(row, gain) for row, gain in gains if min(gain.n) >= JUDGED_SEEDS and row.label not in doubtful]
+    few = [row.label for row, gain in gains if min(gain.n) < JUDGED_SEEDS]
+    enough = [(row, gain) for row, gain in gains if row.label not in (*few, *doubtful)]
     shown = [p <= 1 - CONFIDENCE for p in holm([gain.p for _, gain in enough])]
     better = [one for one, differs in zip(enough, shown, strict=True) if differs and sign * one[1].mean < 0]
     better.sort(key=lambda one: sign * one[1].mean)
@@ -194,13 +198,9 @@ def _tuned(table: Table) -> Iterator[Finding]:
     text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
     if doubtful:
         text += f" Not counted, since its {title} is unreliable, tuned or as before: {', '.join(doubtful)}."
+    if few:
+        text += f" Not counted, with fewer than {JUDGED_SEEDS} seeds: {', '.join(few)}."
     yield Finding("cost", text, tuple(row.label for row in rows))
-
-
-def _remedy(need: Need) -> str:
-    if need.log_z < need.half:
-        return "more test items" if need.items >= need.half or not need.log_z else "more test items and a better log Z"
-    return "a better log Z" if need.items < need.half else "more test items and a better log Z"
 
 
 def _published(table: Table) -> Iterator[Finding]:

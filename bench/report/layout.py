@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple
 from bench import words
 from bench.protocol import Metric
 from bench.report.captions import caption
-from bench.report.metrics import EXACT, meaning
+from bench.report.metrics import EXACT, after, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
@@ -218,11 +218,6 @@ def figure(value: float, unit: str, sign: bool = False) -> str:
 def amount(value: float, unit: str) -> str:
     """Return a number with its unit."""
     return f"{figure(value, unit)}{after(unit)}"
-
-
-def after(unit: str, before: str = " ") -> str:
-    """Return what stands after a number or a title: its unit, and nothing of what has none, which is the unit 1."""
-    return "" if unit == "1" else f"{before}{unit}"
 
 
 def interval(estimate: Interval | None, unit: str, sign: bool = False, bold: bool = False) -> Entry:

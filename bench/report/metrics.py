@@ -14,6 +14,7 @@ class Meaning(NamedTuple):
         items: whether it is a mean over test items, the same for every model, whose scores lie beside a record as the
             array of its name.
         drawn: whether it is of items that are drawn from the model itself, anew for every training.
+        model_free: whether it is of the data alone, so that all trainings have the same.
         corrects: the metric whose scores of all items it corrects by its own of some of them.
         ranks: whether models may be ordered by it.
     """
@@ -24,6 +25,7 @@ class Meaning(NamedTuple):
     setting_words: str = ""
     items: bool = False
     drawn: bool = False
+    model_free: bool = False
     corrects: str = ""
     ranks: bool = True
 
@@ -39,9 +41,11 @@ _ANNEALED = Meaning(
     "AIS-NLL", "negative log-likelihood by annealing", "ais_nll.images", "{} items annealed", items=True, corrects="nll"
 )
 
+_BASE = "the same of training items in place of draws"
+
 #: metric -> what is said of it; of any other its name is all that is known
 MEANINGS = {
-    "kl_data": Meaning("KL from the data", "divergence from the data's distribution to the model's", items=True),
+    "kl_data": Meaning("KL from the data", "divergence from the data to the model", items=True),
     "nll_exact": Meaning("exact NLL", "negative log-likelihood by quadrature", items=True),
     "vlb": _VLB,
     "nll": _NLL,
@@ -60,10 +64,10 @@ MEANINGS = {
     "c2st": Meaning("C2ST", "accuracy of a classifier of draws against test items, best at .5"),
     "precision": Meaning("precision", "share of draws within the manifold of test items"),
     "recall": Meaning("recall", "share of test items within the manifold of draws"),
-    "sliced_wasserstein_base": Meaning("SW of the data", "the same of training items in place of draws"),
-    "c2st_base": Meaning("C2ST of the data", "the same of training items in place of draws"),
-    "precision_base": Meaning("precision of the data", "the same of training items in place of draws"),
-    "recall_base": Meaning("recall of the data", "the same of training items in place of draws"),
+    "sliced_wasserstein_base": Meaning("SW of the data", _BASE, model_free=True),
+    "c2st_base": Meaning("C2ST of the data", _BASE, model_free=True),
+    "precision_base": Meaning("precision of the data", _BASE, model_free=True),
+    "recall_base": Meaning("recall of the data", _BASE, model_free=True),
 }
 
 # A table has columns of one of these, the first that there are scores of: against a known density, in what images in
@@ -72,6 +76,11 @@ EXACT = ("kl_data", "nll_exact")
 BITS = ("vlb_bits", "nll_bits", "nll_ais_bits")
 NATS = ("vlb", "nll", "nll_ais")
 DRAWS = ("sliced_wasserstein", "c2st")  # beside these, where some prior has no density and so no likelihood
+
+
+def after(unit: str, before: str = " ") -> str:
+    """Return what stands after a number or a title: its unit, and nothing of what has none, which is the unit 1."""
+    return "" if unit == "1" else f"{before}{unit}"
 
 
 @lru_cache(maxsize=1024)

@@ -33,6 +33,12 @@ class Need:
     log_z: float
     items: float
 
+    def remedy(self, exact: str = "a better log Z") -> str:
+        """Return what would decide it where no number of seeds would; `exact` is what would narrow log Z's part."""
+        if self.log_z < self.half:
+            return "more test items" if self.items >= self.half or not self.log_z else f"more test items and {exact}"
+        return exact if self.items < self.half else f"more test items and {exact}"
+
 
 @dataclass(frozen=True)
 class Margin:

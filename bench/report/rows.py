@@ -205,7 +205,7 @@ class Row:
 def _trained(score: Score, items: Items | None = None) -> Trained:
     """Return a score for statistics, with the scores of single items if it is a mean over them."""
     known = meaning(score.metric)
-    shared = 0.0 if known.items or known.drawn else score.stderr_images
+    shared = 0.0 if known.items or known.drawn else score.stderr if known.model_free else score.stderr_images
     return Trained(score.value, score.sys_lower, score.sys_upper, score.stderr, known.items, items, shared)
 
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, NamedTuple
+from typing import Final, Literal, NamedTuple
 
 import numpy as np
 from scipy import special  # scipy.stats takes half a second to import
@@ -21,6 +21,7 @@ CONFIDENCE = 0.95
 _LEAST = 1e-12  # p-values are not told from smaller ones
 
 Basis = Literal["seeds and items", "seeds", "items", "one estimate"]
+BOTH: Final = "seeds and items"
 
 
 @dataclass(frozen=True)
@@ -171,7 +172,7 @@ class Interval:
         mean: the estimate.
         low, high: its systematic ends: where it lies, statistics aside, given the intervals of log Z.
         seeds: the spread between trainings; None where one seed cannot tell.
-        items: that between test items; None where the score is no mean over items.
+        items: that between test items; None where they play no part, or are drawn anew for every training.
         n: how many seeds; of a difference, of both sides.
         lost: scores of single items could not be had, so that standard errors of whole records stand in for them.
         common: how many items both sides have, where they have not the same.
@@ -190,7 +191,7 @@ class Interval:
     def basis(self) -> Basis:
         """Which errors are in it."""
         if self.seeds and self.items:
-            return "seeds and items"
+            return BOTH
         if self.seeds:
             return "seeds"
         return "items" if self.items and self.items.freedom < math.inf else "one estimate"

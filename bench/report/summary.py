@@ -11,9 +11,9 @@ from dataclasses import replace
 from typing import Literal
 
 from bench.protocol import Metric
-from bench.report.captions import caption
-from bench.report.layout import NOTHING, Entry, Heading, Layout, after, figure, interval
-from bench.report.metrics import meaning
+from bench.report.captions import caption, over
+from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
+from bench.report.metrics import after, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
@@ -115,9 +115,8 @@ def _caption(table: Table) -> str:
         return "No scores yet."
     said = meaning(metric.name)
     way = f"; {metric.better} is better" if metric.better != "neither" else ""
-    intervals = [row.scores[metric.name] for row in table.rows if metric.name in row.scores]
-    over = "trainings and test items" if any(one.items for one in intervals) else "trainings"
-    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over {over}"
+    text = f"{said.title}: {said.words or 'a metric of these records'}{way}. In brackets: 95 % intervals over"
+    text += f" {over(table.rows, [metric])}"
     if table.headline:
         number = f"all {table.comparisons} comparisons" if table.comparisons > 1 else "the comparison"
         text += f", not adjusted; verdicts at 5 % for {number}"

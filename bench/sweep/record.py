@@ -62,8 +62,8 @@ class CorruptRecord(Exception):
 class Gone(CorruptRecord):
     """A file that a record names is not there."""
 
-    def __init__(self) -> None:
-        super().__init__("it is gone")
+    def __init__(self, reason: str = "it is gone") -> None:
+        super().__init__(reason)
 
 
 # ---------------------------------------------------------------- the model

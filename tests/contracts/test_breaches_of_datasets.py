@@ -362,3 +362,9 @@ class Broken(Dataset):
         return x + torch.from_numpy(np.random.normal(size=x.shape)).float()
 """
     assert_fails(verdict("dataset", "capture", source), "differs when steps are replayed")
+
+
+def test_a_validation_split_that_cannot_be_loaded_is_a_breach(verdict: Judge) -> None:
+    failing = "split(POINTS[:80], POINTS[80:], self.validation) if not self.validation else {}['gone']"
+    source = KEPT.replace("split(POINTS[:80], POINTS[80:], self.validation)", failing)
+    assert_fails(verdict("dataset", "validation", source), "gone")

@@ -101,7 +101,7 @@ def test_the_family_wise_error_of_same_is_at_most_5_5_percent(rows: int) -> None
 
 
 def test_looking_after_every_seed_finds_differences_that_are_not_there() -> None:
-    """As the reason why a verdict waits says: in 15 % of cases, looked at with 3, 4 ... 10 seeds on either side."""
+    """As the reason why a verdict waits says: in 14 % of cases, looked at with 3, 4 ... 10 seeds on either side."""
     noise, repeats = np.random.default_rng(17), 2000
     found = 0
     for _ in range(repeats):
@@ -109,4 +109,4 @@ def test_looking_after_every_seed_finds_differences_that_are_not_there() -> None
         looks = (difference(ours[:n], theirs[:n]) for n in range(3, 11))
         found += any(look.excludes_zero for look in looks if look)
     # as printed, to a whole per cent; three standard errors of a share of 2,000
-    assert abs(found / repeats - 0.15) <= 0.005 + 3 * math.sqrt(0.15 * 0.85 / repeats)
+    assert abs(found / repeats - 0.14) <= 0.005 + 3 * math.sqrt(0.14 * 0.86 / repeats)

@@ -12,7 +12,7 @@ import pytest
 
 from bench.protocol import Metric, Score, UserError
 from bench.report import Records, View, report
-from bench.report.findings import Finding, _remedy, _tuned, findings, needs
+from bench.report.findings import Finding, _tuned, findings, needs
 from bench.report.metrics import MEANINGS
 from bench.report.power import Margin, Need, need
 from bench.report.statistics import Interval, Spread
@@ -157,7 +157,8 @@ def test_seeds_for_sameness_are_counted_among_all_rows_that_are_not_shown_to_be_
 )
 def test_what_seeds_cannot_narrow_is_named(log_z: float, items: float, remedy: str) -> None:
     """The difference is half a nat."""
-    assert _remedy(Need(None, 0.5, log_z, items)) == remedy
+    assert Need(None, 0.5, log_z, items).remedy() == remedy
+    assert Need(None, 0.5, log_z, items).remedy("patience") == remedy.replace("a better log Z", "patience")
 
 
 # ---------------------------------------------------------------- the table beneath

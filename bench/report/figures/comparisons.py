@@ -12,9 +12,8 @@ import numpy as np
 from bench.protocol import Metric
 from bench.report.figures import canvas
 from bench.report.figures.canvas import FAINT, INK, TEXT, Drawing, Look
-from bench.report.layout import after
 from bench.report.layout import figure as digits
-from bench.report.metrics import meaning
+from bench.report.metrics import after, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table

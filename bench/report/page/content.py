@@ -12,8 +12,8 @@ from bench.report.accounts import accounts, tuning
 from bench.report.cells import Outcome
 from bench.report.figures import Shown
 from bench.report.findings import Finding, findings
-from bench.report.layout import NOTHING, OTHER, SIGNS, Entry, Heading, Layout, after, figure, layout
-from bench.report.metrics import meaning
+from bench.report.layout import NOTHING, OTHER, SIGNS, Entry, Heading, Layout, figure, layout
+from bench.report.metrics import after, meaning
 from bench.report.rows import Row, failure
 from bench.report.sources import Source
 from bench.report.tables import Table
