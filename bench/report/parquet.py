@@ -27,7 +27,7 @@ SCHEMA = 2
 GROUP = 1 << 16  # rows of a row group of items, but for the last vector in it: each costs a kilobyte, and is read whole
 #: how columns of many values are written: bytes of a number apart from each other, or differences to the row before
 _ENCODINGS = {"value": "BYTE_STREAM_SPLIT", "item": "DELTA_BINARY_PACKED", "step": "DELTA_BINARY_PACKED"}
-_LEVEL = 9  # of zstd; curves are a quarter smaller than at its default, and higher levels gain 2 %
+_LEVEL = 9  # of zstd: curves are 6 % smaller than at its default; higher levels gain as much and take twice the time
 _UNREADABLE = (OSError, ValueError, pa.ArrowException, files.Damaged)
 _ARROW = dict(zip(DTYPES.values(), (pa.string(), pa.int64(), pa.float64(), pa.bool_()), strict=True))
 _ARROW |= {"int32": pa.int32(), "float32": pa.float32()}

@@ -5,7 +5,7 @@ Everything a table says is worked out here and in `rows`; `layout` puts it into 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -104,7 +104,9 @@ def build(
     sampled = any(outcome.sampled for row in rows for outcome in row.outcomes.values())
     columns = with_columns([metric.name for metric in metrics], sampled)
     shown = tuple(metric for metric in metrics if metric.name in columns)
-    chosen, doubt = _headline(plan, rows, metrics, metric)
+    others = [record for record in source.records if record.dataset.name != dataset] if metric else []
+    elsewhere = {score.metric for record in others for score in record.scores}
+    chosen, doubt = _headline(plan, rows, metrics, metric, elsewhere)
     reference = baseline or published.baseline
     baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == reference}
     if baseline:
@@ -171,7 +173,7 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 
 
 def _headline(
-    plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None
+    plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None, elsewhere: Container[str]
 ) -> tuple[Metric | None, list[str]]:
     """Return the metric of the verdicts, and a note where it is not the one that the grid names, or ranks no models.
 
@@ -179,6 +181,8 @@ def _headline(
         UserError: no record has the metric that was asked for.
     """
     names = {metric.name: metric for metric in metrics}
+    if asked in elsewhere and not names:
+        return None, []  # nothing to compare yet, as other data sets have
     if asked and asked not in names:
         there = f"; there are {listed(names)}" if names else ": none of these settings has scores"
         hint = nearest(asked, names) or there

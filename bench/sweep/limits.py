@@ -54,9 +54,8 @@ def devices(device: str, spelling: Spelling = typed) -> list[str]:
     """
     if device == "cpu":
         return [device]
-    match = (
-        re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device) if isinstance(device, str) else None
-    )  # `isdigit` takes a superscript for one, too
+    # `isdigit` takes a superscript for one, too
+    match = re.fullmatch(r"(cuda)(?::(0|[1-9][0-9]{0,8}))?|mps", device) if isinstance(device, str) else None
     if match is None:
         raise UserError(f"{spelling('device', device)} is unknown; allowed: cpu, cuda, cuda:N, mps")
     import torch

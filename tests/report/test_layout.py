@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from bench.protocol import Metric, Score
+from bench.protocol import Metric, Score, UserError
 from bench.report import Records, View
 from bench.report import report as made_report
 
@@ -180,3 +180,11 @@ def test_what_has_no_unit_has_three_digits_and_no_unit_is_named(mnist: Synthetic
     assert "SW," not in headings
     assert "0.019" in text
     assert "by 0.008 [" in " ".join(text.split())
+
+
+def test_a_metric_may_be_asked_for_where_one_data_set_has_no_scores_yet(toy: Synthetic) -> None:
+    fill(toy)
+    text = made_report(Records(toy.grid), Path("out"), View(metric="nll_exact"))
+    assert "Better than normal in exact NLL: vampprior on 8-gaussians" in " ".join(text.split())
+    with pytest.raises(UserError, match=r'^--metric: no record has the metric "nll_exat"; did you mean "nll_exact"\?$'):
+        made_report(Records(toy.grid), Path("out"), View(metric="nll_exat"))

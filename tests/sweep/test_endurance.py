@@ -25,6 +25,7 @@ from bench.sweep.progress import Lines
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
+from tests.shell import GRID
 from tests.walks import walked
 from tests.workers import workers
 
@@ -179,21 +180,6 @@ def test_a_read_only_store_can_be_looked_at(disk: Callable[..., Path], look: Loo
 # ---------------------------------------------------------------- many
 
 
-GRID = """title = "fakes"
-seeds = {seeds}
-[[dataset]]
-name = "points"
-[networks]
-latent = 2
-[train]
-epochs = 1
-[[strategy]]
-name = "actor"
-how = "{how}"
-seconds = {seconds}
-"""
-
-
 @pytest.fixture
 def bench(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
     """Start `bench` in an empty folder with the fake plugins."""
@@ -214,7 +200,7 @@ def bench(tmp_path: Path) -> Callable[..., subprocess.Popen[str]]:
 def test_two_hundred_cells_survive_forty_kills_and_that_of_their_parent(
     bench: Callable[..., subprocess.Popen[str]], tmp_path: Path
 ) -> None:
-    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=200, how="walk", seconds=0.6))
+    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=200, how='"walk"', seconds=0.6))
     store, dice = Store(tmp_path / "runs" / "fakes"), random.Random(0)
     seen: dict[str, bytes] = {}
 
@@ -279,7 +265,7 @@ def test_a_cell_of_a_plugin_that_does_nothing_costs_a_process(
 
     What is asserted is the processor's time: the clock on the wall also measures what else the machine is at.
     """
-    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=100, how="ok", seconds=0))
+    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=100, how='"ok"', seconds=0))
     taken, _ = seconds(bench, "run", "--jobs", "2")
     again, said = seconds(bench, "run", "--jobs", "2")
     work = (taken - again) / 100
@@ -293,7 +279,7 @@ def test_a_cell_of_a_plugin_that_does_nothing_costs_a_process(
 def test_ten_thousand_cells_are_looked_at_in_two_seconds(
     bench: Callable[..., subprocess.Popen[str]], look: Look, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=10_000, how="ok", seconds=0))
+    (tmp_path / "fakes.toml").write_text(GRID.format(seeds=10_000, how='"ok"', seconds=0))
     monkeypatch.setattr(os, "fsync", lambda file: None)  # making the store is not what is measured
     store = Store(tmp_path / "runs" / "fakes")
     for job in look("ok", seeds=10_000).jobs():

@@ -15,7 +15,7 @@ from bench.protocol import Evaluation
 from bench.sweep import attempts
 from bench.sweep.circumstances import provenance
 from bench.sweep.store import Store
-from tests.sweep.test_store import Look, finished, job_of, process, standing
+from tests.sweep.test_store import Look, finished, job_of, process, race, standing
 
 
 def test_looking_at_a_store_makes_nothing(look: Look, store: Store) -> None:
@@ -232,13 +232,6 @@ print("ready", flush=True)
 sys.stdin.readline()
 print(*(n for n in range(1, 51) if attempts.claim(Path(sys.argv[1]), n, "sweep")))
 sys.stdin.read()"""
-    racers = [process(code, tmp_path) for _ in range(3)]
-    for racer in racers:
-        assert racer.stdout
-        racer.stdout.readline()
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("\n")
-        racer.stdin.flush()
+    racers = race(code, tmp_path)
     won = [int(number) for racer in racers for number in racer.communicate()[0].split()]
     assert sorted(won) == list(range(1, 51))

@@ -58,6 +58,19 @@ def process(code: str, *arguments: str | Path) -> subprocess.Popen[str]:
     return subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def race(code: str, folder: Path) -> list[subprocess.Popen[str]]:
+    """Start three processes that say a line once they are ready, and let them go on together."""
+    racers = [process(code, folder) for _ in range(3)]
+    for racer in racers:
+        assert racer.stdout
+        racer.stdout.readline()
+    for racer in racers:
+        assert racer.stdin
+        racer.stdin.write("\n")
+        racer.stdin.flush()
+    return racers
+
+
 # ---------------------------------------------------------------- records that are none
 
 
@@ -225,14 +238,7 @@ for n in range(50):
     except FileExistsError:
         continue
     print(n)"""
-    racers = [process(code, tmp_path) for _ in range(3)]
-    for racer in racers:
-        assert racer.stdout
-        racer.stdout.readline()
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("\n")
-        racer.stdin.flush()
+    racers = race(code, tmp_path)
     won = [int(line) for racer in racers for line in racer.communicate()[0].split()]
     assert sorted(won) == list(range(50))
     assert {path.read_text() for path in tmp_path.iterdir()} <= {str(racer.pid) for racer in racers}

@@ -107,16 +107,11 @@ def course(row: Row, trained: Curves) -> Course | None:
 
 def _bound(series: Series) -> np.ndarray | None:
     """Return the bound of a record at each epoch, log Z in; None where there is none."""
-    alone = series.get(BOUND, None if LOG_Z in series else series.get(LOSS))
-    loss, log_z = series.get(LOSS), series.get(LOG_Z)
-    values: np.ndarray
-    if alone is not None:
-        _, values = alone
-    elif loss is not None and log_z is not None and np.array_equal(loss[0], log_z[0]):
-        values = loss[1] + log_z[1]
-    else:
-        return None
-    return values
+    if BOUND in series or LOSS not in series:
+        return np.asarray(series[BOUND][1]) if BOUND in series else None
+    epochs, loss = series[LOSS]
+    of_log_z, log_z = series.get(LOG_Z, (epochs, np.zeros_like(loss)))
+    return np.asarray(loss + log_z) if np.array_equal(epochs, of_log_z) else None
 
 
 def _jump(values: np.ndarray) -> tuple[float, float] | None:
