@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from types import MappingProxyType
 
 import numpy as np
@@ -39,7 +40,7 @@ def cost(table: Table, curves: Curves) -> Layout:
         entries = [label(row), *(_number(clock, minutes) for clock in clocks), _number(_speed(row), "{:,.0f}".format)]
         memory = (row.resource(name) for name in ("peak_host_bytes", "peak_device_bytes"))
         entries += [_number(size / 1e9 if size else None, "{:.2f}".format) for size in memory]
-        entries.append(_number(_reached(row, curves, target), minutes))
+        entries.append(_reached(row, curves, target))
         rows.append(tuple(entries))
     target_says = " To target: until the bound on the validation split is as good as the baseline's at its end."
     caption = "Means over the seeds that came to scores."
@@ -195,12 +196,12 @@ def _target(table: Table, curves: Curves) -> float | None:
     return sum(ends) / len(ends) if ends else None
 
 
-def _reached(row: Row, curves: Curves, target: float | None) -> float | None:
-    """Return the mean seconds until the target, over the seeds that get there, counting epochs as equally long."""
-    if target is None:
-        return None
-    taken = []
-    for seconds, values in _bounds(row, curves):
-        there = seconds[values <= target]
-        taken += there[:1].tolist()
-    return sum(taken) / len(taken) if taken else None
+def _reached(row: Row, curves: Curves, target: float | None) -> Entry:
+    """Return the mean time until the target, over the seeds that get there, counting epochs as equally long."""
+    taken: list[float] = []
+    for seconds, values in _bounds(row, curves) if target is not None else ():
+        taken += seconds[values <= target][:1].tolist()
+    entry = _number(sum(taken) / len(taken) if taken else None, minutes)
+    # the slowest are those that do not
+    some = 0 < len(taken) < len(row.outcomes)
+    return replace(entry, below=f"{len(taken)} of {len(row.outcomes)} seeds") if some else entry

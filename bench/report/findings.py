@@ -15,8 +15,8 @@ from bench.report.rows import Row, doubts, failure
 from bench.report.statistics import CONFIDENCE, holm
 from bench.report.tables import Table
 from bench.report.times import duration
+from bench.report.verdicts import untested
 from bench.sweep.record import FAILED
-from bench.sweep.status import JUDGED_SEEDS
 
 Kind = Literal["better", "worse", "same", "undecided", "published", "failed", "cost", "doubt"]
 _MANY = 4  # rows, beyond which some are counted and not named
@@ -182,11 +182,11 @@ def _tuned(table: Table) -> Iterator[Finding]:
     text = f"Tuning took {spent} a row, {duration(sum(ledger.seconds for ledger in ledgers))} in all. "
     sign = -1 if metric.better == "higher" else 1
     gains = [(row, row.gains[metric.name]) for row in rows if metric.name in row.gains]
-    both = {row.label: [side for side in (row, row.untuned(table.rows)) if side] for row, _ in gains}
-    doubtful = [label for label, sides in both.items() if any(side.unreliable(metric.name) for side in sides)]
-    few = [row.label for row, gain in gains if min(gain.n) < JUDGED_SEEDS]
-    enough = [(row, gain) for row, gain in gains if row.label not in (*few, *doubtful)]
-    shown = [p <= 1 - CONFIDENCE for p in holm([gain.p for _, gain in enough])]
+    reasons = {
+        row.label: untested(row, before, metric) for row, _ in gains if (before := row.untuned(table.rows)) is not None
+    }
+    enough = [(row, gain) for row, gain in gains if not reasons[row.label]]
+    shown = [p <= 1 - CONFIDENCE for p in holm([gain.p for _, gain in enough], len(gains))]
     better = [one for one, differs in zip(enough, shown, strict=True) if differs and sign * one[1].mean < 0]
     better.sort(key=lambda one: sign * one[1].mean)
     sizes = []
@@ -196,10 +196,8 @@ def _tuned(table: Table) -> Iterator[Finding]:
         sizes.append(f"{row.setting.strategy} by {amount(abs(gain.mean), metric.unit)} {ends}")
     title = meaning(metric.name).title
     text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
-    if doubtful:
-        text += f" Not counted, since its {title} is unreliable, tuned or as before: {', '.join(doubtful)}."
-    if few:
-        text += f" Not counted, with fewer than {JUDGED_SEEDS} seeds: {', '.join(few)}."
+    if left := [f"{label} ({reason.removeprefix('none: ')})" for label, reason in reasons.items() if reason]:
+        text += f" Not counted: {'; '.join(left)}."
     yield Finding("cost", text, tuple(row.label for row in rows))
 
 

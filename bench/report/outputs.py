@@ -35,7 +35,7 @@ from bench.report.findings import Finding
 from bench.report.layout import Layout, across, layout
 from bench.report.page import content
 from bench.report.sources import Source
-from bench.report.tables import Table, build
+from bench.report.tables import Table, build, demand
 from bench.report.terms import glossary
 from bench.sweep.store import Store
 
@@ -127,6 +127,7 @@ def _gathered(records: Records, view: View, out: Path | None) -> Report:
     columns = list(numbers.columns.values())
     origins = [sources.of_column(column, stores, registry) for column in columns]
     tables = [_built(column.dataset, source, numbers, view) for column, source in zip(columns, origins, strict=True)]
+    demand(tables, view.baseline, view.metric)
     folders = tuple(dict.fromkeys(folder for source in origins for folder in source.stores))
     if unused := [store for store in stores if store not in folders]:
         wanted = " or ".join(column.dataset for column in columns)
@@ -155,7 +156,10 @@ def of_grid(source: Source, numbers: published.Published, view: View | None = No
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
     names = dict.fromkeys([*planned, *(record.dataset.name for record in source.records)])
-    return [_built(name, source, numbers, view or View(), alone=len(names) == 1) for name in names]
+    view = view or View()
+    tables = [_built(name, source, numbers, view, alone=len(names) == 1) for name in names]
+    demand(tables, view.baseline, view.metric)
+    return tables
 
 
 def _built(name: str, source: Source, numbers: published.Published, view: View, alone: bool = True) -> Table:

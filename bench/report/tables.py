@@ -5,7 +5,7 @@ Everything a table says is worked out here and in `rows`; `layout` puts it into 
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
@@ -88,8 +88,7 @@ def build(
         baseline: the label or strategy of the row that others are compared to; by default that of the published one.
         metric: of the verdicts, in place of the grid's.
 
-    Raises:
-        UserError: no row is the baseline's, or no record has the metric.
+    A baseline or a metric that this data set lacks is said in a note; `demand` refuses one that no data set has.
     """
     plan = source.plan.of(dataset)
     if not alone and plan.title:
@@ -104,18 +103,14 @@ def build(
     sampled = any(outcome.sampled for row in rows for outcome in row.outcomes.values())
     columns = with_columns([metric.name for metric in metrics], sampled)
     shown = tuple(metric for metric in metrics if metric.name in columns)
-    others = [record for record in source.records if record.dataset.name != dataset] if metric else []
-    elsewhere = {score.metric for record in others for score in record.scores}
-    chosen, doubt = _headline(plan, rows, metrics, metric, elsewhere)
+    chosen, doubt = _headline(plan, rows, metrics, metric)
     reference = baseline or published.baseline
     baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == reference}
     if baseline:
         named = {row.setting.context: row for row in reversed(rows) if row.label == baseline}
         baselines = named or baselines
         if not baselines:
-            labels = [row.label for row in rows]
-            hint = nearest(baseline, labels) or f"; there are {listed(labels)}"
-            raise UserError(f'--baseline: {dataset} has no row "{baseline}"{hint}')
+            doubt = [*doubt, f'nothing is compared: {dataset} has no row "{baseline}"']
     pairs = [(row, baselines[row.setting.context]) for row in rows if row.setting.context in baselines]
     pairs = [(row, other) for row, other in pairs if row is not other]
     for row in rows:
@@ -162,6 +157,24 @@ def build(
     )
 
 
+def demand(tables: Sequence[Table], baseline: str | None, metric: str | None) -> None:
+    """Refuse a baseline or a metric that no data set has.
+
+    Raises:
+        UserError: it says what there is.
+    """
+    metrics = list(dict.fromkeys(one.name for table in tables for one in table.metrics))
+    if metric and metric not in metrics:
+        there = f"; there are {listed(metrics)}" if metrics else ": none of these settings has scores"
+        raise UserError(f'--metric: no record has the metric "{metric}"{nearest(metric, metrics) or there}')
+    rows = [row for table in tables for row in table.rows]
+    labels = list(dict.fromkeys(row.label for row in rows))
+    if baseline and baseline not in {*labels, *(row.setting.strategy for row in rows)}:
+        hint = nearest(baseline, labels) or f"; there are {listed(labels)}"
+        where = f"{tables[0].name} has no" if len(tables) == 1 else "no data set has a"
+        raise UserError(f'--baseline: {where} row "{baseline}"{hint}')
+
+
 def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
     """Return the note that names the cells without a record and the command that makes them."""
     lacking = [f"{row.label} {seeds_listed(row.missing)}" for row in rows if row.missing]
@@ -173,20 +186,12 @@ def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
 
 
 def _headline(
-    plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None, elsewhere: Container[str]
+    plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None
 ) -> tuple[Metric | None, list[str]]:
-    """Return the metric of the verdicts, and a note where it is not the one that the grid names, or ranks no models.
-
-    Raises:
-        UserError: no record has the metric that was asked for.
-    """
+    """Return the metric of the verdicts, and a note where it is not the one that was named, or ranks no models."""
     names = {metric.name: metric for metric in metrics}
-    if asked in elsewhere and not names:
-        return None, []  # nothing to compare yet, as other data sets have
     if asked and asked not in names:
-        there = f"; there are {listed(names)}" if names else ": none of these settings has scores"
-        hint = nearest(asked, names) or there
-        raise UserError(f'--metric: no record has the metric "{asked}"{hint}')
+        return None, [f'no verdicts: no record has the metric "{asked}"; there are {listed(names)}'] if names else []
     if asked and not meaning(asked).ranks:
         return names[asked], [f"verdicts are by {meaning(asked).title}, {BOUND}: they may be on that bias"]
     chosen = asked or plan.headline or headline(list(names))

@@ -55,7 +55,7 @@ def judge(pairs: Sequence[tuple[Row, Row]], metric: Metric, margin: float | None
     tested: list[tuple[Row, Row, Interval]] = []
     for row, baseline in pairs:
         difference = row.differences.get(metric.name)
-        if reason := _untested(row, baseline, metric):
+        if reason := untested(row, baseline, metric):
             row.verdict = Verdict("none", reason)
         elif difference:
             tested.append((row, baseline, difference))
@@ -79,8 +79,8 @@ def _decided(mean: float, metric: Metric, apart: bool, same: bool, margin: float
     return "undecided", "undecided"
 
 
-def _untested(row: Row, baseline: Row, metric: Metric) -> str:
-    """Return why no verdict can be had, or nothing."""
+def untested(row: Row, baseline: Row, metric: Metric) -> str:
+    """Return why no verdict on a row and what it is compared to can be had, or nothing."""
     if metric.better == "neither":
         return f"none: neither direction of {metric.name} is better"
 

@@ -67,6 +67,8 @@ def test_the_cost_of_a_seed_by_clock_speed_memory_and_time_to_the_baselines_boun
         "to target, min": "0.33",  # after the second of four epochs of 40 s
     }
     assert cost["normal"]["to target, min"] == "0.17", "at its end"
+    (entry,) = (row[-1] for row in made[0].rows if row[0].text + row[0].below == SSM)
+    assert entry.below == "1 of 3 seeds", "the others have no curves"
     assert "To target:" in made[0].caption
     assert cost[VAMP]["to target, min"] == "-"
 

@@ -15,7 +15,8 @@ import pandas as pd
 import pytest
 
 from bench.protocol import Metric, Score, UserError
-from bench.report import published
+from bench.report import Records, View, published
+from bench.report import report as made_report
 from bench.report.outputs import of_grid
 from bench.report.parquet import read_parquet, write_parquet
 from bench.report.sources import of_places
@@ -42,6 +43,19 @@ def test_from_local_stores(mnist: Synthetic) -> None:
     assert "Records: the local store runs/mnist." in text
     assert "Records: none yet." in text
     assert names(Path("report")) == FILES
+
+
+def test_a_metric_or_a_baseline_of_one_column_is_no_mistake(mnist: Synthetic) -> None:
+    for label in ("normal", "vampprior[components=16]"):
+        for seed in range(2):
+            mnist.put(label, seed, 95.5 + seed / 100)
+    text = " ".join(made_report(Records(None, []), None, View(metric="vlb")).split())
+    assert "VLB, nats" in text
+    text = " ".join(made_report(Records(None, []), None, View(baseline="uniform-pixels")).split())
+    assert 'nothing is compared: mnist has no row "uniform-pixels".' in text
+    assert "vs normal" not in text
+    with pytest.raises(UserError, match=r'^--baseline: no data set has a row "uniform-pixel"; did you mean'):
+        made_report(Records(None, []), None, View(baseline="uniform-pixel"))
 
 
 def test_from_committed_records_where_there_is_no_local_store(

@@ -222,6 +222,17 @@ def test_a_course_has_the_bound_of_each_seed(mnist: Synthetic) -> None:
     assert course.jumps == ()
 
 
+def test_an_epoch_without_a_bound_is_a_gap_and_shifts_nothing(mnist: Synthetic) -> None:
+    own = points("bound", FALLING)
+    mnist.put("normal", 0, 95.0, curves=own)
+    mnist.put("normal", 1, 95.0, curves=own[:5] + own[7:])
+    course = training.course(mnist.row("normal"), Curves([mnist.folder]))
+    assert course is not None
+    assert course.epochs.tolist() == list(range(1, 21))
+    assert np.isnan(course.values[1]).nonzero()[0].tolist() == [5, 6]
+    assert course.values[1, 7:].tolist() == FALLING[7:]
+
+
 def test_the_bound_of_an_earlier_record_gets_its_log_z(mnist: Synthetic) -> None:
     mnist.put(SSM, 0, 95.0, curves=points("bound", FALLING) + points("log_z", [7.0] * 20))
     course = training.course(mnist.row("sliced-score-matching"), Curves([mnist.folder]))

@@ -188,3 +188,21 @@ def test_a_metric_may_be_asked_for_where_one_data_set_has_no_scores_yet(toy: Syn
     assert "Better than normal in exact NLL: vampprior on 8-gaussians" in " ".join(text.split())
     with pytest.raises(UserError, match=r'^--metric: no record has the metric "nll_exat"; did you mean "nll_exact"\?$'):
         made_report(Records(toy.grid), Path("out"), View(metric="nll_exat"))
+
+
+def test_a_metric_or_a_baseline_that_one_data_set_lacks_is_said_there_and_refused_where_all_lack_it(
+    toy: Synthetic,
+) -> None:
+    fill(toy)
+    for label, value in (("normal", 3.0), ("vampprior", 2.0)):
+        for seed in range(3):
+            own = value + seed / 100
+            score = Score(Metric("elegance", "1"), own, 50, "samples", 0.0, 0.01, own, own)
+            toy.put(label, seed, dataset="potential-1", scores=[score])
+    text = " ".join(made_report(Records(toy.grid), Path("out"), View(metric="elegance")).split())
+    assert "vampprior on potential-1" in text
+    assert 'no record has the metric "elegance"; there are kl_data, nll_exact' in text
+    text = " ".join(made_report(Records(toy.grid), Path("out"), View(baseline=FIXED, metric="kl_data")).split())
+    assert "potential-1: no verdicts" in text
+    with pytest.raises(UserError, match=r'^--baseline: no data set has a row "nomal"; did you mean "normal"\?$'):
+        made_report(Records(toy.grid), Path("out"), View(baseline="nomal"))

@@ -101,14 +101,25 @@ def test_the_report_shows_what_tuning_cost_and_gained(tune: Tune, tmp_path: Path
 
 
 def test_a_gain_over_a_score_that_is_unreliable_is_not_counted(tune: Tune, tmp_path: Path) -> None:
-    (path,) = tune(tables({"variance": 0.02, "doubt": 0.5}, headline={"metric": "vlb"}), trials=8).grids
+    (path,) = tune(tables({"variance": 0.02, "doubt": 0.5}, seeds=3, headline={"metric": "vlb"}), trials=8).grids
     carried_out(path, tmp_path)
     grid = grids.load(str(path), Registry([FAKES]))
     text = " ".join(
         report(Records(grid, [tmp_path / "runs" / "grid-tuned"], Registry([FAKES])), tmp_path / "out").split()
     )
     assert "It is not shown to have improved VLB." in text
-    assert "Not counted, since its VLB is unreliable, tuned or as before: known[tuned]." in text
+    assert "Not counted: known[tuned] (known: unreliable)." in text
+
+
+def test_a_gain_is_counted_once_every_planned_seed_is_there(tune: Tune, tmp_path: Path) -> None:
+    (path,) = tune(tables(data={"test": 1.5}, seeds=3, headline={"metric": "vlb"}), trials=8).grids
+    carried_out(path, tmp_path)
+    folder = tmp_path / "runs" / "grid-tuned"
+    last = next(record for record in Store(folder).records() if record.study and record.seed == 1)
+    shutil.rmtree(folder / "cells" / last.cell)
+    grid = grids.load(str(path), Registry([FAKES]))
+    text = " ".join(report(Records(grid, [folder], Registry([FAKES])), tmp_path / "out").split())
+    assert "Not counted: known[tuned] (preliminary, 2 of 3 seeds)." in text
 
 
 def test_rows_whose_own_values_were_the_best_come_once(tune: Tune, tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ _WARM = 0.1  # the share of epochs before which nothing is a jump, and the bound
 
 
 class Course(NamedTuple):
-    """The bound of a row's seeds over the epochs: `epochs` `(n,)`, `values` `(seeds, n)` with NaN where there is none.
+    """The bound of a row's seeds over the epochs: `epochs` `(n,)` from 1, `values` `(seeds, n)`, NaN for none.
 
     `jumps`: (epoch, value) of what rose most within an epoch. `ended`: (epoch, value) at which seeds diverged.
     """
@@ -93,28 +93,29 @@ def curves(table: Table, trained: Curves) -> Drawing | None:
 
 def course(row: Row, trained: Curves) -> Course | None:
     """Return the bound of a row's seeds over epochs, or None where its records have none that can be compared."""
-    lines = {seed: values for seed, o in row.outcomes.items() if (values := _bound(trained.of(o))) is not None}
+    lines = {seed: line for seed, o in row.outcomes.items() if (line := _bound(trained.of(o))) is not None}
     if not lines:
         return None
-    longest = max(map(len, lines.values()))
-    values = np.full((len(lines), longest), np.nan)
-    for place, line in enumerate(lines.values()):
-        values[place, : len(line)] = line
-    jumps = [jump for line in lines.values() if (jump := _jump(line))]
-    ended = [(float(len(line)), float(line[-1])) for s, line in lines.items() if row.outcomes[s].status == "diverged"]
-    return Course(np.arange(1.0, longest + 1), values, tuple(jumps), tuple(ended))
+    epochs = np.unique(np.concatenate([line[0] for line in lines.values()]))
+    values = np.full((len(lines), len(epochs)), np.nan)
+    for place, (own, bounds) in enumerate(lines.values()):
+        values[place, np.searchsorted(epochs, own)] = bounds
+    jumps = [jump for line in lines.values() if (jump := _jump(*line))]
+    last = {seed: (float(own[-1]) + 1, float(bounds[-1])) for seed, (own, bounds) in lines.items()}
+    ended = [place for seed, place in last.items() if row.outcomes[seed].status == "diverged"]
+    return Course(epochs + 1, values, tuple(jumps), tuple(ended))
 
 
 def _bound(series: Series) -> np.ndarray | None:
-    """Return the bound of a record at each epoch, log Z in; None where there is none."""
+    """Return epochs and the bound of a record at the end of each, log Z in; None where there is none."""
     if BOUND in series or LOSS not in series:
-        return np.asarray(series[BOUND][1]) if BOUND in series else None
+        return series.get(BOUND)
     epochs, loss = series[LOSS]
     of_log_z, log_z = series.get(LOG_Z, (epochs, np.zeros_like(loss)))
-    return np.asarray(loss + log_z) if np.array_equal(epochs, of_log_z) else None
+    return np.stack([epochs, loss + log_z]) if np.array_equal(epochs, of_log_z) else None
 
 
-def _jump(values: np.ndarray) -> tuple[float, float] | None:
+def _jump(epochs: np.ndarray, values: np.ndarray) -> tuple[float, float] | None:
     """Return (epoch, value) where a bound rose most within an epoch, if that is far more than it usually moves."""
     first = int(_WARM * len(values))
     moves = np.diff(values[first:])
@@ -123,7 +124,7 @@ def _jump(values: np.ndarray) -> tuple[float, float] | None:
     worst = int(moves.argmax())
     usual = float(np.median(np.abs(moves)))
     place = first + worst + 1
-    return (place + 1.0, float(values[place])) if moves[worst] > _JUMP * usual > 0 else None
+    return (float(epochs[place]) + 1, float(values[place])) if moves[worst] > _JUMP * usual > 0 else None
 
 
 def _limits(lines: Sequence[Course]) -> tuple[float, float]:
