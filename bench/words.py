@@ -108,6 +108,11 @@ def listed(names: Iterable[str]) -> str:
     return ", ".join(names) or "none"
 
 
+def other_data(theirs: str, ours: str) -> str:
+    """Return how data differ by their SHA-256: `other data (SHA-256 0123abcd... instead of 4567cdef...)`."""
+    return f"other data (SHA-256 {theirs[:8]}... instead of {ours[:8]}...)"
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """Return `; did you mean "x"?` for the name that is most like `name`, or nothing."""
     import difflib  # where there is a mistake alone

@@ -1,10 +1,11 @@
-"""Foreign code that is imported: it neither ends this process, nor keeps it, nor moves it elsewhere; and its errors."""
+"""Foreign code that is imported: it neither ends this process, nor keeps it, nor changes it; and its errors."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import signal
+import sys
 import threading
 import traceback
 import warnings
@@ -23,8 +24,39 @@ class NoImport(BaseException):
 
 
 @contextlib.contextmanager
+def as_before() -> Iterator[None]:
+    """Let foreign code run in the block; then this process has its ways back.
+
+    These are the mode of new files, what is logged and where to, torch's default type and whether it keeps gradients,
+    and, in the main thread, what interrupts and ends the process.
+    """
+    mask = os.umask(0o077)
+    os.umask(mask)
+    root = getattr(sys.modules.get("logging"), "root", None)
+    level, handlers = (root.level, [*root.handlers]) if root else (30, [])  # as Python begins: warnings
+    torch = sys.modules.get("torch")
+    types = (torch.get_default_dtype(), torch.is_grad_enabled()) if torch else None
+    main = threading.current_thread() is threading.main_thread()
+    signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
+    try:
+        yield
+    finally:
+        os.umask(mask)
+        if root := getattr(sys.modules.get("logging"), "root", None):
+            root.setLevel(level)
+            root.handlers[:] = handlers
+        if torch := sys.modules.get("torch"):
+            dtype, gradients = types or (torch.float32, True)
+            torch.set_default_dtype(dtype)
+            torch.set_grad_enabled(gradients)
+        for number, handler in signals.items():
+            if handler is not None:  # it is not Python's own
+                signal.signal(number, handler)
+
+
+@contextlib.contextmanager
 def importing() -> Iterator[None]:
-    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor move it elsewhere.
+    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor change its ways.
 
     Silences what pydantic only warns of and `_checked` refuses.
 
@@ -50,7 +82,7 @@ def importing() -> Iterator[None]:
         if alarm is not None:
             before = signal.setitimer(signal.ITIMER_REAL, LONGEST, 1.0)
         os._exit = stay
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), as_before():
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
             yield
     finally:

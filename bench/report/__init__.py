@@ -33,6 +33,7 @@ class Records:
             those of `BENCH_PLUGINS`.
         settings: `--set` values, changes to the grid.
         all_settings: show records of any training and scoring conditions, as rows of their own.
+        run: the command that makes missing cells, where it is known; by default it is worked out.
     """
 
     grid: str | Grid | None
@@ -40,6 +41,7 @@ class Records:
     registry: Registry | None = None
     settings: Sequence[str] = ()
     all_settings: bool = False
+    run: str = ""
 
 
 @dataclass(frozen=True)

@@ -98,7 +98,9 @@ def _leading(table: Table) -> Iterator[Finding]:
     metric, best = table.lead, _best(table)
     if metric and best:
         score = amount(best.scores[metric.name].mean, metric.unit)
-        text = f"{_extreme(metric)} so far: {best.label}, {score}, without a verdict."
+        doubted = [row.label for row in table.rows if metric.name in row.scores and row.unreliable(metric.name)]
+        left = f"; unreliable, and left out: {', '.join(doubted)}" if doubted else ""
+        text = f"{_extreme(metric)} so far: {best.label}, {score}, without a verdict{left}."
         yield Finding("undecided", text, (best.label,))
 
 

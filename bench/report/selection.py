@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from bench.report.cells import Outcome, Plan, Setting
+from bench.words import other_data
 
+_ANEW = "a run into another --store makes it anew"
 _KINDS = {"cpu": "a CPU", "gpu": "a GPU"}
 
 
@@ -55,12 +57,18 @@ def select(
         if place not in best or outcome.rank >= best[place].rank:
             best[place] = outcome
     ranked = sorted(best.values(), key=lambda outcome: outcome.rank, reverse=True)
-    data = next((outcome.dataset.sha256 for outcome in ranked if outcome.dataset.sha256), "")
+    data: dict[str, str] = {}  # options of the data set -> SHA-256: other options make other arrays
+    for outcome in ranked:
+        if outcome.dataset.sha256:
+            data.setdefault(outcome.setting.options, outcome.dataset.sha256)
     for place, outcome in [*best.items()]:
-        if (digest := outcome.dataset.sha256) and digest != data:
-            other = f"made from other data (SHA-256 {digest[:8]}... instead of {data[:8]}...)"
-            notes.append(f"left out: {outcome.name}, {other}")
+        now = data.get(outcome.setting.options, "")
+        if (digest := outcome.dataset.sha256) and digest != now:
+            notes.append(f"left out: {outcome.name}, made from {other_data(digest, now)}; {_ANEW}")
             del best[place]
+    # a sweep takes them for finished, so that no run makes what is missing here
+    left = {outcome.cell for outcome in dated} - {cell for cell, _ in best}
+    plan = replace(plan, cells=tuple(cell for cell in plan.cells if cell.id not in left))
     return Selection(tuple(best.values()), plan, tuple(notes))
 
 

@@ -126,6 +126,7 @@ def of_grid(wanted: Records) -> Source:
             plain = grids.load(called, registry)
     options = "".join(f" --set {shlex.quote(setting)}" for setting in settings) + _plugins(registry)
     command = plans.command(called, f"{options}{elsewhere}", plan, plain)
+    command = f"`{wanted.run}` makes them" if wanted.run else command
     evaluation = None if all_settings else plan.evaluation
     beside = Arrays(folders), Curves(folders)
     return Source(_named(folders), tuple(records), plan, evaluation, command, tuple(notes), *beside, all_settings)

@@ -111,6 +111,8 @@ def build(
         baselines = named or baselines
         if not baselines:
             doubt = [*doubt, f'nothing is compared: {dataset} has no row "{baseline}"']
+        elif not any(row.finished for row in baselines.values()):
+            doubt = [*doubt, f'nothing is compared: "{baseline}" has no scores yet']
     pairs = [(row, baselines[row.setting.context]) for row in rows if row.setting.context in baselines]
     pairs = [(row, other) for row, other in pairs if row is not other]
     for row in rows:
@@ -195,6 +197,8 @@ def _headline(
     if asked and not meaning(asked).ranks:
         return names[asked], [f"verdicts are by {meaning(asked).title}, {BOUND}: they may be on that bias"]
     chosen = asked or plan.headline or headline(list(names))
+    if not chosen:
+        return None, []  # nothing was named, and nothing has a score
     title, corrected = meaning(chosen).title, next((name for name in names if meaning(name).corrects == chosen), "")
     if not any(row.outcomes for row in rows) or (chosen in names and meaning(chosen).ranks):
         return names.get(chosen), []

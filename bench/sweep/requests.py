@@ -369,6 +369,8 @@ class Plan:
         """Return the cells with what their data sets are, once all is there that they need."""
         self.survey.store.storage.check_writable()
         ready = status.verified(self.todo, self.request.registry, self.request.data, self.survey.store.data)
+        if not self.trains:
+            status.demand_same_data(ready, self.survey.store)
         self._keep_grid()
         return ready
 

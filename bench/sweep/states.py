@@ -1,6 +1,7 @@
 """What `fit` returned, on disk: written before it is scored, and all that scoring reads.
 
 It lies in a cell's workspace as `state-<sha256>.pt` (`bench.files.save_tensors`). Checkpoints end where it begins.
+Beside them lies the SHA-256 of the data: what was trained on other data is neither resumed nor scored.
 """
 
 from __future__ import annotations
@@ -14,9 +15,38 @@ from bench import files
 from bench.protocol import State, UserError
 from bench.sweep.attempts import workspace as workspace_of
 from bench.sweep.record import Point, Record
+from bench.words import other_data
 
 STEM = "state"
 PLACE = re.compile(rf"[0-9a-f]+/[0-9a-f]{{8}}-[0-9a-f]{{8}}/{STEM}-[0-9a-f]{{64}}\.pt")
+
+
+DATA = "data-sha256"  # a file of a workspace: the digest of the data that it is of
+
+
+def claim(workspace: Path, sha256: str, note: Callable[[str], None]) -> None:
+    """Make a workspace of data with this SHA-256; one of other data is set aside.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    before = data_of(workspace)
+    if before == sha256:
+        return
+    if before is not None:
+        files.set_aside(workspace, before[:8])
+        note(f"it was trained on {other_data(before, sha256)}: that is set aside, and the cell is trained again")
+    workspace.mkdir(parents=True, exist_ok=True)
+    with files.replacing(workspace / DATA, durable=False) as file:
+        file.write(sha256.encode())
+
+
+def data_of(workspace: Path) -> str | None:
+    """Return the SHA-256 of the data that a workspace is of; None where nothing says so, as in earlier versions."""
+    try:
+        return files.read(workspace / DATA).decode("ascii", "replace")
+    except FileNotFoundError:
+        return None
 
 
 def save(workspace: Path, state: State, device: str, resources: Mapping[str, float]) -> tuple[State, str]:

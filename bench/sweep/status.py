@@ -12,6 +12,7 @@ from bench import demands
 from bench.grid import MOST_CELLS, Cell, Grid
 from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import DataError, Dataset, Items, UserError
+from bench.sweep import states
 from bench.sweep.attempts import Job
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
@@ -19,7 +20,7 @@ from bench.sweep.progress import spoken
 from bench.sweep.record import FAILED, RETRIED, STATUSES, one_line
 from bench.sweep.standing import Standing
 from bench.sweep.store import Store
-from bench.words import plain
+from bench.words import other_data, plain
 
 JUDGED_SEEDS = 3  # of either side of a comparison, below which no verdict is given
 LIVE = ("pending", "preempted", "running")
@@ -215,6 +216,20 @@ def verified(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path |
         facts = suited[row]
         ready.append(replace(job, data={"version": facts.dataset.version, "sha256": facts.sha256}))
     return ready
+
+
+def demand_same_data(jobs: Iterable[Job], store: Store) -> None:
+    """Refuse to score what was trained on other data.
+
+    Raises:
+        UserError: a cell was.
+    """
+    for job in jobs:
+        before, now = states.data_of(store.cell(job.cell.id) / job.workspace), str(job.data["sha256"])
+        if before not in (None, now):
+            what = f"{plain_name(job.cell.dataset)} {job.cell.label} seed {job.cell.seed}"
+            why = f"was trained on {other_data(before, now)}"
+            raise UserError(f"{what} {why}; `bench run` with another --store trains on what is there now")
 
 
 def unchecked(jobs: Iterable[Job], registry: Registry, folder: Path, kept: Path) -> list[str]:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench import demands
 from bench.plugins import Plugin, Registry, build, plain_name
+from bench.plugins.foreign import as_before
 from bench.protocol import Dataset, Diverged, Networks, Run, Scores, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
@@ -233,6 +234,7 @@ class _Attempt:
         bare.started = self.started
         return bare
 
+    @as_before()
     def run(self) -> Ending:
         """Carry the cell out; whatever goes wrong is an ending."""
         start = time.monotonic()
@@ -262,11 +264,9 @@ class _Attempt:
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)
         with self.worker.store.storage.writing():
-            self.folder.mkdir(parents=True, exist_ok=True)
-        folder = self.folder
-        run = Run(cell.seed, setup.device, folder, self._progress, self.stop_requested, self._note)
-
-        state, digest = states.load(folder, setup.device, self._note) or self._train(strategy, task, run)
+            states.claim(self.folder, splits.sha256, self._note)
+        run = Run(cell.seed, setup.device, self.folder, self._progress, self.stop_requested, self._note)
+        state, digest = states.load(self.folder, setup.device, self._note) or self._train(strategy, task, run)
         if isinstance(self.stop_requested, _Measure):
             self.stop_requested.training = False
         self.fields["digests"] = {"state": digest}

@@ -286,7 +286,7 @@ def _watch(request: Request) -> None:
 
 def _conclude(request: Request, survey: status.Survey) -> NoReturn:
     """Print the table and what it comes to, and how the cells stand; exit."""
-    records = Records(survey.grid, [survey.store.folder], request.registry)
+    records = Records(survey.grid, [survey.store.folder], request.registry, run=options.about("run"))
     click.echo(report(records, view=View(last=True, html=True)))
     _end(survey)
 

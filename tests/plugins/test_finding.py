@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+import torch
 
 from bench.plugins import Plugin, PluginError, Registry
 from bench.protocol import Settings, UserError
@@ -312,6 +315,35 @@ def test_an_import_that_never_ends_or_ends_all_is_a_sentence(
     with pytest.raises(PluginError, match=rf"^{re.escape(f'{file} does not load: {said}')}$"):
         plugin.load()
     assert os._exit is leave
+
+
+def test_an_import_leaves_the_ways_of_the_process(tmp_path: Path) -> None:
+    """The mode of new files, the log, torch's type and gradients, and what ends the process."""
+    lines = [
+        "import logging, os, signal, torch",
+        "os.umask(0o777)",
+        "logging.basicConfig(level=logging.DEBUG)",
+        "torch.set_default_dtype(torch.float64)",
+        "torch.set_grad_enabled(False)",
+        "signal.signal(signal.SIGINT, signal.SIG_IGN)",
+        "signal.signal(signal.SIGTERM, signal.SIG_IGN)",
+    ]
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "rude.py").write_text("\n".join(lines))
+    mask = os.umask(0o022)
+    root = logging.getLogger()
+    before = [*root.handlers], root.level, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    try:
+        with pytest.raises(PluginError, match="defines no strategy"):
+            Registry([tmp_path]).find("strategy", "rude").load()
+        (tmp_path / "new").touch()
+        assert (tmp_path / "new").stat().st_mode & 0o777 == 0o644
+    finally:
+        os.umask(mask)
+    after = [*root.handlers], root.level, signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    assert after == before
+    assert torch.get_default_dtype() == torch.float32
+    assert torch.is_grad_enabled()
 
 
 def test_an_import_does_not_move_the_process_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

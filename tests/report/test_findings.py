@@ -201,6 +201,27 @@ def test_another_metric_and_another_baseline(store: Synthetic) -> None:
         report(Records(store.grid, [store.folder]), view=View(baseline="nomal"))
 
 
+def test_a_baseline_without_scores_is_said(store: Synthetic) -> None:
+    for seed in range(3):
+        store.put("normal", seed, 95.0 + seed / 100)
+    text = " ".join(report(Records(store.grid, [store.folder]), view=View(baseline=VAMP)).split())
+    assert f'nothing is compared: "{VAMP}" has no scores yet.' in text
+
+
+def test_what_leads_without_a_verdict_names_the_unreliable_rows_that_it_leaves_out(store: Synthetic) -> None:
+    for seed in range(2):
+        store.put("normal", seed, 95.0 + seed / 100)
+        store.put(VAMP, seed, 90.0 + seed / 100, half=0.1, unreliable="few chains")
+    text = " ".join(report(Records(store.grid, [store.folder])).split())
+    assert f"normal, 92.00 nats, without a verdict; unreliable, and left out: {VAMP}." in text
+
+
+def test_the_command_that_makes_missing_cells_is_the_one_that_is_known(store: Synthetic) -> None:
+    store.put("normal", 0, 95.0)
+    known = Records(store.grid, [store.folder], run="bench run --grid mnist --set train.epochs=1")
+    assert "no record yet; `bench run --grid mnist --set train.epochs=1` makes them." in " ".join(report(known).split())
+
+
 def test_every_pair_is_compared_and_all_are_one_family(store: Synthetic) -> None:
     fill(store)
     (made,) = pairs(store.table())
@@ -263,7 +284,7 @@ def test_a_score_that_is_unreliable_does_not_lead(store: Synthetic) -> None:
     store.put("normal", 0, 95.0)
     store.put(VAMP, 0, 94.0, half=0.1, unreliable="two bases differ")
     said = [finding.sentence for finding in findings(store.table())]
-    assert said[1] == "Lowest NLL so far: normal, 92.00 nats, without a verdict."
+    assert said[1] == f"Lowest NLL so far: normal, 92.00 nats, without a verdict; unreliable, and left out: {VAMP}."
 
 
 def test_where_more_is_better_the_highest_score_leads(mnist: Synthetic) -> None:
@@ -298,14 +319,29 @@ def tuned_by(count: int, *seeds: int, change: float = -0.2, metric: Metric = VLB
     """
     gain = Interval(change, change, change, Spread(0.1, math.inf), None, seeds)
 
-    def row(number: int) -> SimpleNamespace:
+    def side(label: str, count: int, **more: Any) -> SimpleNamespace:
         return SimpleNamespace(
-            label=f"row {number}",
+            label=label,
+            planned=count,
+            missing=(),
+            finished=range(count),
+            codes={"code"},
+            plugins={"plugin"},
+            seeds=lambda metric: range(count),
+            trained=lambda metric: range(count),
+            unreliable=lambda metric: False,
+            **more,
+        )
+
+    def row(number: int) -> SimpleNamespace:
+        label = f"row {number}"
+        return side(
+            label,
+            seeds[0],
             ledger=SimpleNamespace(trials=8, seconds=60.0),
             gains={metric.name: gain},
-            setting=SimpleNamespace(strategy=f"row {number}"),
-            untuned=lambda rows: None,
-            unreliable=lambda metric: False,
+            setting=SimpleNamespace(strategy=label),
+            untuned=lambda rows: side(f"{label}, as before", seeds[1]),
         )
 
     table: Any = SimpleNamespace(rows=[row(n) for n in range(count)], headline=metric, lead=None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -14,9 +15,11 @@ import pytest
 
 import bench.grid as grids
 from bench.plugins import Registry
+from bench.protocol import UserError
+from bench.sweep import states
 from bench.sweep.attempts import Ending
 from bench.sweep.record import Record
-from bench.sweep.status import Survey, survey
+from bench.sweep.status import Survey, demand_same_data, survey, verified
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures, Halt, Note
 from bench.sweep.worker import INTERVAL, Setup, Worker
@@ -99,6 +102,37 @@ def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Sto
     assert curves == [{"epoch": 0, "step": 4, "metric": "bound", "value": 1.5}]
     with np.load(path.with_name(f"arrays-{found.key}-{digests['arrays']}.npz")) as arrays:
         assert arrays["samples"].shape == (2, 2)
+
+
+def test_what_was_trained_on_other_data_is_neither_scored_nor_resumed(
+    look: Look, setup: Setup, store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[Any] = []
+    (job,) = look("ok").jobs()
+    assert isinstance(Worker(setup).carry_out(job), Ending)
+    workspace = store.cell(job.cell.id) / job.workspace
+    assert states.data_of(workspace) == "5" * 64
+    (old,) = workspace.glob("state-*.pt")
+    points: Any = registry.find("dataset", "points").load()
+    load = points.load
+    monkeypatch.setattr(points, "load", lambda self, folder: replace(load(self, folder), sha256="6" * 64))
+
+    (again,) = look("ok", evaluate={"importance_samples": 7}).rescored()
+    (ready,) = verified([again], registry, setup.data)
+    other = r"other data \(SHA-256 55555555\.\.\. instead of 66666666\.\.\.\)"
+    with pytest.raises(UserError, match=rf"^points actor seed 0 was trained on {other}; `bench run` with"):
+        demand_same_data([ready], store)
+
+    assert isinstance(Worker(setup).carry_out(ready, told.append), Ending)
+    record = store.record(ready.cell.id, ready.key)
+    assert record is not None
+    assert (record.status, record.dataset.sha256, record.last_step) == ("ok", "6" * 64, 4)
+    assert any(
+        isinstance(one, Note) and re.search(f"trained on {other}: that is set aside", one.sentence) for one in told
+    )
+    assert states.data_of(workspace) == "6" * 64
+    assert (workspace.with_name(f"{workspace.name}.55555555") / old.name).exists(), "nothing is lost"
+    demand_same_data([ready], store)
 
 
 FAULTY = """
