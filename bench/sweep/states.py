@@ -24,21 +24,25 @@ PLACE = re.compile(rf"[0-9a-f]+/[0-9a-f]{{8}}-[0-9a-f]{{8}}/{STEM}-[0-9a-f]{{64}
 DATA = "data-sha256"  # a file of a workspace: the digest of the data that it is of
 
 
-def claim(workspace: Path, sha256: str, note: Callable[[str], None]) -> None:
+def claim(workspace: Path, before: str | None, sha256: str, note: Callable[[str], None]) -> None:
     """Make a workspace of data with this SHA-256; one of other data is set aside.
+
+    Args:
+        workspace: the folder.
+        before: the SHA-256 of the data that it is of; None where it is not there or nobody knows.
+        sha256: of the data as they are.
+        note: told what is set aside.
 
     Raises:
         OSError: it cannot be written.
     """
-    before = data_of(workspace)
-    if before == sha256:
-        return
-    if before is not None:
+    if before not in (None, sha256) and workspace.exists():
         files.set_aside(workspace, before[:8])
         note(f"it was trained on {other_data(before, sha256)}: that is set aside, and the cell is trained again")
     workspace.mkdir(parents=True, exist_ok=True)
-    with files.replacing(workspace / DATA, durable=False) as file:
-        file.write(sha256.encode())
+    if data_of(workspace) != sha256:
+        with files.replacing(workspace / DATA, durable=False) as file:
+            file.write(sha256.encode())
 
 
 def data_of(workspace: Path) -> str | None:

@@ -12,7 +12,6 @@ from bench import demands
 from bench.grid import MOST_CELLS, Cell, Grid
 from bench.plugins import Plugin, Registry, build, plain_name
 from bench.protocol import DataError, Dataset, Items, UserError
-from bench.sweep import states
 from bench.sweep.attempts import Job
 from bench.sweep.columns import canonical
 from bench.sweep.fingerprints import Fingerprints, fingerprints
@@ -225,7 +224,7 @@ def demand_same_data(jobs: Iterable[Job], store: Store) -> None:
         UserError: a cell was.
     """
     for job in jobs:
-        before, now = states.data_of(store.cell(job.cell.id) / job.workspace), str(job.data["sha256"])
+        before, now = store.trained_on(job), str(job.data["sha256"])
         if before not in (None, now):
             what = f"{plain_name(job.cell.dataset)} {job.cell.label} seed {job.cell.seed}"
             why = f"was trained on {other_data(before, now)}"

@@ -130,6 +130,12 @@ class Store:
         """Tell whether this code has trained a cell: the state lies in the workspace, as it was written."""
         return states.intact(self.cell(job.cell.id) / job.workspace)
 
+    def trained_on(self, job: Job) -> str | None:
+        """Return the SHA-256 of the data of a cell's workspace, by itself or by a record; None where neither says."""
+        code, said = job.workspace, states.data_of(self.cell(job.cell.id) / job.workspace)
+        records = self.records(job.cell.id) if said is None else []
+        return next((r.dataset.sha256 for r in records if attempts.workspace(r.fingerprints) == code), said)
+
     def state(self, record: Record) -> dict[str, Any]:
         """Return the state that a record was scored from, its tensors on the CPU.
 

@@ -264,7 +264,7 @@ class _Attempt:
         if reason := strategy.skip(task):
             return "skipped", one_line(reason)
         with self.worker.store.storage.writing():
-            states.claim(self.folder, splits.sha256, self._note)
+            states.claim(self.folder, self.worker.store.trained_on(job), splits.sha256, self._note)
         run = Run(cell.seed, setup.device, self.folder, self._progress, self.stop_requested, self._note)
         state, digest = states.load(self.folder, setup.device, self._note) or self._train(strategy, task, run)
         if isinstance(self.stop_requested, _Measure):

@@ -104,14 +104,17 @@ def test_curves_and_arrays_lie_beside_the_record(carry_out: CarryOut, store: Sto
         assert arrays["samples"].shape == (2, 2)
 
 
+@pytest.mark.parametrize("by", ["workspace", "record"])  # of an archive, or an earlier version, the latter alone
 def test_what_was_trained_on_other_data_is_neither_scored_nor_resumed(
-    look: Look, setup: Setup, store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    look: Look, setup: Setup, store: Store, registry: Registry, monkeypatch: pytest.MonkeyPatch, by: str
 ) -> None:
     told: list[Any] = []
     (job,) = look("ok").jobs()
     assert isinstance(Worker(setup).carry_out(job), Ending)
     workspace = store.cell(job.cell.id) / job.workspace
     assert states.data_of(workspace) == "5" * 64
+    if by == "record":
+        (workspace / states.DATA).unlink()
     (old,) = workspace.glob("state-*.pt")
     points: Any = registry.find("dataset", "points").load()
     load = points.load
