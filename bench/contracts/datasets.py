@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import demands, priors
-from bench.contracts import fields, replays
+from bench.contracts import fields, likelihoods, replays
 from bench.contracts.attempts import apart
 from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract, NotChecked
@@ -25,8 +25,6 @@ from bench.vae import VAE
 from bench.vae.likelihoods import likelihood
 
 ITEMS = 64
-DRAWS = 50  # of every parameter
-ERRORS = 5.0  # standard errors
 
 
 class Baseline(Strategy):
@@ -76,29 +74,16 @@ def check_declarations(subject: Subject) -> str:
 
 
 def check_likelihood(subject: Subject) -> str:
-    """A likelihood of its own takes and gives the shapes that it must, and its mean is that of its samples."""
+    """A likelihood of its own gives the shapes that it must, is a density, and that of its samples and its reader."""
     if isinstance(subject.dataset.likelihood, str):
         raise NotChecked("it has one of bench's own")
-    own = likelihood(subject.dataset.likelihood).eval()
-    x = subject.dataset.prepare(torch.from_numpy(subject.splits.train[:ITEMS].copy()), stream(0, "check"))
-    parameters = stream(0, "check/parameters").normal(3, *x.shape)
-    with torch.no_grad():
-        density = own.log_prob(x, parameters)
-        if density.shape != parameters.shape[:-1] or not bool(density.isfinite().all()):
-            right = f"it must give {tuple(parameters.shape[:-1])}, finite"
-            raise Breach(f"log_prob gives {tuple(density.shape)} for parameters {tuple(parameters.shape)}; {right}")
-        mean, draws = own.mean(parameters), own.sample(parameters.expand(DRAWS, -1, -1, -1), stream(0, "check/draws"))
-        if mean.shape != parameters.shape or draws.shape != (DRAWS, *parameters.shape):
-            shapes = f"{tuple(mean.shape)} and {tuple(draws.shape)}"
-            raise Breach(f"mean and sample give {shapes}; they must give the shape of the parameters")
-        if not torch.equal(draws, own.sample(parameters.expand(DRAWS, -1, -1, -1), stream(0, "check/draws"))):
-            raise Breach("sample gives other draws when it is called again; draw from the noise that is handed over")
-        if own.bounds is not None and not bool(((draws >= own.bounds[0]) & (draws <= own.bounds[1])).all()):
-            raise Breach(f"sample gives numbers outside of its bounds {own.bounds}")
-        off = ((draws.mean(0) - mean).mean() / (draws.std(0).square().mean() / draws[0].numel() / DRAWS).sqrt()).abs()
-        if not float(off) <= ERRORS:
-            raise Breach(f"its mean is {float(off):.3g} standard errors from that of its samples")
-    return f"{type(own).__name__}: densities (..., B), means and samples (..., B, D)"
+    own = likelihood(subject.dataset.likelihood)
+    return likelihoods.check(own, subject.dataset.prepare(_first(subject.splits.train), stream(0, "check")))
+
+
+def _first(split: np.ndarray) -> Tensor:
+    """Return a copy of the first stored items."""
+    return torch.from_numpy(split[:ITEMS].copy())
 
 
 def check_splits(subject: Subject) -> str:
@@ -208,7 +193,7 @@ def _prepared(subject: Subject, name: str, prepare: Callable[[Tensor], Tensor], 
         split: the first items of it are prepared.
         noise: what it should draw from.
     """
-    stored = torch.from_numpy(split[:ITEMS].copy())
+    stored = _first(split)
     x, features = stored.clone(), stored[0].numel()
     scramble(2)
     first = prepare(x)
