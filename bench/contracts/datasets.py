@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from bench import demands, priors
-from bench.contracts import fields, likelihoods, replays
+from bench.contracts import fields, likelihoods, preparation, replays
 from bench.contracts.attempts import apart
 from bench.contracts.task import NETWORKS, scramble, tiny
 from bench.contracts.verdicts import Breach, Contract, NotChecked
@@ -166,7 +166,7 @@ def check_values(subject: Subject) -> str:
 
 
 def check_prepare(subject: Subject) -> str:
-    """`prepare` gives (B, D) numbers that the likelihood scores, and draws from its noise alone."""
+    """`prepare` gives (B, D) numbers that the likelihood scores, each item's its own, drawn from its noise alone."""
 
     def prepare(x: Tensor) -> Tensor:
         return subject.dataset.prepare(x, stream(0, "check"))
@@ -174,7 +174,9 @@ def check_prepare(subject: Subject) -> str:
     seen = _prepared(subject, "prepare", prepare, subject.splits.train, "the noise that is handed over")
     if len(prepare(torch.from_numpy(subject.splits.train[:1].copy()))) != 1:
         raise Breach("prepare does not take a single item")
-    return seen
+    stored = _first(subject.splits.train)
+    preparation.check_items(subject.dataset, stored)
+    return seen + preparation.check_jacobian(subject.dataset, stored)
 
 
 def check_fixed(subject: Subject) -> str:
