@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -150,7 +152,7 @@ def _items(splits: Splits) -> list[bytes]:
 
 
 def check_values(subject: Subject) -> str:
-    """The numbers are on the scale that it takes them for, finite, and not (almost) all equal once prepared."""
+    """The numbers are on the scale that it takes them for, finite, not (almost) all equal; the test holds new items."""
     dataset, splits = subject.dataset, subject.splits
     flaw = getattr(dataset, "flaw", None)
     reason = flaw(splits) if callable(flaw) else flaws.sameness(splits, dataset.prepare)
@@ -161,8 +163,30 @@ def check_values(subject: Subject) -> str:
     stored = f"stored {splits.train.min():g} .. {splits.train.max():g}"
     prepared = f"prepared {float(x.min()):.3g} .. {float(x.max()):.3g} with mean {float(x.mean()):.3g}"
     if isinstance(dataset, Pixels):
-        return f"{stored}, {prepared}, brightness {float(dataset.brightness(x).mean()):.3g}"
-    return f"{stored}, {prepared}"
+        prepared = f"{prepared}, brightness {float(dataset.brightness(x).mean()):.3g}"
+    return f"{stored}, {prepared}; {_repeated(splits)}"
+
+
+def _repeated(splits: Splits) -> str:
+    """Return how many test items are training items, bit by bit.
+
+    Where there are few different items, they repeat in any split. A test item that is drawn as the others are is no
+    less likely to be in train than one of train is to have a twin there.
+
+    Raises:
+        Breach: most of them are, and most of train's have no twin in train.
+    """
+    train = Counter(_digests(splits.train))
+    seen = sum(item in train for item in _digests(splits.test))
+    twins = sum(number for number in train.values() if number > 1)
+    words = f"{seen:,} of {len(splits.test):,} test items are in train"
+    if seen > len(splits.test) / 2 and twins <= len(splits.train) / 2:
+        raise Breach(f"{words}, where {twins:,} of {len(splits.train):,} repeat; a test item may be no training item")
+    return words
+
+
+def _digests(split: np.ndarray) -> list[bytes]:
+    return [hashlib.blake2b(item.tobytes(), digest_size=16).digest() for item in split]
 
 
 def check_prepare(subject: Subject) -> str:

@@ -244,12 +244,17 @@ def dataset(name: Place, *, plugins: Sequence[Place] = (), **options: Any) -> Da
     if getattr(plugin.load(), "kept_in_store", False) and "sha256" not in options:
         import hashlib
 
+        import numpy as np
+
         from bench.data.arrays import pack
 
         options.setdefault("likelihood", "bernoulli")
         for key in ("train", "test"):
             if key not in options:
                 raise UserError(f"data set {plugin.name!r} needs {key}, an array whose first axis is the item")
+            if isinstance(options[key], np.ma.MaskedArray):
+                rule = "nothing here can leave out what is masked; fill it in or drop those items"
+                raise UserError(f"{key} is a masked array; {rule}, and give a plain numpy array")
         arrays = {key: options.pop(key) for key in ("train", "test")}
         content = pack(**arrays, likelihood=options["likelihood"], validation=options.pop("validation", 0))
         options["sha256"] = hashlib.sha256(content).hexdigest()

@@ -308,6 +308,9 @@ def test_dequantised_pixels_are_whole_numbers_of_256(verdict: Judge, images: str
     ("source", "seen"),
     [
         (IMAGES, "prepared 0 .. 1 with mean 0."),
+        (POINTS, "; 0 of 20 test items are in train"),
+        (POINTS.replace("POINTS[80:]", "POINTS[70:90]"), "; 10 of 20 test items are in train"),
+        (POINTS.replace("POINTS[", "POINTS.round().clip(0, 1)["), "; 20 of 20 test items are in train"),  # 8 points
         (BITS, ", brightness 0."),
         (POINTS, "stored -"),
     ],
@@ -316,6 +319,12 @@ def test_range_and_brightness_are_shown(verdict: Judge, source: str, seen: str) 
     found = verdict("dataset", "values", source)
     assert found.status == "pass", found
     assert seen in found.reason
+
+
+def test_test_items_are_no_training_items(verdict: Judge) -> None:
+    source = POINTS.replace("POINTS[80:]", "POINTS[69:89]")
+    sentence = "11 of 20 test items are in train, where 0 of 80 repeat; a test item may be no training item"
+    assert_fails(verdict("dataset", "values", source), sentence)
 
 
 def test_a_bernoulli_likelihood_scores_zeros_and_ones(verdict: Judge) -> None:
