@@ -10,6 +10,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 from torch import Tensor, nn
@@ -18,6 +19,7 @@ from bench.contracts.task import LATENT
 from bench.contracts.verdicts import Breach
 from bench.estimators import quadrature
 from bench.priors import Density
+from bench.protocol import Noise
 from bench.streams import stream
 
 FIT_STEPS = 60
@@ -74,7 +76,7 @@ def check_shapes(prior: Density, word: str = "prior") -> str:
     if not isinstance(prior, Density):
         raise Breach(f"its {word} is a {type(prior).__name__}, which does not extend bench.priors.Density")
     for n in (1, 5):
-        check_draws(f"sample({n}) of its {word}", prior.sample(n, stream(0, "check/sample")), n)
+        check_draws(f"sample({n}) of its {word}", partial(prior.sample, n), n)
     if not prior.has_density:
         return "samples (n, d)"
     one, many = stream(0, "check/one").normal(7, LATENT), stream(0, "check/many").normal(3, 7, LATENT)
@@ -90,11 +92,23 @@ def check_shapes(prior: Density, word: str = "prior") -> str:
     return "energies (B,) and (K, B), samples (n, d)"
 
 
-def check_draws(words: str, z: Tensor, n: int) -> None:
-    """Check that draws `(n, 2)` are finite float32; `words` say where they come from."""
+def check_draws(words: str, draw: Callable[[Noise], Tensor], n: int) -> None:
+    """Check that draws `(n, 2)` are finite float32 and follow their noise; `words` say where they come from."""
+    z, again, other = (draw(stream(0, name)) for name in ("check/sample", "check/sample", "check/other sample"))
     if z.shape != (n, LATENT) or z.dtype != torch.float32 or not bool(z.isfinite().all()):
         rule = f"they must be finite float32, ({n}, {LATENT})"
         raise Breach(f"{words} gives {str(z.dtype).removeprefix('torch.')} draws {tuple(z.shape)}; {rule}")
+    if torch.equal(z, other):
+        raise Breach(f"{words} gives the same draws whatever the noise; draw from the noise that is handed over")
+    if not torch.equal(z, again):
+        raise Breach(f"{words} gives other draws from the same noise; draw from the noise that is handed over")
+
+
+def check_number(log_z: object) -> None:
+    """Check that a log Z that is called exact is a number."""
+    if not isinstance(log_z, float | int):
+        kind = type(log_z).__name__
+        raise Breach(f"exact_log_z() gives a {kind}; it must give a number, as float(...) makes of it, or None")
 
 
 # ---------------------------------------------------------------- samples and density
@@ -117,6 +131,7 @@ def check_density(prior: Density) -> str:
     seen, log_z = check_samples(prior), prior.exact_log_z()
     if log_z is None or prior.normalised:  # whose integral has been looked at
         return seen
+    check_number(log_z)
     z = prior.sample(SAMPLES, stream(0, "check/samples"))
     return f"{seen}; {Truth.of(prior, z).agrees(log_z)}"
 

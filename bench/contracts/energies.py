@@ -122,12 +122,20 @@ def check_exact(subject: Subject) -> str:
         raise NotChecked("it gives neither an exact log Z nor exact draws")
     seen, truth = [], subject.truth
     if log_z is not None:
+        densities.check_number(log_z)
         seen.append(truth.agrees(log_z))
     if z is not None:
         if z.shape != (densities.SAMPLES, LATENT):
             raise Breach(f"exact_sample({densities.SAMPLES}) gives draws of shape {tuple(z.shape)}")
+        densities.check_draws("exact_sample(5)", lambda noise: _drawn(prior.exact_sample(5, noise)), 5)
         seen.append(truth.compare(z, "exact_sample does not draw from its density"))
     return "; ".join(seen)
+
+
+def _drawn(z: Tensor | None) -> Tensor:
+    if z is None:
+        raise Breach("exact_sample gives draws, or None, and not always the same of both")
+    return z
 
 
 @torch.no_grad()

@@ -25,6 +25,7 @@ from bench.streams import seed_globals, stream
 
 SHAPES = ((2,), (8, 8), (3, 8, 8), (28, 28), (3, 32, 32))  # of items, as data sets have them
 LEADING: tuple[tuple[int, ...], ...] = ((), (7,), (2, 7))  # of what a module takes
+TOGETHER: tuple[tuple[int, ...], ...] = ((5,), (2, 3))  # items, and samples of items
 FEATURES = 6  # of an encoder's outputs and a decoder's inputs
 ITEMS = 16  # that a tiny VAE trains on
 CLOSE = 1e-4  # relative; float32 adds in another order where more items are computed at a time
@@ -134,20 +135,26 @@ def check_shapes(subject: Subject) -> str:
 def check_items(subject: Subject) -> str:
     """What a module makes of an item does not depend on the items beside it."""
     for words, build, inputs, outputs in subject.modules():
-        rule = "depends on the items beside it, as with batch statistics; a score may not"
-        module, x = _moved(build), _items(5, inputs)
-        # by gradients while it trains, when two calls may differ by chance
-        beside = x.clone().requires_grad_()
-        weighted = (module(beside)[0] * stream(0, "check/weights").normal(outputs)).sum()
-        (gradient,) = torch.autograd.grad(weighted, beside, allow_unused=True)
-        if gradient is not None and bool(gradient[1:].any()):
-            raise Breach(f"what {words} gives for an item {rule}")
-        module.eval()
-        with torch.no_grad():
-            together, alone = module(x), torch.cat([module(item[None]) for item in x])
-        if not torch.allclose(together, alone, rtol=CLOSE, atol=CLOSE * float(together.abs().max())):
-            raise Breach(f"what {words} gives for an item {rule}")
-    return "an item's outputs are its own"
+        for leading in TOGETHER:
+            several = "or on other samples of its z" if len(leading) > 1 else "as with batch statistics"
+            breach = Breach(
+                f"what {words} gives for an item depends on the items beside it, {several}; a score may not"
+            )
+            module, x = _moved(build), _items(*leading, inputs)
+            # by gradients while it trains, when two calls may differ by chance
+            beside = x.clone().requires_grad_()
+            first = module(beside).flatten(0, -2)[0]
+            weighted = (first * stream(0, "check/weights").normal(outputs)).sum()
+            (gradient,) = torch.autograd.grad(weighted, beside, allow_unused=True)
+            if gradient is not None and bool(gradient.flatten(0, -2)[1:].any()):
+                raise breach
+            module.eval()
+            with torch.no_grad():
+                together = module(x).flatten(0, -2)
+                alone = torch.cat([module(item[None]) for item in x.flatten(0, -2)])
+            if not torch.allclose(together, alone, rtol=CLOSE, atol=CLOSE * float(together.abs().max())):
+                raise breach
+    return "an item's outputs are its own, among items (B, ...) and among samples (K, B, ...)"
 
 
 def check_gradients(subject: Subject) -> str:

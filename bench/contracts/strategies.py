@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -16,11 +16,13 @@ from bench.contracts.attempts import Killed, Outcome, Questions, attempt, differ
 from bench.contracts.attempts import Subject as Base
 from bench.contracts.task import BATCH, scramble, shorter
 from bench.contracts.verdicts import Breach, Contract, NotChecked
+from bench.data import split
 from bench.plugins.shapes import Shape
 from bench.priors import Density
-from bench.protocol import Budget, Checkpoint, Run, Score, State, Stopped, UserError
+from bench.protocol import Budget, Checkpoint, Noise, Run, Score, Splits, State, Stopped, UserError
 from bench.strategy import StagedStrategy, Strategy
 from bench.streams import stream
+from bench.training import Model
 
 BLUR, COPIES = 0.3, 16  # of the cloud that a prior is fitted to at one stroke: quadrature sees no peak on one point
 
@@ -94,8 +96,7 @@ class Subject(Base):
 
 def check_budget(subject: Base) -> str:
     """A tiny budget ends, with a state and scores as the protocol has them, in a process of its own."""
-    reason = subject.strategy.skip(subject.task)
-    if reason is not None:
+    if reason := subject.strategy.skip(subject.task):
         raise Breach(f"it skips the small task that it would be checked on, and says: {reason}")
     state, scored = subject.reference.state, subject.reference.scores
     scores = scored.scores if scored is not None else ()
@@ -141,9 +142,13 @@ def check_shapes(variant: Subject) -> str:
     """The prior takes and gives the shapes that it must."""
     model = variant.base.model(variant.task, Run(0, "cpu", variant.folder))
     looked = densities.check_shapes(model.prior)
-    for name, z in variant.base.draws(model, 5, stream(0, "check/draws")).items():
-        densities.check_draws(f'the samples "{name}"', z, 5)
+    for name in variant.base.draws(model, 5, stream(0, "check/draws")):
+        densities.check_draws(f'the samples "{name}"', partial(_drawn, variant.base, model, name), 5)
     return looked
+
+
+def _drawn(strategy: Strategy, model: Model, name: str, noise: Noise) -> Tensor:
+    return strategy.draws(model, 5, noise)[name]
 
 
 # ---------------------------------------------------------------- how it trains
@@ -155,7 +160,7 @@ def check_gradients(variant: Subject) -> str:
 
 
 def check_seed(subject: Subject) -> str:
-    """The same seed gives the same bits, whatever the global generators hold; another seed gives others."""
+    """A seed gives the same bits, whatever global generators and the test split hold; another seed gives others."""
     run = Run(0, "cpu", subject.folder / "again")
     scramble(1)
     state = subject.strategy.fit(subject.task, run)
@@ -169,7 +174,17 @@ def check_seed(subject: Subject) -> str:
     # what has nothing to fit has nothing that could differ
     if tensors(first) and not difference(Outcome(first), Outcome(other)):
         raise Breach("another seed gives the same numbers: it does not depend on run.seed")
-    return "one seed gives the same bits in two processes, another seed gives others"
+    unseen = replace(subject.task, splits=_retested(subject.task.splits))
+    blind = subject.strategy.fit(shorter(unseen, 2), Run(0, "cpu", subject.folder / "unseen"))
+    if differs := difference(Outcome(first), Outcome(blind)):
+        raise Breach(f"{differs} differs where the test split is another: fit may not look at it")
+    return "one seed gives the same bits in two processes, another seed gives others, another test split the same"
+
+
+def _retested(splits: Splits) -> Splits:
+    """Return the splits with another test split: training items in its place, as many."""
+    training = np.concatenate([splits.train, splits.validation])
+    return split(training, splits.train[: len(splits.test)].copy(), len(splits.validation))
 
 
 def check_resume(subject: Subject) -> str:

@@ -59,7 +59,7 @@ def small(strategy: Strategy) -> Task:
     They are of black and white pixels, or dequantised where the strategy skips those.
     """
     binary, dequantised = (tiny(dataset, dataset.load(Path())) for dataset in (Stripes(), Shades()))
-    return dequantised if strategy.skip(binary) is not None and strategy.skip(dequantised) is None else binary
+    return dequantised if strategy.skip(binary) and not strategy.skip(dequantised) else binary
 
 
 def tiny(dataset: Dataset, splits: Splits, batch: int = BATCH, simulated: int = 0) -> Task:

@@ -79,6 +79,16 @@ def test_a_right_one_keeps_them(verdict: Judge, contract: str) -> None:
             energy("def exact_sample(self, n, noise):\n    return noise.normal(n, 2)"),
             "exact_sample does not draw from its density: the mean of",
         ),
+        (
+            "exact",
+            energy("def exact_sample(self, n, noise):\n    return self.sample(n, type(noise)(0, 'own'))"),
+            "exact_sample(5) gives the same draws whatever the noise",
+        ),
+        (
+            "exact",
+            energy("def exact_log_z(self):\n    return self.factor.diagonal().abs().log().sum() + 1.8378771"),
+            "exact_log_z() gives a Tensor; it must give a number, as float(...) makes of it, or None",
+        ),
         ("offers", energy(more="offers = frozenset({'a rabbit'})"), "it offers 'a rabbit'; what can be offered is"),
         (
             "offers",

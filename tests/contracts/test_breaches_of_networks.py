@@ -65,6 +65,11 @@ def test_dropout_is_allowed_while_it_trains(verdict: Judge, contract: str) -> No
         ("shapes", module("return x.flatten(0, -2) if x.ndim == 3 else x"), "gives float32 (14, 6) for (2, 7, 2)"),
         ("shapes", module("return x / 0"), "its encoder of items of 2 gives numbers that are not finite"),
         ("items", module("return x - x.mean(0)"), "gives for an item depends on the items beside it, as with batch"),
+        (
+            "items",
+            module("return x - x.mean(0) if x.ndim == 3 else x"),
+            "depends on the items beside it, or on other samples of its z; a score may not",
+        ),
         ("items", module("return self.n(x)", "self.n = nn.BatchNorm1d(8)"), "depends on the items beside it"),
         (
             "gradients",

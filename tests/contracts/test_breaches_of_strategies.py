@@ -121,6 +121,22 @@ def test_a_strategy_that_skips_what_it_is_checked_on_is_not_checked_in_silence(v
     assert_fails(found, "it skips the small task that it would be checked on, and says: too few items")
 
 
+def test_a_strategy_that_says_nothing_skips_nothing(verdict: Judge) -> None:
+    found = verdict("strategy", "budget", strategy("def skip(self, task):\n    return ''"))
+    assert found.status == "pass", found
+
+
+def test_a_strategy_that_looks_at_the_test_split_is_seen(verdict: Judge) -> None:
+    source = strategy("""
+        def prior(self, task, vae, noise):
+            prior = priors.FullGaussian(task.networks.latent)
+            torch.nn.init.constant_(prior.mean, float(task.splits.test.mean()) / 255)
+            return prior
+        """)
+    found = verdict("strategy", "seed", source)
+    assert_fails(found, "differs where the test split is another: fit may not look at it")
+
+
 # ---------------------------------------------------------------- shapes
 
 
@@ -148,6 +164,14 @@ class Broken(Strategy):
         (
             "def sample(self, n, noise):\n    return noise.normal(n, 2).double()",
             "sample(1) of its prior gives float64 draws (1, 2)",
+        ),
+        (
+            "def sample(self, n, noise):\n    return torch.randn(n, 2, generator=torch.Generator().manual_seed(0))",
+            "sample(1) of its prior gives the same draws whatever the noise; draw from the noise that is handed over",
+        ),
+        (
+            "def sample(self, n, noise):\n    return torch.randn(n, 2)",
+            "sample(1) of its prior gives other draws from the same noise",
         ),
         (
             "def energy(self, z):\n    return super().energy(z - z.mean(0, keepdim=True))",
