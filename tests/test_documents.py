@@ -21,6 +21,8 @@ from bench import cli, contracts
 from bench.contracts import datasets, energies, networks, strategies
 from bench.plugins import Kind, Registry
 from bench.profile import Profile, Slurm
+from bench.sweep.requests import Request
+from bench.tuning.orders import Tuning
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [
@@ -62,6 +64,15 @@ def verb_of(name: str) -> click.Command:
 def test_every_bench_command_parses(words: list[str]) -> None:
     verb = verb_of(words[1])
     verb.make_context(words[1], words[2:])  # raises what the command line would print
+
+
+@pytest.mark.parametrize(
+    "words", [words for words in COMMANDS if words[:2] == ["bench", "tune"]], ids=lambda words: shlex.join(words)
+)
+def test_every_grid_that_is_tuned_can_be_tuned(words: list[str]) -> None:
+    asked = verb_of("tune").make_context("tune", words[2:]).params
+    request = Request(asked["grid"], asked["settings"], asked["strategies"])
+    assert Tuning(request, asked["metric"]).rows
 
 
 @pytest.mark.parametrize("mention", MENTIONS, ids=str.strip)

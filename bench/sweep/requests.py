@@ -14,7 +14,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from bench import profile
+from bench import metrics, profile
 from bench.grid import Cell, Grid, load
 from bench.places import absolute, remember, user_folder
 from bench.plugins import Registry
@@ -199,7 +199,7 @@ class Request:
         Raises:
             UserError: it is wrong, or what is wanted of it.
         """
-        return load(
+        grid = load(
             self.grid,
             self.registry,
             settings=self.settings,
@@ -208,6 +208,9 @@ class Request:
             datasets=self.datasets,
             spelling=self.spelling,
         )
+        if why := metrics.unjudged(grid, self.registry):
+            self.say(why)
+        return grid
 
 
 @dataclass(frozen=True)

@@ -201,6 +201,7 @@ class OfTrial(_Said):
 
     cell: str | None = Field(None, pattern=r"^[0-9a-f]+$")
     void: str | None = None
+    own: bool | None = None
     status: str | None = None
     reason: str | None = None
     unreliable: str | None = None

@@ -19,23 +19,23 @@ from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.tuning import space
 from bench.tuning.rows import Row
-from bench.tuning.trials import Progress, seconds_of, value_of
+from bench.tuning.trials import Progress, Scored, seconds_of, value_of
 from bench.words import listed
 
 WRITTEN = "# Written by `bench tune"  # how a tuned grid begins
 
 
-def ranked(progress: Progress) -> list[tuple[FrozenTrial, float, str]]:
-    """Return the trials that came to a value, the best first, each with its value and why that is not to be trusted.
+def ranked(progress: Progress) -> list[tuple[FrozenTrial, Scored]]:
+    """Return the trials that came to a value, the best first, each with that.
 
-    Values are those of records, whatever the study says. What cannot be trusted comes after all that can: a low value
+    Values are those of records, whatever the study says. What cannot be trusted comes after all that can: a good value
     is the likelier the more log Z is off.
     """
     metric = progress.study.row.metric
     ended = [(trial, record) for trial, record in progress.records() if record and record.status == "ok"]
     scored = [(trial, value_of(record, metric)) for trial, record in ended]
-    valued = [(trial, *scores) for trial, scores in scored if scores]
-    return sorted(valued, key=lambda entry: (bool(entry[2]), entry[1], entry[0].number))
+    valued = [(trial, value) for trial, value in scored if value]
+    return sorted(valued, key=lambda entry: (bool(entry[1].doubt), entry[1].loss, entry[0].number))
 
 
 def of(progress: Progress) -> Ledger | None:
@@ -44,7 +44,7 @@ def of(progress: Progress) -> Ledger | None:
     records = progress.records()
     if not order:
         return None
-    best, value, doubt = order[0]
+    best, scored = order[0]
     chosen = progress.study.values(best)
     assert chosen is not None
     trials = [trial for trial, _ in records]
@@ -56,8 +56,8 @@ def of(progress: Progress) -> Ledger | None:
         seconds=round(sum(seconds_of(record) for _, record in records if record), 1),
         metric=row.metric,
         best=best.number,
-        value=value,
-        unreliable=bool(doubt),
+        value=scored.value,
+        unreliable=bool(scored.doubt),
         chosen=chosen,
         defaults=row.defaults,
         space={name.key: name.plain for name in row.ranges},

@@ -9,6 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Literal, Self
 
+from optuna.trial import TrialState
+
+from bench import metrics
 from bench.grid import Grid, load
 from bench.ledger import Ledger
 from bench.plugins import Registry
@@ -88,8 +91,12 @@ class Order:
     folder: Path
     whole: tuple[Row, ...]
 
-    def feed(self, say: Callable[[str], None]) -> Trials:
+    def feed(self, say: Callable[[str], None], screen: Callable[[str], None] | None = None) -> Trials:
         """Return what hands out the trials; studies are made where there are none.
+
+        Args:
+            say: takes what is to be known of studies before, a sentence each.
+            screen: takes what trials came to; by default `say`.
 
         Raises:
             UserError: the storage cannot be reached, or a study is another's or was altered.
@@ -102,9 +109,16 @@ class Order:
             studies.append(Progress(study, job, Store(self.setup.store), self.setup.registry))
         for progress in studies:
             progress.records()  # before anything is trained: trials that were altered are refused
+        more: dict[str, list[str]] = {}  # by what they have had: those that have had more than they may have now
         for progress in studies:
+            if had := beyond(progress, self.allowance):
+                more.setdefault(had, []).append(progress.study.row.name)
             progress.study.allow(self.allowance.seconds)
-        return Trials(studies, self.allowance, say)
+            for sentence in progress.study.row.widened or progress.study.earlier:
+                say(sentence)
+        for had, names in more.items():
+            say(f"{had} already, more than {self.allowance}, so that nothing is added: {listed(names)}")
+        return Trials(studies, self.allowance, screen or say)
 
     def conclude(self, say: Callable[[str], None]) -> list[Path]:
         """Write the tuned grids once every row with a study has had the same; return where they are.
@@ -147,6 +161,15 @@ def allowed(progress: Progress) -> Allowance:
     """Return what a study was allowed: equal where rows had the same."""
     seconds = progress.study.said.seconds
     return Allowance(seconds=seconds) if seconds else Allowance(trials=len(progress.study.trials))
+
+
+def beyond(progress: Progress, allowance: Allowance) -> str:
+    """Return what a study has had where that is more than an allowance, in words; else nothing."""
+    begun = sum(trial.state != TrialState.WAITING for trial in progress.study.trials)
+    seconds = progress.study.said.seconds or 0.0
+    if allowance.trials and begun > allowance.trials:
+        return str(Allowance(trials=begun))
+    return str(Allowance(seconds=seconds)) if allowance.seconds and seconds > allowance.seconds else ""
 
 
 def progress_of(whole: Sequence[Row], url: str | None, store: Store, registry: Registry) -> list[Progress]:
@@ -261,6 +284,7 @@ class Tuning:
         """
         request, store = self.request, self.store
         request.admit(store)
+        self._choosable()
         ledgers.refuse_others(ledgers.places(request.cells, self.rows, folder.absolute()).values())
         firsts = [row.trial(0, row.defaults, request.registry) for row in self.rows]
         jobs = [
@@ -288,6 +312,19 @@ class Tuning:
             folder.absolute(),
             tuple(self.whole),
         )
+
+    def _choosable(self) -> None:
+        """Refuse a metric that models of some row cannot be chosen by, and say where that is not known yet.
+
+        Raises:
+            UserError: it is such a metric.
+        """
+        cells, name = [row.cell for row in self.rows], self.request.spelling("metric", self.metric)
+        for cell in cells:
+            if why := metrics.refusal(self.metric, cell, self.request.registry):
+                raise UserError(f"{name}: {why}")
+        if unclear := metrics.doubt(self.metric, cells):
+            self.request.say(f"{name}: {unclear}")
 
     def carry_out(
         self,
@@ -319,7 +356,7 @@ class Tuning:
             most = max(1, min(most, missing))
         display = self.request.display(missing, self._called, lambda job: str(store.log(job.cell.id, job.attempt)))
         with display if order.allowance.trials else Uncounted(display) as screen:
-            feed = order.feed(screen.note)
+            feed = order.feed(self.request.say, screen.note)
             return pool.Pool(order.setup, most, screen, limits, devices=there, feed=feed).run([])
 
     def _missing(self, order: Order) -> int:

@@ -29,10 +29,11 @@ class Row:
 
     Attributes:
         cell: with the hyper-parameters that the grid gives.
-        ranges: what is searched.
+        ranges: what is searched, the grid's own values included.
         metric: by which trials are chosen, on the validation split.
         grid: the grid's name.
         code: fingerprints of what it uses.
+        stated: what fields, or the grid's table, say of the ranges, which may not hold the grid's own values.
     """
 
     cell: Cell
@@ -40,6 +41,7 @@ class Row:
     metric: str
     grid: str
     code: Fingerprints
+    stated: tuple[Range, ...]
 
     @property
     def name(self) -> str:
@@ -71,10 +73,20 @@ class Row:
         """What a study is of, in words by part: where one of these differs, it is another study."""
         request = replace(self.cell, seed=0).request | {"evaluate": self.source["evaluate"]}
         return {
-            "search space": canonical({chosen.key: chosen.plain for chosen in self.ranges}),
+            "search space": said_of(self.ranges),
             "settings": canonical(request),
             "code": canonical(vars(self.code)),
         }
+
+    @property
+    def widened(self) -> list[str]:
+        """What was widened to hold the grid's own values, a sentence each."""
+        return [
+            f"{self.name}: {now.key} is searched from {now}, not from {stated},"
+            f" to hold {shown(self.defaults[now.key])}, the grid's own value"
+            for now, stated in zip(self.ranges, self.stated, strict=True)
+            if now != stated
+        ]
 
     def trial(self, number: int, values: Mapping[str, Any], registry: Registry) -> Cell:
         """Return the cell of a trial.
@@ -85,6 +97,11 @@ class Row:
         tables = space.changed(self.source, values) | {"seeds": [SEEDS + number]}
         (cell,) = grids.expand(tables, registry, name=self.grid, where=f"trial {number} of {self.name}").cells
         return replace(cell, label=self.cell.label, study=self.study, tuned=dict(values))
+
+
+def said_of(ranges: Sequence[Range]) -> str:
+    """Return what a study notes of what it searches."""
+    return canonical({chosen.key: chosen.plain for chosen in ranges})
 
 
 def of(grid: Grid, metric: str, registry: Registry) -> list[Row]:
@@ -124,7 +141,9 @@ def tunable(grid: Grid, metric: str, registry: Registry) -> list[Row]:
 
 def _row(cell: Cell, grid: Grid, metric: str, registry: Registry, where: str) -> Row:
     table = grid.source.get("tune", {}).get(plain_name(cell.strategy))
-    row = Row(cell, space.of(cell, table, registry, where), metric, grid.name, fingerprints(cell.plugins))
+    ranges = space.of(cell, table, registry, where)
+    row = Row(cell, ranges, metric, grid.name, fingerprints(cell.plugins), ranges)
+    row = replace(row, ranges=space.holding(ranges, row.defaults, f"{where}: tune.{cell.plugins[0].name}"))
     grids.expand(row.source, registry, name=grid.name, where=where)  # is there a validation split?
     return row
 

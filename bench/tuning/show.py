@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+import optuna
 from optuna.trial import TrialState
 
 from bench.files import replacing
@@ -47,17 +48,18 @@ def _study(progress: Progress) -> str:
         return "\n".join([*lines, "  no trial has come to a value yet"])
     keys = [chosen.key for chosen in row.ranges]
     table = [("  trial", row.metric, *keys)]
-    for trial, value, doubt in order[:BEST]:
+    for trial, scored in order[:BEST]:
         values = progress.study.values(trial) or {}
-        mark = " (unreliable)" if doubt else ""
-        table.append((f"  {trial.number}", f"{value:.4f}{mark}", *(str(values.get(key)) for key in keys)))
+        mark = " (unreliable)" if scored.doubt else ""
+        table.append((f"  {trial.number}", f"{scored.value:.4f}{mark}", *(str(values.get(key)) for key in keys)))
     lines.append(aligned(table, left=1))
-    best = order[0]
-    default = next((value for trial, value, _ in order if trial.number == 0), None)
-    if best[0].number == 0:
+    best, scored = order[0]
+    default = next((value for trial, value in order if progress.study.own(trial)), None)
+    if progress.study.own(best):
         lines.append("  the grid's own values are the best so far")
     elif default is not None:
-        lines.append(f"  {default - best[1]:.4f} better than the grid's own values, by one training of each")
+        gain = default.loss - scored.loss
+        lines.append(f"  {gain:.4f} better than the grid's own values, by one training of each")
     if weights := importances(progress):
         lines.append("  " + "; ".join(f"{key}: {share:.0%} of the differences" for key, share in weights.items()))
     return "\n".join(lines)
@@ -110,12 +112,22 @@ def pictures(studies: Sequence[Progress], folder: Path) -> list[Path]:
     return written
 
 
+def _drawn(progress: Progress) -> optuna.Study:
+    """Return the study to draw: its values are the metric's own, whichever direction is better."""
+    records = progress.records()
+    if not progress.higher:
+        return progress.study.study
+    study = optuna.create_study(direction="maximize")
+    study.add_trials([trial for trial, _ in records if trial.state == TrialState.COMPLETE])
+    return study
+
+
 def _save(draw: Any, progress: Progress, path: Path) -> None:
     import matplotlib.pyplot as plt
     from matplotlib.ticker import NullFormatter
 
     with _quiet():
-        axes = draw(progress.study.study, target_name=progress.study.row.metric)
+        axes = draw(_drawn(progress), target_name=progress.study.row.metric)
         figure = (axes.flat[0] if hasattr(axes, "flat") else axes).figure
         for part in figure.axes:  # its labels would cover each other
             part.xaxis.set_minor_formatter(NullFormatter())

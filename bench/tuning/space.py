@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
@@ -75,8 +75,41 @@ class Range:
     def suggestion(self, value: Any) -> Any:
         """Return the suggestion nearest to a value; None where no choice is that value."""
         if self.low is None or self.high is None:
-            return json.dumps(value) if value in self.choices else None
+            return next((json.dumps(choice) for choice in self.choices if choice == value), None)
         return min(max(value, self.low), self.high) if isinstance(value, int | float) else None
+
+    def holds(self, value: Any) -> bool:
+        """Tell whether a value is among those that are searched."""
+        return value in self.choices if self.low is None else self.suggestion(value) == value
+
+    def widened(self, value: Any, name: str) -> Range:
+        """Return the range that holds a value too: with an end that is further out, or with one choice more.
+
+        Args:
+            value: the grid's own.
+            name: what an error starts with.
+
+        Raises:
+            UserError: no end can be moved that far.
+        """
+        if self.holds(value):
+            return self
+        if self.low is None or self.high is None:
+            return replace(self, choices=(value, *self.choices))
+        if not isinstance(value, int | float) or isinstance(value, bool):
+            why = "is no number; write choices in place of low and high"
+        elif self.log and value <= 0:
+            why = "has no logarithm; search without log, or choices"
+        else:
+            return replace(self, low=min(self.low, value), high=max(self.high, value))
+        raise UserError(f"{name}: the first trial has the grid's own values, and {shown(value)} {why}")
+
+    def __str__(self) -> str:
+        """Return `16, 128 or 500`, or `0.0001 to 0.01`."""
+        if self.low is None or self.high is None:
+            *most, last = map(shown, self.choices)
+            return f"{', '.join(most)} or {last}"
+        return f"{self.low:g} to {self.high:g}"
 
     @property
     def plain(self) -> dict[str, Any]:
@@ -130,6 +163,24 @@ def of(cell: Cell, table: Mapping[str, Any] | None, registry: Registry, where: s
     return tuple(checked)
 
 
+def holding(ranges: Sequence[Range], own: Mapping[str, Any], where: str) -> tuple[Range, ...]:
+    """Return ranges, each widened where it has to be to hold the grid's own value, which the first trial has.
+
+    Args:
+        ranges: of a row.
+        own: the values that the grid has at their keys.
+        where: what an error starts with, before the key.
+
+    Raises:
+        UserError: the grid has no value at a key, or a range cannot hold it.
+    """
+    for chosen in ranges:
+        if chosen.key not in own:
+            why = f"the first trial has the grid's own values, and the grid has none of {chosen.key}"
+            raise UserError(f"{where}.{chosen.key}: {why}; give it one")
+    return tuple(chosen.widened(own[chosen.key], f"{where}.{chosen.key}") for chosen in ranges)
+
+
 def _declared(model: type[Settings], hyper: Mapping[str, Any], registry: Registry) -> Iterator[tuple[str, Any]]:
     """Give the ranges that fields declare: those of the model, and of the kinds that its components have."""
     parts = component_fields(model)
@@ -145,7 +196,7 @@ def _searched(model: type[Settings], prefix: str = "") -> Iterator[tuple[str, An
         if option.search:
             yield (
                 f"{prefix}{option.key}",
-                {key: said for key, said in option.search.items() if said not in (None, False)},
+                {key: said for key, said in option.search.items() if said is not None and said is not False},
             )
 
 

@@ -24,7 +24,7 @@ from bench.protocol import UserError
 from bench.sweep.columns import canonical
 from bench.tuning import journal
 from bench.tuning.journal import OfStudy, place_of, reading
-from bench.tuning.rows import Row
+from bench.tuning.rows import Row, said_of
 
 if TYPE_CHECKING:
     from optuna.distributions import BaseDistribution
@@ -35,6 +35,7 @@ PATIENCE = 60.0  # seconds that a process may take from asking for a trial to ha
 STARTUP = 10  # random trials before a study has something to go by
 VOID = "void"  # why a trial is none: it never began
 CELL = "cell"  # the id of a trial's cell
+OWN = "own"  # that a trial has the grid's own values
 DOUBT = "unreliable"  # why a trial's value is not to be trusted
 
 optuna.logging.set_verbosity(optuna.logging.ERROR)
@@ -97,8 +98,6 @@ class Study:
 
     def __init__(self, row: Row, storage: BaseStorage, pruner: BasePruner | None = None, create: bool = True) -> None:
         self.row, self._create = row, create
-        self._distributions = {chosen.key: chosen.distribution for chosen in row.ranges}
-        self._values = {chosen.key: chosen for chosen in row.ranges}
         given: dict[str, Any] = {"study_name": row.study, "storage": storage, "sampler": Sampler(), "pruner": pruner}
         self.place = place_of(storage)
         with reading(self.place):
@@ -106,18 +105,21 @@ class Study:
             if create and not there:
                 with contextlib.suppress(optuna.exceptions.DuplicatedStudyError):
                     made = optuna.create_study(direction="minimize", **given)
-                    made.enqueue_trial(self._first())  # what is chosen is no worse than the defaults
+                    made.enqueue_trial(**self._first())  # what is chosen is no worse than the defaults
                     made.set_user_attr("context", row.context)
             study = optuna.load_study(**given) if create or there else None
         if study is None:
             raise KeyError(row.study)
         self.study = study
         self._check()
+        self._values = {chosen.key: chosen for chosen in self.row.ranges}
+        self._distributions = {key: chosen.distribution for key, chosen in self._values.items()}
 
     def _first(self) -> dict[str, Any]:
-        """Return the grid's own values as a suggestion, each moved into what is searched."""
-        nearest = {key: self._values[key].suggestion(value) for key, value in self.row.defaults.items()}
-        return {key: value for key, value in nearest.items() if value is not None}
+        """Return the grid's own values as a suggestion, which is marked: they are never rounded."""
+        own = self.row.defaults
+        suggested = {chosen.key: chosen.suggestion(own[chosen.key]) for chosen in self.row.ranges}
+        return {"params": suggested, "user_attrs": {OWN: True}}
 
     def _check(self) -> None:
         """Refuse a study that was made of something else."""
@@ -127,11 +129,13 @@ class Study:
                 raise KeyError(self.row.study)
             if time.monotonic() > deadline:  # whoever made it died before it was whole
                 with reading(self.place):
-                    self.study.enqueue_trial(self._first(), skip_if_exists=True)
+                    self.study.enqueue_trial(**self._first(), skip_if_exists=True)
                     self.study.set_user_attr("context", self.row.context)
             time.sleep(0.1)
         if not self._create:
             self.row = replace(self.row, code=before.fingerprints)
+        if before.space == said_of(self.row.stated):  # an earlier one, which need not hold the grid's own values
+            self.row = replace(self.row, ranges=self.row.stated)
         for part, now in self.row.context.items():
             if before.parts[part] != now:
                 differing = _differing(before.parts[part], now)
@@ -165,7 +169,22 @@ class Study:
         """Return the hyper-parameters of a trial by their keys; None while it has not got all of them."""
         if trial.params.keys() != self._values.keys():
             return None
+        if trial.user_attrs.get(OWN) and trial.params == self._first()["params"]:
+            return self.row.defaults
         return {key: self._values[key].value(value) for key, value in trial.params.items()}
+
+    @property
+    def earlier(self) -> list[str]:
+        """That no trial has the grid's own values, in a sentence, where an earlier bench began the study so."""
+        first = next(iter(self.trials), None)
+        if first is None or first.state == TrialState.WAITING or self.own(first):
+            return []
+        why = f"{self.row.name}: an earlier bench began its study, whose first trial has not the grid's own values"
+        return [f"{why}; a new one needs another --store"]
+
+    def own(self, trial: FrozenTrial) -> bool:
+        """Tell whether a trial has the grid's own values."""
+        return self.values(trial) == self.row.defaults
 
     def ask(self, most: int | None) -> FrozenTrial | None:
         """Begin a trial, with all of its values; None where others were quicker and there are as many as there may be.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 import time
 from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from typing import NamedTuple
 
 from optuna.trial import FrozenTrial, TrialState
 
@@ -45,16 +47,27 @@ def seconds_of(record: Record) -> float:
     return sum(record.resources.get(name, 0.0) for name in SECONDS)
 
 
-def value_of(record: Record, metric: str) -> tuple[float, str] | None:
-    """Return a record's loss, at the worse end of log Z's interval, and why it should not be trusted.
+class Scored(NamedTuple):
+    """What a trial came to: its value of the metric, why that should not be trusted, and whether more is better."""
 
-    None where the record has no such score.
-    """
+    value: float
+    doubt: str
+    higher: bool
+
+    @property
+    def loss(self) -> float:
+        """What the study makes least."""
+        return -self.value if self.higher else self.value
+
+
+def value_of(record: Record, metric: str) -> Scored | None:
+    """Return a record's value, at the worse end of log Z's interval; None where the record has no such score."""
     score = next((score for score in record.scores if score.metric == metric), None)
     if score is None or not math.isfinite(score.value):
         return None
-    worse = -score.sys_lower if score.better == "higher" else score.sys_upper
-    return (worse, score.unreliable) if math.isfinite(worse) else None
+    higher = score.better == "higher"
+    worse = score.sys_lower if higher else score.sys_upper
+    return Scored(worse, score.unreliable, higher) if math.isfinite(worse) else None
 
 
 @dataclass
@@ -118,8 +131,17 @@ class Progress:
         return self._records.get(cell) if cell else None
 
     def records(self) -> list[tuple[FrozenTrial, Record | None]]:
-        """Return every trial that counts with its record."""
-        return [(trial, self.record(trial, self.job.cell.evaluation)) for trial in self.study.trials]
+        """Return every trial that counts with its record; the value of a trial is the metric's own, not a loss."""
+        found = [(trial, self.record(trial, self.job.cell.evaluation)) for trial in self.study.trials]
+        if not self.higher:
+            return found
+        return [(_turned(trial) if trial.value is not None else trial, record) for trial, record in found]
+
+    @property
+    def higher(self) -> bool:
+        """Whether more of the metric is better, as records say."""
+        scored = (value_of(record, self.study.row.metric) for record in self._records.values())
+        return any(score.higher for score in scored if score)
 
     def spent(self) -> float:
         """Return the seconds of trials that have a record."""
@@ -137,6 +159,14 @@ class Progress:
                 began = datetime.fromisoformat(history[-1].began)
                 total += (datetime.now(UTC) - began).total_seconds()
         return total
+
+
+def _turned(trial: FrozenTrial) -> FrozenTrial:
+    """Return a trial whose value has the other sign."""
+    turned = copy.copy(trial)
+    assert trial.value is not None
+    turned.value = -trial.value
+    return turned
 
 
 class Trials(Feed):
@@ -213,21 +243,19 @@ class Trials(Feed):
         row = progress.study.row
         notes = {"status": record.status, "seconds": round(seconds_of(record), 3), "reason": record.reason}
         state, value = TrialState.PRUNED if record.status == "pruned" else TrialState.FAIL, None
+        came: str = record.status
         if record.status == "ok":
-            scored = value_of(record, row.metric)
-            if scored is None:
-                self._refuse(record, row.metric)
-            else:
-                state, value = TrialState.COMPLETE, scored[0]
-                notes |= {DOUBT: scored[1]} if scored[1] else {}
+            self._refuse(record, row.metric)
+            if scored := value_of(record, row.metric):
+                state, value, came = TrialState.COMPLETE, scored.loss, f"{row.metric} {scored.value:.4f}"
+                notes |= {DOUBT: scored.doubt} if scored.doubt else {}
         progress.study.tell(number, value, state, notes)
-        came = f"{row.metric} {value:.4f}" if value is not None else record.status
         self.say(f"{row.name}, trial {number}: {came}")
 
     # ---------------------------------------------------------------- what it does
 
     def _refuse(self, record: Record, metric: str) -> None:
-        """Refuse a metric that models have not."""
+        """Refuse a metric that models have not, or of which no direction is better."""
         names = [score.metric for score in record.scores if score.better != "neither"]
         if names and metric not in names:
             hint = nearest(metric, names) or ";"

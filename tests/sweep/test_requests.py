@@ -97,3 +97,15 @@ def test_a_store_of_somebody_else_is_run_only_where_it_is_trusted(
         plan().carry_out(jobs=1)
     assert plan(trust=True).carry_out(jobs=1).endings
     assert not plan().survey.store.foreign, "it need not be said again"
+
+
+def test_a_headline_metric_that_no_model_can_have_is_said_when_cells_are_planned() -> None:
+    said: list[str] = []
+    request = Request("digits", ["headline.metric=nll_aiss"], ["normal"], say=said.append)
+    assert request.cells.headline.metric == "nll_aiss"
+    why = 'no verdicts by headline.metric: models of digits normal have no score "nll_aiss"; did you mean "nll_ais"?'
+    (sentence,) = said
+    assert sentence.startswith(why)
+    sound = Request("digits", strategies=["normal"], say=said.append)
+    assert sound.cells.cells
+    assert len(said) == 1

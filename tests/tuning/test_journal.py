@@ -158,6 +158,7 @@ DAMAGES: dict[str, tuple[Callable[[str], str], str]] = {
     "a score": (put(r'"values":\[[0-9.]+\]', '"values":["x"]'), "values.0 of trial 0|its line"),
     "two scores": (put(r'"values":\[([0-9.]+)\]', r'"values":[\1,\1]'), "values of trial 0|its line"),
     "no score": (put(r'"values":\[[0-9.]+\]', '"values":null'), "trial 0 of .* is complete and has no value|its line"),
+    "a mark": (put('"own": ?true', '"own":5'), "own of trial 0 of the study"),
     "a status": (put('"status":"ok"', '"status":5'), "status of trial 0 of the study"),
 }
 

@@ -72,7 +72,7 @@ def test_of_trials_that_are_as_good_the_first_is_chosen_and_what_cannot_be_trust
     progress: Any = SimpleNamespace(
         study=SimpleNamespace(row=SimpleNamespace(metric="vlb")), records=lambda: records[::-1]
     )
-    assert [(trial.number, value, doubt) for trial, value, doubt in ranked(progress)] == [
+    assert [(trial.number, scored.value, scored.doubt) for trial, scored in ranked(progress)] == [
         (1, 2.0, ""),
         (2, 2.0, ""),
         (0, 3.0, ""),

@@ -36,12 +36,14 @@ def test_a_trial_is_a_cell_with_a_record_of_the_validation_split(tune: Tune, tmp
     assert frame["value"].tolist() == [record.scores[0].sys_upper for record in made]
 
 
-@pytest.mark.parametrize(("better", "loss"), [("lower", 0.9), ("higher", -0.7)])
-def test_a_trial_counts_by_the_worse_end_of_log_z(better: Any, loss: float) -> None:
+@pytest.mark.parametrize(("better", "value", "loss"), [("lower", 0.9, 0.9), ("higher", 0.7, -0.7)])
+def test_a_trial_counts_by_the_worse_end_of_log_z(better: Any, value: float, loss: float) -> None:
     record: Any = SimpleNamespace(
         scores=[ScoreRow.of(Score(Metric("own", "1", better), 0.8, 9, "ais", 0.0, 0.0, 0.7, 0.9, "few chains"))]
     )
-    assert value_of(record, "own") == (loss, "few chains")
+    scored = value_of(record, "own")
+    assert scored is not None
+    assert (scored.value, scored.loss, scored.doubt) == (value, loss, "few chains")
     assert value_of(record, "vlb") is None
 
 
@@ -202,3 +204,10 @@ def test_trials_are_compared_by_what_training_calls_the_validation_bound() -> No
     from bench.tuning import trials
 
     assert trials.COMPARED == stability.COMPARED
+
+
+def test_less_time_than_a_row_was_allowed_is_said_to_add_nothing(tune: Tune) -> None:
+    tune(tables({"seconds": 0.2}), budget=1)
+    fewer = tune(tables({"seconds": 0.2}), budget="0.5s")
+    assert fewer.notes == ["1 s already, more than 0.5 s, so that nothing is added: drawn known"]
+    assert fewer.grids

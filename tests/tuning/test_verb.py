@@ -98,3 +98,33 @@ print("optuna" in sys.modules, "sqlalchemy" in sys.modules)"""
             [sys.executable, "-c", code, *words], cwd=tmp_path, text=True, capture_output=True, check=True
         )
         assert done.stdout.endswith("False False\n"), words
+
+
+@pytest.mark.parametrize(
+    ("metric", "sentence"),
+    [
+        ("nope", 'models of digits normal have no score "nope"; they may have vlb, nll,'),
+        ("vbl", 'models of digits normal have no score "vbl"; did you mean "vlb"? they may have vlb, nll,'),
+        ("kl_data", "models of digits normal have no score kl_data, for no density of digits is known; they may have"),
+        ("log_z", "neither a lower nor a higher log_z is better; models of digits normal may have vlb, nll,"),
+        ("reconstruction", "neither a lower nor a higher reconstruction is better; models of digits normal may have"),
+    ],
+)
+def test_a_wrong_metric_is_refused_before_the_first_trial(
+    shell: CliRunner, tmp_path: Path, metric: str, sentence: str
+) -> None:
+    told = ["--grid", "digits", "--strategy", "normal", "--set", "dataset.digits.validation=300", "--trials", "2"]
+    with pytest.raises(UserError) as error:
+        shell.invoke(tune, [*told, "--metric", metric], catch_exceptions=False)
+    assert str(error.value).startswith(f"--metric {metric}: {sentence}")
+    assert not (tmp_path / "runs" / "digits-trials").exists()
+
+
+def test_fewer_trials_than_a_row_has_had_are_said_to_add_nothing(shell: CliRunner, tmp_path: Path) -> None:
+    told = ["--grid", "fakes.toml", "--data-dir", str(tmp_path), "--jobs", "1"]
+    shell.invoke(tune, [*told, "--trials", "3"], catch_exceptions=False)
+    fewer = shell.invoke(tune, [*told, "--trials", "2"], catch_exceptions=False)
+    assert "3 trials already, more than 2 trials, so that nothing is added: drawn known\n" in fewer.output
+    assert "drawn known: 3 of 3 trials ended (" in fewer.output
+    same = shell.invoke(tune, [*told, "--trials", "3"], catch_exceptions=False)
+    assert "already" not in same.output
