@@ -36,20 +36,22 @@ def refusal(metric: str, cell: Cell, registry: Registry) -> str:
         registry: where its data set is found.
     """
     name = f"{plain_name(cell.dataset)} {cell.label}"
-    better = SCORED | _own(cell)
-    lacking = {known: _lacking(known, cell, registry) for known in better}
-    chosen = [known for known, why in lacking.items() if not why and better[known] != "neither"]
+    foreign = cell.plugins[0].origin != "built-in"  # it may bring what no one knows
+    better = (SCORED if _shared(cell) or not foreign else {}) | _own(cell)
+    why = _lacking(metric, cell, registry)
+    if better.get(metric, "neither") != "neither" and not why:
+        return ""
+    ranking = (known for known, direction in better.items() if direction != "neither")
+    chosen = [known for known in ranking if not _lacking(known, cell, registry)]
     if metric not in better:
-        if cell.plugins[0].origin != "built-in":  # it may bring what no one knows
+        if foreign:
             return ""
         return (
             f'models of {name} have no score "{metric}"{nearest(metric, chosen) or ";"} they may have {listed(chosen)}'
         )
-    if why := lacking[metric]:
+    if why:
         return f"models of {name} have no score {metric}, for {why}; they may have {listed(chosen)}"
-    if better[metric] == "neither":
-        return f"neither a lower nor a higher {metric} is better; models of {name} may have {listed(chosen)}"
-    return ""
+    return f"neither a lower nor a higher {metric} is better; models of {name} may have {listed(chosen)}"
 
 
 def doubt(metric: str, cells: Iterable[Cell]) -> str:
@@ -63,12 +65,14 @@ def doubt(metric: str, cells: Iterable[Cell]) -> str:
 def unjudged(grid: Grid, registry: Registry) -> str:
     """Return why there will be no verdicts by the headline metric of a grid, in words, or nothing: there may be."""
     metric = grid.headline.metric
-    rows = {(cell.dataset, cell.label): cell for cell in grid.cells}.values() if metric else ()
-    reasons = [refusal(metric, cell, registry) for cell in rows]
-    if not all(reasons):
-        found = doubt(metric, rows)
-        return f"headline.metric: {found}" if found else ""
-    return f"no verdicts by headline.metric: {reasons[0]}" if reasons else ""
+    first = ""
+    for cell in {(cell.dataset, cell.label): cell for cell in grid.cells}.values() if metric else ():
+        why = refusal(metric, cell, registry)
+        if not why:
+            found = doubt(metric, [cell])
+            return f"headline.metric: {found}" if found else ""
+        first = first or why
+    return f"no verdicts by headline.metric: {first}" if first else ""
 
 
 def _own(cell: Cell) -> dict[str, str]:
@@ -78,10 +82,14 @@ def _own(cell: Cell) -> dict[str, str]:
     return {value.name: value.better for value in named if isinstance(value, Metric)}
 
 
+def _shared(cell: Cell) -> bool:
+    """Tell whether a strategy leaves scoring to what all share."""
+    return getattr(getattr(cell.plugins[0].load(), "evaluate", None), "__module__", "") == SHARED
+
+
 def _lacking(metric: str, cell: Cell, registry: Registry) -> str:
     """Return what the shared scoring lacks for one of its metrics, in words; nothing where it may give it."""
-    shared = getattr(cell.plugins[0].load(), "evaluate", None)
-    if metric not in SCORED or getattr(shared, "__module__", "") != SHARED:
+    if metric not in SCORED or not _shared(cell):
         return ""
     evaluation, latent = cell.evaluation, cell.networks["latent"]
     if evaluation.bound_alone and metric not in BOUND:

@@ -11,6 +11,7 @@ import pytest
 
 import bench.grid as grids
 from bench import metrics
+from bench.contracts import write
 from bench.grid import Cell, Grid
 from bench.plugins import Registry
 from bench.protocol import Metric
@@ -105,14 +106,22 @@ def test_a_plugin_may_bring_a_metric_of_its_own() -> None:
     registry = Registry([FAKES])
     tables = {"dataset": [{"name": "drawn"}], "networks": {"latent": 2}, "strategy": [{"name": "hits"}]}
     grid = grids.expand(tables, registry, name="fakes", where="fakes")
-    for metric in ("share", "nope", "kl_data", "vbl"):
+    for metric in ("share", "nope", "kl_data", "vbl", "log_z"):
         assert metrics.refusal(metric, grid.cells[0], registry) == ""
     assert metrics.doubt("share", grid.cells) == ""
     assert metrics.doubt("vbl", grid.cells) == (
         'whether models have a score "vbl" is seen once one is scored, for a plugin may bring its own;'
         ' did you mean "vlb"?'
     )
-    assert "neither" in metrics.refusal("log_z", grid.cells[0], registry)
+
+
+def test_a_plugin_that_shares_scoring_has_what_that_gives_and_perhaps_more(tmp_path: Path) -> None:
+    write("strategy", "mine", tmp_path)
+    registry = Registry([tmp_path])
+    cell = grids.load("digits", registry, strategies=["mine"]).cells[0]
+    assert metrics.refusal("own", cell, registry) == ""
+    assert "no density of digits is known" in metrics.refusal("kl_data", cell, registry)
+    assert "neither a lower nor a higher log_z" in metrics.refusal("log_z", cell, registry)
 
 
 def test_a_grid_that_no_metric_of_its_models_judges_says_so() -> None:

@@ -73,8 +73,8 @@ class Row:
         """What a study is of, in words by part: where one of these differs, it is another study."""
         request = replace(self.cell, seed=0).request | {"evaluate": self.source["evaluate"]}
         return {
-            "search space": said_of(self.ranges),
             "settings": canonical(request),
+            "search space": said_of(self.ranges),  # it follows from these, too
             "code": canonical(vars(self.code)),
         }
 

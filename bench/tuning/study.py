@@ -176,8 +176,8 @@ class Study:
     @property
     def earlier(self) -> list[str]:
         """That no trial has the grid's own values, in a sentence, where an earlier bench began the study so."""
-        first = next(iter(self.trials), None)
-        if first is None or first.state == TrialState.WAITING or self.own(first):
+        first = next((trial for trial in self.trials if trial.number == 0), None)
+        if first is None or self.values(first) is None or self.own(first):  # or it has not begun
             return []
         why = f"{self.row.name}: an earlier bench began its study, whose first trial has not the grid's own values"
         return [f"{why}; a new one needs another --store"]

@@ -171,5 +171,12 @@ def test_another_value_of_the_grid_needs_another_study_and_is_named(tune: Tune, 
         tune(tables({"variance": 2.0}), trials=2)
     with pytest.raises(UserError, match=r"made with other settings \(hyper.variance: 1.0 instead of 500.0\); a new "):
         tune(tables(OUTSIDE), trials=2)
+    wide = tmp_path / "wide"
+    tune(tables(OUTSIDE), trials=1, store=wide)
+    for value in (300.0, 2.0):
+        with pytest.raises(UserError, match=rf"other settings \(hyper.variance: 500.0 instead of {value}\); a new"):
+            tune(tables({"variance": value}), trials=2, store=wide)
+    with pytest.raises(UserError, match=r"another search space \(variance.high: 500.0 instead of 600.0, variance.log"):
+        tune(tables(OUTSIDE, tune={"known": {"variance": {"low": 0.01, "high": 600}}}), trials=2, store=wide)
     request = Request(tables(), plugins=[FAKES], store=tmp_path / "runs" / "grid-trials")
     assert "the grid's own values are the best so far" in text(Tuning(request).studies)
