@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bench.face.places import Place
+from bench.face.values import flag
 from bench.places import absolute
 from bench.sweep import archive
 from bench.sweep.archive import Copied
@@ -24,7 +25,7 @@ def export_store(store: Place, file: Place, models: bool = False) -> Copied:
     Raises:
         UserError: there is no such store, it holds no record, or the file exists already or cannot be written.
     """
-    return archive.pack(Store(absolute(store, "the run store")), absolute(file, "the file"), models)
+    return archive.pack(Store(absolute(store, "the run store")), absolute(file, "the file"), flag("models", models))
 
 
 def import_store(file: Place, store: Place | None = None) -> Copied:
@@ -37,4 +38,4 @@ def import_store(file: Place, store: Place | None = None) -> Copied:
     Raises:
         UserError: the file is no export or is damaged, or there is something in the folder already.
     """
-    return archive.unpack(absolute(file, "the file"), absolute(store, "the run store") if store else None)
+    return archive.unpack(absolute(file, "the file"), absolute(store, "the run store") if store is not None else None)

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 from bench import contracts
+from bench.face.values import listing
 from bench.places import absolute, resolved
 from bench.plugins import Registry, is_file
 from bench.plugins.shapes import passed
@@ -39,19 +40,8 @@ def data_of(data_dir: Place | None) -> Path:
     Raises:
         UserError: it cannot be made.
     """
-    folder = data_dir or os.environ.get("BENCH_DATA")
-    return Request(data_dir=absolute(folder, "data_dir") if folder else None, spelling=passed).data
-
-
-def plain(value: Any) -> Any:
-    """Return a value as TOML would have it: lists for tuples, text for paths, Python's numbers for numpy's."""
-    if isinstance(value, Mapping):
-        return {str(key): plain(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [plain(item) for item in value]
-    if isinstance(value, os.PathLike):
-        return os.fspath(value)
-    return value.item() if hasattr(value, "item") and not getattr(value, "shape", None) else value
+    folder = os.environ.get("BENCH_DATA") or None if data_dir is None else data_dir
+    return Request(data_dir=None if folder is None else absolute(folder, "data_dir"), spelling=passed).data
 
 
 def text_of(what: str, name: Any) -> str:
@@ -73,9 +63,7 @@ def names(what: str, given: Any) -> list[str]:
     """
     if isinstance(given, str | os.PathLike):
         return [os.fspath(given)]
-    if isinstance(given, Mapping) or not isinstance(given, Iterable):
-        raise UserError(f"{passed(what, given)} is not allowed; it must be a list of names or files")
-    return [text_of(what, name) for name in given]
+    return [text_of(what, name) for name in listing(what, given, "names or files")]
 
 
 def located(name: Place) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -12,14 +13,15 @@ from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from bench.face.places import Place, data_of, plain, registry_of
+from bench.face.places import Place, data_of, registry_of
 from bench.face.training import WITHOUT_LATENTS, scored
+from bench.face.values import flag, one_device, whole
 from bench.places import absolute
 from bench.plugins import Plugin, Registry, build
-from bench.plugins.shapes import passed
 from bench.protocol import Budget, Dataset, Evaluation, Run, State, Task, UserError
 from bench.report import parquet as reported
 from bench.report import published, sources, stored, tables
+from bench.report.arrays import Arrays
 from bench.report.cells import Outcome
 from bench.report.metrics import headline
 from bench.report.rows import Row
@@ -34,17 +36,22 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
+#: how notes of a report name the option that `results` has, too
+_NAMED_HERE = re.compile(r"(with --grid, )?`bench report --all-settings`")
 COLUMNS = ("dataset", "strategy", "metric", "unit", "seeds", "mean", "lower", "upper")
 DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict", "p")
 
 
-def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | None = None) -> Results:
+def results(
+    *places: Place, plugins: Sequence[Place] = (), data_dir: Place | None = None, all_settings: bool = False
+) -> Results:
     """Return what run stores and Parquet files hold; nothing is trained, written, or executed that is not named here.
 
     Args:
         places: folders of run stores, `.parquet` files of a report, or both.
         plugins: folders of plugins, or files, that the records are of; by default `$BENCH_PLUGINS`.
         data_dir: where data sets lie, which models need to be loaded.
+        all_settings: show records of other training and scoring settings than the plan's, too, as rows of their own.
 
     Raises:
         UserError: a place does not exist or holds no records.
@@ -53,11 +60,22 @@ def results(*places: Place, plugins: Sequence[Place] = (), data_dir: Place | Non
         raise UserError("name a run store or a Parquet file, such as bench.results('runs/digits')")
     registry = registry_of(plugins)
     paths = [absolute(path, "the run store or Parquet file") for path in places]
-    curves = [path for path in paths if path.is_file() and reported.kind(path) == "curves"]
+    everything = flag("all_settings", all_settings)
+    for path in paths:
+        if path.is_dir() and not any(path.iterdir()):
+            raise UserError(f"{path} is empty: it is no run store, or one whose run has only just begun")
     source = sources.of_places(paths, registry)
-    if not source.records and not curves:
-        raise UserError(f"no record lies in {listed(str(path) for path in paths)}")
-    return Results(source, registry, data_of(data_dir), curves=curves)
+    if not source.records and not source.curves.tables:
+        begun = "; the first cells of its run have not ended yet" if any(map(_begun, source.stores)) else ""
+        raise UserError(f"no record lies in {listed(str(path) for path in paths)}{begun}")
+    if everything:
+        source = replace(source, evaluation=None, all_settings=True)
+    return Results(source, registry, data_of(data_dir))
+
+
+def _begun(store: Path) -> bool:
+    """Tell whether a run has planned something in a store."""
+    return (store / "grid.json").exists()
 
 
 class Results:
@@ -69,13 +87,12 @@ class Results:
         registry: Registry,
         data: Path,
         only: Sequence[str] = (),
-        curves: Sequence[Path] = (),
     ) -> None:
         if only:
             cells = tuple(cell for cell in source.plan.cells if cell.id in only)
             source = replace(source, plan=replace(source.plan, cells=cells))
             source = replace(source, records=tuple(record for record in source.records if record.cell in {*only}))
-        self._source, self._registry, self._data, self._curves = source, registry.closed(), data, curves
+        self._source, self._registry, self._data = source, registry.closed(), data
         self._built: dict[str | None, list[tables.Table]] = {}
 
     def frame(self) -> pd.DataFrame:
@@ -83,15 +100,18 @@ class Results:
         return self._source.frame.reset_index(drop=True)
 
     def curves(self) -> pd.DataFrame:
-        """Return the training curves: a row per record, epoch and metric."""
+        """Return the training curves: a row per record, epoch and metric. A record counts once, wherever it lies."""
         import pandas as pd
 
-        frames = [stored.curves(self._source.stores, list(self._source.notes))]
-        frames += [reported.read_parquet(path, "curves") for path in self._curves]
-        curves = pd.concat([frame for frame in frames if len(frame)] or frames[:1], ignore_index=True)
-        if self._curves:
-            return curves
-        return curves[curves["cell"].isin({record.cell for record in self._source.records})].reset_index(drop=True)
+        source, there = self._source, self._source.curves.tables
+        own = stored.curves(source.stores, list(source.notes), source.records, there)
+        cells = {record.cell for record in source.records}
+        frames = [own] if len(own) else []
+        for path in there:  # and those of cells of which there is no record here
+            rows = reported.read_parquet(path, "curves")
+            frames.append(rows[~rows["cell"].isin(cells)])
+            cells.update(rows["cell"])
+        return pd.concat(frames or [own], ignore_index=True)
 
     def table(self, metric: str | None = None, baseline: str | None = None) -> pd.DataFrame:
         """Return a row per data set and strategy: means over seeds, and differences to a baseline.
@@ -139,7 +159,7 @@ class Results:
         for table in self._tables():
             sentences += [sentence for sentence in (table.missing, *table.notes) if sentence]
             sentences += [f"{row.label}: {mark}" for row in table.rows for mark in row.marks]
-        return list(dict.fromkeys(sentences))
+        return [_NAMED_HERE.sub("`bench.results(..., all_settings=True)`", s) for s in dict.fromkeys(sentences)]
 
     @property
     def cells(self) -> list[Cell]:
@@ -157,8 +177,7 @@ class Results:
         Raises:
             UserError: there is none, or more than one.
         """
-        if type(plain(seed)) is not int:
-            raise UserError(f"{passed('seed', seed)} is not allowed; it must be a whole number")
+        seed = whole("seed", seed)
         cells = self.cells
         self._demand("strategy", strategy, dict.fromkeys(cell.label for cell in cells))
         cells = [cell for cell in cells if cell.label == strategy]
@@ -175,6 +194,12 @@ class Results:
         if len(chosen) > 1:
             raise UserError(f"{len(chosen)} cells are called {strategy} seed {seed}; choose one from `cells`")
         return chosen[0]
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what a pickle keeps: records and places, not the files that are open or the tables that were built."""
+        arrays = self._source.arrays
+        source = replace(self._source, arrays=Arrays(arrays.stores, arrays._tables))
+        return {**vars(self), "_source": source, "_built": {}}
 
     def __repr__(self) -> str:
         """Return the table as text, and the notes."""
@@ -201,7 +226,7 @@ class Results:
             self._built[baseline] = [
                 tables.build(
                     name,
-                    replace(source, evaluation=source.plan.of(name).evaluation),
+                    replace(source, evaluation=None if source.all_settings else source.plan.of(name).evaluation),
                     numbers,
                     len(names) == 1,
                     baseline,
@@ -284,9 +309,9 @@ class Cell:
         """The training curves, a row per epoch and metric."""
         return stored.curves([self._store.folder], [], [self.record])
 
-    @cached_property
+    @property
     def _store(self) -> Store:
-        """The run store that holds the record."""
+        """The run store that holds the record now; it may have been moved since the record was read."""
         own = stored.identity(self.record.key, self.record)
         for folder in self._stores:
             store = Store(folder)
@@ -294,15 +319,22 @@ class Cell:
                 record = store.record(self.record.cell, self.record.key)
                 if record and stored.identity(self.record.key, record) == own:
                     return store
-        raise UserError(f"the record of {self._name} comes from a Parquet file; the rest lies in its run store alone")
+        if gone := [str(folder) for folder in self._stores if not folder.is_dir()]:
+            which = f"run store {gone[0]} is" if len(gone) == 1 else f"run stores {listed(gone)} are"
+            raise UserError(f"the {which} gone, moved or removed since the record of {self._name} was read")
+        where = "comes from a Parquet file" if not self._stores else "lies in none of the run stores as it was read"
+        raise UserError(f"the record of {self._name} {where}; the rest lies in its run store alone")
 
     def model(self, device: str = "cpu") -> Fitted:
         """Return the trained model.
 
+        Args:
+            device: cpu, cuda, cuda:N or mps.
+
         Raises:
             UserError: there is none, its code has changed since, or a plugin is not among those that were named.
         """
-        record = self.record
+        place, record = one_device(device), self.record
         store = self._store
         if record.status != "ok":
             raise UserError(f"{self._name} ended as {record.status} and left no model")
@@ -330,7 +362,7 @@ class Cell:
         budget, evaluation = Budget.model_validate(record.budget), Evaluation.model_validate(record.evaluation)
         task = Task(dataset, splits, networks, budget, evaluation)
         log_z = record.by_metric.get("log_z")
-        run = Run(record.seed, device, store.cell(record.cell))
+        run = Run(record.seed, place, store.cell(record.cell))
         state = cast(State, store.state(record))
         try:
             return strategy.fitted(state, task, run, log_z.value if log_z else None)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from bench.face.places import Place, data_of, located, names, plain, registry_of, text_of
+from bench.face.places import Place, data_of, located, names, registry_of, text_of
 from bench.face.records import Results
 from bench.face.training import Data
+from bench.face.values import device_name, display_of, flag, listing, plain, table, whole
 from bench.grid import Grid, load
 from bench.places import absolute
 from bench.plugins.shapes import passed
@@ -17,7 +18,6 @@ from bench.protocol import UserError
 from bench.report.sources import of_places
 from bench.sweep.logs import Log
 from bench.sweep.pool import SweepError
-from bench.sweep.progress import screen
 from bench.sweep.requests import Plan, Request
 from bench.sweep.screen import Screen
 from bench.sweep.storage import StoreError
@@ -44,7 +44,7 @@ def grid(
     return load(
         _grid(grid),
         registry_of(plugins),
-        settings=_set(set or {}),
+        settings=_set(set),
         strategies=names("strategies", strategies),
         seeds=_seeds(seeds),
         spelling=passed,
@@ -113,37 +113,34 @@ def run(
     if log is not None and not isinstance(log, Log):
         raise UserError(f"log is a {type(log).__name__}; allowed: an object of a class that extends bench.Log")
     registry, data = registry_of(plugins), data_of(data_dir)
-    display: Any = screen
-    if progress is False:
-        display = lambda *_: Screen()  # noqa: E731
-    elif isinstance(progress, Screen):
-        display = lambda *_: progress  # noqa: E731
+    chosen = _chosen(datasets)
     request = Request(
         _grid(grid),
-        _set(set or {}),
+        _set(set),
         names("strategies", strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data,
         registry,
-        datasets=_tables(datasets),
-        trust=trust,
-        display=display,
+        datasets=_tables(chosen),
+        trust=flag("trust", trust),
+        display=display_of(progress),
         log=log,
         spelling=passed,
     )
-    for name, number in {"jobs": jobs, "per_gpu": per_gpu}.items():
-        auto = ', or "auto"' * (name == "per_gpu")
-        if number is not None and (type(number) is not int or number < 1) and not (auto and number == "auto"):
-            raise UserError(f"{passed(name, number)} is not allowed; it must be a whole number, at least 1{auto}")
+    workers = None if jobs is None else whole("jobs", jobs, 1)
+    shared: int | Literal["auto"] = "auto"
+    if not (isinstance(per_gpu, str) and per_gpu == "auto"):
+        shared = whole("per_gpu", per_gpu, 1, ', or "auto"')
+    again = {"stale": flag("stale", stale), "retry": flag("retry_failed", retry_failed)}
+    limits = plain(timeout), plain(memory), plain(retries)
     try:
         kept = request.runs(request.cells.name)
-        for entry in datasets:
-            if isinstance(entry, Data) and entry.content:
-                kept.keep(entry.content)
+        for content in _contents(chosen):
+            kept.keep(content)
         survey = request.survey()
-        plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
-        tally = plan.carry_out(device, jobs, timeout, memory, retries, per_gpu)
+        plan = Plan(request, survey, survey.jobs(**again))
+        tally = plan.carry_out(device_name(device), workers, *limits, shared)
     except (StoreError, SweepError) as error:
         raise UserError(str(error)) from error
     if tally.signal == signal.SIGINT:
@@ -158,23 +155,29 @@ def _grid(grid: Place | Mapping[str, Any]) -> str | dict[str, Any]:
 
 
 def _set(changes: Any) -> dict[str, Any]:
-    if not isinstance(changes, Mapping):
-        raise UserError(f"{passed('set', changes)} is not allowed; it must be a dict such as {{'train.epochs': 3}}")
-    return plain(changes)  # type: ignore[no-any-return]
+    return table("set", changes, "{'train.epochs': 3}")
 
 
 def _seeds(seeds: Any) -> int | list[int] | None:
-    given = plain(list(seeds)) if isinstance(seeds, Sequence | range) and not isinstance(seeds, str) else plain(seeds)
+    given = plain(seeds)
     if given is not None and not isinstance(given, int | list):
         raise UserError(f"{passed('seeds', seeds)} is not allowed; it must be a whole number or a list of them")
     return given
 
 
-def _tables(datasets: Any) -> list[dict[str, Any]]:
+def _chosen(datasets: Any) -> list[Any]:
+    """Return the data sets that are given: one alone, or those of anything that can be gone through."""
     one = isinstance(datasets, Data | str | os.PathLike | Mapping)
-    if not one and not isinstance(datasets, Iterable):
-        raise UserError(f"{passed('datasets', datasets)} is not allowed; it must be a list of data sets")
-    return [entry.table if isinstance(entry, Data) else _table(entry) for entry in ([datasets] if one else datasets)]
+    return [datasets] if one else listing("datasets", datasets, "data sets")
+
+
+def _contents(chosen: Sequence[Any]) -> list[bytes]:
+    """Return the files of those that are arrays of the user's own."""
+    return [entry.content for entry in chosen if isinstance(entry, Data) and entry.content]
+
+
+def _tables(chosen: Sequence[Any]) -> list[dict[str, Any]]:
+    return [entry.table if isinstance(entry, Data) else _table(entry) for entry in chosen]
 
 
 def _table(entry: Place | Mapping[str, Any]) -> dict[str, Any]:

@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from bench import demands
-from bench.face.places import Place, data_of, located, plain, registry_of
+from bench.face.places import Place, data_of, located, registry_of, text_of
+from bench.face.values import one_device, plain, table, text, whole
 from bench.plugins import Plugin, Registry, build
 from bench.plugins.settings import validated
+from bench.plugins.shapes import passed
 from bench.protocol import (
     Budget,
     DataError,
@@ -113,7 +115,7 @@ class Trainer:
 
     def train(
         self,
-        dataset: Data,
+        dataset: Data | Place,
         *,
         epochs: int | None = None,
         latent: int | None = None,
@@ -130,36 +132,40 @@ class Trainer:
         On a CPU it is the model that the cell of a grid with the same settings trains.
 
         Args:
-            dataset: from `bench.dataset`.
+            dataset: from `bench.dataset`, or a NAME or FILE.
             epochs: passes over the training data.
             latent: the dimension of z.
             seed: of training.
             batch_size: items a step.
             networks: a grid's `[networks]` table.
             evaluate: a grid's `[evaluate]` table.
-            device: a torch device.
+            device: cpu, cuda, cuda:N or mps.
             data_dir: where data sets lie or are downloaded to.
             progress: called as `progress(stage="fit", done=120, total=900, epoch=3, vlb=101.2)`.
 
         Raises:
             UserError: a setting is wrong, the strategy cannot do this data set, or training diverged.
         """
+        data = dataset if isinstance(dataset, Data) else _data(text_of("the data set", dataset), {}, self._registry)
+        number, place = whole("seed", seed, 0), one_device(device)
+        if progress is not None and not callable(progress):
+            raise UserError(f"{passed('progress', progress)} is not allowed; it must be a function that can be called")
         values = {"epochs": epochs, "batch_size": batch_size}
         budget = validated(Budget, plain({k: v for k, v in values.items() if v is not None}), "train", "train")
-        tables = {**plain(networks or {}), **({} if latent is None else {"latent": plain(latent)})}
+        tables = table("networks", networks, "{'latent': 16}") | ({} if latent is None else {"latent": plain(latent)})
         built = self._registry.networks(tables, "train")
-        evaluation = validated(Evaluation, plain(evaluate or {}), "train", "evaluate")
+        evaluation = validated(Evaluation, table("evaluate", evaluate, "{'images': 100}"), "train", "evaluate")
         if not isinstance(self.settings, Strategy):
             raise UserError(f"{self.plugin.name} {WITHOUT_LATENTS}; `bench.run` trains and scores it")
-        name, parts = dataset.plugin.name, (built, budget, evaluation)
-        demands.check(name, dataset.settings, demands.declared(dataset.settings), *parts)  # before any download
-        splits = dataset.splits(data_dir)
-        demands.check(name, dataset.settings, splits.items, *parts)
-        task = Task(dataset.settings, splits, built, budget, evaluation)
+        name, parts = data.plugin.name, (built, budget, evaluation)
+        demands.check(name, data.settings, demands.declared(data.settings), *parts)  # before any download
+        splits = data.splits(data_dir)
+        demands.check(name, data.settings, splits.items, *parts)
+        task = Task(data.settings, splits, built, budget, evaluation)
         if reason := self.settings.skip(task):
             raise UserError(f"{self.plugin.name} cannot do this: {reason}")
-        with tempfile.TemporaryDirectory(prefix="bench-") as folder, _alone(device):
-            run = Run(plain(seed), device, Path(folder), progress or _silent)
+        with tempfile.TemporaryDirectory(prefix="bench-") as folder, _alone(place):
+            run = Run(number, place, Path(folder), progress or _silent)
             try:
                 state = self.settings.fit(task, run)
                 scores = self.settings.evaluate(state, task, run)
@@ -238,7 +244,10 @@ def dataset(name: Place, *, plugins: Sequence[Place] = (), **options: Any) -> Da
     Raises:
         UserError: there is none, or an option or array is not allowed.
     """
-    registry = registry_of(plugins)
+    return _data(name, options, registry_of(plugins))
+
+
+def _data(name: Place, options: dict[str, Any], registry: Registry) -> Data:
     plugin = registry.find("dataset", located(name))
     content = b""
     if getattr(plugin.load(), "kept_in_store", False) and "sha256" not in options:
@@ -256,6 +265,7 @@ def dataset(name: Place, *, plugins: Sequence[Place] = (), **options: Any) -> Da
                 rule = "nothing here can leave out what is masked; fill it in or drop those items"
                 raise UserError(f"{key} is a masked array; {rule}, and give a plain numpy array")
         arrays = {key: options.pop(key) for key in ("train", "test")}
-        content = pack(**arrays, likelihood=options["likelihood"], validation=options.pop("validation", 0))
+        apart = whole("validation", options.pop("validation", 0), 0)
+        content = pack(**arrays, likelihood=text("likelihood", options["likelihood"]), validation=apart)
         options["sha256"] = hashlib.sha256(content).hexdigest()
     return Data(plugin, plain(options), registry, content)

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from bench.face.places import Place, data_of, names, registry_of
-from bench.face.sweeps import _grid, _seeds, _set, _tables
+from bench.face.sweeps import _chosen, _contents, _grid, _seeds, _set, _tables
 from bench.face.training import Data
+from bench.face.values import device_name, display_of, flag, plain, text, whole
 from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.sweep.pool import SweepError
-from bench.sweep.progress import screen
 from bench.sweep.requests import Request
 from bench.sweep.screen import Screen
 from bench.sweep.storage import StoreError
@@ -136,36 +136,36 @@ def tune(
     """
     from bench.tuning.orders import Tuning, allowance_of
 
-    display: Any = screen
-    if progress is False:
-        display = lambda *_: Screen()  # noqa: E731
-    elif isinstance(progress, Screen):
-        display = lambda *_: progress  # noqa: E731
+    chosen = _chosen(datasets)
     notes: list[str] = []
     request = Request(
         _grid(grid),
-        _set(set or {}),
+        _set(set),
         names("strategies", strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data_of(data_dir),
         registry_of(plugins),
-        datasets=_tables(datasets),
-        trust=trust,
+        datasets=_tables(chosen),
+        trust=flag("trust", trust),
         say=notes.append,
-        display=display,
+        display=display_of(progress),
         spelling=passed,
     )
-    tuning = Tuning(request, metric, storage)
-    allowance = allowance_of(trials, budget, passed)
-    if pruner not in ("median", "hyperband", "none"):
+    tuning = Tuning(request, text("metric", metric), None if storage is None else text("storage", storage))
+    workers = None if jobs is None else whole("jobs", jobs, 1)
+    limits = plain(timeout), plain(memory), plain(retries)
+    seconds = plain(budget)
+    if seconds is not None and (isinstance(seconds, bool) or not isinstance(seconds, str | int | float)):
+        raise UserError(f"{passed('budget', budget)} is not allowed; it must be seconds, or a time such as '2h'")
+    allowance = allowance_of(None if trials is None else whole("trials", trials, 1), seconds, passed)
+    if not isinstance(pruner, str) or pruner not in ("median", "hyperband", "none"):
         raise UserError(f"{passed('pruner', pruner)} is unknown; allowed: median, hyperband, none")
     try:
-        for entry in datasets:
-            if isinstance(entry, Data) and entry.content:
-                tuning.store.keep(entry.content)
-        order = tuning.order(allowance, pruner, device, absolute(out, "out"))
-        tally = tuning.carry_out(order, jobs, timeout, memory, retries)
+        for content in _contents(chosen):
+            tuning.store.keep(content)
+        order = tuning.order(allowance, pruner, device_name(device), absolute(out, "out"))
+        tally = tuning.carry_out(order, workers, *limits)
     except (StoreError, SweepError) as error:
         raise UserError(str(error)) from error
     if tally.signal == signal.SIGINT:
