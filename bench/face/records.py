@@ -62,20 +62,34 @@ def results(
     paths = [absolute(path, "the run store or Parquet file") for path in places]
     everything = flag("all_settings", all_settings)
     for path in paths:
-        if path.is_dir() and not any(path.iterdir()):
-            raise UserError(f"{path} is empty: it is no run store, or one whose run has only just begun")
+        _refuse_begun(path)
     source = sources.of_places(paths, registry)
     if not source.records and not source.curves.tables:
-        begun = "; the first cells of its run have not ended yet" if any(map(_begun, source.stores)) else ""
+        begun = f"; {_BEGUN}" if any((store / "grid.json").exists() for store in source.stores) else ""
         raise UserError(f"no record lies in {listed(str(path) for path in paths)}{begun}")
     if everything:
         source = replace(source, evaluation=None, all_settings=True)
     return Results(source, registry, data_of(data_dir))
 
 
-def _begun(store: Path) -> bool:
-    """Tell whether a run has planned something in a store."""
-    return (store / "grid.json").exists()
+_BEGUN = "the first cells of its run have not ended yet"
+
+
+def _refuse_begun(path: Path) -> None:
+    """Say of a folder that a run has made and not planned in yet, or tuning where nothing is planned, what it is."""
+    if not path.is_dir() or (path / "grid.json").exists() or any(path.glob("cells/*/record-*.json")):
+        return
+    if (path / "cells").is_dir():
+        raise UserError(f"{path} holds no record; {_BEGUN}")
+    if not any(path.iterdir()):
+        raise UserError(f"{path} is empty: it is no run store, or one whose run has only just begun")
+
+
+def _refuse_gone(stores: Sequence[Path], since: str) -> None:
+    """Say which run stores are no longer there."""
+    if gone := [str(folder) for folder in stores if not folder.is_dir()]:
+        which = f"run store {gone[0]} is" if len(gone) == 1 else f"run stores {listed(gone)} are"
+        raise UserError(f"the {which} gone, moved or removed since {since}")
 
 
 class Results:
@@ -100,9 +114,14 @@ class Results:
         return self._source.frame.reset_index(drop=True)
 
     def curves(self) -> pd.DataFrame:
-        """Return the training curves: a row per record, epoch and metric. A record counts once, wherever it lies."""
+        """Return the training curves: a row per record, epoch and metric. A record counts once, wherever it lies.
+
+        Raises:
+            UserError: a run store is gone.
+        """
         import pandas as pd
 
+        _refuse_gone(self._source.stores, "these results were read")
         source, there = self._source, self._source.curves.tables
         own = stored.curves(source.stores, list(source.notes), source.records, there)
         cells = {record.cell for record in source.records}
@@ -319,9 +338,7 @@ class Cell:
                 record = store.record(self.record.cell, self.record.key)
                 if record and stored.identity(self.record.key, record) == own:
                     return store
-        if gone := [str(folder) for folder in self._stores if not folder.is_dir()]:
-            which = f"run store {gone[0]} is" if len(gone) == 1 else f"run stores {listed(gone)} are"
-            raise UserError(f"the {which} gone, moved or removed since the record of {self._name} was read")
+        _refuse_gone(self._stores, f"the record of {self._name} was read")
         where = "comes from a Parquet file" if not self._stores else "lies in none of the run stores as it was read"
         raise UserError(f"the record of {self._name} {where}; the rest lies in its run store alone")
 

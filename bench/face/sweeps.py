@@ -16,6 +16,7 @@ from bench.places import absolute
 from bench.plugins.shapes import passed
 from bench.protocol import UserError
 from bench.report.sources import of_places
+from bench.sweep.limits import limited
 from bench.sweep.logs import Log
 from bench.sweep.pool import SweepError
 from bench.sweep.requests import Plan, Request
@@ -134,6 +135,7 @@ def run(
         shared = whole("per_gpu", per_gpu, 1, ', or "auto"')
     again = {"stale": flag("stale", stale), "retry": flag("retry_failed", retry_failed)}
     limits = plain(timeout), plain(memory), plain(retries)
+    limited(*limits, passed)  # also where nothing is left to run
     try:
         kept = request.runs(request.cells.name)
         for content in _contents(chosen):

@@ -137,10 +137,17 @@ def table(what: str, given: Any, example: str) -> dict[str, Any]:
     return plain(given or {})  # type: ignore[no-any-return]
 
 
-def device_name(given: Any) -> Any:
-    """Return the name of a torch device that may be given as such; anything else as it is."""
+def device_name(given: Any) -> str:
+    """Return the name of a torch device, which may be given as such.
+
+    Raises:
+        UserError: it is no name; whether there is such a device is not asked.
+    """
     kind = type(given)
-    return str(given) if (kind.__module__, kind.__name__) == ("torch", "device") else given
+    name = str(given) if (kind.__module__, kind.__name__) == ("torch", "device") else given
+    if not isinstance(name, str):
+        raise UserError(f"device={shortened(repr(name), 200)} is unknown; allowed: cpu, cuda, cuda:N, mps")
+    return name
 
 
 def one_device(given: Any) -> str:
