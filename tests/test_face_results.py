@@ -121,7 +121,9 @@ def test_other_settings_are_shown_where_they_are_asked_for(results: Results, sto
     bench.run("digits", seeds=1, set={**QUICK, "train.epochs": 2}, **where)
     read = bench.results(copied)
     (note,) = [note for note in read.notes if "left out: 2 cells" in note]
-    assert note.endswith("instead of 2; `bench.results(..., all_settings=True)` shows other settings, too")
+    assert note.endswith(
+        "instead of 2; --all-settings (with --grid; in Python `all_settings=True`) shows other settings, too"
+    )
     assert read.table()["strategy"].tolist() == ["normal"]
     whole = FACE.results(copied, all_settings=True)
     assert len(whole.table()) == 3

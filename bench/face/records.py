@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import re
 import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -36,8 +35,6 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
 
-#: how notes of a report name the option that `results` has, too
-_NAMED_HERE = re.compile(r"(with --grid, )?`bench report --all-settings`")
 COLUMNS = ("dataset", "strategy", "metric", "unit", "seeds", "mean", "lower", "upper")
 DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict", "p")
 
@@ -178,7 +175,7 @@ class Results:
         for table in self._tables():
             sentences += [sentence for sentence in (table.missing, *table.notes) if sentence]
             sentences += [f"{row.label}: {mark}" for row in table.rows for mark in row.marks]
-        return [_NAMED_HERE.sub("`bench.results(..., all_settings=True)`", s) for s in dict.fromkeys(sentences)]
+        return list(dict.fromkeys(sentences))
 
     @property
     def cells(self) -> list[Cell]:

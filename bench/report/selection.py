@@ -93,8 +93,8 @@ def _under_plan(
                 words[context] = ", ".join(ways) or "other settings"
             others.setdefault(words[context], set()).add(outcome.cell)
     notes = [
-        f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways}; with --grid,"
-        " `bench report --all-settings` shows other settings, too"
+        f"left out: {len(cells)} {'cell' if len(cells) == 1 else 'cells'} with {ways};"
+        " --all-settings (with --grid; in Python `all_settings=True`) shows other settings, too"
         for ways, cells in others.items()
     ]
     return kept, plan, notes

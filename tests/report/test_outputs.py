@@ -131,8 +131,7 @@ def test_a_report_follows_its_grid_and_not_the_last_run(mnist: Synthetic) -> Non
     assert "95.50" in text
     assert "99.50" not in text
     assert (
-        "left out: 1 cell with train.epochs = 3 instead of 100; with --grid, `bench report --all-settings` shows"
-        in text
+        "left out: 1 cell with train.epochs = 3 instead of 100; --all-settings (with --grid; in Python `all_set" in text
     )
     assert "(20 of 21 cells); `bench run --grid mnist` makes them\n" in text
     assert "Trained for 100 epochs" in text

@@ -35,7 +35,7 @@ def report(grid: Any, stores: Any, out: Any, **options: Any) -> str:
     return made_report(Records(grid, stores, **options), out, WHOLE)
 
 
-ALL = "with --grid, `bench report --all-settings` shows other settings, too"
+ALL = "--all-settings (with --grid; in Python `all_settings=True`) shows other settings, too"
 
 
 def selection(store: Synthetic) -> Selection:
