@@ -11,11 +11,12 @@ import traceback
 import warnings
 from collections.abc import Iterator
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 #: what the names of modules that are plugins begin with
 PACKAGE = "bench_plugin"
 
+_TORCH = ("get_default_dtype", "set_default_dtype", "is_grad_enabled", "set_grad_enabled", "float32")
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 
 
@@ -32,9 +33,8 @@ def as_before() -> Iterator[None]:
     """
     mask = os.umask(0o077)
     os.umask(mask)
-    root = getattr(sys.modules.get("logging"), "root", None)
-    level, handlers = (root.level, [*root.handlers]) if root else (30, [])  # as Python begins: warnings
-    torch = sys.modules.get("torch")
+    logging, torch = _imported("logging", "root"), _imported("torch", *_TORCH)
+    level, handlers = (logging.root.level, [*logging.root.handlers]) if logging else (30, [])  # as Python begins
     types = (torch.get_default_dtype(), torch.is_grad_enabled()) if torch else None
     main = threading.current_thread() is threading.main_thread()
     signals = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)} if main else {}
@@ -42,16 +42,22 @@ def as_before() -> Iterator[None]:
         yield
     finally:
         os.umask(mask)
-        if root := getattr(sys.modules.get("logging"), "root", None):
-            root.setLevel(level)
-            root.handlers[:] = handlers
-        if torch := sys.modules.get("torch"):
+        if logging := _imported("logging", "root"):
+            logging.root.setLevel(level)
+            logging.root.handlers[:] = handlers
+        if torch := _imported("torch", *_TORCH):
             dtype, gradients = types or (torch.float32, True)
             torch.set_default_dtype(dtype)
             torch.set_grad_enabled(gradients)
         for number, handler in signals.items():
             if handler is not None:  # it is not Python's own
                 signal.signal(number, handler)
+
+
+def _imported(name: str, *used: str) -> Any:
+    """Return a module that is here with all that is used of it; another thread may be importing it."""
+    module = sys.modules.get(name)
+    return module if all(hasattr(module, attribute) for attribute in used) else None
 
 
 @contextlib.contextmanager

@@ -9,12 +9,14 @@ import re
 import signal
 import subprocess
 import sys
+import types
 from pathlib import Path
 
 import pytest
 import torch
 
 from bench.plugins import Plugin, PluginError, Registry
+from bench.plugins.foreign import as_before
 from bench.protocol import Settings, UserError
 from tests.plugins.conftest import BARE, BODY, DATASET, NULL_BYTES, STRATEGY, Write, described, first
 
@@ -344,6 +346,17 @@ def test_an_import_leaves_the_ways_of_the_process(tmp_path: Path) -> None:
     assert after == before
     assert torch.get_default_dtype() == torch.float32
     assert torch.is_grad_enabled()
+
+
+def test_a_library_that_another_thread_is_importing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    half = types.ModuleType("torch")
+    monkeypatch.setitem(sys.modules, "torch", half)
+    with as_before():
+        pass
+    with as_before():
+        monkeypatch.setitem(sys.modules, "torch", torch)
+    with as_before():
+        monkeypatch.setitem(sys.modules, "torch", half)
 
 
 def test_an_import_does_not_move_the_process_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

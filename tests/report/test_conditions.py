@@ -79,9 +79,7 @@ def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_te
     assert {outcome.split for outcome in row.outcomes.values()} == {"validation"}
     assert row.scores["vlb"].mean == pytest.approx(86)
     assert row.number is None
-    left_out = (
-        "left out: 3 cells with evaluate.split = test instead of validation; with --grid, `bench report --all-settings`"
-    )
+    left_out = "left out: 3 cells with evaluate.split = test instead of validation; --all-settings (with --grid"
     assert any(note.startswith(left_out) for note in made.notes)
 
 
