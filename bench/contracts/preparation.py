@@ -16,9 +16,7 @@ from bench.protocol import Dataset, Pixels
 DRAW = 0.375  # of 0 .. 1, in place of every uniform draw; exact in float32, as STEP is
 STEP = 0.125  # of a uniform draw; a pixel is 1 wide
 CLOSE = 1e-4  # relative; float32 adds in another order where more items are computed at a time
-SLOPE = (
-    1e-3  # relative, of a numerical derivative: float32 keeps four digits of a difference, a central one errs by less
-)
+SLOPE = 1e-3  # relative, of a numerical derivative: float32 keeps four digits of a central difference
 LARGEST = 4096  # numbers of an item whose derivatives are looked at: their square must fit into memory
 BLOCK = 2**22  # numbers that are prepared at a time
 

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 COLUMNS = ("dataset", "strategy", "metric", "unit", "seeds", "mean", "lower", "upper")
+_BEGUN = "the first cells of its run have not ended yet"
 DIFFERENCES = ("difference", "difference_lower", "difference_upper", "verdict", "p")
 
 
@@ -67,9 +68,6 @@ def results(
     if everything:
         source = replace(source, evaluation=None, all_settings=True)
     return Results(source, registry, data_of(data_dir))
-
-
-_BEGUN = "the first cells of its run have not ended yet"
 
 
 def _refuse_begun(path: Path) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 #: what the names of modules that are plugins begin with
 PACKAGE = "bench_plugin"
 
+#: what is used of torch
 _TORCH = ("get_default_dtype", "set_default_dtype", "is_grad_enabled", "set_grad_enabled", "float32")
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 

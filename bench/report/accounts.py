@@ -202,6 +202,6 @@ def _reached(row: Row, curves: Curves, target: float | None) -> Entry:
     for seconds, values in _bounds(row, curves) if target is not None else ():
         taken += seconds[values <= target][:1].tolist()
     entry = _number(sum(taken) / len(taken) if taken else None, minutes)
-    # the slowest are those that do not
+    # a mean without those that never do is too good, and says so
     some = 0 < len(taken) < len(row.outcomes)
     return replace(entry, below=f"{len(taken)} of {len(row.outcomes)} seeds") if some else entry

@@ -18,10 +18,8 @@ from bench.sweep.record import Point, Record
 from bench.words import other_data
 
 STEM = "state"
-PLACE = re.compile(rf"[0-9a-f]+/[0-9a-f]{{8}}-[0-9a-f]{{8}}/{STEM}-[0-9a-f]{{64}}\.pt")
-
-
 DATA = "data-sha256"  # a file of a workspace: the digest of the data that it is of
+PLACE = re.compile(rf"[0-9a-f]+/[0-9a-f]{{8}}-[0-9a-f]{{8}}/{STEM}-[0-9a-f]{{64}}\.pt")
 
 
 def claim(workspace: Path, before: str | None, sha256: str, note: Callable[[str], None]) -> None:
@@ -37,7 +35,7 @@ def claim(workspace: Path, before: str | None, sha256: str, note: Callable[[str]
         OSError: it cannot be written.
     """
     if before not in (None, sha256) and workspace.exists():
-        files.set_aside(workspace, before[:8])
+        files.set_aside(workspace, "other-data")  # not by its digest, which a record from a stranger may give
         note(f"it was trained on {other_data(before, sha256)}: that is set aside, and the cell is trained again")
     workspace.mkdir(parents=True, exist_ok=True)
     if data_of(workspace) != sha256:
@@ -48,7 +46,7 @@ def claim(workspace: Path, before: str | None, sha256: str, note: Callable[[str]
 def data_of(workspace: Path) -> str | None:
     """Return the SHA-256 of the data that a workspace is of; None where nothing says so, as in earlier versions."""
     try:
-        return files.read(workspace / DATA).decode("ascii", "replace")
+        return files.read(workspace / DATA).decode("ascii", "replace") or None  # empty after a loss of power
     except FileNotFoundError:
         return None
 

@@ -108,7 +108,7 @@ class Order:
             study = Study(row, storage, pruner_of(self.pruner, row.cell.budget.epochs))
             studies.append(Progress(study, job, Store(self.setup.store), self.setup.registry))
         for progress in studies:
-            progress.records()  # before anything is trained: trials that were altered are refused
+            progress.demand_same_data()  # before anything is trained; trials that were altered are refused, too
         more: dict[str, list[str]] = {}  # by what they have had: those that have had more than they may have now
         for progress in studies:
             if had := beyond(progress, self.allowance):

@@ -23,7 +23,7 @@ from bench.sweep.store import Store
 from bench.sweep.wire import Figures
 from bench.tuning.journal import damaged
 from bench.tuning.study import CELL, DOUBT, Study
-from bench.words import listed, nearest
+from bench.words import listed, nearest, other_data
 
 POLL = 1.0  # seconds between two looks at studies where there was nothing to do
 #: figures of a running cell by which trials are compared, the first that there is (`bench.training.stability.COMPARED`)
@@ -129,6 +129,18 @@ class Progress:
                 if record := self.store.record(cell, key(self.job.fingerprints, evaluation)):
                     self._records[cell] = record
         return self._records.get(cell) if cell else None
+
+    def demand_same_data(self) -> None:
+        """Refuse to go on where a trial was trained on other data: their values cannot be compared.
+
+        Raises:
+            UserError: one was.
+        """
+        now = str(self.job.data["sha256"])
+        for trial, record in self.records():
+            if record and record.dataset.sha256 not in (None, now):
+                what = f"{self.study.row.name}, trial {trial.number}, was trained on"
+                raise UserError(f"{what} {other_data(str(record.dataset.sha256), now)}; another --store begins anew")
 
     def records(self) -> list[tuple[FrozenTrial, Record | None]]:
         """Return every trial that counts with its record; the value of a trial is the metric's own, not a loss."""

@@ -349,14 +349,15 @@ def test_an_import_leaves_the_ways_of_the_process(tmp_path: Path) -> None:
 
 
 def test_a_library_that_another_thread_is_importing_is_left_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    half = types.ModuleType("torch")
+    half = types.ModuleType("torch")  # without what is used of it
     monkeypatch.setitem(sys.modules, "torch", half)
     with as_before():
-        pass
-    with as_before():
         monkeypatch.setitem(sys.modules, "torch", torch)
+        torch.set_grad_enabled(False)
+    assert torch.is_grad_enabled(), "it has come in meanwhile, and begins so"
     with as_before():
         monkeypatch.setitem(sys.modules, "torch", half)
+    assert not vars(half).keys() & {"set_default_dtype", "set_grad_enabled"}
 
 
 def test_an_import_does_not_move_the_process_elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -134,7 +134,7 @@ def test_what_was_trained_on_other_data_is_neither_scored_nor_resumed(
         isinstance(one, Note) and re.search(f"trained on {other}: that is set aside", one.sentence) for one in told
     )
     assert states.data_of(workspace) == "6" * 64
-    assert (workspace.with_name(f"{workspace.name}.55555555") / old.name).exists(), "nothing is lost"
+    assert (workspace.with_name(f"{workspace.name}.other-data") / old.name).exists(), "nothing is lost"
     demand_same_data([ready], store)
 
 

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
-from bench.protocol import Metric, Score
+from bench.plugins import Registry
+from bench.protocol import Metric, Score, UserError
 from bench.sweep.record import Score as ScoreRow
 from bench.sweep.store import Store
 from bench.tuning.trials import value_of
-from tests.tuning.conftest import BEST, Tune, tables
+from tests.tuning.conftest import BEST, FAKES, Tune, tables
 
 
 def records(tmp_path: Path) -> list[Any]:
@@ -211,3 +213,15 @@ def test_less_time_than_a_row_was_allowed_is_said_to_add_nothing(tune: Tune) -> 
     fewer = tune(tables({"seconds": 0.2}), budget="0.5s")
     assert fewer.notes == ["1 s already, more than 0.5 s, so that nothing is added: drawn known"]
     assert fewer.grids
+
+
+def test_a_study_of_other_data_does_not_go_on(tune: Tune, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its trials were chosen by values that those of the new data cannot be compared with."""
+    tune(tables(), trials=1)
+    drawn: Any = Registry([FAKES]).find("dataset", "drawn").load()
+    load = drawn.load
+    monkeypatch.setattr(drawn, "load", lambda self, folder: replace(load(self, folder), sha256="6" * 64))
+    what = "^drawn known, trial 0, was trained on"
+    other = r"other data \(SHA-256 [0-9a-f]{8}\.\.\. instead of 66666666\.\.\.\)"
+    with pytest.raises(UserError, match=rf"{what} {other}; another --store begins anew$"):
+        tune(tables(), trials=2)
