@@ -154,7 +154,7 @@ def build(
         command=source.command,
         caption=caption(rows, shown, compared_to, judged, len(pairs)),
         conditions=conditions(rows, shown, plan, column, published.source),
-        missing=_missing(rows, plan, source.command),
+        missing=_missing(rows, source.command),
         notes=(*doubt, *selection.notes, *source.notes, *versions),
     )
 
@@ -177,11 +177,11 @@ def demand(tables: Sequence[Table], baseline: str | None, metric: str | None) ->
         raise UserError(f'--baseline: {where} row "{baseline}"{hint}')
 
 
-def _missing(rows: Sequence[Row], plan: Plan, command: str) -> str:
+def _missing(rows: Sequence[Row], command: str) -> str:
     """Return the note that names the cells without a record and the command that makes them."""
     lacking = [f"{row.label} {seeds_listed(row.missing)}" for row in rows if row.missing]
-    count = sum(len(row.missing) for row in rows)
-    return f"missing: {'; '.join(lacking)} ({count} of {len(plan.cells)} cells); {command}" if lacking else ""
+    count, planned = sum(len(row.missing) for row in rows), sum(row.planned for row in rows)
+    return f"missing: {'; '.join(lacking)} ({count} of {planned} cells); {command}" if lacking else ""
 
 
 # ---------------------------------------------------------------- metrics

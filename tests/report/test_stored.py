@@ -16,7 +16,7 @@ from bench.files import json_bytes, replacing, sha256
 from bench.protocol import UserError
 from bench.report.arrays import Arrays
 from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
-from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
+from bench.report.parquet import BITS, frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
 from bench.report.stored import collect, curves, items
 from bench.sweep.record import LATER
@@ -161,7 +161,18 @@ def test_scores_of_items_come_back_whatever_row_groups_they_lie_in(
         again = Arrays([], [path.rename(tmp_path / f"{rows}.parquet")])
         for outcome in found:
             for name, values in held[outcome.seed].items():
-                np.testing.assert_array_equal(again.items(outcome, name).values, values)  # type: ignore[union-attr]
+                back = again.items(outcome, name).values  # type: ignore[union-attr]
+                np.testing.assert_allclose(back, values, rtol=2.0**-BITS, atol=0)
+
+
+def test_scores_of_items_are_rounded_by_no_more_than_half_of_their_last_bit(mnist: Synthetic, tmp_path: Path) -> None:
+    numbers = [2.0**16 - 1, -(2.0**-20), 1e38, 2.0**BITS + 1, 0.1, np.inf, -np.inf, np.nan, 0.0]
+    mnist.put("normal", 0, 95.0, arrays={"vlb": np.array(numbers, np.float32)})
+    write_items(items(outcomes(collect([mnist.folder])), Arrays([mnist.folder])), tmp_path / "items.parquet")
+    back = read_parquet(tmp_path / "items.parquet", "items")["value"].to_numpy()
+    np.testing.assert_allclose(back, numbers, rtol=2.0**-BITS, atol=0)
+    assert back[0] == numbers[0]
+    assert back[3] != numbers[3], "it takes 17 bits"
 
 
 @pytest.fixture

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from bench.protocol import Metric, Score
+from bench.report.findings import findings
 from bench.report.layout import layout
 from bench.report.tables import Table
 
@@ -277,6 +278,17 @@ def test_missing_cells_are_named_with_the_command(mnist: Synthetic) -> None:
         " `bench run` makes them",
         NO_HEADLINE,
     )
+
+
+def test_a_seed_beyond_the_plan_is_counted_by_every_sentence_on_missing_cells(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    more = type(mnist)(mnist.folder, strategies=["normal"], seeds=[17])
+    mnist.store.write_grid(mnist.grid.source)
+    more.put("normal", 17, 95.0)
+    table = mnist.table()
+    assert "(11 of 13 cells);" in table.missing
+    (counted,) = [finding.sentence for finding in findings(table) if "have no record yet" in finding.sentence]
+    assert counted.startswith("11 of 13 cells have no record yet;")
 
 
 def test_only_the_latest_version_of_a_metric_counts(mnist: Synthetic) -> None:
