@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from bench.protocol import Metric
-from bench.report.cells import Plan
+from bench.report.cells import Plan, Setting
 from bench.report.metrics import BOUND, after, meaning
 from bench.report.published import Column
 from bench.report.rows import Row
@@ -38,6 +39,9 @@ def caption(
         sentences.append(f"In brackets: 95 % intervals over {over(rows, metrics)}")
     if baseline and judged:
         many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
+        bases = [row for row in rows if row.verdict and row.verdict.kind == "baseline"]
+        if len(bases) > 1:
+            sentences.append(f"vs {baseline}: each row to the {baseline} of its own settings")
         sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."
 
@@ -51,15 +55,12 @@ def over(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
     return f"trainings and {_splits(rows)} items" if shared else "trainings"
 
 
-def conditions(
-    rows: Sequence[Row], metrics: Sequence[Metric], plan: Plan, column: Column | None, source: str
-) -> tuple[str, ...]:
+def conditions(rows: Sequence[Row], metrics: Sequence[Metric], column: Column | None, source: str) -> tuple[str, ...]:
     """Return how the rows were trained and scored, as far as all of them were so alike, and what else is to be known.
 
     Args:
         rows: of the table.
         metrics: those with columns.
-        plan: its cells.
         column: the paper's column beside it, if there is one.
         source: where that was published.
     """
@@ -92,13 +93,7 @@ def conditions(
         sentences.append(
             f"No mean over {_splits(rows)} items, so that items are not paired in differences: {', '.join(unpaired)}"
         )
-    if plan.extended:
-        first, last = plan.extended
-        sentences.append(
-            f"The plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that the"
-            " 5 % of the verdicts is too low"
-        )
-    certain = [row.label for row in rows if row.outcomes and all(o.exact for o in row.outcomes.values())]
+    certain = [row.label for row in rows if row.exact]
     if certain:
         sentences.append(f"The likelihood of {', '.join(certain)} is exact, whatever these settings")
     # how log Z was had in a row's records; nothing where the prior is normalised
@@ -125,6 +120,25 @@ def conditions(
     if column:
         sentences.append(f"Published: {source}")
     return tuple(sentences)
+
+
+def extended(rows: Sequence[Row], plan: Plan) -> Iterator[str]:
+    """Give a sentence where seeds were added to a plan, or may have been, once a verdict could be seen."""
+    if plan.extended:
+        first, last = plan.extended
+        yield (
+            f"the plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that the"
+            " 5 % of the verdicts is too low"
+        )
+        return
+    planned: dict[Setting, int] = Counter(cell.setting for cell in plan.cells)
+    more = {row.label: row.planned - planned[row.setting] for row in rows if row.setting in planned}
+    if min(more.values(), default=0) < (most := max(more.values(), default=0)):  # of all alike the run had so many
+        who = ", ".join(label for label, number in more.items() if number == most)
+        yield (
+            f"{who}: {most} seed{'s' * (most > 1)} more than the grid plans, and than other rows have; if a verdict was"
+            " seen before, the 5 % of theirs is too low"
+        )
 
 
 def _splits(rows: Sequence[Row]) -> str:

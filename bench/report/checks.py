@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
 from bench.protocol import Metric, UserError
 from bench.report import Records, View, outputs, published, sources
 from bench.report.layout import amount, figure
 from bench.report.metrics import meaning
-from bench.report.statistics import CONFIDENCE, Interval, Trained, again, difference, holm
+from bench.report.statistics import CONFIDENCE, Interval, again, difference, holm, mean
 from bench.report.tables import Table, build
 
 
@@ -58,13 +58,18 @@ def agreement(records: Records, view: View) -> tuple[str, bool]:
     level = 1 - CONFIDENCE
     lines = [_sentence(one) for one, p in zip(compared, adjusted, strict=True) if p <= level and one.visible]
     lines += [sentence for table in fresh for sentence in _outside(table)]
-    counts = [f"{len(compared)} committed scores"] if compared or lone else []
-    counts += [f"{len(beside)} published numbers"] if beside else []
-    text = f"Compared with {' and '.join(counts)}: {len(lines) or 'none'} differ by more than chance explains."
+    counts = [_counted(len(compared), "committed score")] if compared or lone else []
+    counts += [_counted(len(beside), "published number")] if beside else []
+    differ = "1 differs" if len(lines) == 1 else f"{len(lines) or 'none'} differ"
+    text = f"Compared with {' and '.join(counts)}: {differ} by more than chance explains."
     if lone:
         rows = dict.fromkeys(one.place for one in lone)
         lines.append(f"Not compared, since one seed cannot tell: {'; '.join(rows)}")
     return "\n".join([text, *lines]), not (len(lines) - bool(lone))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number} {noun}{'s' * (number != 1)}"
 
 
 def _with_committed(table: Table, committed: Table) -> Iterator[_Compared]:
@@ -73,17 +78,14 @@ def _with_committed(table: Table, committed: Table) -> Iterator[_Compared]:
     for row in table.rows:
         other = rows.get(row.setting)
         for metric in table.shown if other else ():
-            ours, theirs = row.scores.get(metric.name), other.scores.get(metric.name) if other else None
-            apart = _apart(row.trained(metric.name), other.trained(metric.name)) if other else None
-            if ours and theirs and apart:
-                yield _Compared(f"{table.name}, {row.label}", metric, ours, theirs, apart)
-
-
-def _apart(ours: Mapping[int, Trained], committed: Mapping[int, Trained]) -> Interval | None:
-    """Return the difference of both means: cell by cell where two seeds or more were trained on both sides."""
-    if len(ours.keys() & committed.keys()) > 1:
-        return again(ours, committed)
-    return difference([*ours.values()], [*committed.values()])
+            ours, theirs = row.trained(metric.name), other.trained(metric.name) if other else {}
+            both = ours.keys() & theirs.keys()
+            if paired := len(both) > 1:  # cell by cell
+                ours, theirs = ({seed: side[seed] for seed in sorted(both)} for side in (ours, theirs))
+            apart = again(ours, theirs) if paired else difference([*ours.values()], [*theirs.values()])
+            means = mean([*ours.values()]), mean([*theirs.values()])
+            if means[0] and means[1] and apart:
+                yield _Compared(f"{table.name}, {row.label}", metric, means[0], means[1], apart)
 
 
 def _sentence(one: _Compared) -> str:

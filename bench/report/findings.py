@@ -12,9 +12,9 @@ from bench.report.layout import amount, figure
 from bench.report.metrics import after, meaning
 from bench.report.power import MOST, Margin, Need, need
 from bench.report.rows import Row, doubts, failure
-from bench.report.statistics import CONFIDENCE, holm
+from bench.report.statistics import CONFIDENCE, Interval, holm
 from bench.report.tables import Table
-from bench.report.times import duration
+from bench.report.times import duration, training
 from bench.report.verdicts import untested
 from bench.sweep.record import FAILED
 
@@ -83,14 +83,15 @@ def _judged(table: Table, kind: str) -> list[Row]:
 
 
 def _sizes(rows: Sequence[Row], metric: Metric) -> str:
-    parts = []
-    for row in rows:
-        apart = row.differences[metric.name]
-        low, high = sorted((abs(apart.lower), abs(apart.upper)))
-        ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
-        parts.append(f"{row.label} by {amount(abs(apart.mean), metric.unit)} {ends}")
+    parts = [f"{row.label} by {_size(row.differences[metric.name], metric)}" for row in rows]
     more = f"; and {len(parts) - _SIZES} more rows" if len(parts) > _SIZES else ""
     return f"{'; '.join(parts[:_SIZES])}{more}"
+
+
+def _size(apart: Interval, metric: Metric) -> str:
+    low, high = sorted((abs(apart.lower), abs(apart.upper)))
+    ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
+    return f"{amount(abs(apart.mean), metric.unit)} {ends}"
 
 
 def _leading(table: Table) -> Iterator[Finding]:
@@ -189,15 +190,16 @@ def _tuned(table: Table) -> Iterator[Finding]:
     }
     enough = [(row, gain) for row, gain in gains if not reasons[row.label]]
     shown = [p <= 1 - CONFIDENCE for p in holm([gain.p for _, gain in enough], len(gains))]
-    better = [one for one, differs in zip(enough, shown, strict=True) if differs and sign * one[1].mean < 0]
-    better.sort(key=lambda one: sign * one[1].mean)
-    sizes = []
-    for row, gain in better:
-        low, high = sorted((abs(gain.lower), abs(gain.upper)))
-        ends = f"[{figure(low, metric.unit)}, {figure(high, metric.unit)}]"
-        sizes.append(f"{row.setting.strategy} by {amount(abs(gain.mean), metric.unit)} {ends}")
+    decided = [one for one, differs in zip(enough, shown, strict=True) if differs]
+    decided.sort(key=lambda one: sign * one[1].mean)
+    sizes: dict[bool, list[str]] = {True: [], False: []}
+    for row, gain in decided:
+        before, size = row.untuned(table.rows), _size(gain, metric)
+        sizes[sign * gain.mean < 0].append(f"{before.label if before else row.label} by {size}")
     title = meaning(metric.name).title
-    text += f"It improved {title}: {'; '.join(sizes)}." if sizes else f"It is not shown to have improved {title}."
+    improved = "; ".join(sizes[True])
+    text += f"It improved {title}: {improved}." if improved else f"It is not shown to have improved {title}."
+    text += f" It made worse: {'; '.join(sizes[False])}." if sizes[False] else ""
     if left := [f"{label} ({reason.removeprefix('none: ')})" for label, reason in reasons.items() if reason]:
         text += f" Not counted: {'; '.join(left)}."
     yield Finding("cost", text, tuple(row.label for row in rows))
@@ -236,32 +238,16 @@ def _failures(table: Table) -> Iterator[Finding]:
 
 def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
     """Say what training takes, the least and the most, and what is better beside the baseline; and all in all."""
-    seconds: dict[str, list[float]] = {}
-    for table in tables:
-        for row in table.rows:
-            if own := row.resource("fit_seconds"):
-                seconds.setdefault(row.label, []).append(own)
-    taken = {label: sum(own) / len(own) for label, own in seconds.items()}
-    if not taken:
-        return
-    least, most = min(taken, key=lambda label: taken[label]), max(taken, key=lambda label: taken[label])
-    span = f"{duration(taken[least])} ({least})"
-    span += f" to {duration(taken[most])} ({most})" if most != least else ""
-    text = f"Training takes {span} a seed"
-    rows = [row for table in tables for row in table.rows]
-    base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
     better = list(dict.fromkeys(row.label for table in tables for row in _judged(table, "better")))
-    better = [label for label in better if label in taken]
-    if better and base in taken:
-        text += (
-            f"; {', '.join(f'{label} {taken[label] / taken[base]:.2g} times as long as {base}' for label in better)}"
-        )
-    outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
+    text, named = training(tables, better)
+    if not text:
+        return
+    outcomes = [outcome for table in tables for row in table.rows for outcome in row.outcomes.values()]
     total = sum(o.resources.get(f"{name}_seconds", 0.0) for o in outcomes for name in ("fit", "evaluate", "overhead"))
     devices = sorted({outcome.device_kind or outcome.device or "an unknown device" for outcome in outcomes})
     whole = "The record" if len(outcomes) == 1 else f"All {len(outcomes)} records"
     text += f". {whole} took {duration(total)} with scoring, on {' and '.join(devices)}."
-    yield Finding("cost", text, tuple(dict.fromkeys([least, most, *better])))
+    yield Finding("cost", text, named)
 
 
 def _missing(table: Table) -> Iterator[Finding]:
@@ -322,10 +308,11 @@ def _notes(table: Table) -> Iterator[Finding]:
 
 def across(tables: Sequence[Table]) -> list[Finding]:
     """Return what the tables of several data sets come to together."""
-    judged = [table for table in tables if table.headline]
-    said: list[Finding] = []
-    if judged and (metric := judged[0].headline):
-        said += _verdicts_across(judged, metric, len(tables))
+    judged: dict[Metric, list[Table]] = {}
+    for table in tables:
+        if table.headline:
+            judged.setdefault(table.headline, []).append(table)
+    said = [finding for metric, own in judged.items() for finding in _verdicts_across(own, metric, len(tables))]
     lacking = sum(len(row.missing) for table in tables for row in table.rows)
     planned = sum(row.planned for table in tables for row in table.rows)
     if lacking:

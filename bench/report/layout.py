@@ -11,7 +11,8 @@ from bench import words
 from bench.protocol import Metric
 from bench.report.captions import caption
 from bench.report.metrics import EXACT, after, meaning
-from bench.report.rows import Row
+from bench.report.published import Number
+from bench.report.rows import Comparison, Row
 from bench.report.statistics import Interval
 from bench.report.tables import Table
 
@@ -22,7 +23,7 @@ NOTHING = "-"
 #: kind of a finding, or sign of an entry -> what stands before it, which tells them apart without colour
 SIGNS = {"better": "▲", "worse": "▼", "same": "=", "undecided": "?", "failed": "✗", "doubt": "!"}
 OTHER = "·"
-_DIGITS = {"bits/dim": 3, "1": 3}  # after the point, by unit; else two
+_DIGITS = {"nats": 2, "bits/dim": 3, "1": 3}  # after the point, by unit
 
 
 class Heading(NamedTuple):
@@ -198,9 +199,7 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
     for metric in table.shown:
         entries.append(interval(row.scores.get(metric.name), metric.unit))
         if table.column and metric.name == table.column.metric:
-            entries.append(Entry(f"{number.value:.2f}" if number else NOTHING))
-            difference = figure(compared.difference, metric.unit, sign=True) if compared else NOTHING
-            entries.append(Entry(difference, compared.verdict if compared else ""))
+            entries += published(number, compared, metric.unit)
         if table.baseline:
             marked = table.headline == metric and row.verdict is not None and row.verdict.marked
             entries.append(interval(row.differences.get(metric.name), metric.unit, sign=True, bold=marked))
@@ -209,8 +208,22 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
     return tuple(entries)
 
 
+def published(number: Number | None, compared: Comparison | None, unit: str) -> tuple[Entry, Entry]:
+    """Return a published number, and ours minus it with what that comes to."""
+    there = Entry(f"{number.value:.2f}", sort=number.value) if number else Entry(NOTHING)
+    if compared is None:
+        return there, Entry(NOTHING)
+    apart = figure(compared.difference, unit, sign=True)
+    return there, Entry(apart, compared.verdict, sort=compared.difference)
+
+
 def figure(value: float, unit: str, sign: bool = False) -> str:
-    """Return a number as tables print it: two digits for nats, three for bits per dimension and what has no unit."""
+    """Return a number as tables print it: two digits for nats, three for bits per dimension and what has no unit.
+
+    In other units it has two, and where these would leave little of it three that count.
+    """
+    if unit not in _DIGITS and 0 < abs(value) < 0.1:
+        return f"{value:{'+' if sign else ''}.3g}"
     text = f"{value:{'+' if sign else ''}.{_DIGITS.get(unit, 2)}f}"
     return text.lstrip("+-") if float(text) == 0 else text
 

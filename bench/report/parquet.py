@@ -24,8 +24,6 @@ from bench.words import listed
 
 #: version of the columns; written into every file. Files of schema 1, which lack some, are read as well
 SCHEMA = 2
-#: significant bits of an item's score: rounded by a 65,000th at most, far below its Monte Carlo error; a third is saved
-BITS = 16
 GROUP = 1 << 16  # rows of a row group of items, but for the last vector in it: each costs a kilobyte, and is read whole
 #: how columns of many values are written: bytes of a number apart from each other, or differences to the row before
 _ENCODINGS = {"value": "BYTE_STREAM_SPLIT", "item": "DELTA_BINARY_PACKED", "step": "DELTA_BINARY_PACKED"}
@@ -115,7 +113,7 @@ _Vector = tuple[Mapping[str, Any], np.ndarray, np.ndarray]
 
 
 def write_items(vectors: Iterable[_Vector], path: Path) -> None:
-    """Write the table of single items' scores, rounded to `BITS` significant bits, a row group at a time in memory.
+    """Write the table of single items' scores, a row group at a time in memory.
 
     Args:
         vectors: each whole.
@@ -128,18 +126,12 @@ def write_items(vectors: Iterable[_Vector], path: Path) -> None:
             whose_rows = pa.array(np.repeat(np.arange(len(part)), [len(which) for _, which, _ in part]))
             columns: dict[str, pa.Array] = {
                 "item": np.concatenate([which for _, which, _ in part]).astype(np.int32),
-                "value": _rounded(np.concatenate([values for _, _, values in part])).astype(np.float32),
+                "value": np.concatenate([values for _, _, values in part]).astype(np.float32),
             }
             for name in set(schema.names) - set(columns):
                 shared = pa.array([whose[name] for whose, _, _ in part])
                 columns[name] = (shared.dictionary_encode() if name in texts else shared).take(whose_rows)
             writer.write_table(pa.table(columns, schema=schema))
-
-
-def _rounded(values: np.ndarray) -> np.ndarray:
-    """Return numbers of `BITS` significant bits; what is not finite stays."""
-    mantissas, exponents = np.frexp(values.astype(np.float64))
-    return cast(np.ndarray, np.ldexp(np.rint(np.ldexp(mantissas, BITS)), exponents - BITS))
 
 
 def _parts(vectors: Iterable[_Vector]) -> Iterator[list[_Vector]]:

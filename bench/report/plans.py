@@ -48,7 +48,7 @@ def of_stores(
             notes.append(f"{reason}, so that missing cells cannot be told")
         else:
             title = title or plan.title
-            latest = replace(plan, extended=Store(folder).extended())
+            latest = replace(plan, extended=Store(folder).extended() or (latest.extended if latest else None))
             cells |= {cell.id: cell for cell in plan.cells}
     return replace(latest or Plan(), name=name, title=title, cells=tuple(cells.values()))
 

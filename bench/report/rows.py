@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -55,6 +55,7 @@ class Row:
         setting: what its cells share.
         outcomes: seed -> what became of it.
         missing: planned seeds that have no record.
+        left: planned seeds whose records a table leaves out: a sweep takes them for finished, and makes none anew.
         scores: metric -> mean over seeds.
         differences: metric -> difference to the baseline.
         verdict: on the headline metric, where the row is compared to another or is the baseline.
@@ -70,6 +71,7 @@ class Row:
     setting: Setting = NO_CELLS
     outcomes: dict[int, Outcome] = field(default_factory=dict)
     missing: tuple[int, ...] = ()
+    left: tuple[int, ...] = ()
     scores: dict[str, Interval] = field(default_factory=dict)
     differences: dict[str, Interval] = field(default_factory=dict)
     verdict: Verdict | None = None
@@ -86,7 +88,7 @@ class Row:
     @property
     def planned(self) -> int:
         """How many seeds it has or should have."""
-        return len(self.outcomes) + len(self.missing)
+        return len(self.outcomes) + len(self.missing) + len(self.left)
 
     @property
     def finished(self) -> tuple[int, ...]:
@@ -97,6 +99,11 @@ class Row:
     def failed(self) -> Counter[str]:
         """Other statuses and how many seeds ended so."""
         return Counter(outcome.status for outcome in self.outcomes.values() if outcome.status != "ok")
+
+    @property
+    def exact(self) -> bool:
+        """Whether its models' likelihood is known, so that none was estimated."""
+        return bool(self.outcomes) and all(outcome.exact for outcome in self.outcomes.values())
 
     def resource(self, *names: str) -> float | None:
         """Return the mean over the seeds that came to scores of the sum of these resources; None without them."""
@@ -169,7 +176,8 @@ class Row:
         if self.ledger is None:
             return None
         before = self.setting.flat() | self.ledger.defaults
-        return next((row for row in rows if row.ledger is None and row.setting.flat() == before), None)
+        kin = (row for row in rows if row.ledger is None and row.setting.strategy == self.setting.strategy)
+        return next((row for row in kin if row.setting.flat() == before), None)
 
     def gain(self, rows: Iterable[Row], metrics: Iterable[Metric]) -> None:
         """Fill in the differences to the row that has what the grid had before."""
@@ -212,13 +220,15 @@ def _trained(score: Score, items: Items | None = None) -> Trained:
 # ---------------------------------------------------------------- rows from records
 
 
-def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
+def group(outcomes: Iterable[Outcome], plan: Plan, left_out: Collection[str] = ()) -> list[Row]:
     """Group cells by all but their seed, planned ones first and in their order.
 
     Args:
         outcomes: the records, one a cell and way of scoring.
         plan: the grid's cells.
+        left_out: those of them whose records are not among these.
     """
+    away = {(cell.setting, cell.seed) for cell in plan.cells if cell.id in left_out}
     left = {(outcome.cell, outcome.setting): outcome for outcome in outcomes}
     labels: dict[Setting, str] = {}
     seeds: dict[Setting, dict[int, Outcome | None]] = {}
@@ -234,8 +244,10 @@ def group(outcomes: Iterable[Outcome], plan: Plan) -> list[Row]:
     rows = []
     for setting, label in _distinct(labels).items():
         ended = {seed: outcome for seed, outcome in sorted(seeds[setting].items()) if outcome}
-        missing = tuple(sorted(seeds[setting].keys() - ended.keys()))
-        rows.append(Row(label, setting, ended, missing, ledger=ledgers.get(setting)))
+        lacking = sorted(seeds[setting].keys() - ended.keys())
+        gone = tuple(seed for seed in lacking if (setting, seed) in away)
+        missing = tuple(seed for seed in lacking if seed not in gone)
+        rows.append(Row(label, setting, ended, missing, gone, ledger=ledgers.get(setting)))
     return rows
 
 
@@ -276,8 +288,11 @@ def marks(row: Row, metrics: Sequence[Metric], numbers: Sequence[Number], column
         for doubt in doubts(outcome, metrics) if outcome.status == "ok" else [Doubt(failure(outcome))]:
             seeds.setdefault(doubt.sentence, {})[seed] = doubt.reason
     sentences = [f"{seeds_listed([*why])}: {sentence}{_why(why)}" for sentence, why in seeds.items()]
+    sentences += [f"{seeds_listed(row.left)}: left out, as the notes say"] if row.left else []
     if any(row.scores[metric.name].n == (1,) for metric in metrics if metric.name in row.scores):
         sentences.append("one seed: its intervals are over test items alone; another training may differ by more")
+    elif any(1 in row.differences[metric.name].n for metric in metrics if metric.name in row.differences):
+        sentences.append("differences are to a single seed, and their intervals over test items alone")
     sentences += _fallbacks(row.scores, metrics, "", "the records' own standard errors over items")
     sentences += _fallbacks(
         row.differences, metrics, "difference of ", "both standard errors, as if the items were not the same"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from bench.report.cells import Outcome, Plan, Setting
 from bench.words import other_data
@@ -20,11 +20,13 @@ class Selection:
     Attributes:
         outcomes: the records.
         plan: the cells that were planned, scored as the records are.
+        left: cells that were planned, have records, and none that this table may show.
         notes: what is left out and why, one sentence each.
     """
 
     outcomes: tuple[Outcome, ...]
     plan: Plan
+    left: frozenset[str]
     notes: tuple[str, ...]
 
 
@@ -66,10 +68,8 @@ def select(
         if (digest := outcome.dataset.sha256) and digest != now:
             notes.append(f"left out: {outcome.name}, made from {other_data(digest, now)}; {_ANEW}")
             del best[place]
-    # a sweep takes them for finished, so that no run makes what is missing here
-    left = {outcome.cell for outcome in dated} - {cell for cell, _ in best}
-    plan = replace(plan, cells=tuple(cell for cell in plan.cells if cell.id not in left))
-    return Selection(tuple(best.values()), plan, tuple(notes))
+    left = frozenset(outcome.cell for outcome in dated) - {cell for cell, _ in best}
+    return Selection(tuple(best.values()), plan, left, tuple(notes))
 
 
 def _under_plan(

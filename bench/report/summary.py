@@ -12,7 +12,7 @@ from typing import Literal
 
 from bench.protocol import Metric
 from bench.report.captions import caption, over
-from bench.report.layout import NOTHING, Entry, Heading, Layout, figure, interval
+from bench.report.layout import NOTHING, Entry, Heading, Layout, interval, published
 from bench.report.metrics import after, meaning
 from bench.report.rows import Row
 from bench.report.statistics import Interval
@@ -46,7 +46,9 @@ def summary(table: Table) -> Layout:
 def _entries(table: Table, row: Row) -> tuple[Entry, ...]:
     metric, entries = table.lead, [label(row), seeds(row)]
     if metric:
-        entries.append(interval(row.scores.get(metric.name), metric.unit))
+        # a likelihood that is known has no estimate by annealing
+        estimate = row.scores.get(metric.name) or (row.scores.get(meaning(metric.name).corrects) if row.exact else None)
+        entries.append(interval(estimate, metric.unit))
     if table.headline:
         entries += _compared(row.differences.get(table.headline.name), row.verdict, table.headline.unit)
     fit, rise = row.resource("fit_seconds"), row.jumps.gradient
@@ -159,10 +161,7 @@ def _beside(table: Table, row: Row) -> tuple[Entry, ...]:
         Entry(row.label, own),
         seeds(row) if row.planned else Entry(NOTHING),
         interval(row.scores.get(column.metric), column.unit),
-        Entry(f"{number.value:.2f}", sort=number.value) if number else Entry(NOTHING),
-        Entry(figure(compared.difference, column.unit, sign=True), sort=compared.difference)
-        if compared
-        else Entry(NOTHING),
+        *(replace(entry, below="") for entry in published(number, compared, column.unit)),
         Entry(compared.verdict if compared else ""),
     )
 
@@ -182,16 +181,19 @@ def pairs(table: Table) -> list[Layout]:
             own = replace(row, differences={}, verdict=None)
             own.compare(other, [metric])
             compared.append((own, other))
-    judge(compared, metric, table.margin)
+    if table.judges:
+        judge(compared, metric, table.margin)
     lines = []
     for row, other in compared:
-        apart, verdict = _compared(row.differences.get(metric.name), row.verdict, metric.unit)
+        line = label(row), label(other), interval(row.differences.get(metric.name), metric.unit, sign=True)
         untested = row.verdict is not None and row.verdict.kind == "none"  # the summary says why
-        lines.append((label(row), label(other), apart, Entry("none") if untested else verdict))
+        verdict = Entry("none") if untested else _compared(None, row.verdict, metric.unit)[1]
+        lines.append((*line, verdict) if table.judges else line)
     if not lines:
         return []
-    headings = ("strategy", "compared to", "difference", "verdict")
+    headings = ("strategy", "compared to", "difference", *(["verdict"] if table.judges else []))
     said = f"{meaning(metric.name).title}{after(metric.unit, ', ')}: the first minus the second."
-    said += f" Verdicts hold at 5 % for all {len(lines)} comparisons together."
+    if table.judges:
+        said += f" Verdicts hold at 5 % for all {len(lines)} comparisons together."
     title = f"{table.title}: every pair"
     return [Layout(f"{table.name}-pairs", title, tuple(map(Heading, headings)), (tuple(lines),), caption=said)]

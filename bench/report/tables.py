@@ -5,12 +5,13 @@ Everything a table says is worked out here and in `rows`; `layout` puts it into 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from bench.protocol import Metric, UserError
-from bench.report.captions import caption, conditions
+from bench.report.captions import caption, conditions, extended
 from bench.report.cells import Plan
 from bench.report.metrics import BITS, BOUND, DRAWS, EXACT, NATS, headline, meaning, with_columns
 from bench.report.published import Column, Number, Published
@@ -21,6 +22,7 @@ from bench.words import listed, nearest
 
 if TYPE_CHECKING:
     from bench.report.sources import Source
+    from bench.sweep.record import Score as ScoreRow
 
 
 @dataclass(frozen=True)
@@ -40,6 +42,7 @@ class Table:
         baseline: the strategy that others are compared to, where it has a row beside others.
         headline: the metric of the verdicts; None where there are none.
         lead: the metric that a reader is shown first: that of the verdicts, else the nearest to a likelihood.
+        judges: whether verdicts are by `lead`, where rows can be compared.
         margin: delta: differences in the headline metric within it are of no interest; None where nobody set one.
         comparisons: how many rows are compared to the baseline.
         command: what makes missing cells, in words.
@@ -61,6 +64,7 @@ class Table:
     baseline: str
     headline: Metric | None
     lead: Metric | None
+    judges: bool
     margin: float | None
     comparisons: int
     command: str
@@ -96,14 +100,16 @@ def build(
     records = [record for record in source.records if record.dataset.name == dataset]
     selection = select(records, plan, source.evaluation, source.all_settings)
     plan = selection.plan
-    rows = group(selection.outcomes, plan)
+    rows = group(selection.outcomes, plan, selection.left)
     key = published.column_of(dataset)
     column, numbers = published.columns.get(key), published.of(key)
     metrics, versions = _metrics(rows, column)
     sampled = any(outcome.sampled for row in rows for outcome in row.outcomes.values())
     columns = with_columns([metric.name for metric in metrics], sampled)
-    shown = tuple(metric for metric in metrics if metric.name in columns)
     chosen, doubt = _headline(plan, rows, metrics, metric)
+    nearest_name = headline([m.name for m in metrics])  # to a likelihood
+    leading = chosen or next((m for m in metrics if m.name == nearest_name), None)
+    shown = tuple(metric for metric in metrics if metric.name in columns or metric is leading)
     reference = baseline or published.baseline
     baselines = {row.setting.context: row for row in reversed(rows) if row.setting.strategy == reference}
     if baseline:
@@ -122,7 +128,9 @@ def build(
         row.compare(other, metrics)
     for row in rows:
         row.gain(rows, metrics)
-    margin = plan.same_within.get(dataset)
+    # it is a difference in the grid's own metric
+    own = chosen is None or chosen.name == (plan.headline or nearest_name)
+    margin = plan.same_within.get(dataset) if own else None
     if chosen:
         judge(pairs, chosen, margin)
         for other in {id(other): other for _, other in pairs}.values():
@@ -135,7 +143,6 @@ def build(
     paper = column and plan.name in ("", column.grid)  # another grid on the same data has a title of its own
     title = f"{published.source.rpartition(', ')[2]}, {column.title}" if column and paper else plan.title or dataset
     judged = chosen if compared_to else None
-    leading = chosen or next((m for m in metrics if m.name == headline([m.name for m in metrics])), None)
     return Table(
         name=dataset,
         title=title,
@@ -149,13 +156,14 @@ def build(
         baseline=compared_to,
         headline=judged,
         lead=leading,
+        judges=chosen is not None,
         margin=margin,
         comparisons=len(pairs),
         command=source.command,
         caption=caption(rows, shown, compared_to, judged, len(pairs)),
-        conditions=conditions(rows, shown, plan, column, published.source),
+        conditions=conditions(rows, shown, column, published.source),
         missing=_missing(rows, source.command),
-        notes=(*doubt, *selection.notes, *source.notes, *versions),
+        notes=(*doubt, *extended(rows, plan), *selection.notes, *source.notes, *versions),
     )
 
 
@@ -187,6 +195,16 @@ def _missing(rows: Sequence[Row], command: str) -> str:
 # ---------------------------------------------------------------- metrics
 
 
+def _otherwise(score: ScoreRow, metrics: Mapping[str, Metric]) -> str:
+    """Return in what a score is not of the metric that counts, in words; empty where it is."""
+    metric = metrics[score.metric]
+    if score.version != metric.version:
+        return f"version {score.version} of that metric instead of {metric.version}"
+    if score.unit != metric.unit:
+        return f"in {score.unit} instead of {metric.unit}"
+    return f"better {score.better} instead of {metric.better}" if score.better != metric.better else ""
+
+
 def _headline(
     plan: Plan, rows: Sequence[Row], metrics: Sequence[Metric], asked: str | None
 ) -> tuple[Metric | None, list[str]]:
@@ -211,32 +229,26 @@ def _headline(
 
 
 def _metrics(rows: Sequence[Row], column: Column | None) -> tuple[tuple[Metric, ...], list[str]]:
-    """Return the metrics of the records, headline first, and notes on scores of all but the latest version of one.
+    """Return the metrics of the records, headline first, and notes on scores that are of another metric of that name.
 
-    These scores are dropped from the rows.
+    Of each name one metric counts: the latest version, and the unit and direction that most scores of it have. Other
+    scores are dropped from the rows.
     """
     outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
     # few in all, of many scores
-    kinds = dict.fromkeys((s.metric, s.unit, s.better, s.version) for outcome in outcomes for s in outcome.scores)
-    versions: dict[str, int] = {}
-    for name, *_, version in kinds:
-        versions[name] = max(version, versions.get(name, 0))
+    kinds = Counter((s.metric, s.unit, s.better, s.version) for outcome in outcomes for s in outcome.scores)
     metrics: dict[str, Metric] = {}
-    for name, unit, better, version in kinds:
-        if version == versions[name]:
-            metrics.setdefault(name, Metric(name, unit, better, version))
+    for name, unit, better, version in sorted(kinds, key=lambda kind: (-kind[-1], -kinds[kind])):
+        metrics.setdefault(name, Metric(name, unit, better, version))
+    metrics = {name: metrics[name] for name in dict.fromkeys(name for name, *_ in kinds)}  # in their order
     notes = []
-    for row in rows if len(versions) < len({(name, version) for name, *_, version in kinds}) else ():
+    for row in rows if len(metrics) < len(kinds) else ():
         for seed, outcome in row.outcomes.items():
-            latest = [score for score in outcome.scores if score.version == versions[score.metric]]
-            if len(latest) < len(outcome.scores):
-                row.outcomes[seed] = outcome.with_scores(latest)
-            notes += [
-                f"left out: {score.metric} of {outcome.name}, which is version {score.version} of that metric instead"
-                f" of {versions[score.metric]}"
-                for score in outcome.scores
-                if score.version != versions[score.metric]
-            ]
+            others = {score.metric: way for score in outcome.scores if (way := _otherwise(score, metrics))}
+            if others:
+                kept = [score for score in outcome.scores if score.metric not in others]
+                row.outcomes[seed] = outcome.with_scores(kept)
+            notes += [f"left out: {name} of {outcome.name}, which is {way}" for name, way in others.items()]
     if not metrics and column:  # nothing has run yet, and the headings are clear all the same
         names = BITS if column.metric in BITS else NATS
         return tuple(Metric(name, column.unit) for name in names[:2]), notes

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from bench.report.tables import Table
+
 
 def duration(seconds: float) -> str:
     """Return a time with two digits that count, in a unit in which it is read."""
     if seconds < 60:
         return f"{max(seconds, 0.01):.2g} s"
-    return f"{minutes(seconds)} min" if seconds < 3600 else f"{seconds / 3600:.2g} h"
+    return f"{minutes(seconds)} min" if seconds < 3600 else f"{two(seconds / 3600)} h"
 
 
 def minutes(seconds: float) -> str:
@@ -15,4 +21,40 @@ def minutes(seconds: float) -> str:
     value = seconds / 60
     if 0 < value < 0.01:
         return "<0.01"
-    return f"{value:.0f}" if value >= 100 else f"{value:.2g}"
+    return two(value)
+
+
+def two(value: float) -> str:
+    """Return a number with two digits that count, and all that stand before the point."""
+    return f"{value:.0f}" if value >= 99.5 else f"{value:.2g}"
+
+
+def training(tables: Sequence[Table], better: Sequence[str]) -> tuple[str, tuple[str, ...]]:
+    """Return what training a seed takes, the least and the most, and the labels of the rows that this names.
+
+    Args:
+        tables: one a data set; times are compared on the same data alone.
+        better: labels of rows that are set beside the baseline.
+    """
+    spent: dict[str, dict[str, float]] = {}
+    for table in tables:
+        for row in table.rows:
+            if own := row.resource("fit_seconds"):
+                spent.setdefault(row.label, {})[table.name] = own
+    if not spent:
+        return "", ()
+    every = sorted((seconds, label, name) for label, own in spent.items() for name, seconds in own.items())
+    (least, first, _), (most, last, _) = every[0], every[-1]
+    on = [f" on {name}" if len(tables) > 1 else "" for *_, name in (every[0], every[-1])]
+    text = f"Training takes {duration(least)} ({first}{on[0]})"
+    text += f" to {duration(most)} ({last}{on[1]})" if len(every) > 1 else ""
+    rows = [row for table in tables for row in table.rows]
+    base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
+    ratios = []
+    for label in better:
+        both = spent.get(label, {}).keys() & spent.get(base, {}).keys()
+        if both:
+            ratio = sum(spent[label][name] for name in both) / sum(spent[base][name] for name in both)
+            ratios.append(f"{label} {two(ratio)} times as long as {base}")
+    sentence = f"{text} a seed{'; ' if ratios else ''}{', '.join(ratios)}"
+    return sentence, tuple(dict.fromkeys([first, last, *better]))

@@ -107,7 +107,7 @@ def test_scores_differ_at_5_percent_for_all_comparisons_together(
     for seed in range(3):  # by .2, .3 and .4: t = 5.20 and p = .035 of either bound, twice that of both together
         fresh.put("normal", seed, 96.3 + (seed - 1) / 5)
     text, agrees = agreement(Records("mnist", [Path("fresh")]))
-    assert text.startswith("Compared with 2 committed scores and 1 published numbers: none differ")
+    assert text.startswith("Compared with 2 committed scores and 1 published number: none differ")
     assert agrees
 
 
@@ -125,7 +125,7 @@ def test_what_agrees_is_said_as_well(mnist: Synthetic, monkeypatch: pytest.Monke
     text, agrees = agreement(Records("mnist", [mnist.folder]))
     assert agrees
     assert text == (
-        "Compared with 2 committed scores and 1 published numbers: none differ by more than chance explains."
+        "Compared with 2 committed scores and 1 published number: none differ by more than chance explains."
     )
 
 

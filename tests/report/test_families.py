@@ -22,7 +22,7 @@ def made_of(label: str, models: np.ndarray) -> Row:
     """Return a row of models `(seeds, items)` that finished with the same code, and whose NLL has no further error."""
     code = SimpleNamespace(plugin="p", fit="f", evaluate="e")
     score = SimpleNamespace(metric="nll", unreliable="")
-    final = SimpleNamespace(status="ok", by_metric={"nll": score}, fingerprints=code)
+    final = SimpleNamespace(status="ok", by_metric={"nll": score}, fingerprints=code, exact=False)
     scores = models.mean(1, dtype=np.float64)
     trained = {
         seed: Trained(float(value), float(value), float(value), 0.0, True, Items(items))

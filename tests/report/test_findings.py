@@ -324,6 +324,8 @@ def tuned_by(count: int, *seeds: int, change: float = -0.2, metric: Metric = VLB
             label=label,
             planned=count,
             missing=(),
+            left=(),
+            exact=False,
             finished=range(count),
             codes={"code"},
             plugins={"plugin"},
@@ -341,7 +343,7 @@ def tuned_by(count: int, *seeds: int, change: float = -0.2, metric: Metric = VLB
             ledger=SimpleNamespace(trials=8, seconds=60.0),
             gains={metric.name: gain},
             setting=SimpleNamespace(strategy=label),
-            untuned=lambda rows: side(f"{label}, as before", seeds[1]),
+            untuned=lambda rows: side(label, seeds[1]),
         )
 
     table: Any = SimpleNamespace(rows=[row(n) for n in range(count)], headline=metric, lead=None)

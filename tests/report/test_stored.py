@@ -14,9 +14,9 @@ import pytest
 
 from bench.files import json_bytes, replacing, sha256
 from bench.protocol import UserError
-from bench.report.arrays import Arrays
+from bench.report.arrays import BITS, Arrays
 from bench.report.cells import CURVES, ITEMS, RECORDS, outcomes
-from bench.report.parquet import BITS, frame_of, kind, long, read_parquet, write_items, write_parquet
+from bench.report.parquet import frame_of, kind, long, read_parquet, write_items, write_parquet
 from bench.report.published import results_folder
 from bench.report.stored import collect, curves, items
 from bench.sweep.record import LATER

@@ -202,7 +202,7 @@ def extended(store: Synthetic, first: int, final: dict[str, int], last: int = 5)
     return earlier.table()
 
 
-SAID = "The plan was extended from 3 to 5 seeds after verdicts on 3 could be seen"
+SAID = "the plan was extended from 3 to 5 seeds after verdicts on 3 could be seen"
 
 
 @pytest.mark.parametrize(
@@ -221,15 +221,15 @@ def test_an_extension_after_verdicts_could_be_seen_is_said(
     mnist: Synthetic, first: int, final: dict[str, int], said: bool
 ) -> None:
     made = extended(mnist, first, final)
-    assert any(sentence.startswith(SAID) for sentence in made.conditions) == said
-    assert any("extended" in sentence for sentence in made.conditions) == said
+    assert any(sentence.startswith(SAID) for sentence in made.notes) == said
+    assert any("extended" in sentence for sentence in made.notes) == said
 
 
 def test_an_extension_after_a_failed_seed_is_said(mnist: Synthetic) -> None:
     """A seed that failed is final: the verdict is on the others."""
     judged(mnist, seeds=3).put(SSM, 2, status="diverged")
     made = extended(mnist, 3, {"normal": 3, SSM: 2})
-    assert any(sentence.startswith(SAID) for sentence in made.conditions)
+    assert any(sentence.startswith(SAID) for sentence in made.notes)
 
 
 def test_a_second_extension_keeps_the_first_number(mnist: Synthetic) -> None:

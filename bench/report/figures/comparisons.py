@@ -158,8 +158,13 @@ def _count(seeds: Sequence[int]) -> str:
 
 def _absent(table: Table, shown: Sequence[Row]) -> str:
     """Return which rows have no figure, as a sentence."""
-    left = [row.label for row in table.rows if row.outcomes and not any(row is other for other in shown)]
-    return f"Without a score: {', '.join(left)}." if left else ""
+    left = [row for row in table.rows if row.outcomes and not any(row is other for other in shown)]
+    metric = table.headline or table.lead
+    scored = [row.label for row in left if metric and metric.name in row.scores]
+    none = [row.label for row in left if row.label not in scored]
+    parts = [f"Without a score: {', '.join(none)}." if none else ""]
+    parts += [f"Not shown, with nothing to compare them to: {', '.join(scored)}." if scored else ""]
+    return " ".join(filter(None, parts))
 
 
 # ---------------------------------------------------------------- score against cost
@@ -204,9 +209,13 @@ def cost(table: Table) -> Drawing | None:
         for x0, y0, x1, y1 in bars[-2:]:
             axes.plot([x0, x1], [y0, y1], color=look.colour, alpha=0.3, linewidth=1.2)
         beyond += [] if inside else [row.label]
-    front = pareto([(time, sign * value.mean) for (_, value, _), time in zip(timed, times, strict=True)])
+    # an unreliable score beats nobody
+    sound = [n for n, (row, *_) in enumerate(timed) if not row.unreliable(what.metric.name)]
+    ranked = sound if what.metric.better != "neither" else []
+    front = [ranked[n] for n in pareto([(times[n], sign * timed[n][1].mean) for n in ranked])]
     corner = [(times[index], float(np.clip(timed[index][1].mean, low, high))) for index in front]
-    axes.step(*zip(*corner, strict=True), where="post", color=INK, linewidth=0.8, linestyle="dotted", zorder=1)
+    if corner:
+        axes.step(*zip(*corner, strict=True), where="post", color=INK, linewidth=0.8, linestyle="dotted", zorder=1)
     bars += [(x0, y0, x1, y0) for (x0, y0), (x1, _) in pairwise(corner)]
     bars += [(x1, y1, x1, y0) for (_, y0), (x1, y1) in pairwise(corner)]
     if what.baseline:
@@ -214,11 +223,12 @@ def cost(table: Table) -> Drawing | None:
         bars.append((axes.get_xlim()[0], 0.0, axes.get_xlim()[1], 0.0))
     axes.set(xlabel="minutes to fit one seed (bar: least to most)", ylabel=what.axis(",\n"))
     canvas.label_points(axes, labels, bars, figure)
+    doubted = [row.label for n, (row, *_) in enumerate(timed) if n not in sound]
     makers = {outcome.device_kind or outcome.device for row, *_ in timed for outcome in row.outcomes.values()} - {None}
     sentences = [
-        "Dotted: the rows that no other beats in both time and score."
-        if len(front) > 1
-        else f"{timed[front[0]][0].label} has the best score, and none is quicker.",
+        "Dotted: the rows that no other beats in both time and score." if len(front) > 1 else "",
+        f"{timed[front[0]][0].label} has the best score, and none is quicker." if len(front) == 1 else "",
+        f"Unreliable, and on no line: {', '.join(doubted)}." if doubted else "",
         "Vertical bars: 95 % intervals; what reaches the edge goes on.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
         f"Beyond the axis, at its edge: {', '.join(beyond)}." if beyond else "",
