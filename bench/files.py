@@ -16,17 +16,28 @@ import os
 import re
 import secrets
 import stat
+import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any
 
 MOST, ANY = 1 << 30, 1 << 62  # bytes of a file that is read whole; the second, of states
+_LOOKS = 3  # at a folder in which files go
+PAUSES = (0.05, 0.2)  # seconds before what could not be read is tried again
 _NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EINVAL, errno.EMLINK)
 _SEALED = re.compile(r"(?P<stem>.+)-(?P<sha256>[0-9a-f]{64})\.pt")
 
 
 class Damaged(Exception):
     """A file does not hold what was written; one sentence."""
+
+
+class NoFile(OSError):
+    """What lies there is no file that was written: a folder, a pipe, a link to itself, or one of far too many bytes."""
+
+
+class Unread(OSError):
+    """What may well be as it was written cannot be read, nor could it be when that was tried again."""
 
 
 @contextlib.contextmanager
@@ -101,22 +112,52 @@ def read(path: str | Path, most: int = MOST, follow: bool = True) -> bytes:
         follow: read what a link leads to, too; else a link is none.
 
     Raises:
-        OSError: it cannot be read, is no file, or holds more than `most` bytes.
+        NoFile: it is no file, or holds more than `most` bytes.
+        OSError: it cannot be read.
     """
     way = os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC | (0 if follow else os.O_NOFOLLOW)
-    number = os.open(path, way)
     try:
-        opened = open(number, "rb")  # noqa: SIM115 - closed below
-    except OSError:  # it is a folder
-        os.close(number)
+        number = os.open(path, way)
+    except OSError as error:
+        if error.errno == errno.ELOOP or Path(path).is_socket():
+            raise NoFile(error.errno, error.strerror, str(path)) from error
         raise
-    with opened as file:
+    try:
         status = os.fstat(number)
+        if stat.S_ISDIR(status.st_mode):
+            raise NoFile(errno.EISDIR, os.strerror(errno.EISDIR), str(path))
         if not stat.S_ISREG(status.st_mode):
-            raise OSError(errno.EINVAL, "it is not a file", str(path))
+            raise NoFile(errno.EINVAL, "it is not a file", str(path))
         if status.st_size > most:
-            raise OSError(errno.EFBIG, f"it holds more than {most:,} bytes", str(path))
-        return file.read()
+            raise NoFile(errno.EFBIG, f"it holds more than {most:,} bytes", str(path))
+        with open(number, "rb", closefd=False) as file:
+            return file.read()
+    except OSError as error:
+        error.filename = str(path)  # the system knows its number alone
+        raise
+    finally:
+        os.close(number)
+
+
+def read_patiently(path: str | Path, most: int = MOST) -> bytes:
+    """Return what a file holds, as `read` does; an error that may pass, as of a network, is waited out for a moment.
+
+    Raises:
+        FileNotFoundError: it is not there.
+        NotADirectoryError: nor is its folder.
+        NoFile: it is no file, or holds more than `most` bytes.
+        Unread: it cannot be read, which says nothing of what it holds.
+    """
+    pauses = list(PAUSES)
+    while True:
+        try:
+            return read(path, most)
+        except (FileNotFoundError, NotADirectoryError, NoFile):
+            raise
+        except OSError as error:
+            if not pauses or isinstance(error, PermissionError):
+                raise Unread(error.errno, error.strerror or str(error), str(path)) from error
+        time.sleep(pauses.pop(0))
 
 
 def parsed(content: bytes) -> Any:
@@ -164,6 +205,14 @@ def set_aside(path: Path, suffix: str) -> Path:
         target = path.with_name(f"{path.stem}.{number}.{suffix}")
     path.rename(target)
     return target
+
+
+def listing(folder: str | Path) -> list[str]:
+    """Return the names in a folder; none where there is no such folder."""
+    try:
+        return os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError):
+        return []
 
 
 # ---------------------------------------------------------------- a seal within a file
@@ -221,11 +270,11 @@ def load_tensors(path: Path, device: Any = "cpu") -> dict[str, Any]:
 
     Raises:
         Damaged: the file is not what was written.
-        OSError: it cannot be read.
+        OSError: as of `read_patiently`.
     """
     import torch
 
-    name, content = _SEALED.fullmatch(path.name), read(path, ANY)
+    name, content = _SEALED.fullmatch(path.name), read_patiently(path, ANY)
     if name is None or sha256(content) != name["sha256"]:
         raise Damaged(f"{path} is cut short or altered: its SHA-256 is not the one in its name")
     loaded: dict[str, Any] = torch.load(io.BytesIO(content), map_location=device, weights_only=True)
@@ -244,7 +293,8 @@ def latest(
 ) -> tuple[Path, dict[str, Any]] | None:
     """Return the last intact file of `save_tensors` in a folder and what it holds, or None where there is none.
 
-    Those after it, which are damaged or cannot be read, are set aside.
+    Those after it, which are damaged or no files, are set aside. One that goes meanwhile is passed over: whoever else
+    is at work there may have put a later one in its place, for which it is looked again.
 
     Args:
         folder: where they lie.
@@ -252,10 +302,22 @@ def latest(
         note: takes a sentence for each that is set aside.
         then: what comes of it, the end of that sentence.
         device: of the tensors.
+
+    Raises:
+        Unread: one cannot be read, and may be what was written.
+        OSError: one cannot be set aside.
     """
-    for path in sealed(folder, stem):
-        try:
-            return path, load_tensors(path, device)
-        except (Damaged, OSError) as error:
-            note(f"{error}; it is set aside as {set_aside(path, 'corrupt').name}, and {then}")
+    for _ in range(_LOOKS):
+        gone = False
+        for path in sealed(folder, stem):
+            try:
+                try:
+                    return path, load_tensors(path, device)
+                except (Damaged, NoFile) as error:
+                    aside = set_aside(path, "corrupt")
+                    note(f"{error}; it is set aside as {aside.name}, and {then}")
+            except FileNotFoundError:
+                gone = True
+        if not gone:
+            break
     return None

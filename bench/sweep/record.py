@@ -56,7 +56,7 @@ RETRIED = tuple(status for status in FAILED if status != "diverged")
 
 
 class CorruptRecord(Exception):
-    """A record's file does not hold a record; the message is the reason."""
+    """A record's file does not hold a record, or cannot be read, which is the cause then; the message is the reason."""
 
 
 class Gone(CorruptRecord):

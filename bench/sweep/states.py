@@ -6,6 +6,7 @@ Beside them lies the SHA-256 of the data: what was trained on other data is neit
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
@@ -46,7 +47,7 @@ def claim(workspace: Path, before: str | None, sha256: str, note: Callable[[str]
 def data_of(workspace: Path) -> str | None:
     """Return the SHA-256 of the data that a workspace is of; None where nothing says so, as in earlier versions."""
     try:
-        return files.read(workspace / DATA).decode("ascii", "replace") or None  # empty after a loss of power
+        return files.read_patiently(workspace / DATA).decode("ascii", "replace") or None  # empty after a loss of power
     except FileNotFoundError:
         return None
 
@@ -84,14 +85,25 @@ def load(workspace: Path, device: str, note: Callable[[str], None]) -> tuple[Sta
     """Return a state that lies in a workspace and its SHA-256, or None where there is none.
 
     One that is damaged is set aside.
+
+    Raises:
+        OSError: as of `files.latest`.
     """
     latest = files.latest(workspace, STEM, note, "the cell is trained again", device)
     return latest and (cast(State, latest[1]), _digest(latest[0]))
 
 
 def intact(workspace: Path) -> bool:
-    """Tell whether a state lies in a workspace as it was written; nothing is set aside, and torch is not needed."""
-    return any(files.sha256(files.read(path, files.ANY)) == _digest(path) for path in files.sealed(workspace, STEM))
+    """Tell whether a state lies in a workspace as it was written; nothing is set aside, and torch is not needed.
+
+    Raises:
+        OSError: one cannot be read.
+    """
+    for path in files.sealed(workspace, STEM):
+        with contextlib.suppress(FileNotFoundError, files.NoFile):
+            if files.sha256(files.read_patiently(path, files.ANY)) == _digest(path):
+                return True
+    return False
 
 
 def of(record: Record, cells: Path) -> dict[str, Any]:

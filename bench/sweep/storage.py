@@ -12,15 +12,20 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from bench.files import replacing
+from bench.files import Unread, replacing
 
 _ROOM = 1 << 16  # bytes that a store has to take
 #: what the system says of storage, whoever writes
-_STORAGE = frozenset({errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV})
+_STORAGE = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO, errno.ESTALE, errno.ENXIO, errno.ENODEV}
+    # of a network between
+    | {errno.ETIMEDOUT, errno.ENOTCONN, errno.ECONNRESET, errno.ECONNABORTED, errno.EHOSTDOWN, errno.EHOSTUNREACH}
+    | {errno.ENETDOWN, errno.ENETUNREACH, errno.ESHUTDOWN}
+)
 
 
 class StoreError(Exception):
-    """The run store cannot be written; one sentence, and the system's number for it."""
+    """The run store cannot be written or read; one sentence, and the system's number for it."""
 
     def __init__(self, sentence: str, number: int | None = None) -> None:
         super().__init__(sentence)
@@ -64,7 +69,7 @@ class Storage:
             seen.add(id(cause))
             place = getattr(cause, "filename", None)
             ours = isinstance(place, str | os.PathLike) and Path(place).is_relative_to(self.folder)
-            if isinstance(cause, OSError) and cause.errno in _STORAGE and ours:
+            if ours and (isinstance(cause, Unread) or (isinstance(cause, OSError) and cause.errno in _STORAGE)):
                 raise self._error(cause)
             cause = cause.__cause__ or cause.__context__
         try:  # libraries write in C++, and their errors bear no number
@@ -72,6 +77,18 @@ class Storage:
         except OSError as trouble:
             if trouble.errno in _STORAGE:
                 raise self._error(trouble) from error
+
+    def demand_read(self, reason: Exception) -> None:
+        """Tell a file that cannot be read from one that was read and is not what was written.
+
+        Args:
+            reason: why it is taken for none.
+
+        Raises:
+            StoreError: its cause is that it cannot be read.
+        """
+        if isinstance(reason.__cause__, Unread):
+            raise self._error(reason.__cause__) from reason
 
     def at_fault(self, folder: Path, number: int | None) -> bool:
         """Tell whether nobody can write the store, where a worker could not.
@@ -125,7 +142,20 @@ class Storage:
         except OSError as error:
             raise self._error(error) from error
 
-    def _error(self, error: OSError) -> StoreError:
+    @contextlib.contextmanager
+    def reading(self) -> Iterator[None]:
+        """Take what cannot be read in the block for trouble of the store.
+
+        Raises:
+            StoreError: something cannot.
+        """
+        try:
+            yield
+        except OSError as error:
+            raise self._error(error, "read") from error
+
+    def _error(self, error: OSError, done: str = "written") -> StoreError:
+        done = "read" if isinstance(error, Unread) else done
         reason = error.strerror or str(error)
         place = f"{reason}: {error.filename}" if error.filename else reason
-        return StoreError(f"the run store {self.folder} cannot be written ({place})", error.errno)
+        return StoreError(f"the run store {self.folder} cannot be {done} ({place})", error.errno)

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import TypeAdapter
 
-from bench.files import creating, json_bytes, read, replacing, set_aside, sha256
+from bench.files import creating, json_bytes, listing, read, read_patiently, replacing, set_aside, sha256
 from bench.places import remembered
 from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
@@ -70,10 +70,10 @@ class Store:
         """Return a cell's record, or None where there is none.
 
         Raises:
-            CorruptRecord: what lies there is not a record.
+            CorruptRecord: what lies there is not a record, or cannot be read, which is its cause.
         """
         try:
-            return Record.read(read(f"{self._cells}/{cell_id}/record-{key}.json"), cell_id)
+            return Record.read(read_patiently(f"{self._cells}/{cell_id}/record-{key}.json"), cell_id)
         except (FileNotFoundError, NotADirectoryError):
             return None
         except OSError as error:
@@ -84,9 +84,9 @@ class Store:
 
         Each with its cell and key (`record_path`).
         """
-        for cell_id in cells or sorted(_listing(self._cells)):
+        for cell_id in cells or sorted(listing(self._cells)):
             try:
-                names = sorted(_listing(f"{self._cells}/{cell_id}"))
+                names = sorted(listing(f"{self._cells}/{cell_id}"))
             except OSError as error:
                 yield cell_id, "*", CorruptRecord(error.strerror or str(error))
                 continue
@@ -108,11 +108,11 @@ class Store:
 
     def attempts(self, cell_id: str) -> int:
         """Return how many attempts at a cell were begun."""
-        return max(attempts.numbers(_listing(f"{self._cells}/{cell_id}")), default=0)
+        return max(attempts.numbers(listing(f"{self._cells}/{cell_id}")), default=0)
 
     def history(self, cell_id: str) -> list[Attempt]:
         """Return the attempts at a cell, in order, as far as they can be read."""
-        return self._history(cell_id, attempts.numbers(_listing(f"{self._cells}/{cell_id}")))
+        return self._history(cell_id, attempts.numbers(listing(f"{self._cells}/{cell_id}")))
 
     def _history(self, cell_id: str, numbers: Sequence[int]) -> list[Attempt]:
         readable = (attempts.read(f"{self._cells}/{cell_id}", number) for number in numbers)
@@ -128,11 +128,13 @@ class Store:
 
     def trained(self, job: Job) -> bool:
         """Tell whether this code has trained a cell: the state lies in the workspace, as it was written."""
-        return states.intact(self.cell(job.cell.id) / job.workspace)
+        with self.storage.reading():
+            return states.intact(self.cell(job.cell.id) / job.workspace)
 
     def trained_on(self, job: Job) -> str | None:
         """Return the SHA-256 of the data of a cell's workspace, by itself or by a record; None where neither says."""
-        code, said = job.workspace, states.data_of(self.cell(job.cell.id) / job.workspace)
+        with self.storage.reading():
+            code, said = job.workspace, states.data_of(self.cell(job.cell.id) / job.workspace)
         records = self.records(job.cell.id) if said is None else []
         return next((r.dataset.sha256 for r in records if attempts.workspace(r.fingerprints) == code), said)
 
@@ -312,7 +314,7 @@ class Store:
         folder = f"{self._cells}/{job.cell.id}"
         path = f"{folder}/record-{job.key}.json"
         with self.storage.writing():
-            begun = attempts.numbers(_listing(folder))
+            begun = attempts.numbers(listing(folder))
             if os.path.exists(path) or max(begun, default=0) > job.attempt:
                 return False
             os.makedirs(folder, exist_ok=True)  # here: a file in its place is no record that stands
@@ -333,10 +335,15 @@ class Store:
             return True
 
     def taken(self, job: Job) -> bool:
-        """Tell whether a final record stands that `job` does not replace."""
+        """Tell whether a final record stands that `job` does not replace.
+
+        Raises:
+            StoreError: what stands there cannot be read.
+        """
         try:
             record = self.record(job.cell.id, job.key)
-        except CorruptRecord:
+        except CorruptRecord as reason:
+            self.storage.demand_read(reason)
             return False
         return record is not None and record.attempt != job.replaces
 
@@ -347,12 +354,13 @@ class Store:
         `record-<key>.attempt-<n>.json`.
 
         Raises:
-            StoreError: the store cannot be written.
+            StoreError: the store cannot be written, or what stands there cannot be read.
         """
         path = self.record_path(job.cell.id, job.key)
         try:
             record = self.record(job.cell.id, job.key)
-        except CorruptRecord:
+        except CorruptRecord as reason:
+            self.storage.demand_read(reason)
             suffix = "corrupt"
         else:
             suffix = f"attempt-{job.replaces}.json" if record and record.attempt == job.replaces else ""
@@ -389,10 +397,3 @@ def _contents(curves: Sequence[Point], arrays: Mapping[str, np.ndarray]) -> Iter
         yield "arrays", packed(arrays)
     if curves:
         yield "curves", json_bytes([point.model_dump() for point in curves])
-
-
-def _listing(folder: str) -> list[str]:
-    try:
-        return os.listdir(folder)
-    except (FileNotFoundError, NotADirectoryError):
-        return []
