@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
 LEASE = 60.0  # seconds without a heartbeat after which a cell is free
 BEAT = 10.0  # seconds between two heartbeats
+_CALENDAR = 5e8  # seconds since 1970 of any process, and since the boot of none
 
 FILE = re.compile(r"(?:attempt|log)-([1-9][0-9]{0,17})\.(?:json|txt)")  # no number that a file could not hold
 
@@ -168,7 +169,8 @@ class Attempt:
         sweep: the sweep that it belongs to.
         host: the machine, this boot of it, and its name space of processes.
         pid: the process that watches over the attempt.
-        born: when that process was started, in seconds since 1970, for process ids are used again.
+        born: when that process was started, for process ids are used again: in seconds since the boot, which no change
+            of the clock moves, or since 1970 where the system does not tell them and in files of earlier versions.
         job: the SLURM job, `12_3`, or empty.
         began: ISO 8601.
         how: a final status or one of `INTERRUPTED`; empty while it goes on.
@@ -313,19 +315,33 @@ def host() -> str:
 
 
 def _there(pid: int, born: float) -> bool:
+    """Tell whether a process of this machine goes on, as far as that can be known."""
     import psutil
 
     try:
-        process = psutil.Process(pid)
-        return abs(process.create_time() - born) < 2 and process.status() != psutil.STATUS_ZOMBIE
+        if psutil.Process(pid).status() == psutil.STATUS_ZOMBIE:
+            return False
+        now = _started(pid)
     except psutil.NoSuchProcess:
         return False
     except psutil.Error:
         return True
+    if (now < _CALENDAR) != (born < _CALENDAR):
+        return True  # of an earlier version, and of another clock: its heart has to tell
+    return now == born if now < _CALENDAR else abs(now - born) < 2
 
 
 @functools.lru_cache(maxsize=1)
 def _born(pid: int) -> float:
+    return _started(pid)
+
+
+def _started(pid: int) -> float:
+    """Return when a process was started, as `Attempt.born`."""
     import psutil
 
-    return psutil.Process(pid).create_time()
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()  # a name may hold anything
+        return int(fields[19]) / os.sysconf("SC_CLK_TCK")
+    except (OSError, ValueError, IndexError):
+        return psutil.Process(pid).create_time()

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 import time
 from dataclasses import replace
 from pathlib import Path
 
+import psutil
 import pytest
 
 from bench.files import save_tensors
@@ -212,8 +214,47 @@ def test_an_attempt_whose_process_id_is_anothers_now_is_over(look: Look, store: 
     cell = job_of(look).cell
     assert store.begin(cell, "sweep") is not None
     path = store.cell(cell.id) / "attempt-1.json"
-    path.write_text(json.dumps(json.loads(path.read_text()) | {"born": 1e9}))
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"born": 0.01}))
     assert not store.alive(cell.id, 1)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="seconds since the boot are had from /proc")
+def test_a_step_of_the_clock_ends_no_attempt(look: Look, store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    cell = job_of(look).cell
+    store.cell(cell.id).mkdir(parents=True)
+    with process(HOLDER, store.cell(cell.id)) as holder:
+        assert holder.stdout
+        holder.stdout.readline()
+        was = psutil.Process.create_time
+        monkeypatch.setattr(psutil.Process, "create_time", lambda process: was(process) + 3600)
+        assert store.alive(cell.id, 1)
+        holder.kill()
+    assert not store.alive(cell.id, 1)
+
+
+def test_an_attempt_of_an_earlier_version_goes_on_while_its_heart_beats(look: Look, store: Store) -> None:
+    cell = job_of(look).cell
+    assert store.begin(cell, "sweep") is not None
+    path = store.cell(cell.id) / "attempt-1.json"
+    attempt = json.loads(path.read_text())
+    for born in (psutil.Process().create_time(), 1e9):  # the second: before the clock was set
+        path.write_text(json.dumps(attempt | {"born": born}))
+        assert store.alive(cell.id, 1)
+        os.utime(path, (time.time() - attempts.LEASE - 5,) * 2)
+        assert not store.alive(cell.id, 1)
+    with process(HOLDER, store.cell(cell.id)) as holder:
+        gone = holder.pid
+        holder.kill()
+    path.write_text(json.dumps(attempt | {"born": time.time(), "pid": gone}))
+    assert not store.alive(cell.id, 1)
+
+
+def test_where_the_system_does_not_tell_ticks_a_start_is_that_of_the_calendar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "Path", lambda path: Path("/nowhere"))
+    mine = psutil.Process().create_time()
+    assert attempts._started(os.getpid()) == pytest.approx(mine)
+    assert attempts._there(os.getpid(), mine + 1)
+    assert not attempts._there(os.getpid(), mine + 3)
 
 
 def test_an_attempt_that_is_just_being_made_is_somebodys(look: Look, store: Store) -> None:
