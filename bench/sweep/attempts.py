@@ -143,7 +143,7 @@ class Ending:
     """How an attempt ended.
 
     Attributes:
-        status: a final status, or `stopped`, which leaves no record, or `elsewhere`: another process's record.
+        status: a final status, or `stopped`, which leaves no record, or `elsewhere`: another process has it.
         reason: one line; empty when all went well.
         seconds: from start to end.
         resources: of the record: seconds and bytes.

@@ -287,7 +287,7 @@ class Pool:
             self._remove(slot)
 
     def _beat(self) -> None:
-        """Now and then show others that our cells go on; one that was taken from us is dropped."""
+        """Now and then show others that our cells go on; one that was taken from us is left to whoever did."""
         if time.monotonic() - self._beaten < BEAT:
             return
         self._beaten = time.monotonic()
@@ -327,10 +327,23 @@ class Pool:
 
     def _end(self, slot: Slot, job: Job, ending: Ending, how: str = "") -> None:
         """Say how a cell ended, and how the attempt at it, if it had begun."""
+        if ending.status == "elsewhere" and slot.work and not self._recorded(job):
+            self._elsewhere.append(job)
+            self.screen.lose(slot.number, job, "another process has taken it over")
+            self._release(slot, "lost")
+            return
         self.tally.endings.append((job.cell, ending))
         self.screen.end(slot.number, job, ending)
         self._release(slot, how)
         self.feed.ended(job)
+
+    def _recorded(self, job: Job) -> bool:
+        """Tell whether a cell has its record, so far as that can be read."""
+        try:
+            return self.store.taken(job)
+        except StoreError as error:
+            self._fatal = self._fatal or str(error)
+            return False
 
     def _lose(self, slot: Slot, work: Work, reason: str) -> None:
         """Let a cell go on later."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import subprocess
@@ -15,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from bench.sweep.attempts import Ending, Job
+from bench.sweep.attempts import LEASE, Ending, Job
 from bench.sweep.feed import Feed
 from bench.sweep.limits import Limits
 from bench.sweep.live import Teller
@@ -38,6 +39,7 @@ class Told(Screen):
         self.notes: list[str] = []
         self.figures: list[Figures] = []
         self.begun: list[Job] = []
+        self.lost: list[str] = []
         self.advanced = advanced
 
     def begin(self, slot: int, job: Job) -> None:
@@ -46,6 +48,9 @@ class Told(Screen):
     def advance(self, slot: int, figures: Figures) -> None:
         self.figures.append(figures)
         self.advanced(slot)
+
+    def lose(self, slot: int, job: Job, reason: str) -> None:
+        self.lost.append(reason)
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -242,6 +247,34 @@ def test_two_sweeps_on_one_store_share_the_cells(look: Look, setup: Setup, store
     assert [store.attempts(job.cell.id) for job in jobs] == [1] * 6
     assert {ending.status for _, ending in tally.endings} == {"ok", "elsewhere"}
     assert len(told.notes) <= 1
+
+
+@pytest.mark.parametrize("beat", [0.0, 1000.0])  # it is seen in between, or once our worker has come to its end
+def test_a_cell_that_another_process_takes_over_is_waited_for(
+    look: Look, setup: Setup, store: Store, monkeypatch: pytest.MonkeyPatch, beat: float
+) -> None:
+    monkeypatch.setattr("bench.sweep.pool.BEAT", beat)
+    (job,) = look("long", seconds=1.0).jobs()
+    others: list[subprocess.Popen[bytes]] = []
+
+    def pause(slot: int) -> None:
+        """Let worker and heart stop for longer than a lease, as of a machine that is asleep."""
+        if not others:
+            (worker,) = workers(psutil.Process())
+            worker.suspend()
+            os.utime(store.cell(job.cell.id) / "attempt-1.json", (time.time() - LEASE - 5,) * 2)
+            others.append(stack.enter_context(sweep(setup, "long", seeds=1, seconds=1.0)))
+            wait_for(lambda: store.attempts(job.cell.id) == 2)
+            worker.resume()
+
+    told = Told(pause)
+    with contextlib.ExitStack() as stack:
+        tally = Pool(setup, 1, told).run([job])
+        (record,) = store.records()
+    assert [other.returncode for other in others] == [0]
+    assert (record.status, record.attempt, store.attempts(job.cell.id)) == ("ok", 2, 2)
+    assert told.lost == ["another process has taken it over"]
+    assert [ending.status for _, ending in tally.endings] == ["elsewhere"]
 
 
 def sweep(setup: Setup, how: str, seeds: int, seconds: float = 0.0) -> subprocess.Popen[bytes]:
