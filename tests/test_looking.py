@@ -6,9 +6,21 @@ import json
 import os
 import re
 from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Literal, cast
+
+import pytest
+from click.testing import CliRunner
 
 from bench.files import json_bytes
+from bench.sweep import attempts
+from bench.sweep.record import Record
+from bench.sweep.requests import Request
 from bench.sweep.seal import sealed
+from bench.sweep.status import Survey
+from bench.verbs import sweeps
 from tests.shell import Shell
 
 # ---------------------------------------------------------------- scored again
@@ -115,6 +127,36 @@ def test_a_record_that_ended_in_no_time_zone_is_as_good_as_others(shell: Shell) 
     code, out, _ = shell("run", "--grid", "fakes.toml")
     assert code == 0
     assert "no cell is left to run" in out
+
+
+@pytest.mark.parametrize("state", ["running", "pending", "preempted", "missing", "lost", "finished", "stale"])
+def test_only_where_every_cell_has_a_record_all_went_well(
+    state: Literal["running", "pending", "preempted", "missing", "lost", "finished", "stale"],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> None:
+    def found(request: Request) -> Survey:
+        survey = Request._on_disk(request)
+        kept = cast(Record, SimpleNamespace(status="ok", attempt=1, finished="2026"))
+        record = kept if state in ("finished", "stale") else None
+        return replace(survey, standings=tuple(replace(each, state=state, record=record) for each in survey.standings))
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(Request, "settle", found)
+    monkeypatch.setattr(sweeps, "report", lambda *_, **__: "the table")
+    done = CliRunner().invoke(sweeps.collect, ["--grid", "digits", "--seeds", "1", "--strategy", "normal"])
+    assert (done.exit_code, done.stdout) == (0 if state in ("finished", "stale") else 1, "the table\n"), done.output
+
+
+def test_a_cell_that_another_process_carries_out_has_no_record_yet(shell: Shell) -> None:
+    shell.grid("ok")
+    assert shell("run", "--grid", "fakes.toml")[0] == 0
+    (record,) = shell.records()
+    record.unlink()
+    assert attempts.claim(record.parent, 2, "of this process")
+    code, _, err = shell("collect", "--grid", "fakes.toml")
+    assert code == 1
+    assert "1 cell: 1 running" in err
 
 
 def test_a_folder_of_temporary_files_that_is_too_long_for_a_socket_is_named(shell: Shell) -> None:

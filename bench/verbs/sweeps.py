@@ -162,7 +162,7 @@ def status_(request: Request, why: bool, watch: bool, as_json: bool) -> None:
 def collect(request: Request, wait: bool) -> None:
     """Come back to cells that were submitted to SLURM: record those that were lost, and print the table.
 
-    Cells whose jobs do not start by themselves are not waited for; they are told, and the exit code is 1.
+    Cells whose jobs do not start by themselves are not waited for. While a cell has no record, the exit code is 1.
     """
     if wait:
         _watch(request)
@@ -309,8 +309,8 @@ def _end(survey: status.Survey) -> NoReturn:
     say(status.summary(counts))
     for sentence in _advice(survey):
         say(sentence)
-    left = any(counts[state] for state in (*record.FAILED, "missing", "lost"))
-    raise click.exceptions.Exit(1 if left or survey.stuck else 0)
+    left = any(counts[state] for state in (*record.FAILED, *status.LIVE, "missing", "lost"))
+    raise click.exceptions.Exit(1 if left else 0)
 
 
 def _advice(survey: status.Survey) -> list[str]:

@@ -31,7 +31,7 @@ def test_no_surroundings_make_waiting_jobs_look_lost_and_none_is_submitted_twice
     try:
         shell("run", "--on", "slurm", "--detach")
         shell.environment |= HOSTILE
-        assert "1 cell: 1 pending" in shell("collect")
+        assert "1 cell: 1 pending" in shell("collect", check=1)
         assert not shell.records()
         (cell,) = shell.cells()
         assert cell["state"] == "pending"
