@@ -35,12 +35,14 @@ Look = Callable[..., Survey]
 class Told(Screen):
     """A screen that remembers, and does something when a cell tells how far it is."""
 
-    def __init__(self, advanced: Callable[[int], None] = lambda slot: None) -> None:
+    def __init__(
+        self, advanced: Callable[[int], None] = lambda slot: None, then: Callable[[], None] = lambda: None
+    ) -> None:
         self.notes: list[str] = []
         self.figures: list[Figures] = []
         self.begun: list[Job] = []
         self.lost: list[str] = []
-        self.advanced = advanced
+        self.advanced, self.then = advanced, then
 
     def begin(self, slot: int, job: Job) -> None:
         self.begun.append(job)
@@ -51,6 +53,7 @@ class Told(Screen):
 
     def lose(self, slot: int, job: Job, reason: str) -> None:
         self.lost.append(reason)
+        self.then()
 
     def note(self, sentence: str) -> None:
         self.notes.append(sentence)
@@ -256,6 +259,7 @@ def test_a_cell_that_another_process_takes_over_is_waited_for(
     monkeypatch.setattr("bench.sweep.pool.BEAT", beat)
     (job,) = look("long", seconds=1.0).jobs()
     others: list[subprocess.Popen[bytes]] = []
+    taker: list[psutil.Process] = []  # they stand still until we have seen that the cell is theirs
 
     def pause(slot: int) -> None:
         """Let worker and heart stop for longer than a lease, as of a machine that is asleep."""
@@ -265,9 +269,18 @@ def test_a_cell_that_another_process_takes_over_is_waited_for(
             os.utime(store.cell(job.cell.id) / "attempt-1.json", (time.time() - LEASE - 5,) * 2)
             others.append(stack.enter_context(sweep(setup, "long", seeds=1, seconds=1.0)))
             wait_for(lambda: store.attempts(job.cell.id) == 2)
+            other = psutil.Process(others[0].pid)
+            taker.extend([other, *other.children(recursive=True)])
+            for process in taker:
+                process.suspend()
+            stack.callback(go_on)
             worker.resume()
 
-    told = Told(pause)
+    def go_on() -> None:
+        while taker:
+            taker.pop().resume()
+
+    told = Told(pause, go_on)
     with contextlib.ExitStack() as stack:
         tally = Pool(setup, 1, told).run([job])
         (record,) = store.records()
