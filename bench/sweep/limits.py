@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
+import math
 import os
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from bench import files
 from bench.plugins.shapes import Spelling, typed
 from bench.protocol import UserError
 
@@ -68,6 +73,42 @@ def devices(device: str, spelling: Spelling = typed) -> list[str]:
     return [f"cuda:{number}" for number in range(there)] if device == "cuda" else [device]
 
 
-def cores() -> int:
-    """Return how many cores this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+def cores(root: Path = Path("/")) -> int:
+    """Return how many cores this process may use, by its affinity and by the quotas of its control groups.
+
+    Args:
+        root: below which `proc` and `sys` lie.
+    """
+    there = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min([there, *map(math.ceil, _quotas(root))]))
+
+
+def _quotas(root: Path) -> Iterator[float]:
+    """Give how many cores each control group of this process may use, where one has a quota."""
+    try:
+        lines = files.read(root / "proc/self/cgroup").decode("utf-8", "replace").splitlines()
+    except OSError:
+        return
+    mounted = root / "sys/fs/cgroup"
+    for line in lines:
+        _, kinds, place = (*line.split(":", 2), "", "")[:3]
+        if not kinds:  # of version 2, which has one tree
+            mounts, names = [mounted], ["cpu.max"]
+        elif "cpu" in kinds.split(","):
+            mounts, names = [mounted / kinds, mounted / "cpu"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]
+        else:
+            continue
+        # within a container the groups above its own are not to be seen, and its own may lie at the mount
+        parts = [part for part in place.split("/") if part not in ("", "..")]
+        for mount, depth in itertools.product(mounts, range(len(parts) + 1)):
+            yield from _cores(*(mount.joinpath(*parts[:depth], name) for name in names))
+
+
+def _cores(*paths: Path) -> Iterator[float]:
+    """Give quota by period, where files hold both; `max` or a negative quota is none."""
+    try:
+        quota, period = (float(word) for path in paths for word in files.read(path).split())
+    except (OSError, ValueError):
+        return
+    if 0 < quota < math.inf and period > 0:
+        yield quota / period
