@@ -52,6 +52,12 @@ def _shell(line: str) -> str:
     return line
 
 
+def _folder(path: str) -> str:
+    if re.search(r"\$[A-Za-z_{]", path):
+        raise ValueError("variables are not expanded here: write the folder out, or set BENCH_STORE or BENCH_DATA")
+    return path
+
+
 MOST = 1_000_000_000  # of whatever a job asks for
 
 
@@ -90,8 +96,12 @@ class Slurm(Settings):
 class Profile(Settings):
     """The profile's file."""
 
-    store: str | None = Field(None, min_length=1, description="the folder of run stores")
-    data: str | None = Field(None, min_length=1, description="the folder of data sets")
+    store: Annotated[str, AfterValidator(_folder)] | None = Field(
+        None, min_length=1, description="the folder of run stores"
+    )
+    data: Annotated[str, AfterValidator(_folder)] | None = Field(
+        None, min_length=1, description="the folder of data sets"
+    )
     slurm: Slurm = Field(Slurm(), description="what every SLURM job asks for")
 
 

@@ -42,6 +42,8 @@ def test_the_profile_says_where_stores_and_data_lie(written: Path, monkeypatch: 
     assert Request().runs("mnist").folder == Path("~/sweeps/mnist").expanduser()
     assert Request().data == Path("/data")
     assert Request(data_dir=Path("/mine")).data == Path("/mine")
+    written.write_text('store = "/what/costs/5$"\n')
+    assert Request().runs("mnist").folder == Path("/what/costs/5$/mnist")
     monkeypatch.setenv("BENCH_STORE", "/elsewhere")
     assert Request().runs("mnist").folder == Path("/elsewhere/mnist")
 
@@ -65,6 +67,12 @@ MOST = "and at most 1000000000"
             "[slurm]\nmemory = 1e300",
             f"profile.slurm.memory = 1e+300 is not allowed; it must be a number, above 0 {MOST}",
         ),
+        (
+            'store = "$SCRATCH/runs"',
+            'profile.store = "$SCRATCH/runs": variables are not expanded here: write the folder out, or set ',
+        ),
+        ('data = "/scratch/${USER}"', 'profile.data = "/scratch/${USER}": variables are not expanded here: '),
+        ('store = ""', "profile.store = "),
         ('[slrm]\npartition = "x"', 'unknown key profile.slrm; did you mean "slurm"?'),
         ("[slurm", "invalid TOML: "),
         (
