@@ -29,7 +29,7 @@ from bench import files
 from bench.protocol import Evaluation
 from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import Fingerprints
-from bench.sweep.record import FAILED, LATER, SCHEMA, Record
+from bench.sweep.record import FAILED, LATER, SCHEMA, CorruptRecord, Record, one_line
 
 if TYPE_CHECKING:
     from bench.grid import Cell
@@ -55,7 +55,8 @@ class Job:
         fingerprints: of the code that the sweep was started with.
         data: `version` and `sha256` of the data set, as far as they are known.
         attempt: counts from 1, killed attempts included.
-        replaces: the attempt whose record is set aside for the new one, or None.
+        replaces: the SHA-256 of the record's file that is set aside for the new one, or None. Jobs of earlier versions
+            have the number of its attempt, which a later record may have as well.
     """
 
     cell: Cell
@@ -63,7 +64,7 @@ class Job:
     fingerprints: Fingerprints
     data: Mapping[str, str | None]
     attempt: int = 1
-    replaces: int | None = None
+    replaces: str | int | None = None
 
     @property
     def workspace(self) -> str:
@@ -124,6 +125,21 @@ class Job:
         }
         nowhere = dict.fromkeys(("device", "torch", "python", "platform", "git"))
         return Record(**{**start, **nowhere, **circumstances, **fields})
+
+
+def readable(record: Record) -> bytes:
+    """Return the content of a record's file, which has been read back: a record that none can read is never final.
+
+    One that cannot be is written as an error without what a strategy gave.
+    """
+    try:
+        content = record.json_bytes()
+        Record.read(content, record.cell)
+        return content
+    except (CorruptRecord, ValueError) as error:
+        reason = one_line(f"its record could not be read back: {error}")
+        bare: dict[str, Any] = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
+        return record.model_copy(update=bare).json_bytes()
 
 
 @functools.lru_cache(maxsize=1024)

@@ -59,7 +59,7 @@ class Survey:
                 standing.key,
                 self.code[standing.cell.plugins],
                 {},
-                replaces=standing.record.attempt if standing.state == "finished" and standing.record else None,
+                replaces=self.store.digest(standing.cell.id, standing.key) if standing.state == "finished" else None,
             )
             for standing in self.standings
             if _wanted(standing, stale=stale, retry=retry)

@@ -28,7 +28,7 @@ from bench.files import creating, json_bytes, listing, read, read_patiently, rep
 from bench.places import remembered
 from bench.sweep import attempts, live, states
 from bench.sweep.attempts import Attempt, Job, restarts
-from bench.sweep.record import CorruptRecord, Gone, Integer, Point, Record, one_line
+from bench.sweep.record import RETRIED, CorruptRecord, Gone, Integer, Point, Record
 from bench.sweep.seal import sealed, unsealed
 from bench.sweep.storage import Storage
 
@@ -326,7 +326,7 @@ class Store:
             earlier = self._history(job.cell.id, [number for number in begun if number < job.attempt])
             interrupted = restarts(earlier, job.attempt)
             record = record.model_copy(update={"digests": digests, "restarts": interrupted})
-            content = _readable(record)
+            content = attempts.readable(record)
             try:
                 with creating(path) as file:
                     file.write(content)
@@ -345,7 +345,18 @@ class Store:
         except CorruptRecord as reason:
             self.storage.demand_read(reason)
             return False
-        return record is not None and record.attempt != job.replaces
+        return record is not None and not self.replaced(record, job.key, job.replaces)
+
+    def replaced(self, record: Record, key: str, by: str | int | None) -> bool:
+        """Tell whether a record is the one that a job replaces (`Job.replaces`); never one that need not run again."""
+        return record.status in RETRIED and bool(by) and by in (record.attempt, self.digest(record.cell, key))
+
+    def digest(self, cell_id: str, key: str) -> str:
+        """Return the SHA-256 of a record's file; empty where none can be read."""
+        try:
+            return sha256(read(self.record_path(cell_id, key)))
+        except OSError:
+            return ""
 
     def vacate(self, job: Job) -> None:
         """Make place for the record of `job`, whose attempt has begun.
@@ -363,25 +374,11 @@ class Store:
             self.storage.demand_read(reason)
             suffix = "corrupt"
         else:
-            suffix = f"attempt-{job.replaces}.json" if record and record.attempt == job.replaces else ""
+            old = record and self.replaced(record, job.key, job.replaces)
+            suffix = f"attempt-{record.attempt}.json" if record and old else ""
         if suffix:
             with self.storage.writing():
                 set_aside(path, suffix)
-
-
-def _readable(record: Record) -> bytes:
-    """Return the content of a record's file, which has been read back: a record that none can read is never final.
-
-    One that cannot be is written as an error without what a strategy gave.
-    """
-    try:
-        content = record.json_bytes()
-        Record.read(content, record.cell)
-        return content
-    except (CorruptRecord, ValueError) as error:
-        reason = one_line(f"its record could not be read back: {error}")
-        bare: dict[str, Any] = {"status": "error", "reason": reason, "scores": [], "normalised": None, "stability": {}}
-        return record.model_copy(update=bare).json_bytes()
 
 
 def file_beside(kind: str, key: str, digest: str) -> str:

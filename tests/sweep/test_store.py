@@ -149,15 +149,29 @@ def test_a_record_without_any_one_of_its_fields_is_none(look: Look, store: Store
 def test_only_the_record_that_is_to_be_replaced_makes_place(look: Look, store: Store) -> None:
     job = job_of(look, attempt=3)
     store.finish(job, finished(job, "crashed"))
-    for other in (job, replace(job, replaces=2)):
+    named = store.digest(job.cell.id, job.key)
+    for other in (job, replace(job, replaces="0" * 64), replace(job, replaces="")):
         assert store.taken(other)
         store.vacate(other)
         assert len(store.records()) == 1
-    assert not store.taken(replace(job, replaces=3))
-    store.vacate(replace(job, replaces=3))
+    assert not store.taken(replace(job, replaces=named))
+    store.vacate(replace(job, replaces=named))
     aside = store.record_path(job.cell.id, job.key).with_suffix(".attempt-3.json")
     assert json.loads(aside.read_text())["status"] == "crashed"
     assert store.records() == []
+
+
+@pytest.mark.parametrize("status", ["ok", "diverged", "crashed"])
+def test_no_job_replaces_a_later_record_of_the_same_attempt(look: Look, store: Store, status: str) -> None:
+    job = job_of(look)
+    store.finish(job, finished(job, "cancelled"))
+    (again,) = look("ok").jobs(retry=True)
+    store.vacate(again)
+    assert store.finish(job, finished(job, status))
+    for other in (again, replace(again, replaces=1)) if status != "crashed" else (again,):  # 1: of earlier versions
+        assert store.taken(other)
+        store.vacate(other)
+        assert [record.status for record in store.records()] == [status]
 
 
 # ---------------------------------------------------------------- writing

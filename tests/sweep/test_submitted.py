@@ -59,6 +59,16 @@ def attempt(store: Store, job: Job, how: str, sweep: str = "20260101-000000-aaaa
     store.end(job.cell.id, made, how)
 
 
+def finish(store: Store, job: Job, sweep: str) -> None:
+    """Carry a cell out as a job would, to an end that is well."""
+    made = store.begin(job.cell, sweep)
+    assert made is not None
+    job = replace(job, attempt=made.number)
+    store.vacate(job)
+    assert store.finish(job, job.record("fakes", {}, "ok"))
+    store.end(job.cell.id, made, "ok")
+
+
 def states(look: Look, *how: str) -> list[tuple[str, str]]:
     return [(standing.state, standing.why) for standing in submitted.overlaid(look(*how)).standings]
 
@@ -301,13 +311,44 @@ def test_cancelled_cells_are_recorded_as_such_and_a_later_launch_takes_their_pla
     assert (record.status, record.reason) == ("cancelled", "by `bench cancel`")
 
     again = submitted.overlaid(look("ok", "long")).jobs(retry=True)
-    assert [job.replaces for job in again] == [1]
+    assert [job.replaces for job in again] == [store.digest(jobs[0].cell.id, jobs[0].key)]
     later = Launch(
         **{**vars(submit(store, again)), "sweep": "20260102-000000-bbbb", "arrays": [Array("8", [[again[0].cell.id]])]}
     )
     launches.write(store, later)
     answers({"8": "PENDING", "7_1": "RUNNING"})
     assert states(look, "ok", "long")[0] == ("pending", "job 8 waits")
+    path = launches.folder(store, later.sweep) / "launch.json"
+    kept = path.read_text()
+    path.write_text(json.dumps({**json.loads(kept), "replaces": {again[0].cell.id: 1}}))  # as earlier versions wrote it
+    assert states(look, "ok", "long")[0] == ("pending", "job 8 waits")
+    path.write_text(kept)
+
+    # the first attempt of all is the later job's, and its record stands whatever is asked afterwards
+    finish(store, again[0], later.sweep)
+    answers({}, {"7_1": "RUNNING", "8": "COMPLETED"})
+    survey = submitted.overlaid(look("ok", "long"))
+    record = survey.standings[0].record
+    assert record is not None
+    assert (survey.standings[0].state, record.status, record.attempt) == ("finished", "ok", 1)
+    assert store.taken(again[0])
+    submitted.settle(survey, {})
+    assert [record.status for record in store.records(jobs[0].cell.id)] == ["ok"]
+    assert look("ok").jobs(retry=True) == []
+
+
+def test_a_job_that_is_lost_again_before_its_cell_began_leaves_one_record_more(
+    look: Look, store: Store, answers: Answers
+) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    for number in range(2):
+        answers({}, {"7": "CANCELLED" if number else "NODE_FAIL"})
+        for _ in range(2):
+            submitted.settle(submitted.overlaid(look("ok")), {})
+            assert len(list(store.cell(job.cell.id).glob("record-*.json"))) == 1 + number
+        launches.write(store, replace(submit(store, look("ok").jobs(retry=True)), sweep=f"20260102-000000-000{number}"))
+    assert [record.status for record in store.records()] == ["cancelled"]
 
 
 def test_jobs_of_tuning_are_cancelled_with_the_cells_or_alone_and_not_those_at_another_cluster(

@@ -66,7 +66,7 @@ class Launch:
         slurm: the `[slurm]` settings.
         options: of the command, for a retry.
         keys: of the records, by cell: they stand for the code that was submitted.
-        replaces: the attempts whose records are to be replaced, by cell.
+        replaces: what tells the records that are to be replaced, by cell (`Job.replaces`).
         arrays: what SLURM took.
         cancelled: cells that `bench cancel` ended.
         cluster: that took the arrays, as it calls itself; empty in launches of earlier versions.
@@ -77,7 +77,7 @@ class Launch:
     slurm: dict[str, Any]
     options: dict[str, Any]
     keys: dict[str, str] = field(default_factory=dict)
-    replaces: dict[str, int] = field(default_factory=dict)
+    replaces: dict[str, str | int] = field(default_factory=dict)
     arrays: list[Array] = field(default_factory=list)
     cancelled: list[str] = field(default_factory=list)
     cluster: str = ""

@@ -48,7 +48,7 @@ def overlaid(survey: Survey) -> Survey:
         Unreachable: there are such cells, and SLURM does not answer.
     """
     every = _launched(survey)
-    launched = {old.cell.id: ours for old in survey.standings if _open(old, ours := _ours(old, every))}
+    launched = {old.cell.id: ours for old in survey.standings if _open(survey, old, ours := _ours(old, every))}
     if not launched:
         return survey
     launched, away = _here(launched)
@@ -109,7 +109,7 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
         StoreError: the store cannot be written.
     """
     written = 0
-    replaced = {cell: attempt for launch in launches.read(survey.store) for cell, attempt in launch.replaces.items()}
+    replaced = {cell: name for launch in launches.read(survey.store) for cell, name in launch.replaces.items()}
     for standing in survey.standings:
         if standing.state != "lost":
             continue
@@ -181,13 +181,14 @@ def _tuning(trials: Store) -> Launched:
     return jobs
 
 
-def _open(standing: Standing, ours: Sequence[tuple[Launch, str]]) -> bool:
+def _open(survey: Survey, standing: Standing, ours: Sequence[tuple[Launch, str]]) -> bool:
     """Tell whether SLURM is to be asked about a cell: it was submitted with the code of now, and has no record yet."""
     if not ours:
         return False
     if standing.state == "finished":
         record = standing.record
-        return record is not None and any(record.attempt == launch.replaces.get(standing.cell.id) for launch, _ in ours)
+        named = (launch.replaces.get(standing.cell.id) for launch, _ in ours)
+        return record is not None and any(survey.store.replaced(record, standing.key, name) for name in named)
     return standing.state in ("missing", "running", "stale")
 
 
