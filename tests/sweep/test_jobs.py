@@ -25,7 +25,7 @@ from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, start
 from bench.sweep.slurm.chunk import Chunk
-from bench.sweep.slurm.launches import Submission
+from bench.sweep.slurm.launches import Launch, Submission
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
@@ -80,6 +80,16 @@ def test_a_cell_that_is_interrupted_too_often_gets_its_record(look: Look, setup:
         "ok": ("timeout", f"cut off by the job's time limit{rest}"),
         "long": ("cancelled", f"preempted{rest}"),
     }
+
+
+def test_a_cell_that_was_cancelled_does_not_go_back_into_the_queue(look: Look, setup: Setup, store: Store) -> None:
+    jobs = look("ok", "long").jobs()
+    chunk = Chunk(setup, jobs, {}, "one", Slurm(), None)
+    pool = Pool(setup, 1, Lines(1, lambda job: "", lambda job: ""), sweep="one")
+    launches.write(store, Launch("one", "", {}, {}, cancelled=[jobs[0].cell.id]))
+    launches.write(store, Launch("two", "", {}, {}, cancelled=[jobs[1].cell.id]))
+    assert [job.cell.id for job in chunk._left(pool)] == [jobs[1].cell.id]
+    assert store.records() == []
 
 
 def test_what_slurm_took_before_it_refused_the_rest_is_kept(
@@ -141,17 +151,20 @@ def test_a_job_carries_out_nothing_but_what_was_submitted(tmp_path: Path, monkey
         start.main(str(tmp_path), "0" * 64)
 
 
-@pytest.mark.parametrize(("restarts", "goes_on"), [("0", True), ("3", True), ("4", False)])
+@pytest.mark.parametrize(
+    ("restarts", "state", "goes_on"),
+    [("0", "RUNNING", True), ("3", "SIGNALING", True), ("4", "RUNNING", False), ("0", "COMPLETING", False)],
+)
 def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_times(
-    look: Look, setup: Setup, store: Store, tmp_path: Path, restarts: str, goes_on: bool
+    look: Look, setup: Setup, store: Store, tmp_path: Path, restarts: str, state: str, goes_on: bool
 ) -> None:
-    """USR2, and TERM at once after it, while its processes still load libraries."""
+    """USR2, and TERM at once after it, while its processes still load libraries; one that was cancelled ends."""
     chunk = Chunk(setup, look("ok", "long").jobs(), {}, "one", Slurm(cpus=2), None)
     content = pickle.dumps(chunk)
     (tmp_path / "0.pickle").write_bytes(content)
-    scontrol = tmp_path / "scontrol"
-    scontrol.write_text(f'#!/bin/sh\necho "$@" >> {tmp_path}/told\n')
-    scontrol.chmod(0o755)
+    for name, line in (("scontrol", f'echo "$@" >> {tmp_path}/told'), ("squeue", f"echo {state}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{line}\n")
+        (tmp_path / name).chmod(0o755)
     job = {"SLURM_JOB_ID": "77", "SLURM_RESTART_COUNT": restarts, "PATH": f"{tmp_path}:{os.environ['PATH']}"}
     words = [sys.executable, "-P", str(BOOT), str(tmp_path), hashlib.sha256(content).hexdigest()]
     process = subprocess.Popen(words, env=os.environ | job, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
@@ -166,7 +179,7 @@ def test_a_job_that_must_go_before_a_cell_begins_goes_back_into_the_queue_a_few_
     told = (tmp_path / "told").read_text() if (tmp_path / "told").exists() else ""
     assert told == ("requeue 77\n" if goes_on else "")
     why = "error: the job was told to go before a cell could begin, and had gone back into the queue 4 times before\n"
-    assert said == ("" if goes_on else why)
+    assert said == (why if restarts == "4" else "")
     assert not store.attempts(chunk.jobs[0].cell.id)
 
 

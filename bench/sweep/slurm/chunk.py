@@ -25,6 +25,7 @@ from bench.sweep.pool import Pool, SweepError
 from bench.sweep.progress import Lines
 from bench.sweep.screen import Screen, Tally
 from bench.sweep.slurm import commands as slurm
+from bench.sweep.slurm import launches
 from bench.sweep.storage import StoreError
 from bench.sweep.worker import Setup
 
@@ -132,8 +133,9 @@ class Chunk:
     def _left(self, pool: Pool) -> Sequence[Job]:
         """Return the cells that are to go on; those that were interrupted too often get their record."""
         left = []
+        cancelled = launches.cancelled(pool.store, self.sweep)
         for job in self.jobs:
-            if pool.store.taken(job):
+            if job.cell.id in cancelled or pool.store.taken(job):
                 continue
             history = pool.store.history(job.cell.id)
             interrupted = interruptions(history, self.sweep)
@@ -149,12 +151,15 @@ class Chunk:
 def _requeue() -> None:
     """Put this job back into the queue; a controller that is being restarted gets some tries.
 
+    Not one that ends already: SLURM would take it, and so bring back what was cancelled while its cells saved.
+
     Raises:
         slurm.Unreachable: it did not answer.
     """
     for wait in (2, 5, 10, 20, 0):
         try:
-            slurm.requeue(attempts.job())
+            if slurm.state(attempts.job()) in slurm.RUNNING:
+                slurm.requeue(attempts.job())
             return
         except slurm.Unreachable:
             if not wait:

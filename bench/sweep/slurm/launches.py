@@ -128,6 +128,11 @@ def unread(store: Store) -> list[str]:
     return [sentence for sentence in _files(store) if isinstance(sentence, str)]
 
 
+def cancelled(store: Store, sweep: str) -> Sequence[str]:
+    """Return the cells of a launch that `bench cancel` ended, as far as it can be read."""
+    return next((launch.cancelled for launch in read(store) if launch.sweep == sweep), ())
+
+
 def _files(store: Store) -> Iterator[Launch | str]:
     """Give every launch, or why a file is none."""
     for path in sorted(store.folder.glob("launches/*/launch.json")):
