@@ -84,7 +84,7 @@ def watch(launch: Launch) -> dict[str, str]:
     Raises:
         Unreachable: SLURM does not answer.
     """
-    ours = {job for array in launch.arrays for job, _ in array.jobs()}
+    ours = {job: [launch.sweep] for array in launch.arrays for job, _ in array.jobs()}
     while True:
         queue = commands.queue(ours)
         stuck = {job: entry.stuck for job, entry in queue.items() if entry.stuck}

@@ -138,6 +138,23 @@ def test_a_job_that_is_gone_without_a_word_is_recorded_by_collect(shell: Any, cl
     assert ends == {first["cell"]: "crashed", second["cell"]: "cancelled"}
 
 
+def test_what_was_cancelled_before_it_began_ends_well_once_it_is_submitted_again(shell: Any, cluster: Any) -> None:
+    shell.grid("ok", seeds=3)
+    cluster.ask("scontrol", "update", "partitionname=main", "state=down")
+    try:
+        shell("run", "--on", "slurm", "--detach")
+        (job,) = {cell["job"].partition("_")[0] for cell in shell.cells()}
+        cluster.ask("scancel", job)  # which SLURM then says of all of them in one
+        assert "3 cells: 3 cancelled" in shell("collect", check=1)
+        assert {record["reason"] for record in shell.records().values()} == {"its job was cancelled"}
+    finally:
+        cluster.ask("scontrol", "update", "partitionname=main", "state=up")
+    assert "3 cells: 3 ok" in shell("retry")
+    assert "3 cells: 3 ok" in shell("collect")
+    assert [record["status"] for record in shell.records().values()] == ["ok"] * 3
+    assert len(list(shell.folder.glob("runs/fakes/cells/*/record-*.json"))) == 6  # and those that were set aside
+
+
 def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
     shell.grid("walk", seeds=4, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 4\ntime = 9\nmemory = 3")
     assert "4 cells: 4 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table

@@ -388,9 +388,63 @@ def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answ
     assert "\x1b" not in record.reason
 
 
+def commands(folder: Path, monkeypatch: pytest.MonkeyPatch, **lines: str) -> None:
+    """Put commands of SLURM in front of PATH, a line of shell each."""
+    for name, line in lines.items():
+        (folder / name).write_text(f"#!/bin/sh\n{line}\n")
+        (folder / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{folder}:{os.environ['PATH']}")
+
+
+def test_a_job_of_somebody_else_that_has_the_id_of_ours_is_neither_shown_nor_cancelled(
+    look: Look, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    jobs = look("ok", "long").jobs()
+    submit(store, jobs)
+    said = "7_0|RUNNING|9|nightly|x|None\\n7_1|PENDING|0|bench-fakes-20260101-000000-aaaa|Job|Held"
+    commands(tmp_path, monkeypatch, squeue=f"printf '{said}'", scancel=f"echo $* >> {tmp_path}/told", sacct="exit 1")
+    assert [entry.reason for entry in slurm.queue({"7_1": ["20260101-000000-aaaa"], "7_0": []}).values()] == [
+        "Job|Held"
+    ]
+    assert [standing.state for standing in submitted.overlaid(look("ok", "long")).standings] == ["lost", "pending"]
+    cells = [job.cell.id for job in jobs]
+    assert submitted.cancel(look("ok", "long"), cells) == (1, 0)
+    assert (tmp_path / "told").read_text() == "7_1\n"
+    assert launches.read(store)[0].cancelled == cells[1:]
+
+
+def test_a_cancellation_that_fails_is_not_kept(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    (job,) = look("ok").jobs()
+    submit(store, [job])
+    answers({"7": "RUNNING"})
+    commands(tmp_path, monkeypatch, scancel="exit 1")
+    with pytest.raises(slurm.Refused):
+        submitted.cancel(look("ok"), [job.cell.id])
+    assert launches.read(store)[0].cancelled == []
+
+
+@pytest.mark.parametrize("accounting", [True, False])
+def test_jobs_that_slurm_says_in_one_are_all_cancelled(
+    look: Look, store: Store, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, accounting: bool
+) -> None:
+    jobs = look("ok", seeds=9).jobs()
+    submit(store, jobs)
+    sacct = "printf '7_0|COMPLETED\\n7_[1-3,5-8:3%2]|CANCELLED by 1000\\n7_4|TIMEOUT\\n7_[6,7%2]|CANCELLED'"
+    told = ("0 JobState=COMPLETED", "1-3,5-8:3%2 JobState=CANCELLED", "4 JobState=TIMEOUT", "6,7%2 JobState=CANCELLED")
+    scontrol = "".join(f"echo JobId={n} ArrayJobId=7 ArrayTaskId={task} Reason=None\n" for n, task in enumerate(told))
+    most = '[ "$SLURM_BITSTR_LEN" = 0 ] || exit 1\n'
+    sacct = f"{most}{sacct}" if accounting else "exit 1"
+    commands(tmp_path, monkeypatch, squeue="true", sacct=sacct, scontrol=f"{most}{scontrol}")
+    ends = [standing.loss for standing in submitted.overlaid(look("ok", seeds=9)).standings]
+    cancelled = ("cancelled", "its job was cancelled")
+    assert ends == [submitted.UNEXPLAINED, *[cancelled] * 3, submitted.ENDS["TIMEOUT"], *[cancelled] * 4]
+
+
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", "/nowhere")
     with pytest.raises(slurm.Unreachable, match=r"^there is no SLURM on this machine: no `squeue` is found$"):
-        slurm.queue(["7_1"])
+        slurm.queue({"7_1": ["20260101-000000-aaaa"]})
     assert slurm.ends(["7_1"]) == {}
     assert slurm.ends([]) == {}

@@ -6,7 +6,7 @@ import os
 import re
 import shutil
 import subprocess
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -81,30 +81,32 @@ class Entry(NamedTuple):
 
 def environment() -> dict[str, str]:
     """Return our environment without what would change a command's answer, or what a job inherits from another."""
-    return {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(DROPPED)}
+    kept = {name: value for name, value in os.environ.items() if name in KEPT or not name.startswith(DROPPED)}
+    return kept | {"SLURM_BITSTR_LEN": "0"}  # the jobs of an array are said in full, however many
 
 
-def queue(jobs: Iterable[str]) -> dict[str, Entry]:
+def queue(jobs: Mapping[str, Collection[str]]) -> dict[str, Entry]:
     """Return those of the jobs that wait, run or come back, by id (`12`, or `12_3` within an array).
 
-    They are asked for by id, whoever's they are and wherever they wait.
+    They are asked for by id, whoever's they are and wherever they wait. A controller that has lost its state gives its
+    ids anew, so a job counts only by its name, too.
+
+    Args:
+        jobs: the launches that the job of an id may be of; a job's name ends in its launch's id.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
-    wanted = set(jobs)
-    arrays = sorted({job.partition("_")[0] for job in wanted})
+    arrays = sorted({job.partition("_")[0] for job in jobs})
     listed = {}
     for start in range(0, len(arrays), 500):  # a command line has an end
         some = arrays[start : start + 500]
         # one id alone that SLURM has forgotten is an error to squeue, and of several it is none: the first goes twice
         named = f"--jobs={','.join([some[0], *some])}"
-        lines = _ask("squeue", "--noheader", "--array", "--all", "--states=all", named, "--format=%i|%T|%Q|%r")
+        lines = _ask("squeue", "--noheader", "--array", "--all", "--states=all", named, "--format=%i|%T|%Q|%j|%r")
         for line in lines.splitlines():
-            job, _, rest = line.partition("|")
-            state, _, rest = rest.partition("|")
-            priority, _, reason = rest.partition("|")
-            if job in wanted and state not in OVER:
+            job, state, priority, name, reason = [*line.split("|", 4), "", "", "", ""][:5]
+            if state not in OVER and any(name.endswith(f"-{launch}") for launch in jobs.get(job, ())):
                 listed[job] = Entry(state, "" if reason == "None" else reason, priority == "0")  # which holds a job
     return listed
 
@@ -126,14 +128,15 @@ def ends(jobs: Iterable[str]) -> dict[str, str]:
     try:
         named = f"--jobs={','.join(arrays)}"
         lines = _ask("sacct", "-X", "--noheader", "--parsable2", "--format=JobID,State", named).splitlines()
-        return {job: state.split()[0] for job, _, state in (line.partition("|") for line in lines) if state}
+        said = (line.partition("|") for line in lines)
+        return {job: state.split()[0] for jobs, _, state in said if state for job in _each(jobs)}
     except Unreachable:
         return {job: state for array in arrays for job, state in _remembered(array).items()}
 
 
 def _remembered(array: str) -> dict[str, str]:
     """Return the states that the controller remembers, which it does for some minutes, of the jobs of an array."""
-    states = {}
+    states: dict[str, str] = {}
     try:
         lines = _ask("scontrol", "--oneliner", "show", "job", array)
     except Unreachable:
@@ -141,9 +144,20 @@ def _remembered(array: str) -> dict[str, str]:
     for line in lines.splitlines():
         words = dict(word.split("=", 1) for word in line.split() if "=" in word)
         task = words.get("ArrayTaskId", "")
-        job = f"{words.get('ArrayJobId', '')}_{task}" if task else words.get("JobId", "")
-        states[job] = words.get("JobState", "")
+        named = f"{words.get('ArrayJobId', '')}_{task}" if task else words.get("JobId", "")
+        states |= dict.fromkeys(_each(named), words.get("JobState", ""))
     return states
+
+
+def _each(jobs: str) -> Iterator[str]:
+    """Give the ids of jobs of an array that SLURM says in one: `12_[0-2,7,20-40:10%3]`, or without the brackets."""
+    array, within, tasks = jobs.partition("_")
+    if not within:
+        yield jobs
+    for part in tasks.strip("[]").partition("%")[0].split(","):
+        if match := re.fullmatch(r"(\d+)(?:-(\d+)(?::(\d+))?)?", part):
+            first, last, step = match.groups()
+            yield from (f"{array}_{task}" for task in range(int(first), int(last or first) + 1, int(step or 1)))
 
 
 def submit(script: Path) -> str:

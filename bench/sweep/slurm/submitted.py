@@ -54,9 +54,9 @@ def overlaid(survey: Survey) -> Survey:
     launched, away = _here(launched)
     for launch in away.values():
         raise _elsewhere(survey.store, launch)
-    asked = {job for pairs in launched.values() for _, job in pairs}
+    asked = _named(launched)
     queue = slurm.queue(asked)
-    ends = slurm.ends(asked - queue.keys())
+    ends = slurm.ends(asked.keys() - queue.keys())
     standings = tuple(
         _judged(survey, old, launched[old.cell.id], queue, ends) if old.cell.id in launched else old
         for old in survey.standings
@@ -71,6 +71,14 @@ def _launched(survey: Survey) -> Launched:
         for cell, job in launch.jobs().items():
             launched.setdefault(cell, []).append((launch, job))
     return launched
+
+
+def _named(*launched: Launched) -> dict[str, set[str]]:
+    """Return the jobs with the launches that each may be of."""
+    named: dict[str, set[str]] = {}
+    for launch, job in (pair for each in launched for pairs in each.values() for pair in pairs):
+        named.setdefault(job, set()).add(launch.sweep)
+    return named
 
 
 def _ours(standing: Standing, launched: Launched) -> list[tuple[Launch, str]]:
@@ -143,7 +151,7 @@ def cancel(survey: Survey, cells: Iterable[str], trials: Store | None = None) ->
     every, wanted = _launched(survey), set(cells)
     launched, away = _here({cell: pairs for cell, pairs in every.items() if cell in wanted})
     tuning, elsewhere = _here(_tuning(trials) if trials else {})
-    queue = slurm.queue({job for pairs in (*launched.values(), *tuning.values()) for _, job in pairs})
+    queue = slurm.queue(_named(launched, tuning))
     if not queue:
         for cell, launch in away.items():
             if cell not in standings or standings[cell].state != "finished":
@@ -153,6 +161,7 @@ def cancel(survey: Survey, cells: Iterable[str], trials: Store | None = None) ->
         return 0, 0
     asked = {launch.sweep for pairs in launched.values() for launch, _ in pairs}
     ended: set[str] = set()
+    before: list[Launch] = []  # those that are about to say that their cells were cancelled
     for launch in launches.read(survey.store):
         if launch.sweep not in asked:
             continue
@@ -165,10 +174,15 @@ def cancel(survey: Survey, cells: Iterable[str], trials: Store | None = None) ->
             or not survey.store.holds(cell, launch.keys.get(cell, ""))
         }
         if left:
-            launch.cancelled = sorted({*launch.cancelled, *left})
-            launches.write(survey.store, launch)
+            before.append(launch)
+            launches.write(survey.store, replace(launch, cancelled=sorted({*launch.cancelled, *left})))
         ended |= left
-    slurm.cancel(sorted(queue))
+    try:
+        slurm.cancel(sorted(queue))
+    except BaseException:
+        for launch in before:  # as far as nothing is known of it: SLURM says which jobs were cancelled
+            launches.write(survey.store, launch)
+        raise
     return len(ended), len(queue.keys() & {job for pairs in tuning.values() for _, job in pairs})
 
 
