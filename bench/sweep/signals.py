@@ -10,6 +10,26 @@ from collections.abc import Callable, Iterator, Mapping
 from bench.sweep.screen import Tally
 
 
+@contextlib.contextmanager
+def raised() -> Iterator[None]:
+    """Let SIGTERM and SIGHUP leave the block by an exception, as SIGINT does, where they would end the process."""
+
+    def leave(number: int, _: object) -> None:
+        raise SystemExit(128 + number)
+
+    ours = threading.current_thread() is threading.main_thread()
+    ending = [
+        number for number in (signal.SIGTERM, signal.SIGHUP) if ours and signal.getsignal(number) == signal.SIG_DFL
+    ]
+    for number in ending:
+        signal.signal(number, leave)
+    try:
+        yield
+    finally:
+        for number in ending:
+            signal.signal(number, signal.SIG_DFL)
+
+
 class Signals:
     """Counts signals that ask to stop.
 

@@ -27,6 +27,7 @@ from bench.sweep.slurm import launches, start
 from bench.sweep.slurm.chunk import Chunk
 from bench.sweep.slurm.launches import Launch, Submission
 from bench.sweep.status import Survey
+from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
 from bench.sweep.worker import Setup
 from tests.workers import servers
@@ -133,6 +134,38 @@ def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(
     with pytest.raises(slurm.Unreachable, match=r"^SLURM does not answer: `sbatch` took more than 0.3 s$"):
         Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
     assert not list(store.folder.glob("launches/*"))
+
+
+@pytest.mark.parametrize("stop", ["", "INT", "TERM", "HUP"])
+def test_a_command_that_is_stopped_once_sbatch_has_answered_leaves_no_job_that_nobody_knows(
+    look: Look, setup: Setup, store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stop: str
+) -> None:
+    """Or whose store is full then, where `stop` is empty."""
+
+    def keep(store: Store, launch: Launch) -> None:
+        if len(launch.arrays) == 2:  # the second array was submitted
+            if not stop:
+                raise StoreError("the run store cannot be written (No space left on device)")
+            os.kill(os.getpid(), getattr(signal, f"SIG{stop}"))
+        write(store, launch)
+
+    told, write = tmp_path / "told", launches.write
+    for name, lines in (("sbatch", f"echo >> {told}; wc -l < {told}"), ("scancel", f"echo $* >> {told}")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{lines}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(slurm, "most_tasks", lambda: 2)
+    monkeypatch.setattr(slurm, "cluster", lambda: "alps")
+    monkeypatch.setattr(launches, "write", keep)
+    survey = look("ok", "long", "walk")
+    expected = {"": StoreError, "INT": KeyboardInterrupt}.get(stop, SystemExit)
+    with pytest.raises(expected):
+        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    assert told.read_text().split() == ["2"]
+    (launch,) = launches.read(store)
+    assert [array.job for array in launch.arrays] == ["1"]
+    assert {path.name for path in launches.folder(store, launch.sweep).iterdir()} == {"0", "launch.json"}
+    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_options_for_sbatch_reach_the_script_and_the_name_holds_the_grids(look: Look, setup: Setup) -> None:

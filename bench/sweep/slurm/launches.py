@@ -6,6 +6,7 @@ runs/mnist/launches/<sweep>/<n>/          array n: its script, what it was hande
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import pickle
 import shlex
@@ -26,6 +27,7 @@ from bench.sweep.attempts import Job, identify
 from bench.sweep.circumstances import now
 from bench.sweep.processes import BOOT
 from bench.sweep.record import Name, explained, one_line
+from bench.sweep.signals import raised
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
@@ -195,6 +197,8 @@ class Submission:
     def submit(self) -> Launch:
         """Submit everything and keep what was submitted in the store.
 
+        Whatever stops it, Ctrl-C too: no job goes on of which the store knows nothing.
+
         Raises:
             UserError: SLURM refuses. What it took before is kept, and goes on.
             StoreError: the store cannot be written.
@@ -202,28 +206,47 @@ class Submission:
         """
         launch, arrays = self.launch, self.arrays(slurm.most_tasks())
         launch.cluster = slurm.cluster()
-        write(self.store, launch)
-        for number, array in enumerate(arrays):
-            executor = self._executor(number, after=launch.arrays[-1].job if launch.arrays else "")
-            place, contents = Path(executor.folder), [pickle.dumps(chunk) for chunk in array]
-            try:
-                self._write(place, contents, self._script(executor, contents))
-                job = slurm.submit(place / "submission.sh")
-            except (slurm.Unreachable, StoreError) as error:
-                # a job that SLURM may have taken without an answer finds nothing to carry out, and ends
-                shutil.rmtree(place if launch.arrays else folder(self.store, launch.sweep), ignore_errors=True)
-                if not isinstance(error, slurm.Refused):
-                    raise
-                words = one_line(error.words.rpartition("sbatch: error:")[2].strip() or error.words)
-                rest = f" (after {number} of {len(arrays)} arrays)" if number else ""
-                raise UserError(f"SLURM does not take the jobs{rest}: {words}") from error
-            asked = [cell for chunk in array for cell in chunk.jobs]
-            launch.keys |= {each.cell.id: each.key for each in asked}
-            launch.replaces |= {each.cell.id: each.replaces for each in asked if each.replaces is not None}
-            ids = [[each.cell.id for each in chunk.jobs] for chunk in array]
-            launch.arrays.append(Array(job, ids))
-            write(self.store, launch)
+        with raised():
+            for number, array in enumerate(arrays):
+                try:
+                    launch = self._submit(launch, number, array)
+                except slurm.Refused as error:
+                    words = one_line(error.words.rpartition("sbatch: error:")[2].strip() or error.words)
+                    rest = f" (after {number} of {len(arrays)} arrays)" if number else ""
+                    raise UserError(f"SLURM does not take the jobs{rest}: {words}") from error
         return launch
+
+    def _submit(self, launch: Launch, number: int, array: Sequence[Chunk]) -> Launch:
+        """Submit array `number` and return the launch with it; where that is stopped, the launch stays as it is.
+
+        Raises:
+            StoreError: the store cannot be written.
+            Unreachable: SLURM does not answer, or refuses.
+        """
+        executor = self._executor(number, after=launch.arrays[-1].job if number else "")
+        place, contents = Path(executor.folder), [pickle.dumps(chunk) for chunk in array]
+        asked, job = [cell for chunk in array for cell in chunk.jobs], ""
+        try:
+            write(self.store, launch)
+            self._write(place, contents, self._script(executor, contents))
+            job = slurm.submit(place / "submission.sh")
+            longer = replace(
+                launch,
+                keys=launch.keys | {each.cell.id: each.key for each in asked},
+                replaces=launch.replaces | {each.cell.id: each.replaces for each in asked if each.replaces is not None},
+                arrays=[*launch.arrays, Array(job, [[each.cell.id for each in chunk.jobs] for chunk in array])],
+            )
+            write(self.store, longer)
+        except BaseException:
+            # a job that SLURM may have taken without an answer finds nothing to carry out, and ends
+            shutil.rmtree(place if number else folder(self.store, launch.sweep), ignore_errors=True)
+            with contextlib.suppress(slurm.Unreachable):
+                slurm.cancel([job] if job else [])
+            if number:
+                with contextlib.suppress(StoreError):
+                    write(self.store, launch)
+            raise
+        return longer
 
     def _script(self, executor: SlurmExecutor, contents: Sequence[bytes]) -> str:
         """Return an array's script; it holds the digests of what its jobs are handed."""
