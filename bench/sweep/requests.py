@@ -154,11 +154,9 @@ class Request:
                 why = f"the run store was made by somebody else; {self.spelling('trust')} records them"
                 self.say(f"{cells(lost)} whose jobs are gone without a record: not recorded, since {why}")
             return survey
-        number = submitted.settle(survey, circumstances.provenance("unknown"))
-        if not number:
-            return survey
-        self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
-        return self.survey()
+        if number := submitted.settle(survey, circumstances.provenance("unknown")):
+            self.say(f"{cells(number)} whose jobs are gone without a record: recorded as lost")
+        return self.survey() if survey.counts()["lost"] else survey  # records may have come meanwhile, too
 
     def trusts(self, store: Store) -> bool:
         """Tell whether this user has made a run store, or trusts it."""

@@ -291,15 +291,16 @@ def running(survey: Survey) -> list[str]:
     return lines
 
 
-def advice(survey: Survey, retry: str, stale: str, collect: str, cancel: str) -> list[str]:
+def advice(survey: Survey, retry: str, stale: str, collect: str, cancel: str, wait: str) -> list[str]:
     """Return how to go on with what a plain sweep leaves alone, one sentence each.
 
     Args:
         survey: the cells.
         retry: the command that runs failed cells again.
         stale: the command that runs stale cells again.
-        collect: the command that waits for submitted cells and records lost ones.
+        collect: the command that records lost cells.
         cancel: the command that ends the jobs of a cell.
+        wait: the command that waits for submitted cells.
     """
     sentences, counts = [], survey.counts()
     failed = {status: counts[status] for status in RETRIED if counts[status]}
@@ -312,9 +313,12 @@ def advice(survey: Survey, retry: str, stale: str, collect: str, cancel: str) ->
         cells = "1 cell was" if number == 1 else f"{number} cells were"
         sentences.append(f"{cells} recorded by earlier code of bench; to run {_them(number)} again: {stale}")
     stuck = sum(bool(standing.stuck) for standing in survey.standings)
-    if number := sum(counts[state] for state in SUBMITTED) - stuck:
+    if number := counts["lost"]:
+        cells = "1 cell is lost: its job is" if number == 1 else f"{number} cells are lost: their jobs are"
+        sentences.append(f"{cells} gone without a record; to record {_them(number)}: {collect}")
+    if number := counts["pending"] + counts["preempted"] - stuck:
         cells = "1 cell is" if number == 1 else f"{number} cells are"
-        sentences.append(f"{cells} left to SLURM; to wait for {_them(number)}: {collect}")
+        sentences.append(f"{cells} left to SLURM; to wait for {_them(number)}: {wait}")
     if stuck:
         wait = "1 cell waits in a job that does" if stuck == 1 else f"{stuck} cells wait in jobs that do"
         themselves = "itself" if stuck == 1 else "themselves"

@@ -318,8 +318,10 @@ def _advice(survey: status.Survey) -> list[str]:
     again = click.get_current_context().info_name == "run"
     run = options.command("run", without=("--retry-failed", "--stale")) if again else options.about("run")
     retry = options.about("retry") if launches.read(survey.store) else f"{run} --retry-failed"
-    collect, cancel = options.about("collect", "--wait"), options.about("cancel", "CELL")
-    return status.advice(survey, retry, f"{run} --stale", collect, cancel)
+    collect, cancel, wait = (
+        options.about(*words) for words in (["collect"], ["cancel", "CELL"], ["collect", "--wait"])
+    )
+    return status.advice(survey, retry, f"{run} --stale", collect, cancel, wait)
 
 
 def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,21 @@ def test_cells_are_carried_out_without_the_command_line(tmp_path: Path, capsys: 
 
     survey = request.survey()
     assert Plan(request, survey, survey.jobs()).carry_out().endings == []
+
+
+def test_a_record_that_comes_while_lost_cells_are_settled_counts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "fakes.toml").write_text(GRID.format(how='["ok"]', seeds=1, seconds=0.0))
+    grid, store = str(tmp_path / "fakes.toml"), tmp_path / "store"
+    request = Request(grid, strategies=["actor"], store=store, data_dir=tmp_path, plugins=[FAKES], trust=True)
+    survey = request.survey()
+    (job,) = survey.jobs()
+    lost = replace(survey, standings=(replace(survey.standings[0], state="lost", loss=("crashed", "gone")),))
+    looks = [lost]
+    monkeypatch.setattr(Request, "survey", lambda self: looks.pop() if looks else self._on_disk())
+    assert survey.store.finish(job, job.record("fakes", {}, "ok"))
+    assert request.settle().counts() == {"ok": 1}
 
 
 def test_a_mistake_in_a_request_is_one_sentence(tmp_path: Path) -> None:

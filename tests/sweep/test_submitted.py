@@ -123,6 +123,20 @@ def test_a_cell_is_left_to_whichever_launch_still_has_it(
     assert submitted.settle(replace(survey, standings=(lost,)), {}) == 0
 
 
+def test_a_cell_that_ends_while_slurm_is_asked_is_not_lost(
+    look: Look, store: Store, answers: Answers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    jobs = look("ok", "long").jobs()
+    launch = submit(store, jobs)
+    before = look("ok", "long")
+    answers({}, {"7_0": "COMPLETED", "7_1": "TIMEOUT"})
+    finish(store, jobs[0], launch.sweep)
+    survey = submitted.overlaid(before)
+    assert [standing.state for standing in survey.standings] == ["finished", "lost"]
+    said = status.advice(survey, "", "", "bench collect", "", "bench collect --wait")
+    assert said == ["1 cell is lost: its job is gone without a record; to record it: bench collect"]
+
+
 @pytest.mark.parametrize(
     ("said", "stuck"),
     [
@@ -157,7 +171,7 @@ def test_jobs_that_never_start_by_themselves_are_told_and_not_waited_for(
     assert ("does not start by itself" in standing.why) == bool(stuck)
     survey = replace(survey, standings=(standing,))
     assert survey.goes_on == (not stuck)
-    advice = status.advice(survey, "", "", "collect", "cancel")
+    advice = status.advice(survey, "", "", "", "cancel", "collect")
     assert advice == (
         [
             f"1 cell waits in a job that does not start by itself: job 7_0 ({stuck}); to give one up: cancel, "

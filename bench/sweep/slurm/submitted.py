@@ -231,6 +231,9 @@ def _judged(
     last = history[-1] if history else None
     standing = replace(standing, state="pending", record=None, job=job)
     if job not in queue:
+        now = Standing.of(survey.store, standing.cell, survey.code[standing.cell.plugins])
+        if not _open(survey, now, launched):
+            return now  # it ended after we had looked for its record, and before SLURM was asked
         status, reason = loss = _loss(last, ends.get(job, ""), cancelled=cell in launch.cancelled)
         if loss == UNEXPLAINED and (words := _last_words(launches.output(survey.store, launch, job))):
             reason = f"its job ended; its last words: {words}"
