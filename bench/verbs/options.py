@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from bench.places import absolute
-from bench.words import UserError, plain, shortened
+from bench.words import UserError, nearest, plain, shortened
 
 if TYPE_CHECKING:
     from bench.sweep.requests import Request
@@ -205,3 +205,17 @@ def about(verb: str, *flags: str, keeping: Sequence[str] = _ABOUT) -> str:
         if name in keeping:
             kept += [word] if equals else [word, next(words, "")]
     return shlex.join(["bench", verb, *kept, *flags])
+
+
+def chosen(beginning: str, ids: Sequence[str]) -> str:
+    """Return the one id that begins like this.
+
+    Raises:
+        UserError: there is none, or more than one.
+    """
+    matches = [cell for cell in ids if cell.startswith(beginning)]
+    if len(matches) > 1:
+        raise UserError(f'"{beginning}" begins the ids of {len(matches)} cells; give more of it')
+    if not matches:
+        raise UserError(f'there is no cell "{beginning}"{nearest(beginning, ids) or "; see `bench status --why`"}')
+    return matches[0]

@@ -24,7 +24,7 @@ from bench.sweep.slurm import commands, launches, submitted
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
-from bench.words import nearest, plain
+from bench.words import plain
 
 
 @click.command()
@@ -74,7 +74,7 @@ def run(
     plan = Plan(request, survey, survey.jobs(stale=stale, retry=retry_failed))
     if on == "slurm":
         asked = profile.slurm(survey.grid.source.get("slurm", {}), wanted)
-        _submit(plan, asked, limits, detach, dry_run)
+        _submit(request, [(plan, asked, limits)], detach, dry_run)
         if dry_run and plan.todo:
             _estimate(plan, limits["device"] or ("cuda" if asked.gpus else "cpu"), mark="# ")
     else:
@@ -118,12 +118,12 @@ def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None
     Options change what the jobs ask for: more --memory, more --time.
     """
     survey = request.survey() if dry_run else request.settle()
-    earlier = launches.read(survey.store)
-    if not earlier:
+    if not launches.read(survey.store):
         why = f"nothing was submitted to SLURM from {survey.store.folder}"
         raise UserError(f"{why}; `bench run --retry-failed` runs failed cells again on this machine")
-    plan = Plan(request, survey, survey.jobs(retry=True))
-    _submit(plan, profile.slurm(earlier[-1].slurm, wanted), earlier[-1].options, detach, dry_run)
+    again = ((Plan(request, survey, jobs), launch) for launch, jobs in submitted.again(survey))
+    batches = [(plan, profile.slurm(launch.slurm, wanted), launch.options) for plan, launch in again]
+    _submit(request, batches, detach, dry_run)
 
 
 @click.command("status")
@@ -182,7 +182,8 @@ def cancel(request: Request, ids: Sequence[str]) -> None:
     request.admit(survey.store)  # whose jobs a stranger's store names, nobody knows
     planned = [standing.cell.id for standing in survey.standings]
     trials = None if ids else _tuned(request, survey)
-    number, jobs = submitted.cancel(survey, [_whole(beginning, planned) for beginning in ids] or planned, trials)
+    chosen = [options.chosen(beginning, planned) for beginning in ids]
+    number, jobs = submitted.cancel(survey, chosen or planned, trials)
     if jobs:
         say(f"{jobs} job{'s' * (jobs > 1)} of tuning cancelled; `bench tune` goes on with what is left of the trials")
     elif not number:
@@ -243,7 +244,7 @@ def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
     ids = sorted({*attempted, *(id for launch in launched for id in launch.keys)})
     if not ids:
         raise UserError(f"there are no cells in {store.folder}")
-    cell = _whole(beginning, ids)
+    cell = options.chosen(beginning, ids)
     history = {past.number: past for past in store.history(cell)}
     if attempt and attempt not in history:
         had = "1 attempt" if len(history) == 1 else f"{len(history)} attempts"
@@ -256,20 +257,6 @@ def _logs(store: Store, beginning: str, attempt: int | None) -> Iterator[Path]:
             job = chosen.job if chosen else launch.jobs().get(cell, "")
             if job:
                 yield launches.output(store, launch, job)
-
-
-def _whole(beginning: str, ids: Sequence[str]) -> str:
-    """Return the one id that begins like this.
-
-    Raises:
-        UserError: there is none, or more than one.
-    """
-    matches = [cell for cell in ids if cell.startswith(beginning)]
-    if len(matches) > 1:
-        raise UserError(f'"{beginning}" begins the ids of {len(matches)} cells; give more of it')
-    if not matches:
-        raise UserError(f'there is no cell "{beginning}"{nearest(beginning, ids) or "; see `bench status --why`"}')
-    return matches[0]
 
 
 # ---------------------------------------------------------------- how verbs end
@@ -317,11 +304,9 @@ def _advice(survey: status.Survey) -> list[str]:
     """Return how to go on, one sentence each; what was submitted to SLURM goes there again."""
     again = click.get_current_context().info_name == "run"
     run = options.command("run", without=("--retry-failed", "--stale")) if again else options.about("run")
-    retry = options.about("retry") if launches.read(survey.store) else f"{run} --retry-failed"
-    collect, cancel, wait = (
-        options.about(*words) for words in (["collect"], ["cancel", "CELL"], ["collect", "--wait"])
-    )
-    return status.advice(survey, retry, f"{run} --stale", collect, cancel, wait)
+    retry = options.about("retry") if submitted.again(survey) else f"{run} --retry-failed"
+    collect, cancel = options.about("collect"), options.about("cancel", "CELL")
+    return status.advice(survey, retry, f"{run} --stale", collect, cancel, options.about("collect", "--wait"))
 
 
 def _carry_out(plan: Plan, dry_run: bool, **limits: Any) -> None:
@@ -363,32 +348,35 @@ def _estimate(plan: Plan, device: str, at_a_time: int = 1, mark: str = "") -> No
     click.echo(f"{mark}{forecast.total(rows, at_a_time)}")
 
 
-def _submit(plan: Plan, asked: profile.Slurm, kept: Values, detach: bool, dry_run: bool) -> None:
+def _submit(
+    request: Request, batches: Sequence[tuple[Plan, profile.Slurm, Values]], detach: bool, dry_run: bool
+) -> None:
     """Submit cells and, unless they are to be left to SLURM, wait for them and print the table; or print the scripts.
 
     Args:
-        plan: the cells.
-        asked: what a job asks for.
-        kept: `device` and `timeout` of the command, which a retry takes over.
+        request: that they are of.
+        batches: cells with what their jobs ask for, and `device` and `timeout`, which a retry takes over.
         detach: leave them to SLURM.
         dry_run: print the scripts alone.
     """
     if dry_run:
-        for sentence in plan.unchecked():
-            say(sentence)
-        _print_scripts(plan.submission(asked, kept))
+        for plan, asked, kept in batches:
+            for sentence in plan.unchecked():
+                say(sentence)
+            _print_scripts(plan.submission(asked, kept))
         return
-    if launch := plan.submit(asked, kept):
-        number = sum(len(array.cells) for array in launch.arrays)
-        jobs = "1 job" if number == 1 else f"{number} jobs"
-        taken = f"{cells(len(launch.keys))} of {len(plan.survey.standings)}"
-        say(f"{taken} submitted in {jobs}: {', '.join(array.job for array in launch.arrays)}")
-    else:
+    taken = False
+    for plan, asked, kept in batches:
+        if launch := plan.submit(asked, kept):
+            number, taken = sum(len(array.cells) for array in launch.arrays), True
+            jobs = f"{number} job{'s' * (number != 1)}: {', '.join(array.job for array in launch.arrays)}"
+            say(f"{cells(len(launch.keys))} of {len(plan.survey.standings)} submitted in {jobs}")
+    if not taken:
         say("there is no cell to submit")
     say(f"to see how they are: {options.about('status')}")
     if not detach:
-        _watch(plan.request)
-        _conclude(plan.request, plan.request.settle())
+        _watch(request)
+        _conclude(request, request.settle())
 
 
 def _print_scripts(batch: launches.Submission) -> None:

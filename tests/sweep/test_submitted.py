@@ -389,6 +389,26 @@ def test_jobs_of_tuning_are_cancelled_with_the_cells_or_alone_and_not_those_at_a
     assert told[4:] == ["8_0"]
 
 
+def test_what_failed_is_submitted_again_as_it_was_and_what_was_not_submitted_is_not(
+    look: Look, store: Store, answers: Answers
+) -> None:
+    jobs = look("ok", "long", "walk", "hang", "flaky").jobs()
+    first = replace(submit(store, jobs[:2]), slurm=Slurm(gpus=1).model_dump(), options={"device": "cuda:0"})
+    launches.write(store, first)
+    arrays = [Array("8", [[job.cell.id] for job in jobs[1:4]])]
+    later = replace(submit(store, jobs[1:4]), sweep="20260102-000000-bbbb", arrays=arrays)
+    launches.write(store, first)
+    launches.write(store, later)
+    finish(store, jobs[3], later.sweep)
+    answers({"8_1": "PENDING"}, {"7_0": "TIMEOUT", "8_0": "TIMEOUT"})
+    for settled in (False, True):  # before, as for a dry run
+        survey = submitted.overlaid(look("ok", "long", "walk", "hang", "flaky"))
+        again = submitted.again(survey)
+        assert [[job.cell.id for job in batch] for _, batch in again] == [[jobs[0].cell.id], [jobs[1].cell.id]]
+        assert [(launch.slurm["gpus"], launch.options) for launch, _ in again] == [(1, {"device": "cuda:0"}), (0, {})]
+        assert submitted.settle(survey, {}) == (0 if settled else 2)
+
+
 def test_the_last_words_of_a_job_reach_the_record(look: Look, store: Store, answers: Answers) -> None:
     (job,) = look("ok").jobs()
     output = launches.output(store, submit(store, [job]), "7")

@@ -11,6 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from bench.sweep.attempts import Attempt, Job
+from bench.sweep.columns import canonical
 from bench.sweep.record import one_line
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches
@@ -130,6 +131,21 @@ def settle(survey: Survey, circumstances: Mapping[str, object]) -> int:
         store.vacate(job)
         written += store.finish(job, job.record(survey.grid.name, circumstances, status, reason))
     return written
+
+
+def again(survey: Survey) -> list[tuple[Launch, list[Job]]]:
+    """Return the cells that were submitted and failed or were lost, all that asked for the same with a launch of them.
+
+    A cell's latest launch says what it asked for.
+    """
+    latest = {cell: launch for launch in launches.read(survey.store) for cell in launch.keys}
+    over = {standing.cell.id for standing in survey.standings if standing.state in ("finished", "lost")}
+    alike: dict[str, tuple[Launch, list[Job]]] = {}
+    for job in survey.jobs(retry=True):
+        if job.cell.id in over and (launch := latest.get(job.cell.id)):
+            asked = canonical({"slurm": launch.slurm, "options": launch.options})
+            alike.setdefault(asked, (launch, []))[1].append(job)
+    return [*alike.values()]
 
 
 def cancel(survey: Survey, cells: Iterable[str], trials: Store | None = None) -> tuple[int, int]:
