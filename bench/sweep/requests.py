@@ -30,8 +30,6 @@ from bench.sweep.store import Store
 
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], Screen]
 
-PAUSE = 2.0  # seconds between two looks at least
-
 
 @dataclass(frozen=True)
 class Request:
@@ -125,7 +123,7 @@ class Request:
         Raises:
             Elsewhere: it is not the cluster that has the cells which answers.
         """
-        before = ""
+        before, changed = "", time.monotonic()
         while True:
             start, survey = time.monotonic(), None
             try:
@@ -137,10 +135,11 @@ class Request:
                 now = f"{error}; waiting for it"
             if now != before:
                 self.say(now)
-                before = now
+                before, changed = now, start
             if survey and not survey.goes_on:
                 return
-            time.sleep(max(PAUSE, 5 * (time.monotonic() - start)))  # a look at many cells is work, too
+            moment = time.monotonic()
+            time.sleep(commands.pause(moment - start, moment - changed))
 
     def settle(self) -> status.Survey:
         """Write the records of cells whose jobs are gone without one; return how all stand then.

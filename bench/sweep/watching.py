@@ -10,7 +10,8 @@ from dataclasses import replace
 
 from bench.sweep import status
 from bench.sweep.progress import BEAT
-from bench.sweep.requests import PAUSE, Request
+from bench.sweep.requests import Request
+from bench.sweep.slurm.commands import PAUSE
 from bench.sweep.status import Survey
 
 QUIET = 10.0  # seconds without a cell that runs, while some are missing, after which nothing is expected any more

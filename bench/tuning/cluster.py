@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from bench.profile import Slurm
@@ -14,7 +14,6 @@ from bench.sweep.attempts import Job, identify
 from bench.sweep.circumstances import now
 from bench.sweep.feed import Feed
 from bench.sweep.pool import Pool
-from bench.sweep.requests import PAUSE
 from bench.sweep.screen import Screen
 from bench.sweep.slurm import commands
 from bench.sweep.slurm.chunk import Chunk
@@ -75,19 +74,38 @@ class Submitted(Submission):
         self.chunks = [tuner] * workers
 
 
-def watch(launch: Launch) -> dict[str, str]:
+def watch(launch: Launch, say: Callable[[str], None]) -> dict[str, str]:
     """Wait until none of the jobs of a launch runs, or waits and may start by itself.
+
+    Args:
+        launch: it.
+        say: takes what is waited for besides.
 
     Returns:
         Why the others do not start by themselves, in SLURM's words, by job.
 
     Raises:
-        Unreachable: SLURM does not answer.
+        Elsewhere: there is no SLURM any more.
     """
     ours = {job: [launch.sweep] for array in launch.arrays for job, _ in array.jobs()}
+    before: object = None
+    changed = time.monotonic()
     while True:
-        queue = commands.queue(ours)
-        stuck = {job: entry.stuck for job, entry in queue.items() if entry.stuck}
-        if len(stuck) == len(queue):
-            return stuck
-        time.sleep(PAUSE)
+        start = time.monotonic()
+        now: object
+        try:
+            now = queue = commands.queue(ours)
+        except commands.Elsewhere:
+            raise
+        except commands.Unreachable as error:  # it may be restarted: jobs outlive that
+            now = f"{error}; waiting for it"
+            if now != before:
+                say(now)
+        else:
+            stuck = {job: entry.stuck for job, entry in queue.items() if entry.stuck}
+            if len(stuck) == len(queue):
+                return stuck
+        if now != before:
+            before, changed = now, start
+        moment = time.monotonic()
+        time.sleep(commands.pause(moment - start, moment - changed))

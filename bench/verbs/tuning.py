@@ -107,7 +107,7 @@ def tune(
         if detach:
             return
         try:
-            if stuck := cluster.watch(launch):
+            if stuck := cluster.watch(launch, say):
                 cancel = options.about("cancel")
                 say(f"left to SLURM, for they do not start by themselves: {unstarted(stuck)}; to end them: {cancel}")
         except KeyboardInterrupt:

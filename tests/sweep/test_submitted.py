@@ -8,6 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import cast
 
 import pytest
 
@@ -19,6 +21,7 @@ from bench.sweep.slurm import launches, submitted
 from bench.sweep.slurm.launches import Array, Launch
 from bench.sweep.status import Survey
 from bench.sweep.store import Store
+from bench.tuning import cluster
 
 Look = Callable[..., Survey]
 Answers = Callable[..., None]
@@ -474,6 +477,40 @@ def test_jobs_that_slurm_says_in_one_are_all_cancelled(
     ends = [standing.loss for standing in submitted.overlaid(look("ok", seeds=9)).standings]
     cancelled = ("cancelled", "its job was cancelled")
     assert ends == [submitted.UNEXPLAINED, *[cancelled] * 3, submitted.ENDS["TIMEOUT"], *[cancelled] * 4]
+
+
+def test_tuning_waits_for_a_slurm_that_is_being_restarted_and_asks_less_often_where_nothing_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launch = submit(store, [])
+    launch.arrays = [Array("7", [[]])]
+    away, there = slurm.Refused("squeue", "connection refused"), {"7": slurm.Entry("RUNNING")}
+    looks: list[object] = [there, away, away, *[there] * 200, {}]
+    said: list[str] = []
+    pauses: list[float] = []
+    clock = 0.0
+
+    def queue(jobs: object) -> dict[str, slurm.Entry]:
+        look = looks.pop(0)
+        if isinstance(look, Exception):
+            raise look
+        return cast(dict[str, slurm.Entry], look)
+
+    def sleep(seconds: float) -> None:
+        nonlocal clock
+        clock += seconds
+        pauses.append(seconds)
+
+    monkeypatch.setattr(slurm, "queue", queue)
+    monkeypatch.setattr(cluster, "time", SimpleNamespace(monotonic=lambda: clock, sleep=sleep))
+    assert cluster.watch(launch, said.append) == {}
+    assert said == ["SLURM does not answer: `squeue` says: connection refused; waiting for it"]
+    assert pauses[:10] == [2.0] * 10
+    assert sorted(pauses) == pauses
+    assert pauses[-1] == 30.0
+    looks = [slurm.Elsewhere("there is no SLURM")]
+    with pytest.raises(slurm.Elsewhere):
+        cluster.watch(launch, said.append)
 
 
 def test_without_slurm_the_sentence_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 PATIENCE = 60.0  # seconds for an answer
+PAUSE = 2.0  # seconds between two looks at least
+LONGEST = 30.0  # seconds between two looks where nothing changes
 #: variables by which SLURM's commands find and trust the cluster
 KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET")
 #: beginnings of variables that change what SLURM's commands do or say, or that belong to the job we are in
@@ -210,6 +212,16 @@ def cluster() -> str:
         Unreachable: SLURM does not answer.
     """
     return _setting("ClusterName")
+
+
+def pause(looked: float, still: float) -> float:
+    """Return how many seconds to wait until the next look: the longer, the longer nothing has changed.
+
+    Args:
+        looked: seconds that the last look took, for one at many cells is work, too.
+        still: seconds since the last change.
+    """
+    return max(PAUSE, 5 * looked, min(LONGEST, still / 10))
 
 
 def notice(minutes: int) -> int:
