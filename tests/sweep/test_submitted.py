@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from collections.abc import Callable
 from dataclasses import replace
@@ -477,6 +478,15 @@ def test_jobs_that_slurm_says_in_one_are_all_cancelled(
     ends = [standing.loss for standing in submitted.overlaid(look("ok", seeds=9)).standings]
     cancelled = ("cancelled", "its job was cancelled")
     assert ends == [submitted.UNEXPLAINED, *[cancelled] * 3, submitted.ENDS["TIMEOUT"], *[cancelled] * 4]
+
+
+@pytest.mark.parametrize(("site", "most"), [("1001", 1001), ("4000001", 10_000), ("0", 1), ("(null)", 1000)])
+def test_arrays_are_as_long_as_the_site_and_a_command_line_allow(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, site: str, most: int
+) -> None:
+    commands(tmp_path, monkeypatch, scontrol=f"echo 'MaxArraySize            = {site}'")
+    assert slurm.most_tasks() == most
+    assert subprocess.run(["/bin/true", *["0" * 64] * most], check=False).returncode == 0
 
 
 def test_tuning_waits_for_a_slurm_that_is_being_restarted_and_asks_less_often_where_nothing_changes(

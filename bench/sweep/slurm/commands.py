@@ -13,6 +13,7 @@ from typing import NamedTuple
 PATIENCE = 60.0  # seconds for an answer
 PAUSE = 2.0  # seconds between two looks at least
 LONGEST = 30.0  # seconds between two looks where nothing changes
+ARRAY = 10_000  # jobs of an array: the digest of each stands on a command line, which has an end
 #: variables by which SLURM's commands find and trust the cluster
 KEPT = ("SLURM_CONF", "SLURM_CONF_SERVER", "SLURM_JWT", "SLURM_SACK_KEY", "SLURM_SACK_SOCKET")
 #: beginnings of variables that change what SLURM's commands do or say, or that belong to the job we are in
@@ -196,13 +197,13 @@ def cancel(jobs: Iterable[str]) -> None:
 
 
 def most_tasks() -> int:
-    """Return how many jobs an array may hold at this site.
+    """Return how many jobs an array may hold at this site, and with us.
 
     Raises:
         Unreachable: SLURM does not answer.
     """
     size = _setting("MaxArraySize")
-    return max(1, int(size)) if size.isdigit() else 1000
+    return min(ARRAY, max(1, int(size))) if size.isdigit() else 1000
 
 
 def cluster() -> str:
