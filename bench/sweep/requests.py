@@ -348,7 +348,7 @@ class Plan:
         """Submit them to SLURM; return what it took, or None where there is no cell. Arguments as of `submission`.
 
         Raises:
-            UserError: SLURM refuses, or data cannot be had.
+            UserError: SLURM refuses, data cannot be had, or another command submits now.
             StoreError: the store cannot be written.
             Unreachable: SLURM does not answer.
         """
@@ -356,14 +356,16 @@ class Plan:
         if unread := launches.unread(self.survey.store):
             why = f"{unread[0]}, and what it submitted may still wait or run"
             raise UserError(f"{why}; move its folder away once `squeue` shows that nothing of it does")
-        # whatever was shown before: a cell is submitted only once SLURM has said that no earlier job has it
-        now = submitted.overlaid(self.request._on_disk())
-        live = {standing.cell.id for standing in now.standings if standing.state in status.LIVE}
-        left = replace(self, todo=[job for job in self.todo if job.cell.id not in live])
-        if not left.todo:
+        if not self.todo:
             return None
-        ready = replace(left, todo=left._ready())
-        return ready.submission(asked, options).submit() if ready.todo else None
+        with launches.claimed(self.survey.store):
+            # whatever was shown before: a cell is submitted only once SLURM has said that no earlier job has it
+            now = submitted.overlaid(self.request._on_disk())
+            live = {standing.cell.id for standing in now.standings if standing.state in status.LIVE}
+            left = replace(self, todo=[job for job in self.todo if job.cell.id not in live])
+            if not left.todo:
+                return None
+            return replace(left, todo=left._ready()).submission(asked, options).submit()
 
     def _ready(self) -> list[Job]:
         """Return the cells with what their data sets are, once all is there that they need."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import json
 import os
 import pickle
 import shutil
@@ -19,6 +20,7 @@ import pytest
 
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep import attempts
 from bench.sweep.pool import Pool
 from bench.sweep.processes import BOOT
 from bench.sweep.progress import Lines
@@ -118,6 +120,24 @@ def test_what_slurm_took_before_it_refused_the_rest_is_kept(
     assert launch.jobs() == {ids[0]: "0_0", ids[1]: "0_1"}
     assert [*launch.keys] == ids[:2]
     assert launch.cluster == "alps"
+
+
+def test_two_commands_do_not_submit_at_once(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "BEAT", 0.05)
+    place = store.folder / "submitting"
+    with launches.claimed(store):
+        os.utime(place / "attempt-1.json", (time.time() - 100,) * 2)  # a submission takes long
+        time.sleep(0.3)
+        with pytest.raises(UserError, match=r"^another command submits cells of /.* to SLURM now; try again once"):
+            launches.claimed(store).__enter__()
+    assert not place.exists()
+    place.mkdir()
+    dead = attempts.claim(place, 1, "")
+    assert dead is not None
+    (place / "attempt-1.json").write_text(json.dumps({**vars(dead), "born": 0.0}))
+    with launches.claimed(store):
+        assert len(list(place.iterdir())) == 2
+    assert not store.foreign
 
 
 def test_an_sbatch_that_hangs_is_waited_for_a_while_and_leaves_no_launch(

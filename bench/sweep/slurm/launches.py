@@ -1,6 +1,7 @@
 """Launches: submitting cells to SLURM, through submitit, and what the store keeps of it for later commands and shells.
 
 runs/mnist/launches/<sweep>/launch.json   which job carries out which cells
+runs/mnist/submitting/attempt-<n>.json    who submits now, as one claims a cell
 runs/mnist/launches/<sweep>/<n>/          array n: its script, what it was handed, and its jobs' own output
 """
 
@@ -8,10 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import pickle
 import shlex
 import shutil
 import sys
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -23,6 +26,7 @@ from bench import files
 from bench.files import replacing
 from bench.profile import Slurm
 from bench.protocol import UserError
+from bench.sweep import attempts
 from bench.sweep.attempts import Job, identify
 from bench.sweep.circumstances import now
 from bench.sweep.processes import BOOT
@@ -128,6 +132,39 @@ def read(store: Store) -> list[Launch]:
 def unread(store: Store) -> list[str]:
     """Return a sentence for each launch of a store that cannot be read: nobody knows which jobs it submitted."""
     return [sentence for sentence in _files(store) if isinstance(sentence, str)]
+
+
+@contextlib.contextmanager
+def claimed(store: Store) -> Iterator[None]:
+    """Let no other command submit cells of a store during the block: both would submit the same ones.
+
+    Raises:
+        UserError: another one submits.
+        StoreError: the store cannot be written.
+    """
+    place, over = store.folder / "submitting", threading.Event()
+    with store.storage.writing():
+        place.mkdir(parents=True, exist_ok=True)
+        latest = max(attempts.numbers(os.listdir(place)), default=0)
+        free = not latest or not attempts.alive(place, latest, store.storage.ahead)
+        claim = attempts.claim(place, latest + 1, "") if free else None
+    if claim is None:
+        raise UserError(f"another command submits cells of {store.folder} to SLURM now; try again once it has")
+
+    def beat() -> None:
+        while not over.wait(attempts.BEAT):
+            attempts.beat(place, claim)
+
+    heart = threading.Thread(target=beat, daemon=True)
+    heart.start()
+    try:
+        yield
+    finally:
+        over.set()
+        heart.join()
+        with contextlib.suppress(OSError):
+            os.unlink(attempts.path(place, claim.number))
+            place.rmdir()
 
 
 def cancelled(store: Store, sweep: str) -> Sequence[str]:
