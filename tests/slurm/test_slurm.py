@@ -155,6 +155,20 @@ def test_what_was_cancelled_before_it_began_ends_well_once_it_is_submitted_again
     assert len(list(shell.folder.glob("runs/fakes/cells/*/record-*.json"))) == 6  # and those that were set aside
 
 
+def test_a_job_that_is_cancelled_while_its_cell_saves_does_not_come_back(shell: Any, cluster: Any, wait: Wait) -> None:
+    shell.grid("walk", seconds=20, slurm="time = 5")
+    shell("run", "--on", "slurm", "--detach")
+    wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 1)
+    (cell,) = shell.cells()
+    cluster.ask("scancel", "--signal=USR2", "--batch", cell["job"])
+    cluster.ask("scancel", cell["job"])
+    asked = ("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={cell['job']}")
+    wait(lambda: "COMPLETING" not in cluster.ask(*asked))
+    assert cluster.ask(*asked).strip() == "CANCELLED"
+    assert attempts(shell, cell["cell"]) == ["preempted"]
+    assert "1 cell: 1 cancelled" in shell("collect", check=1)
+
+
 def test_jobs_share_their_gpus_among_cells(shell: Any, cluster: Any) -> None:
     shell.grid("walk", seeds=4, seconds=1, slurm="gpus = 2\nper_gpu = 2\ncells_per_job = 4\ntime = 9\nmemory = 3")
     assert "4 cells: 4 ok" in shell("run", "--on", "slurm")  # it waits, and prints the table
