@@ -59,11 +59,17 @@ class Survey:
                 standing.key,
                 self.code[standing.cell.plugins],
                 {},
-                replaces=self.store.digest(standing.cell.id, standing.key) if standing.state == "finished" else None,
+                replaces=self._replaced(standing),
             )
             for standing in self.standings
             if _wanted(standing, stale=stale, retry=retry)
         ]
+
+    def _replaced(self, standing: Standing) -> str | None:
+        """Return what tells the record of a cell that is to run again; that of a lost one its job was to replace."""
+        if standing.state not in ("finished", "lost"):
+            return None
+        return self.store.digest(standing.cell.id, standing.key) or None
 
     def rescored(self) -> list[Job]:
         """Return what can be scored without training: cells that this code has trained and that have no record yet."""

@@ -362,6 +362,9 @@ def test_a_job_that_is_lost_again_before_its_cell_began_leaves_one_record_more(
     submit(store, [job])
     for number in range(2):
         answers({}, {"7": "CANCELLED" if number else "NODE_FAIL"})
+        assert [store.taken(job) for job in submitted.overlaid(look("ok")).jobs()] == [False], (
+            "`bench run` does it, too"
+        )
         for _ in range(2):
             submitted.settle(submitted.overlaid(look("ok")), {})
             assert len(list(store.cell(job.cell.id).glob("record-*.json"))) == 1 + number
