@@ -94,8 +94,8 @@ def untested(row: Row, baseline: Row, metric: Metric) -> str:
         return f"preliminary, {going}"
     if away := either(lambda side: f"{len(side.left)} of {side.planned} seeds left out" if side.left else ""):
         return f"none: {away}"
-    if known := either(lambda side: "its likelihood is exact" if side.exact and not side.seeds(metric.name) else ""):
-        return f"none: {known}, so that it has no {meaning(metric.name).title}"
+    if known := either(lambda side: "exact likelihood" if side.exact and not side.seeds(metric.name) else ""):
+        return f"none: {known}, no {meaning(metric.name).title}"
     if few := either(lambda side: _short(side, metric) if len(side.trained(metric.name)) < JUDGED_SEEDS else ""):
         return f"none below {JUDGED_SEEDS} seeds ({few})"
     if doubt := either(lambda side: "unreliable" if side.unreliable(metric.name) else ""):

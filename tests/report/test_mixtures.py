@@ -208,7 +208,7 @@ def test_a_row_whose_likelihood_is_exact_has_it_in_place_of_an_estimate(colour: 
     table = colour.table("cifar10-subset")
     (row,) = [row for row in table.rows if row.label == "uniform-pixels"]
     assert row.verdict is not None
-    assert row.verdict.words == "none: its likelihood is exact, so that it has no AIS-NLL"
+    assert row.verdict.words == "none: exact likelihood, no AIS-NLL"
     (line,) = [line for line in summary(table).rows if line[0].text == "uniform-pixels"]
     assert [entry.text for entry in line][2:4] == ["8.000", "-"]
 

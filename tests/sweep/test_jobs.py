@@ -179,8 +179,12 @@ def test_a_command_that_is_stopped_once_sbatch_has_answered_leaves_no_job_that_n
     monkeypatch.setattr(launches, "write", keep)
     survey = look("ok", "long", "walk")
     expected = {"": StoreError, "INT": KeyboardInterrupt}.get(stop, SystemExit)
-    with pytest.raises(expected):
-        Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    try:
+        with pytest.raises(expected):
+            Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert told.read_text().split() == ["2"]
     (launch,) = launches.read(store)
     assert [array.job for array in launch.arrays] == ["1"]
