@@ -39,8 +39,8 @@ def caption(
         sentences.append(f"In brackets: 95 % intervals over {over(rows, metrics)}")
     if baseline and judged:
         many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
-        bases = [row for row in rows if row.verdict and row.verdict.kind == "baseline"]
-        if len(bases) > 1:
+        bases = [row.setting.dataset for row in rows if row.verdict and row.verdict.kind == "baseline"]
+        if len(bases) > len({*bases}):
             sentences.append(f"vs {baseline}: each row to the {baseline} of its own settings")
         sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."

@@ -109,6 +109,7 @@ def test_data_sets_that_are_judged_by_other_metrics_are_told_apart(toy: Syntheti
     text = " ".join(report(Records(toy.grid)).split())
     assert "Better than normal in KL from the data: vampprior on 8-gaussians." in text
     assert "Better than normal in NLL: vampprior on checkerboard." in text
+    assert "of its own settings" not in text
 
 
 # ---------------------------------------------------------------- rows
@@ -148,6 +149,8 @@ def test_a_tuned_row_gains_over_its_own_strategy(mnist: Synthetic) -> None:
         put(store, label, value, value + 0.1, value - 0.1)
     rows = {row.label: row for row in store.table("digits").rows}
     assert rows["gaussian[tuned]"].gains["nll"].mean == pytest.approx(2.0)
+    alone = "vs normal: each row to the normal of its own settings"
+    assert alone in layout(store.table("digits")).caption
     text = said(store.table("digits"))
     assert "It improved NLL: normal by 1.00 nats" in text
     assert "It made worse: gaussian by 2.00 nats" in text
