@@ -25,7 +25,7 @@ from bench.sweep.attempts import Job
 from bench.sweep.limits import cores, devices, limited
 from bench.sweep.screen import Screen, Tally
 from bench.sweep.slurm import commands, launches, submitted
-from bench.sweep.slurm.launches import Submission
+from bench.sweep.slurm.submission import Submission
 from bench.sweep.store import Store
 
 Display = Callable[[int, Callable[[Job], str], Callable[[Job], str]], Screen]

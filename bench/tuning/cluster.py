@@ -17,7 +17,8 @@ from bench.sweep.pool import Pool
 from bench.sweep.screen import Screen
 from bench.sweep.slurm import commands
 from bench.sweep.slurm.chunk import Chunk
-from bench.sweep.slurm.launches import Launch, Submission
+from bench.sweep.slurm.launches import Launch
+from bench.sweep.slurm.submission import Submission
 from bench.sweep.store import Store
 from bench.tuning.orders import Order
 from bench.tuning.rows import SEEDS

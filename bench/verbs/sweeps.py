@@ -21,6 +21,7 @@ from bench.sweep.limits import limited
 from bench.sweep.logs import TensorBoard
 from bench.sweep.requests import Plan, Request, cells
 from bench.sweep.slurm import commands, launches, submitted
+from bench.sweep.slurm.submission import Submission
 from bench.sweep.store import Store
 from bench.verbs import options
 from bench.verbs.options import Values, flag, say
@@ -379,7 +380,7 @@ def _submit(
         _conclude(request, request.settle())
 
 
-def _print_scripts(batch: launches.Submission) -> None:
+def _print_scripts(batch: Submission) -> None:
     try:
         most = commands.most_tasks()
     except commands.Unreachable:

@@ -27,7 +27,8 @@ from bench.sweep.progress import Lines
 from bench.sweep.slurm import commands as slurm
 from bench.sweep.slurm import launches, start
 from bench.sweep.slurm.chunk import Chunk
-from bench.sweep.slurm.launches import Launch, Submission
+from bench.sweep.slurm.launches import Launch
+from bench.sweep.slurm.submission import Submission
 from bench.sweep.status import Survey
 from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
