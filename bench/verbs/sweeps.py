@@ -122,6 +122,8 @@ def retry(request: Request, detach: bool, dry_run: bool, wanted: Values) -> None
     if not launches.read(survey.store):
         why = f"nothing was submitted to SLURM from {survey.store.folder}"
         raise UserError(f"{why}; `bench run --retry-failed` runs failed cells again on this machine")
+    if not dry_run:
+        request.admit(survey.store)  # its launches say what jobs ask for
     again = ((Plan(request, survey, jobs), launch) for launch, jobs in submitted.again(survey))
     batches = [(plan, profile.slurm(launch.slurm, wanted), launch.options) for plan, launch in again]
     _submit(request, batches, detach, dry_run)

@@ -14,6 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
@@ -180,17 +181,24 @@ def test_a_command_that_is_stopped_once_sbatch_has_answered_leaves_no_job_that_n
     monkeypatch.setattr(launches, "write", keep)
     survey = look("ok", "long", "walk")
     expected = {"": StoreError, "INT": KeyboardInterrupt}.get(stop, SystemExit)
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background ignores it
+    ways: dict[signal.Signals, Any] = {
+        signal.SIGINT: signal.default_int_handler,
+        signal.SIGTERM: signal.SIG_DFL,
+        signal.SIGHUP: signal.SIG_DFL,
+    }
+    # a shell's background, and nohup, ignore some of them
+    before = {number: signal.signal(number, way) for number, way in ways.items()}
     try:
         with pytest.raises(expected):
             Submission(survey, survey.jobs(), setup, Slurm(), None, {}).submit()
+        assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number, way in before.items():
+            signal.signal(number, way)
     assert told.read_text().split() == ["2"]
     (launch,) = launches.read(store)
     assert [array.job for array in launch.arrays] == ["1"]
     assert {path.name for path in launches.folder(store, launch.sweep).iterdir()} == {"0", "launch.json"}
-    assert signal.getsignal(signal.SIGTERM) == signal.SIG_DFL
 
 
 def test_options_for_sbatch_reach_the_script_and_the_name_holds_the_grids(look: Look, setup: Setup) -> None:
