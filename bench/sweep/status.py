@@ -326,9 +326,9 @@ def advice(survey: Survey, retry: str, stale: str, collect: str, cancel: str, wa
         cells = "1 cell is" if number == 1 else f"{number} cells are"
         sentences.append(f"{cells} left to SLURM; to wait for {_them(number)}: {wait}")
     if stuck:
-        wait = "1 cell waits in a job that does" if stuck == 1 else f"{stuck} cells wait in jobs that do"
+        waits = "1 cell waits in a job that does" if stuck == 1 else f"{stuck} cells wait in jobs that do"
         themselves = "itself" if stuck == 1 else "themselves"
-        why = f"{wait} not start by {themselves}: {unstarted(survey.stuck)}"
+        why = f"{waits} not start by {themselves}: {unstarted(survey.stuck)}"
         sentences.append(f"{why}; to give one up: {cancel}, with an id of `bench status --why`")
     return sentences
 

@@ -130,29 +130,20 @@ class Storage:
         except OSError:
             return 0.0
 
-    @contextlib.contextmanager
-    def writing(self) -> Iterator[None]:
-        """Take what goes wrong in the block for trouble of the store.
+    def writing(self) -> contextlib.AbstractContextManager[None]:
+        """Take what goes wrong in a block that writes for trouble of the store, as a StoreError."""
+        return self._trouble("written")
 
-        Raises:
-            StoreError: something did.
-        """
+    def reading(self) -> contextlib.AbstractContextManager[None]:
+        """Take what goes wrong in a block that reads for trouble of the store, as a StoreError."""
+        return self._trouble("read")
+
+    @contextlib.contextmanager
+    def _trouble(self, done: str) -> Iterator[None]:
         try:
             yield
         except OSError as error:
-            raise self._error(error) from error
-
-    @contextlib.contextmanager
-    def reading(self) -> Iterator[None]:
-        """Take what cannot be read in the block for trouble of the store.
-
-        Raises:
-            StoreError: something cannot.
-        """
-        try:
-            yield
-        except OSError as error:
-            raise self._error(error, "read") from error
+            raise self._error(error, done) from error
 
     def _error(self, error: OSError, done: str = "written") -> StoreError:
         done = "read" if isinstance(error, Unread) else done
