@@ -127,8 +127,8 @@ def extended(rows: Sequence[Row], plan: Plan) -> Iterator[str]:
     if plan.extended:
         first, last = plan.extended
         yield (
-            f"the plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that verdicts"
-            " are wrong in more than 5 % of cases"
+            f"the plan was extended from {first} to {last} seeds after verdicts on {first} could be seen, so that"
+            " verdicts are wrong in more than 5 % of cases"
         )
         return
     planned: dict[Setting, int] = Counter(cell.setting for cell in plan.cells)
@@ -136,8 +136,8 @@ def extended(rows: Sequence[Row], plan: Plan) -> Iterator[str]:
     if min(more.values(), default=0) < (most := max(more.values(), default=0)):  # of all alike the run had so many
         who = ", ".join(label for label, number in more.items() if number == most)
         yield (
-            f"{who}: {most} seed{'s' * (most > 1)} more than the grid plans, and than other rows have; if they were added"
-            " once a verdict could be seen, verdicts are wrong in more than 5 % of cases"
+            f"{who}: {most} seed{'s' * (most > 1)} more than the grid plans, and than other rows have; if they were"
+            " added once a verdict could be seen, verdicts are wrong in more than 5 % of cases"
         )
 
 
