@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import statistics
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from types import MappingProxyType
@@ -28,7 +29,7 @@ def cost(table: Table, curves: Curves) -> Layout:
         "fit, min",
         "scoring, min",
         "overhead, min",
-        "images/s",
+        "items/s",
         "host, GB",
         "device, GB",
         "to target, min",
@@ -43,7 +44,7 @@ def cost(table: Table, curves: Curves) -> Layout:
         entries.append(_reached(row, curves, target))
         rows.append(tuple(entries))
     target_says = " To target: until the bound on the validation split is as good as the baseline's at its end."
-    caption = "Means over the seeds that came to scores."
+    caption = "Medians over the seeds that came to scores."
     return _made(table, "cost", headings, rows, caption, {headings[-1]: target_says})
 
 
@@ -160,13 +161,13 @@ def _deviation(values: Sequence[float]) -> float | None:
 
 
 def _speed(row: Row) -> float | None:
-    """Return training items a second: steps times their batch over the seconds of training."""
+    """Return training items a second: steps times their batch over the seconds of training; none of a single step."""
     rates = [
         outcome.last_step * outcome.budget["batch_size"] / outcome.resources["fit_seconds"]
         for outcome in row.outcomes.values()
-        if outcome.status == "ok" and outcome.last_step and outcome.resources.get("fit_seconds")
+        if outcome.status == "ok" and (outcome.last_step or 0) > 1 and outcome.resources.get("fit_seconds")
     ]
-    return sum(rates) / len(rates) if rates else None
+    return statistics.median(rates) if rates else None
 
 
 def _bounds(row: Row, curves: Curves) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -197,11 +198,11 @@ def _target(table: Table, curves: Curves) -> float | None:
 
 
 def _reached(row: Row, curves: Curves, target: float | None) -> Entry:
-    """Return the mean time until the target, over the seeds that get there, counting epochs as equally long."""
+    """Return the median time until the target, over the seeds that get there, counting epochs as equally long."""
     taken: list[float] = []
     for seconds, values in _bounds(row, curves) if target is not None else ():
         taken += seconds[values <= target][:1].tolist()
-    entry = _number(sum(taken) / len(taken) if taken else None, minutes)
-    # a mean without those that never do is too good, and says so
+    entry = _number(statistics.median(taken) if taken else None, minutes)
+    # a median without those that never do is too good, and says so
     some = 0 < len(taken) < len(row.outcomes)
     return replace(entry, below=f"{len(taken)} of {len(row.outcomes)} seeds") if some else entry

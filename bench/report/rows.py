@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import statistics
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -83,7 +84,6 @@ class Row:
     gains: dict[str, Interval] = field(default_factory=dict)
     _trained: dict[str, dict[int, Trained]] = field(default_factory=dict)
     _sides: dict[str, Side | None] = field(default_factory=dict)
-    _resources: dict[tuple[str, ...], float | None] = field(default_factory=dict)
 
     @property
     def planned(self) -> int:
@@ -105,17 +105,15 @@ class Row:
         """Whether its models' likelihood is known, so that none was estimated."""
         return bool(self.outcomes) and all(outcome.exact for outcome in self.outcomes.values())
 
-    def resource(self, *names: str) -> float | None:
-        """Return the mean over the seeds that came to scores of the sum of these resources; None without them."""
-        if names not in self._resources:
-            sums = [
-                sum(outcome.resources.get(name, math.nan) for name in names)
-                for outcome in self.outcomes.values()
-                if outcome.status == "ok"
-            ]
-            finite = [total for total in sums if math.isfinite(total)]
-            self._resources[names] = sum(finite) / len(finite) if finite else None
-        return self._resources[names]
+    def spent(self, name: str) -> list[float]:
+        """Return what each of the seeds that came to scores took of a resource."""
+        taken = (o.resources.get(name, math.nan) for o in self.outcomes.values() if o.status == "ok")
+        return [value for value in taken if math.isfinite(value)]
+
+    def resource(self, name: str) -> float | None:
+        """Return the median of these; None without them. A mean would be that of one seed whose machine was busy."""
+        spent = self.spent(name)
+        return statistics.median(spent) if spent else None
 
     @property
     def codes(self) -> set[tuple[str, str]]:

@@ -68,7 +68,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
         if any(needs(table) for table in judged):
             terms.append(("would need", "seeds at which the interval is narrower than the difference in 80 % of cases"))
     terms += [
-        ("fit", "training of one seed, without scoring"),
+        ("fit", "training of one seed, without scoring: the median over seeds"),
         ("worst jump", "the largest factor by which a gradient's norm rose from one epoch to the next, worst seed"),
     ]
     if any(row.seeds("log_z") for row in rows):

@@ -6,13 +6,17 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from bench.report.rows import Row
     from bench.report.tables import Table
+
+_ROUGH = 2  # times as long as another seed of its row: times then depend on more than on the row
+_SHORT = 1  # seconds: of what is shorter such a factor says nothing
 
 
 def duration(seconds: float) -> str:
     """Return a time with two digits that count, in a unit in which it is read."""
     if seconds < 60:
-        return f"{max(seconds, 0.01):.2g} s"
+        return f"{seconds:.2g} s" if seconds >= 0.01 else "<0.01 s"
     return f"{minutes(seconds)} min" if seconds < 3600 else f"{two(seconds / 3600)} h"
 
 
@@ -57,4 +61,12 @@ def training(tables: Sequence[Table], better: Sequence[str]) -> tuple[str, tuple
             ratio = sum(spent[label][name] for name in both) / sum(spent[base][name] for name in both)
             ratios.append(f"{label} {two(ratio)} times as long as {base}")
     sentence = f"{text} a seed{'; ' if ratios else ''}{', '.join(ratios)}"
+    factors = [(max(own) / min(own), row.label) for row in rows if max(own := _fits(row), default=0.0) > _SHORT]
+    factor, widest = max(factors, default=(1.0, ""))
+    if factor >= _ROUGH:
+        sentence += f". These times are rough: seeds of one row differ by up to {two(factor)} times ({widest})"
     return sentence, tuple(dict.fromkeys([first, last, *better]))
+
+
+def _fits(row: Row) -> list[float]:
+    return [seconds for seconds in row.spent("fit_seconds") if seconds > 0]

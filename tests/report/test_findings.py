@@ -79,6 +79,13 @@ def test_the_cost_names_the_least_the_most_and_what_is_better(store: Synthetic) 
     assert "All 12 records took 3.7 min with scoring, on cpu." in cost.sentence
 
 
+def test_one_seed_on_a_busy_machine_does_not_make_a_row_slow(store: Synthetic) -> None:
+    fill(store, {(SSM, 0): {"resources": {"fit_seconds": 300.0, "evaluate_seconds": 2.0, "overhead_seconds": 0.5}}})
+    (cost,) = (finding for finding in findings(store.table()) if finding.kind == "cost")
+    assert "sliced-score-matching 1 times as long as normal" in cost.sentence
+    assert f"These times are rough: seeds of one row differ by up to 30 times ({SSM})." in cost.sentence
+
+
 def test_failures_are_told_with_their_number_and_the_first_reason(store: Synthetic) -> None:
     fill(store, {(VAMP, 2): {"status": "diverged", "reason": "a loss is not finite", "last_step": 7}})
     (failed,) = (finding for finding in findings(store.table()) if finding.kind == "failed")

@@ -184,7 +184,7 @@ def cost(table: Table) -> Drawing | None:
     axes = figure.subplots()
     sign = -1 if what.metric.better == "higher" else 1
     low, high = canvas.reach([value.lower for _, value, _ in timed], [value.upper for _, value, _ in timed])
-    times = [float(np.mean(spent)) for *_, spent in timed]
+    times = [float(np.median(spent)) for *_, spent in timed]
     ends = [float(end) for *_, spent in timed for end in (spent.min(), spent.max())]
     if canvas.spans(ends):
         canvas.logarithmic(axes)
@@ -221,7 +221,7 @@ def cost(table: Table) -> Drawing | None:
     if what.baseline:
         axes.axhline(0, color=FAINT, linewidth=0.8, zorder=0)
         bars.append((axes.get_xlim()[0], 0.0, axes.get_xlim()[1], 0.0))
-    axes.set(xlabel="minutes to fit one seed (bar: least to most)", ylabel=what.axis(",\n"))
+    axes.set(xlabel="minutes to fit one seed, median (bar: least to most)", ylabel=what.axis(",\n"))
     canvas.label_points(axes, labels, bars, figure)
     doubted = [row.label for n, (row, *_) in enumerate(timed) if n not in sound]
     makers = {outcome.device_kind or outcome.device for row, *_ in timed for outcome in row.outcomes.values()} - {None}
@@ -243,9 +243,7 @@ def cost(table: Table) -> Drawing | None:
 
 def minutes(row: Row) -> np.ndarray:
     """Return how long each finished seed of a row took to fit, minutes."""
-    seconds = [o.resources.get("fit_seconds", np.nan) for o in row.outcomes.values() if o.status == "ok"]
-    spent = np.asarray(seconds, float) / 60
-    return spent[np.isfinite(spent)]
+    return np.asarray(row.spent("fit_seconds")) / 60
 
 
 def pareto(points: Sequence[tuple[float, float]]) -> list[int]:
