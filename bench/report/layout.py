@@ -192,7 +192,7 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
     if row.planned:
         below, seeds = number.model if number else "", f"{len(row.finished)}/{row.planned}"
     elif number and number.strategy:
-        below, seeds = f"strategy {number.strategy}, no cells here", NOTHING
+        below, seeds = f"strategy {number.strategy}, no row of its settings", NOTHING
     else:
         below, seeds = f"({number.citation})" if number else "", NOTHING
     entries = [Entry(row.label, below, marks=marks), Entry(seeds, _failed(row))]

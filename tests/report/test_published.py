@@ -211,6 +211,13 @@ def test_a_footnote_names_three_ways_and_counts_the_rest(mnist: Synthetic) -> No
     assert mark.endswith(" and 2 more")
 
 
+def test_a_published_number_of_other_settings_does_not_deny_the_row_of_its_strategy(mnist: Synthetic) -> None:
+    other = type(mnist)(mnist.folder, settings=["train.epochs=3"])
+    other.put("normal", 0, 95.0)
+    (line,) = (row for row in layout(other.table()).rows if row[0].text == "VAE, N(0, 1) prior")
+    assert line[0].below == "strategy normal, no row of its settings"
+
+
 def test_a_strategy_without_published_number_has_no_footnote_on_it(mnist: Synthetic) -> None:
     other = type(mnist)(mnist.folder, strategies=["flow"])
     for seed in range(3):
