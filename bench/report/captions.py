@@ -48,10 +48,10 @@ def caption(
 
 def over(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:
     """Return what intervals of these metrics are over."""
-    shared = any(
-        meaning(metric.name).items or any(r.scores[metric.name].basis == BOTH for r in rows if metric.name in r.scores)
-        for metric in metrics
-    )
+    scores = [(metric, row.scores[metric.name]) for metric in metrics for row in rows if metric.name in row.scores]
+    shared = any(meaning(metric.name).items or score.basis == BOTH for metric, score in scores)
+    if scores and all(score.n == (1,) for _, score in scores):
+        return f"{_splits(rows)} items, of one training each" if shared else "the estimate of one training each"
     return f"trainings and {_splits(rows)} items" if shared else "trainings"
 
 

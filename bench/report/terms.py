@@ -41,12 +41,10 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
             terms.append(term)
     if any(name in BITS for name in shown):
         terms.append(("bits/dim", "nats on the pixels' scale, divided by log 2 and by the number of values an image"))
-    terms.append(
-        (
-            "[a, b]",
-            "95 % interval over new trainings and new test items, widened by what log Z leaves open",
-        )
-    )
+    lone = any(score.n == (1,) for row in rows for score in row.scores.values())
+    alone = "; of a single seed it says nothing of other trainings" if lone else ""
+    whole = "95 % interval over new trainings and new test items, widened by what log Z leaves open"
+    terms.append(("[a, b]", f"{whole}{alone}"))
     if judged:
         base = judged[0].baseline
         terms += [

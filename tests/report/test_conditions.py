@@ -10,7 +10,9 @@ import pytest
 
 from bench.protocol import Evaluation
 from bench.report import Records, published, sources
+from bench.report.summary import summary
 from bench.report.tables import build
+from bench.report.terms import glossary
 from bench.sweep.columns import canonical
 from tests.report.conftest import Synthetic
 
@@ -81,6 +83,17 @@ def test_a_table_says_which_split_it_shows_and_published_numbers_stand_beside_te
     assert row.number is None
     left_out = "left out: 3 cells with evaluate.split = test instead of validation; --all-settings (with --grid"
     assert any(note.startswith(left_out) for note in made.notes)
+
+
+def test_an_interval_of_a_single_seed_is_not_over_trainings(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    table = mnist.table()
+    for said in (table.caption, summary(table).caption):
+        assert "95 % intervals over test items, of one training each" in said
+    meaning = dict(glossary([table], ["vlb"]))["[a, b]"]
+    assert meaning.endswith("; of a single seed it says nothing of other trainings")
+    three(mnist, "sliced-score-matching", [95.0, 96.0, 97.0])
+    assert "95 % intervals over trainings and test items" in mnist.table().caption
 
 
 def test_with_all_settings_the_splits_are_rows_of_their_own(mnist: Synthetic) -> None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bench.protocol import Metric
+from bench.report.captions import over
 from bench.report.figures import canvas
 from bench.report.figures.canvas import FAINT, INK, TEXT, Drawing, Look
 from bench.report.layout import figure as digits
@@ -107,7 +108,8 @@ def forest(table: Table) -> Drawing | None:
     title = f"{table.name}: {meaning(what.metric.name).title}" + (f" against {what.baseline}" if what.baseline else "")
     seeds = sorted({len(row.trained(what.metric.name)) for row, _ in rows})
     sentences = [
-        f"Bars: 95 % intervals over {_count(seeds)} and test items, not adjusted for the number of rows.",
+        f"Bars: 95 % intervals over {over([row for row, _ in rows], [what.metric])} ({_count(seeds)}), not adjusted for"
+        " the number of rows.",
         f"Marks: {canvas.MARKS}." if what.baseline else "",
         f"Grey band: differences of no interest, within {table.margin:g}." if what.baseline and table.margin else "",
         "Dashed: unreliable scores." if any(row.unreliable(what.metric.name) for row, _ in rows) else "",
