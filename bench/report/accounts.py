@@ -34,14 +34,14 @@ def cost(table: Table, curves: Curves) -> Layout:
         "device, GB",
         "to target, min",
     )
-    target = _target(table, curves)
+    targets = _targets(table, curves)
     rows = []
     for row in _scored(table):
         clocks = [row.resource(f"{name}_seconds") for name in ("fit", "evaluate", "overhead")]
         entries = [label(row), *(_number(clock, minutes) for clock in clocks), _number(_speed(row), "{:,.0f}".format)]
         memory = (row.resource(name) for name in ("peak_host_bytes", "peak_device_bytes"))
         entries += [_number(size / 1e9 if size else None, "{:.2f}".format) for size in memory]
-        entries.append(_reached(row, curves, target))
+        entries.append(_reached(row, curves, targets.get(row.setting.context)))
         rows.append(tuple(entries))
     target_says = " To target: until the bound on the validation split is as good as the baseline's at its end."
     caption = "Medians over the seeds that came to scores."
@@ -84,11 +84,12 @@ def stability(table: Table) -> Layout:
             )
         )
     title = meaning(metric.name).title if metric else "the score"
-    caption = (
-        "Seeds: finished of planned, and how the others ended. Jumps, lag and R-hat: the worst seed. Spread: standard"
-        f" deviation of {title} over seeds."
-    )
-    return _made(table, "stability", headings, rows, caption)
+    caption = "Seeds: finished of planned, and how the others ended."
+    there = {name for row in rows for name, entry in zip(headings, row, strict=True) if entry.text != NOTHING}
+    if worst := [name for name in ("gradient jump", "log Z jump", "prior lag", "R-hat") if name in there]:
+        caption += f" Of the worst seed: {', '.join(worst)}."
+    of_spread = {spread: f" Spread: standard deviation of {title} over seeds."}
+    return _made(table, "stability", headings, rows, caption, of_spread)
 
 
 def tuning(table: Table) -> list[Layout]:
@@ -190,11 +191,11 @@ def _bounds(row: Row, curves: Curves) -> list[tuple[np.ndarray, np.ndarray]]:
     return found
 
 
-def _target(table: Table, curves: Curves) -> float | None:
-    """Return the validation bound at which the baseline ends, the mean over its seeds."""
-    base = next((row for row in table.rows if row.verdict and row.verdict.kind == "baseline"), None)
-    ends = [float(values[-1]) for _, values in _bounds(base, curves)] if base else []
-    return sum(ends) / len(ends) if ends else None
+def _targets(table: Table, curves: Curves) -> dict[tuple[str, ...], float]:
+    """Return the validation bound at which each baseline ends, the mean over its seeds, by what its rows share."""
+    bases = [row for row in table.rows if row.verdict and row.verdict.kind == "baseline"]
+    ends = {row.setting.context: [float(values[-1]) for _, values in _bounds(row, curves)] for row in bases}
+    return {context: sum(own) / len(own) for context, own in ends.items() if own}
 
 
 def _reached(row: Row, curves: Curves, target: float | None) -> Entry:

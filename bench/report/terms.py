@@ -82,7 +82,7 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
         terms.append(("stale", "recorded by earlier code of bench"))
     if wide:
         outcomes = [outcome for row in rows for outcome in row.outcomes.values()]
-        lag = "mean energy of posterior samples minus that of the prior's own: 0 when the prior has caught up"
+        lag = "how far the mean energy of posterior samples is from that of the prior's own samples; 0 at best"
         terms.append(("overhead", "start, loading, checkpoints and writing"))
         if any(outcome.status == "diverged" for outcome in outcomes):
             terms.append(("first bad step", "of the first seed that left the finite numbers"))

@@ -132,3 +132,17 @@ def test_captions_and_terms_speak_of_columns_that_are_shown(mnist: Synthetic) ->
     shown = {heading.text for part in (cost, stability) for heading in part.headings}
     explained = {term for term, _ in glossary([table], ["vlb"], wide=True)}
     assert {"first bad step", "prior lag", "R-hat"}.isdisjoint(shown | explained)
+    assert stability.caption == "Seeds: finished of planned, and how the others ended."
+
+
+def test_the_target_is_that_of_a_rows_own_baseline(mnist: Synthetic) -> None:
+    swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"], seeds=1)
+    for label, bounds in {
+        "normal[train.epochs=3]": [12.0, 11.0],
+        "normal[train.epochs=100]": [12.0, 9.0],
+        "sliced-score-matching[train.epochs=3]": [11.5, 10.5],
+    }.items():
+        swept.put(label, 0, 95.0, curves=curve(validation_bound=bounds))
+    cost = lines(accounts(swept.table(), Curves([swept.folder]))[0])
+    assert cost["normal[train.epochs=3]"]["to target, min"] == "0.17", "both of its epochs, of 10 s"
+    assert cost["sliced-score-matching[train.epochs=3]"]["to target, min"] == "0.17"
