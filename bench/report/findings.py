@@ -266,9 +266,9 @@ def _missing(table: Table) -> Iterator[Finding]:
         )
 
 
-def doubts_of(table: Table) -> Iterator[Finding]:
-    """Say what casts doubt on the headline scores, each reason once, with the rows that it concerns."""
-    metrics = [table.lead] if table.lead else []
+def doubts_of(table: Table, metrics: Sequence[Metric] = ()) -> Iterator[Finding]:
+    """Say what casts doubt on these scores, by default the headline's, each reason once, with the rows concerned."""
+    metrics = metrics or ([table.lead] if table.lead else [])
     concerned: dict[str, dict[str, Row]] = {}
     said: dict[str, dict[str, None]] = {}
     for row in table.rows:

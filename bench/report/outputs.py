@@ -210,11 +210,13 @@ def publication(made: Report) -> str:
         cut = overview.plain.cut(-(-overview.parts // _ABREAST))
         layouts += [replace(part, name=f"{part.name}-{number}") for number, part in enumerate(cut, 1)]
     notes: list[str] = []
-    for table, _ in made.tables:
+    for table, source in made.tables:
         layouts += [summary.single(table, metric) for metric in table.shown]
         layouts += [*summary.beside(table), *accounts.tuning(table), *made.accounts[table.name]]
         said = [f"{sentence}." for sentence in table.conditions]
-        said += [finding.sentence for finding in findings.doubts_of(table)]
+        said += [finding.sentence for finding in findings.doubts_of(table, table.shown)]
+        missing = table.missing.removesuffix(f"; {table.command}")
+        said += [f"{note}." for note in (missing, *table.notes) if note and note not in source.notes]
         notes += [f"{table.title}: {sentence}" for sentence in said]
     return formats.latex(layouts, list(dict.fromkeys(notes)))
 

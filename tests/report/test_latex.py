@@ -55,6 +55,23 @@ def test_no_place_of_this_machine_is_in_it(store_text: str) -> None:
     assert "Records:" not in store_text
 
 
+def test_what_the_other_outputs_say_of_scores_and_plan_is_in_it(mnist: Synthetic) -> None:
+    judged = type(mnist)(mnist.folder, settings=["headline.metric=vlb"])
+    fill(judged, {(SSM, 0): {"half": 0.1, "unreliable": "two bases differ"}})
+    judged.store.extend((2, 3))
+    more = type(mnist)(mnist.folder, settings=["headline.metric=vlb"], seeds=4)
+    report(Records(more.grid), Path("out"))
+    notes = re.sub(r"\\allowbreak\{\}|[{}]", "", Path("out/table.tex").read_text().partition(r"\begingroup")[2])
+    assert (
+        rf"\noindent Table 2, MNIST: In doubt, {SSM}: VLB, NLL, log Z unreliable (log Z: two bases differ).\par"
+        in notes
+    )
+    assert "Table 2, MNIST: missing: normal seed 3; " in notes
+    assert "(4 of 16 cells).\\par" in notes
+    assert "the plan was extended from 2 to 3 seeds after verdicts on 2 could be seen" in notes
+    assert "bench run" not in notes
+
+
 def test_a_table_has_one_metric(store_text: str) -> None:
     captions = re.findall(r"\\caption\{(.*)\}", store_text)
     metrics = [caption for caption in captions if "in nats" in caption]
