@@ -136,7 +136,7 @@ def test_captions_and_terms_speak_of_columns_that_are_shown(mnist: Synthetic) ->
 
 
 def test_the_target_is_that_of_a_rows_own_baseline(mnist: Synthetic) -> None:
-    swept = type(mnist)(mnist.folder, settings=["train.epochs=[3, 100]"], seeds=1)
+    swept = type(mnist)(mnist.folder, settings=["headline.metric=vlb", "train.epochs=[3, 100]"], seeds=1)
     for label, bounds in {
         "normal[train.epochs=3]": [12.0, 11.0],
         "normal[train.epochs=100]": [12.0, 9.0],

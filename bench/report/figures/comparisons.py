@@ -44,8 +44,8 @@ class Compared:
         """Return what its axis says; `separator` stands before the unit."""
         title = meaning(self.metric.name).title
         better = f"; {self.metric.better} is better" if self.metric.better != "neither" else ""
-        over = f", difference to {self.baseline}" if self.baseline else ""
-        return f"{title}{over}{after(self.metric.unit, separator if over else ', ')}{better}"
+        versus = f", difference to {self.baseline}" if self.baseline else ""
+        return f"{title}{versus}{after(self.metric.unit, separator if versus else ', ')}{better}"
 
 
 def compared(table: Table) -> Compared | None:
@@ -129,8 +129,8 @@ def _interval(
         shown, [place, place], color=look.colour, linewidth=1.6, solid_capstyle="butt",
         linestyle="dashed" if doubtful else "solid",
     )  # fmt: skip
-    for edge, arrow, over in ((low, "<", value.lower < low), (high, ">", value.upper > high)):
-        if over:
+    for edge, arrow, beyond in ((low, "<", value.lower < low), (high, ">", value.upper > high)):
+        if beyond:
             axes.plot([edge], [place], arrow, color=look.colour, markersize=6, clip_on=False)
     if not low <= value.mean <= high:
         return True
