@@ -12,7 +12,7 @@ from bench.protocol import Metric
 from bench.report.captions import caption
 from bench.report.metrics import EXACT, after, meaning
 from bench.report.published import Number
-from bench.report.rows import Comparison, Row
+from bench.report.rows import Comparison, Row, marks
 from bench.report.statistics import Interval
 from bench.report.tables import Table
 
@@ -186,7 +186,7 @@ def layout(table: Table) -> Layout:
     )
 
 
-def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
+def _entries(table: Table, row: Row, letters: str = "") -> tuple[Entry, ...]:
     """Return what stands in the columns of a row: of ours, or of a published number that no row of ours has."""
     number, compared = row.number, row.comparison
     if row.planned:
@@ -195,7 +195,7 @@ def _entries(table: Table, row: Row, marks: str = "") -> tuple[Entry, ...]:
         below, seeds = f"strategy {number.strategy}, no row of its settings", NOTHING
     else:
         below, seeds = f"({number.citation})" if number else "", NOTHING
-    entries = [Entry(row.label, below, marks=marks), Entry(seeds, _failed(row))]
+    entries = [Entry(row.label, below, marks=letters), Entry(seeds, _failed(row))]
     for metric in table.shown:
         entries.append(interval(row.scores.get(metric.name), metric.unit))
         if table.column and metric.name == table.column.metric:
@@ -269,16 +269,17 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
     section = []
     for label in dict.fromkeys(row.label for row in rows):
         line = [next((row for row in table.rows if row.label == label), Row(label)) for table in tables]
-        attempted = [row.marks for row in line if row.outcomes]
-        common = [mark for mark in attempted[0] if all(mark in marks for marks in attempted)] if attempted else []
+        own_marks = [marks(row, [metric], (), None) for row in line]  # not those of other metrics
+        attempted = [said for row, said in zip(line, own_marks, strict=True) if row.outcomes]
+        common = [mark for mark in attempted[0] if all(mark in said for said in attempted)] if attempted else []
         entries = [Entry(label, marks=letters.of(common))]
-        for row in line:
+        for row, said in zip(line, own_marks, strict=True):
             verdict = row.verdict if any(t.headline == metric and row in t.rows for t in tables) else None
             entry = interval(row.scores.get(metric.name), metric.unit, bold=verdict is not None and verdict.marked)
             below = entry.below or _failed(row)
             if verdict and verdict.kind in ("better", "worse", "same"):  # the others stand in the table of one data set
                 below = f"{below} {verdict.words}"
-            own = letters.of(mark for mark in row.marks if mark not in common)
+            own = letters.of(mark for mark in said if mark not in common)
             entries.append(replace(entry, below=below, marks=own))
         section.append(tuple(entries))
     heading = f"{title}, {meaning(metric.name).title}"
