@@ -39,11 +39,16 @@ def caption(
         sentences.append(f"In brackets: 95 % intervals over {over(rows, metrics)}")
     if baseline and judged:
         many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
-        bases = [row.setting.dataset for row in rows if row.verdict and row.verdict.kind == "baseline"]
-        if len(bases) > len({*bases}):
-            sentences.append(f"vs {baseline}: each row to the {baseline} of its own settings")
+        if own := own_baselines(rows, baseline):
+            sentences.append(own)
         sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
     return ". ".join(sentences) + "."
+
+
+def own_baselines(rows: Sequence[Row], baseline: str) -> str:
+    """Return what rows are compared to where a data set has several baselines; empty where it has one."""
+    bases = [row.setting.dataset for row in rows if row.verdict and row.verdict.kind == "baseline"]
+    return f"vs {baseline}: each row to the {baseline} of its own settings" if len(bases) > len({*bases}) else ""
 
 
 def over(rows: Sequence[Row], metrics: Sequence[Metric]) -> str:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from typing import Literal
 
 from bench.protocol import Metric
-from bench.report.captions import caption, over
+from bench.report.captions import caption, over, own_baselines
 from bench.report.layout import NOTHING, Entry, Heading, Layout, interval, published
 from bench.report.metrics import after, meaning
 from bench.report.rows import Row
@@ -46,15 +46,20 @@ def summary(table: Table) -> Layout:
 def _entries(table: Table, row: Row) -> tuple[Entry, ...]:
     metric, entries = table.lead, [label(row), seeds(row)]
     if metric:
-        # a likelihood that is known has no estimate by annealing
-        estimate = row.scores.get(metric.name) or (row.scores.get(meaning(metric.name).corrects) if row.exact else None)
-        entries.append(interval(estimate, metric.unit))
+        known = _known(row, metric)
+        entries.append(interval(row.scores.get(known or metric.name), metric.unit))
     if table.headline:
         entries += _compared(row.differences.get(table.headline.name), row.verdict, table.headline.unit)
     fit, rise = row.resource("fit_seconds"), row.jumps.gradient
     entries.append(Entry(minutes(fit) if fit is not None else NOTHING, sort=fit))
     entries.append(factor(rise))
     return tuple(entries)
+
+
+def _known(row: Row, metric: Metric) -> str:
+    """Return the metric that stands for one by annealing where the likelihood is known; empty where none does."""
+    corrected = meaning(metric.name).corrects
+    return corrected if row.exact and metric.name not in row.scores and corrected in row.scores else ""
 
 
 def label(row: Row) -> Entry:
@@ -122,6 +127,10 @@ def _caption(table: Table) -> str:
     if table.headline:
         number = f"all {table.comparisons} comparisons" if table.comparisons > 1 else "the comparison"
         text += f", not adjusted; verdicts at 5 % for {number}"
+    if own := own_baselines(table.rows, table.baseline):
+        text += f". {own}"
+    if known := [row.label for row in table.rows if _known(row, metric)]:
+        text += f". Known exactly, and not by annealing: {', '.join(known)}"
     return f"{text}."
 
 
@@ -146,7 +155,9 @@ def beside(table: Table) -> list[Layout]:
     for numbers in (table.others, table.references):
         sections.append([_beside(table, Row(number.model, number=number)) for number in numbers])
     reason = f" ± {column.margin:g} ({column.margin_reason})" if column.margin else ""
-    said = f"Difference: ours minus published. Inside: within our interval{reason}."
+    said = f"Difference: ours minus published. Inside: the published number lies within our interval{reason}."
+    if any(row.comparison and row.comparison.verdict == "too wide to tell" for row in table.rows):
+        said += f" Too wide to tell: that is over ± {column.widest:g}{after(column.unit)}."
     kept = tuple(tuple(section) for section in sections if section)
     return [
         Layout(f"{table.name}-published", f"{table.title}: beside the published numbers", headings, kept, caption=said)

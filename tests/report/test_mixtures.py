@@ -151,6 +151,7 @@ def test_a_tuned_row_gains_over_its_own_strategy(mnist: Synthetic) -> None:
     assert rows["gaussian[tuned]"].gains["nll"].mean == pytest.approx(2.0)
     alone = "vs normal: each row to the normal of its own settings"
     assert alone in layout(store.table("digits")).caption
+    assert alone in summary(store.table("digits")).caption
     text = said(store.table("digits"))
     assert "It improved NLL: normal by 1.00 nats" in text
     assert "It made worse: gaussian by 2.00 nats" in text
@@ -214,6 +215,8 @@ def test_a_row_whose_likelihood_is_exact_has_it_in_place_of_an_estimate(colour: 
     assert row.verdict.words == "none: exact likelihood, no AIS-NLL"
     (line,) = [line for line in summary(table).rows if line[0].text == "uniform-pixels"]
     assert [entry.text for entry in line][2:4] == ["8.000", "-"]
+    assert summary(table).caption.endswith(". Known exactly, and not by annealing: uniform-pixels.")
+    assert "Without AIS-NLL: uniform-pixels." in comparisons._absent(table, [])
 
 
 def test_published_numbers_sort_as_numbers_and_their_rows_lead_on(mnist: Synthetic) -> None:

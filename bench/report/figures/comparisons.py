@@ -164,7 +164,8 @@ def _absent(table: Table, shown: Sequence[Row]) -> str:
     metric = table.headline or table.lead
     scored = [row.label for row in left if metric and metric.name in row.scores]
     none = [row.label for row in left if row.label not in scored]
-    parts = [f"Without a score: {', '.join(none)}." if none else ""]
+    title = meaning(metric.name).title if metric else "a score"
+    parts = [f"Without {title}: {', '.join(none)}." if none else ""]
     parts += [f"Not shown, with nothing to compare them to: {', '.join(scored)}." if scored else ""]
     return " ".join(filter(None, parts))
 
