@@ -170,8 +170,8 @@ def _ways(training: Mapping[str, object]) -> list[str]:
         warmup = training.get("schedule.warmup")
         within = f"in the last {_epochs(epochs)}" if epochs else "until the last step"
         parts = [f"rises for {_epochs(warmup)}"] if warmup else []
-        parts += [f"is {share} of it {within}"] if kind == "step" else []
-        parts += [f"falls by a cosine to {share} of it {within}"] if kind == "cosine" else []
+        parts += [f"is {share} times its full value {within}"] if kind == "step" else []
+        parts += [f"falls by a cosine to {share} times its full value {within}"] if kind == "cosine" else []
         ways.append(f"the learning rate of encoder and decoder {' and '.join(parts)}")
     norms = {group: training.get(f"clip.{group}", training.get("clip")) for group in ("encoder", "decoder")}
     if any(norms.values()):

@@ -348,7 +348,7 @@ def _verdicts_across(judged: Sequence[Table], metric: Metric, count: int) -> Ite
     undecided = {table.name: len(_judged(table, "undecided")) for table in judged}
     if total := sum(undecided.values()):
         where = ", ".join(f"{number} on {name}" for name, number in undecided.items() if number)
-        text = f"Undecided comparisons: {total} ({where}); the files say how many seeds would decide them."
+        text = f"Undecided comparisons: {total} ({where}); the findings of each data set say what would decide them."
         yield Finding("undecided", text)
     elif not decided:
         yield Finding("undecided", f"No verdict yet on what is better than {baseline} in {title}.")

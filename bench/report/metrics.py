@@ -33,7 +33,7 @@ class Meaning(NamedTuple):
 #: what is said of a metric that ranks no models
 BOUND = "an upper bound whose bias differs between strategies"
 
-_VLB = Meaning("VLB", "variational bound", items=True)
+_VLB = Meaning("VLB", "minus the variational bound (ELBO)", items=True)
 _NLL = Meaning(
     "NLL", "importance-weighted negative log-likelihood", "importance_samples", "S = {}", items=True, ranks=False
 )

@@ -355,12 +355,14 @@ def doubts(outcome: Outcome, metrics: Sequence[Metric]) -> list[Doubt]:
             doubt = Doubt("unreliable", f"{said.title}: {score.unreliable}" if name == "log_z" else score.unreliable)
         else:
             continue
-        doubtful.setdefault(doubt, []).append(said.title)
-    ranked = {meaning(metric.name).title for metric in metrics if meaning(metric.name).ranks}
+        doubtful.setdefault(doubt, []).append(name)
     sentences = [
         # of what ranks nothing, in nearly every row, the reason is in the records
-        Doubt(f"{', '.join(titles)} {doubt.sentence}", doubt.reason if ranked & {*titles} or len(titles) > 1 else "")
-        for doubt, titles in doubtful.items()
+        Doubt(
+            f"{', '.join(meaning(name).title for name in names)} {doubt.sentence}",
+            doubt.reason if any(meaning(name).ranks for name in names) else "",
+        )
+        for doubt, names in doubtful.items()
     ]
     absent = [meaning(metric.name).title for metric in metrics if metric.name not in outcome.by_metric]
     if absent and outcome.sampled:

@@ -64,7 +64,9 @@ def glossary(tables: Sequence[Table], shown: Sequence[str], wide: bool = False) 
             )
         terms.append(("undecided", "neither is shown; no statement that both are the same"))
         if any(needs(table) for table in judged):
-            terms.append(("would need", "seeds at which the interval is narrower than the difference in 80 % of cases"))
+            within = " or lie within the margin" if any(table.margin for table in judged) else ""
+            decided = f"the interval, around the same difference, would leave out 0{within}"
+            terms.append(("would need", f"seeds with which {decided} in 80 % of cases"))
     terms += [
         ("fit", "training of one seed, without scoring: the median over seeds"),
         ("worst jump", "the largest factor by which a gradient's norm rose from one epoch to the next, worst seed"),

@@ -35,8 +35,8 @@ def test_schedule_clipping_averaging_and_warm_up_are_recorded_captioned_and_no_p
     three(annealed, "normal", [95.0, 96.0, 97.0])
     made = annealed.table()
     assert (
-        "In training, the learning rate of encoder and decoder rises for 1 epoch and is 0.2 of it in the last 3 epochs;"
-        " gradient norms are clipped: encoder at 150.0; scores are of the moving average of the weights (decay 0.999);"
+        "In training, the learning rate of encoder and decoder rises for 1 epoch and is 0.2 times its full value in"
+        " the last 3 epochs; gradient norms are clipped: encoder at 150.0; scores are of the moving average of the weights (decay 0.999);"
         " the weight of the KL term rises to 1 over 5 epochs"
     ) in made.conditions
     (row,) = (row for row in made.rows if row.label == "normal")
@@ -53,7 +53,7 @@ def test_a_cosine_schedule_is_captioned_and_what_is_off_is_not(here: Path) -> No
     )
     three(falling, "normal", [95.0, 96.0])
     said = "; ".join(falling.table().conditions)
-    assert "learning rate of encoder and decoder falls by a cosine to 0.0 of it until the last step; gradient" in said
+    assert "learning rate of encoder and decoder falls by a cosine to 0.0 times its full value until the last step;" in said
     assert "clipped: encoder at 9.0 and decoder at 9.0" in said
     plain = Synthetic(Path("runs/plain"))
     three(plain, "normal", [95.0, 96.0])
@@ -90,6 +90,7 @@ def test_an_interval_of_a_single_seed_is_not_over_trainings(mnist: Synthetic) ->
     table = mnist.table()
     for said in (table.caption, summary(table).caption):
         assert "95 % intervals over test items, of one training each" in said
+    assert summary(table).caption.startswith("VLB: minus the variational bound (ELBO); lower is better.")
     meaning = dict(glossary([table], ["vlb"]))["[a, b]"]
     assert meaning.endswith("; of a single seed it says nothing of other trainings")
     three(mnist, "sliced-score-matching", [95.0, 96.0, 97.0])

@@ -158,6 +158,13 @@ def test_unreliable_scores_are_marked(mnist: Synthetic) -> None:
     assert mnist.row("sliced-score-matching").marks == ("seed 1: VLB, NLL, log Z unreliable (log Z: two bases differ)",)
 
 
+def test_why_log_z_is_unreliable_is_said_where_no_other_score_suffers(mnist: Synthetic) -> None:
+    annealed = Score(Metric("nll_ais", "nats"), 86.0, 200, "ais", 0, 0.1, 86.0, 86.0)
+    log_z = Score(Metric("log_z", "nats", "neither"), 58.0, 2500, "ais", 0.01, 0.0, 58.0, 58.0, "two bases differ")
+    mnist.put("normal", 0, scores=[annealed, log_z])
+    assert mnist.row("normal").marks[0] == "seed 0: log Z unreliable (log Z: two bases differ)"
+
+
 @pytest.mark.parametrize(("unreliable", "verdict"), [("", "outside, better"), ("two bases differ", "unreliable")])
 def test_an_unreliable_score_is_neither_better_than_a_published_one_nor_inside(
     mnist: Synthetic, unreliable: str, verdict: str
