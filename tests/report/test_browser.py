@@ -123,6 +123,10 @@ def test_a_link_opens_what_is_recorded_of_a_row(shown: Any) -> None:
     shown.find_element("css selector", ".table tbody a").click()
     opened = shown.find_elements("css selector", "details.row[open] summary")
     assert [own.text for own in opened] == ["normal"]
+    opened[0].click()
+    assert not shown.find_elements("css selector", "details.row[open]")
+    shown.find_element("css selector", ".table tbody a").click()
+    assert shown.find_elements("css selector", "details.row[open]"), "the same link opens it again"
 
 
 def test_nothing_is_asked_for_and_nothing_is_wrong(shown: Any) -> None:

@@ -83,6 +83,10 @@
     if (place instanceof HTMLDetailsElement) { place.open = true; place.scrollIntoView(); }
   };
   addEventListener("hashchange", open);
+  document.addEventListener("click", (event) => {
+    // a second click on the same link changes no address
+    if (event.target.closest('a[href^="#"]')) setTimeout(open);
+  });
   open();
   let closed = [];
   addEventListener("beforeprint", () => {
