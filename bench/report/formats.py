@@ -212,7 +212,9 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
         scored = [metric for metric in table.metrics if metric.name in row.scores]
         yield from (shared | _scores(table, row, metric) for metric in scored)
         if not scored:
-            yield shared | _published(row)
+            yield shared | _published(row) | _verdict(row)
+        elif table.headline and table.headline not in scored:
+            yield shared | _of(table.headline) | _verdict(row)
     for kind, numbers in (("published", table.others), ("reference", table.references)):
         for number in numbers:
             yield {
@@ -228,7 +230,7 @@ def _lines(table: Table) -> Iterator[dict[str, Any]]:
 
 def _scores(table: Table, row: Row, metric: Metric) -> dict[str, Any]:
     """Return the columns of one metric of a row."""
-    line = _interval(row.scores[metric.name]) | {"metric": metric.name, "unit": metric.unit, "better": metric.better}
+    line = _of(metric) | _interval(row.scores[metric.name])
     if row.comparison and table.column and metric.name == table.column.metric:
         line |= _published(row) | {f"published_{name}": value for name, value in row.comparison._asdict().items()}
     if difference := row.differences.get(metric.name):
@@ -238,9 +240,15 @@ def _scores(table: Table, row: Row, metric: Metric) -> dict[str, Any]:
     if gain := row.gains.get(metric.name):
         compared = _interval(gain)
         line |= {"gain": compared.pop("mean")} | {f"gain_{name}": value for name, value in compared.items()}
-    if row.verdict and metric == table.headline:
-        line |= {"verdict": row.verdict.words, "p": row.verdict.p}
-    return line
+    return line | (_verdict(row) if metric == table.headline else {})
+
+
+def _of(metric: Metric) -> dict[str, Any]:
+    return {"metric": metric.name, "unit": metric.unit, "better": metric.better}
+
+
+def _verdict(row: Row) -> dict[str, Any]:
+    return {"verdict": row.verdict.words, "p": row.verdict.p} if row.verdict else {}
 
 
 def _interval(interval: Interval) -> dict[str, Any]:

@@ -53,7 +53,10 @@ def test_a_cosine_schedule_is_captioned_and_what_is_off_is_not(here: Path) -> No
     )
     three(falling, "normal", [95.0, 96.0])
     said = "; ".join(falling.table().conditions)
-    assert "learning rate of encoder and decoder falls by a cosine to 0.0 times its full value until the last step;" in said
+    assert (
+        "learning rate of encoder and decoder falls by a cosine to 0.0 times its full value until the last step;"
+        in said
+    )
     assert "clipped: encoder at 9.0 and decoder at 9.0" in said
     plain = Synthetic(Path("runs/plain"))
     three(plain, "normal", [95.0, 96.0])

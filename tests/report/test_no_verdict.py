@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ import pytest
 import bench
 from bench.protocol import Metric, Score
 from bench.report import Records, published
+from bench.report.formats import comma_separated
 from bench.report.layout import layout
 from bench.report.sources import of_grid
 from bench.report.tables import build
@@ -91,6 +94,9 @@ def test_a_row_without_any_score_of_the_headline_metric_says_so(mnist: Synthetic
     for seed in range(3):
         store.put(SSM, seed, scores=[Score(Metric("vlb", "nats"), 80.0, 9, "monte-carlo", 0, 0.4, 80.0, 80.0)])
     assert verdict(store).words == "none below 3 seeds (0 of 3 scored)"
+    lines = csv.DictReader(io.StringIO(comma_separated([store.table()])))
+    said = {line["metric"]: line["verdict"] for line in lines if line["row"] == SSM}
+    assert said == {"vlb": "", "nll": "none below 3 seeds (0 of 3 scored)"}
 
 
 @pytest.mark.parametrize("label", ["normal", SSM])
