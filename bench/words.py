@@ -49,6 +49,11 @@ def comma_separated(value: Any) -> Any:
     return f"'{text}" if text.startswith(_FORMULAS) else text
 
 
+def ended(sentence: str) -> str:
+    """Return a sentence with its full stop, if it has no end yet."""
+    return sentence if sentence.endswith(("?", ".")) else f"{sentence}."
+
+
 def shortened(text: str, most: int) -> str:
     """Return text of at most so many signs; what is too much is cut out of its middle."""
     half = (most - 5) // 2

@@ -17,10 +17,12 @@ from bench.report.tables import Table
 from bench.report.times import duration, training
 from bench.report.verdicts import untested
 from bench.sweep.record import FAILED
+from bench.words import ended, shortened
 
 Kind = Literal["better", "worse", "same", "undecided", "published", "failed", "cost", "doubt"]
 _MANY = 4  # rows, beyond which some are counted and not named
 _SIZES = 8  # rows with their differences, beyond which some are counted
+_LONG = 200  # signs of a reason
 
 
 @dataclass(frozen=True)
@@ -224,16 +226,19 @@ def _published(table: Table) -> Iterator[Finding]:
 
 
 def _failures(table: Table) -> Iterator[Finding]:
-    rows = [row for row in table.rows if row.failed]
-    parts = []
-    for row in rows:
-        counts = ", ".join(f"{number} {status}" for status, number in row.failed.items())
-        reasons = [failure(outcome) for outcome in row.outcomes.values() if outcome.status != "ok"]
-        parts.append(f"{row.label}, {counts} of {len(row.outcomes)} ({reasons[0]})")
-    if rows:
-        broken = any(status in FAILED for row in rows for status in row.failed)
-        text = f"{'Failed' if broken else 'Skipped'}: {'; '.join(parts)}."
-        yield Finding("failed", text, _labels(rows))
+    """Say which seeds failed and which were skipped, with the first reason of each kind."""
+    parts: dict[str, dict[str, str]] = {}
+    for row in table.rows:
+        first = {outcome.status: outcome for outcome in reversed(row.outcomes.values())}
+        for title in ("Failed", "Skipped"):
+            own = {status: n for status, n in row.failed.items() if (status in FAILED) == (title == "Failed")}
+            ways = [
+                f"{n} of {len(row.outcomes)}: {shortened(failure(first[status]), _LONG)}" for status, n in own.items()
+            ]
+            if ways:
+                parts.setdefault(title, {})[row.label] = f"{row.label}, {', '.join(ways)}"
+    for title, rows in sorted(parts.items()):
+        yield Finding("failed", f"{title}: {'; '.join(rows.values())}.", tuple(rows))
 
 
 def _costs(tables: Sequence[Table]) -> Iterator[Finding]:
@@ -300,7 +305,7 @@ def doubts_of(table: Table, metrics: Sequence[Metric] = ()) -> Iterator[Finding]
 def _notes(table: Table) -> Iterator[Finding]:
     """Say what was left out or could not be read."""
     for note in table.notes:
-        yield Finding("doubt", f"{note}.")
+        yield Finding("doubt", ended(note))
 
 
 # ---------------------------------------------------------------- across data sets

@@ -38,6 +38,7 @@ from bench.report.sources import Source
 from bench.report.tables import Table, build, demand
 from bench.report.terms import glossary
 from bench.sweep.store import Store
+from bench.words import ended
 
 PAGE = "index.html"
 _ABREAST = 4  # data sets in a table of LaTeX
@@ -216,7 +217,7 @@ def publication(made: Report) -> str:
         said = [f"{sentence}." for sentence in table.conditions]
         said += [finding.sentence for finding in findings.doubts_of(table, table.shown)]
         missing = table.missing.removesuffix(f"; {table.command}")
-        said += [f"{note}." for note in (missing, *table.notes) if note and note not in source.notes]
+        said += [ended(note) for note in (missing, *table.notes) if note and note not in source.notes]
         notes += [f"{table.title}: {sentence}" for sentence in said]
     return formats.latex(layouts, list(dict.fromkeys(notes)))
 

@@ -218,7 +218,7 @@ def _headline(
     if not chosen:
         return None, []  # nothing was named, and nothing has a score
     title, corrected = meaning(chosen).title, next((name for name in names if meaning(name).corrects == chosen), "")
-    if not any(row.outcomes for row in rows) or (chosen in names and meaning(chosen).ranks):
+    if not any(row.finished for row in rows) or (chosen in names and meaning(chosen).ranks):
         return names.get(chosen), []
     if corrected:
         return None, [f'no verdicts: {title}, the grid\'s headline metric, is {BOUND}; "{corrected}" ranks them']

@@ -50,8 +50,10 @@ def training(tables: Sequence[Table], better: Sequence[str]) -> tuple[str, tuple
     every = sorted((seconds, label, name) for label, own in spent.items() for name, seconds in own.items())
     (least, first, _), (most, last, _) = every[0], every[-1]
     on = [f" on {name}" if len(tables) > 1 else "" for *_, name in (every[0], every[-1])]
-    text = f"Training takes {duration(least)} ({first}{on[0]})"
-    text += f" to {duration(most)} ({last}{on[1]})" if len(every) > 1 else ""
+    text = f"Training takes {duration(least)}"
+    if len(every) == 1 or duration(least) != duration(most):
+        text += f" ({first}{on[0]})"
+        text += f" to {duration(most)} ({last}{on[1]})" if len(every) > 1 else ""
     rows = [row for table in tables for row in table.rows]
     base = next((row.label for row in rows if row.verdict and row.verdict.kind == "baseline"), "")
     ratios = []

@@ -89,9 +89,36 @@ def test_one_seed_on_a_busy_machine_does_not_make_a_row_slow(store: Synthetic) -
 def test_failures_are_told_with_their_number_and_the_first_reason(store: Synthetic) -> None:
     fill(store, {(VAMP, 2): {"status": "diverged", "reason": "a loss is not finite", "last_step": 7}})
     (failed,) = (finding for finding in findings(store.table()) if finding.kind == "failed")
-    assert failed == Finding(
-        "failed", f"Failed: {VAMP}, 1 diverged of 3 (diverged at step 7 (a loss is not finite)).", (VAMP,)
-    )
+    assert failed == Finding("failed", f"Failed: {VAMP}, 1 of 3: diverged at step 7 (a loss is not finite).", (VAMP,))
+
+
+def test_what_was_skipped_is_not_called_failed(store: Synthetic) -> None:
+    own: Own = {(VAMP, seed): {"status": "skipped", "reason": "it has no images"} for seed in range(3)}
+    own[WIDE, 1] = {"status": "error", "reason": "it broke " * 100}
+    own[WIDE, 2] = {"status": "crashed", "reason": "signal 9"}
+    fill(store, own)
+    failed, skipped = (finding for finding in findings(store.table()) if finding.kind == "failed")
+    assert failed.sentence.startswith(f"Failed: {WIDE}, 1 of 3: error (it broke it broke")
+    assert failed.sentence.endswith("), 1 of 3: crashed (signal 9).")
+    assert len(failed.sentence) < 320
+    assert skipped == Finding("failed", f"Skipped: {VAMP}, 3 of 3: skipped (it has no images).", (VAMP,))
+
+
+def test_a_note_that_asks_ends_with_its_question_mark(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, 95.0)
+    asked = 'no verdicts: no record has the grid\'s headline metric "nll_ais"; did you mean "nll"?'
+    assert asked in [finding.sentence for finding in findings(mnist.table())]
+
+
+def test_where_nothing_came_to_scores_no_metric_is_missed(mnist: Synthetic) -> None:
+    mnist.put("normal", 0, status="error", reason="it broke")
+    assert mnist.table().notes == ()
+
+
+def test_rows_that_take_as_long_are_not_ranked_by_it(store: Synthetic) -> None:
+    fill(store)
+    (cost,) = (finding for finding in findings(store.table()) if finding.kind == "cost")
+    assert cost.sentence.startswith("Training takes 10 s a seed; ")
 
 
 def test_nothing_better_is_said_as_such(store: Synthetic) -> None:
