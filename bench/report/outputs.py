@@ -153,6 +153,15 @@ def _grid(source: Source, numbers: published.Published, view: View) -> Report:
     return Report(title, tuple((table, source) for table in tables), tuple(overview), (), None)
 
 
+def _grid_or_own(source: Source, view: View) -> Report:
+    """Return the report of a grid, by its own metric and baseline where it lacks those that were asked for."""
+    numbers = published.read()
+    try:
+        return _grid(source, numbers, view)
+    except UserError:
+        return _grid(source, numbers, View())
+
+
 def of_grid(source: Source, numbers: published.Published, view: View | None = None) -> list[Table]:
     """Return a table for each data set of a grid."""
     planned = [cell.setting.dataset for cell in source.plan.cells]
@@ -305,7 +314,7 @@ def _page(made: Report, shown: Sequence[figures.Shown], view: View) -> str:
     if made.grid or any(source.stores for _, source in made.tables):
         title = made.grid or "Table 2"
         return page.render(title, [content.part(title, made.tables, made.overview, shown)], _terms(made, wide=True))
-    committed = [_grid(source, published.read(), view) for source in sources.of_grids()]
+    committed = [_grid_or_own(source, view) for source in sources.of_grids()]
     parts = [
         content.part(own.grid, own.tables, own.overview, figures.pictures(own.tables), number)
         for number, own in enumerate(committed, 1)

@@ -15,7 +15,7 @@ import pytest
 
 from bench.plugins import Registry
 from bench.protocol import UserError
-from bench.report import Records, View, sources
+from bench.report import Records, View, outputs, sources
 from bench.report import report as made_report
 from bench.report.parquet import read_parquet, write_parquet
 from bench.report.stored import collect, curves
@@ -76,7 +76,23 @@ def test_what_is_unreliable_is_marked_wherever_it_is_shown_and_bold_nowhere(mnis
     assert {place: verdict for place, verdict in verdicts.items() if verdict} == {
         ("normal", "nll"): "baseline",
         ("sliced-score-matching", "nll"): "none: unreliable",
+        **{(f"vampprior[components={count}]", ""): "preliminary, 0 of 3 seeds" for count in (16, 500)},
     }
+
+
+def test_the_page_of_all_committed_grids_takes_a_baseline_where_a_grid_has_it(
+    mnist: Synthetic, toy: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for label in ("normal", "sliced-score-matching"):
+        mnist.put(label, 0, 95.0)
+    for label in ("normal", "vampprior"):
+        toy.put(label, 0, 95.0, dataset="checkerboard")
+    own = [sources.of_grid(Records(store.grid, [store.folder], store.registry)) for store in (mnist, toy)]
+    monkeypatch.setattr("bench.report.sources.of_grids", lambda: own)
+    monkeypatch.setattr("bench.report.figures.pictures", lambda *_: [])
+    page = outputs._page(outputs.Report("", (), (), (), None), [], View(baseline="sliced-score-matching"))
+    assert "vs sliced-score-matching</button>" in page
+    assert "vs normal</button>" in page, "of the grid that has no such row"
 
 
 def test_a_store_with_a_grid_and_no_record_yet_is_all_missing(mnist: Synthetic) -> None:
