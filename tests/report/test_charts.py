@@ -13,6 +13,7 @@ from matplotlib.colors import to_rgba
 from matplotlib.markers import CARETDOWN, CARETUP
 
 import bench.words
+from bench.protocol import Metric, Score
 from bench.report import Records, published, sources
 from bench.report.curves import Curves
 from bench.report.figures import canvas, comparisons, drawings, estimates, training
@@ -297,6 +298,21 @@ def test_an_interval_of_log_z_is_drawn_from_its_estimate(mnist: Synthetic) -> No
     assert [start[0], end[0]] == pytest.approx([-0.25 - 1.96 * 0.01, 0.25 + 1.96 * 0.01])
     assert "log Z 58.00" in words(drawing)
     assert "annealed importance sampling" in drawing.caption
+
+
+def test_a_prior_that_could_not_be_checked_is_not_drawn_as_checked(mnist: Synthetic) -> None:
+    check = [Score(Metric("log_z_check", "nats", "neither"), value, 9, "importance-weighted", 0.01, 0, value, value)
+             for value in (-0.02, -0.01, -35.0)]  # fmt: skip
+    mnist.put("normal", 0, scores=check[:1], normalised={"verdict": "holds"})
+    mnist.put("vampprior[components=16]", 0, scores=check[1:2], normalised={"verdict": "below"})
+    mnist.put(SSM, 0, scores=check[2:], normalised={"verdict": "not checked"})
+    drawing = estimates.log_z(mnist.table())
+    assert drawing is not None
+    assert {"normalised, checked", "the check missed mass"} <= {*words(drawing)}
+    (axes,) = drawing.figure.axes
+    assert [label.get_text() for label in axes.get_yticklabels()] == ["normal", "vampprior[components=16]"]
+    assert axes.get_xlim()[0] > -1
+    assert f"could not be checked that the prior integrates to one: {SSM}." in drawing.caption
 
 
 # ---------------------------------------------------------------- all of them

@@ -8,6 +8,7 @@ from typing import NamedTuple
 import numpy as np
 
 from bench.report.arrays import Arrays
+from bench.report.cells import Outcome
 from bench.report.figures import canvas
 from bench.report.figures.canvas import INK, MUTED, TEXT, Drawing
 from bench.report.layout import figure as digits
@@ -105,24 +106,25 @@ def log_z(table: Table) -> Drawing | None:
     """Return the figure of log Z's intervals: of each seed of a row how far its estimate may be off, by estimator."""
     from matplotlib.figure import Figure
 
-    estimated = [(row, LOG_Z) for row in table.rows if row.seeds(LOG_Z)]
-    checked = [(row, CHECK) for row in table.rows if row.seeds(CHECK) and not row.seeds(LOG_Z)]
+    estimated = [(row, LOG_Z, [*row.seeds(LOG_Z).values()]) for row in table.rows if row.seeds(LOG_Z)]
+    normalised = [row for row in table.rows if row.seeds(CHECK) and not row.seeds(LOG_Z)]
+    checked = [(row, CHECK, own) for row in normalised if (own := _checks(row))]
+    left = [row.label for row in normalised if len(_checks(row)) < len(row.seeds(CHECK))]
     shown = [*estimated, *checked]
     if not shown:
         return None
-    heights = [min(max(_ROW, _SEED * (len(row.seeds(metric)) + 2)), _TALLEST) for row, metric in shown]
+    heights = [min(max(_ROW, _SEED * (len(scores) + 2)), _TALLEST) for *_, scores in shown]
     figure = Figure(figsize=(7.6, sum(heights) + 0.9), layout="constrained")
     axes = figure.subplots()
     places = [sum(heights[:index]) + height / 2 for index, height in enumerate(heights)]
-    spreads = {id(row): [_ends(score, metric) for score in row.seeds(metric).values()] for row, metric in shown}
+    spreads = {id(row): [_ends(score, metric) for score in scores] for row, metric, scores in shown}
     ends = [end for spread in spreads.values() for end in spread]
     low, high = canvas.reach([end[0] for end in ends], [end[2] for end in ends])
     axes.set(xlim=(min(low, -0.02), max(high, 0.02)), ylim=(sum(heights), 0))
     low, high = axes.get_xlim()
     used: dict[str, str] = {}
     beyond = []
-    for place, height, (row, metric) in zip(places, heights, shown, strict=True):
-        scores = list(row.seeds(metric).values())
+    for place, height, (row, metric, scores) in zip(places, heights, shown, strict=True):
         colour = canvas.BLUE if metric == LOG_Z else MUTED
         step = min(_SEED, 0.85 * height / len(scores))
         y = place + (np.arange(len(scores)) - (len(scores) - 1) / 2) * step
@@ -146,26 +148,45 @@ def log_z(table: Table) -> Drawing | None:
             beyond.append(row.label)
         values = [score.value for score in scores]
         span = " to ".join(dict.fromkeys(digits(end, "nats") for end in (min(values), max(values))))
-        said = f"log Z {span}" if metric == LOG_Z else "normalised, checked"
+        said = f"log Z {span}" if metric == LOG_Z else _found(row)
         axes.text(1.02, place, said, transform=axes.get_yaxis_transform(), va="center", fontsize=TEXT - 1, color=INK)
     axes.axvline(0, color=INK, linewidth=0.8, zorder=0)
-    axes.set_yticks(places, [canvas.broken(row.label, 44) for row, _ in shown])
+    axes.set_yticks(places, [canvas.broken(row.label, 44) for row, *_ in shown])
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
     axes.grid(axis="x", color="0.92", linewidth=0.6)
     ways = ["nats from the estimate (blue)"] if estimated else []
     ways += ["nats from 0, the true value of a normalised prior (grey)"] if checked else []
     axes.set_xlabel(", or ".join(ways))
-    doubtful = any(score.unreliable for row, metric in shown for score in row.seeds(metric).values())
+    doubtful = any(score.unreliable for *_, scores in shown for score in scores)
     sentences = [
         f"A line for each seed: the {meaning(LOG_Z).words}, its systematic interval widened by 1.96 standard errors.",
         f"By estimator: {'; '.join(used)}.",
         "Dashed: unreliable." if doubtful else "",
         f"Beyond the axis, at the arrows: {', '.join(beyond)}." if beyond else "",
+        f"Left out, seeds of which it could not be checked that the prior integrates to one: {', '.join(left)}."
+        if left
+        else "",
     ]
     return canvas.finished(
         figure, f"log-z-{table.name}", table.name, f"{table.name}: how far log Z may be off", sentences
     )
+
+
+def _checks(row: Row) -> list[Score]:
+    """Return the checks of a prior that calls itself normalised, of the seeds of which they could be made."""
+    return [score for seed, score in row.seeds(CHECK).items() if _verdict(row.outcomes[seed]) != "not checked"]
+
+
+def _found(row: Row) -> str:
+    """Return in words what these checks come to."""
+    verdicts = {_verdict(row.outcomes[seed]) for seed in row.seeds(CHECK)}
+    ways = {"above": "integrates to more than one", "below": "the check missed mass"}
+    return ", ".join(words for verdict, words in ways.items() if verdict in verdicts) or "normalised, checked"
+
+
+def _verdict(outcome: Outcome) -> str:
+    return str((outcome.normalised or {}).get("verdict"))
 
 
 def _ends(score: Score, metric: str) -> tuple[float, float, float]:
