@@ -235,7 +235,7 @@ def _terms(made: Report, wide: bool) -> list[tuple[str, str]]:
     tables = [table for table, _ in made.tables]
     names = [metric.name for table in tables for metric in (table.shown if wide else filter(None, [table.lead]))]
     names += [layout.name for layout in made.overview]
-    names += [table.column.metric for table in tables if table.column]
+    names += [table.column.metric for table in tables if table.column and summary.beside(table)]
     return glossary(tables, names, wide)
 
 

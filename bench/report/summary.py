@@ -183,11 +183,10 @@ def _beside(table: Table, row: Row) -> tuple[Entry, ...]:
 def pairs(table: Table) -> list[Layout]:
     """Return a table of the difference of every two rows of the same conditions; none where nothing can be compared."""
     metric = table.lead
-    rows = [row for row in table.rows if row.outcomes]
     if metric is None:
         return []
     compared: list[tuple[Row, Row]] = []
-    for other, row in itertools.combinations(rows, 2):
+    for other, row in itertools.combinations(table.rows, 2):
         if row.setting.context == other.setting.context:
             own = replace(row, differences={}, verdict=None)
             own.compare(other, [metric])
@@ -195,7 +194,7 @@ def pairs(table: Table) -> list[Layout]:
     if table.judges:
         judge(compared, metric, table.margin)
     lines = []
-    for row, other in compared:
+    for row, other in (pair for pair in compared if all(side.outcomes for side in pair)):
         line = label(row), label(other), interval(row.differences.get(metric.name), metric.unit, sign=True)
         untested = row.verdict is not None and row.verdict.kind == "none"  # the summary says why
         verdict = Entry("none") if untested else _compared(None, row.verdict, metric.unit)[1]
@@ -205,6 +204,6 @@ def pairs(table: Table) -> list[Layout]:
     headings = ("strategy", "compared to", "difference", *(["verdict"] if table.judges else []))
     said = f"{meaning(metric.name).title}{after(metric.unit, ', ')}: the first minus the second."
     if table.judges:
-        said += f" Verdicts hold at 5 % for all {len(lines)} comparisons together."
+        said += f" Verdicts hold at 5 % for all {len(compared)} comparisons together."
     title = f"{table.title}: every pair"
     return [Layout(f"{table.name}-pairs", title, tuple(map(Heading, headings)), (tuple(lines),), caption=said)]

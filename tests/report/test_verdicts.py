@@ -15,6 +15,7 @@ import bench.grid as grids
 from bench.protocol import Metric, Score
 from bench.report import Records, report
 from bench.report.layout import layout
+from bench.report.summary import pairs
 from bench.report.tables import Table
 from bench.report.verdicts import Verdict
 from bench.sweep.status import survey
@@ -180,6 +181,15 @@ def test_every_row_is_compared_within_its_own_conditions_and_all_are_one_family(
     made = swept.table()
     assert [row.verdict.kind for row in made.rows if row.verdict and "=16" in row.label] == ["better", "better"]
     assert [row.verdict.kind for row in made.rows if row.verdict and "normal" in row.label] == ["baseline"] * 2
+    assert "for all 6 comparisons together" in made.caption
+
+
+def test_pairs_of_rows_without_a_record_yet_are_of_the_same_family(mnist: Synthetic) -> None:
+    store = judged(mnist)
+    for label, value in (("normal", 95.0), (SSM, 93.0)):
+        put(store, label, value)
+    (made,) = pairs(store.table())
+    assert len(made.rows) == 1
     assert "for all 6 comparisons together" in made.caption
 
 
