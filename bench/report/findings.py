@@ -8,6 +8,7 @@ from typing import Literal
 
 from bench import words
 from bench.protocol import Metric
+from bench.report.cells import Outcome
 from bench.report.layout import amount, figure
 from bench.report.metrics import after, meaning
 from bench.report.power import MOST, Margin, Need, need
@@ -229,7 +230,7 @@ def _failures(table: Table) -> Iterator[Finding]:
     """Say which seeds failed and which were skipped, with the first reason of each kind."""
     parts: dict[str, dict[str, str]] = {}
     for row in table.rows:
-        first = {outcome.status: outcome for outcome in reversed(row.outcomes.values())}
+        first: dict[str, Outcome] = {outcome.status: outcome for outcome in reversed(row.outcomes.values())}
         for title in ("Failed", "Skipped"):
             own = {status: n for status, n in row.failed.items() if (status in FAILED) == (title == "Failed")}
             ways = [

@@ -63,7 +63,8 @@ def training(tables: Sequence[Table], better: Sequence[str]) -> tuple[str, tuple
             ratio = sum(spent[label][name] for name in both) / sum(spent[base][name] for name in both)
             ratios.append(f"{label} {two(ratio)} times as long as {base}")
     sentence = f"{text} a seed{'; ' if ratios else ''}{', '.join(ratios)}"
-    factors = [(max(own) / min(own), row.label) for row in rows if max(own := _fits(row), default=0.0) > _SHORT]
+    fits = [(_fits(row), row.label) for row in rows]
+    factors = [(max(fit) / min(fit), label) for fit, label in fits if max(fit, default=0.0) > _SHORT]
     factor, widest = max(factors, default=(1.0, ""))
     if factor >= _ROUGH:
         sentence += f". These times are rough: seeds of one row differ by up to {two(factor)} times ({widest})"
