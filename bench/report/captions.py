@@ -16,7 +16,7 @@ from bench.sweep.record import flat
 
 
 def caption(
-    rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, judged: Metric | None, comparisons: int
+    rows: Sequence[Row], metrics: Sequence[Metric], baseline: str, judged: Metric | None, comparisons: int, of: str = ""
 ) -> str:
     """Return what every figure of a table means, in two sentences.
 
@@ -26,6 +26,7 @@ def caption(
         baseline: the strategy of the differences; empty where there are none.
         judged: the metric of the verdicts, where there are any.
         comparisons: how many there are to the baseline.
+        of: whose they are, where that is not the whole table.
     """
     titles: dict[str, list[str]] = {}
     for metric in metrics:
@@ -38,10 +39,10 @@ def caption(
     if any(row.scores for row in rows):
         sentences.append(f"In brackets: 95 % intervals over {over(rows, metrics)}")
     if baseline and judged:
-        many = f"all {comparisons} comparisons" if comparisons > 1 else "the comparison"
+        many = f"all {comparisons} comparisons{of} together" if comparisons > 1 else f"the comparison{of}"
         if own := own_baselines(rows, baseline):
             sentences.append(own)
-        sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many} together")
+        sentences.append(f"Verdicts are by {meaning(judged.name).title} and hold at 5 % for {many}")
     return ". ".join(sentences) + "."
 
 

@@ -239,7 +239,8 @@ def _failures(table: Table) -> Iterator[Finding]:
             if ways:
                 parts.setdefault(title, {})[row.label] = f"{row.label}, {', '.join(ways)}"
     for title, rows in sorted(parts.items()):
-        yield Finding("failed", f"{title}: {'; '.join(rows.values())}.", tuple(rows))
+        shown, more = [*rows.values()][:_SIZES], f"; and {len(rows) - _SIZES} more rows" if len(rows) > _SIZES else ""
+        yield Finding("failed", f"{title}: {'; '.join(shown)}{more}.", tuple(rows))
 
 
 def _costs(tables: Sequence[Table]) -> Iterator[Finding]:

@@ -296,7 +296,7 @@ def _across(tables: Sequence[Table], metric: Metric, title: str, command: str) -
         (tuple(section),),
         letters.footnotes,
         (*([missing] if where else []), *dict.fromkeys(note for table in tables for note in table.notes)),
-        caption(rows, [metric], baseline, judged, compared),
+        caption(rows, [metric], baseline, judged, compared, " of each data set"),
         tuple(sentence for sentence in tables[0].conditions if all(sentence in t.conditions for t in tables)),
         tables[0].source,
     )

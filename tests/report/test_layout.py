@@ -86,6 +86,9 @@ def test_strategies_are_rows_and_data_sets_columns(toy: Synthetic) -> None:
     assert made["normal"][:3] == ["1.01 [0.99, 1.03]", "0.91 [0.89, 0.93]", "-"]
     assert made["vampprior"][:3] == ["**0.26** [0.24, 0.28] better", "**0.96** [0.94, 0.98] worse", "-"]
     assert [label.partition("<")[0] for label in made] == ["strategy", "normal", LEARNED, FIXED, "vampprior"]
+    assert (
+        "hold at 5 % for all 3 comparisons of each data set together." in (toy.folder / "report/table.md").read_text()
+    )
 
 
 def test_both_metrics_are_printed_in_place_of_a_table_for_each_data_set(toy: Synthetic) -> None:
