@@ -6,6 +6,7 @@ import io
 import os
 import signal
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from multiprocessing.connection import Connection
@@ -63,6 +64,8 @@ def apart(work: Callable[..., Any], *arguments: Any, file: Path, limit: float) -
 
 
 def _work(pipe: Connection, work: Callable[..., Any], arguments: tuple[Any, ...], file: Path) -> None:
+    with suppress(OSError):  # there may be no place for errors
+        os.dup2(2, 1)  # the answer of `bench check` is its verdicts alone
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole terminal; the parent ends this process
     signal.signal(signal.SIGTERM, signal.SIG_DFL)  # the server ignores it, and what a plugin starts would inherit that
     try:

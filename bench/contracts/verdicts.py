@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, Generic, Literal, TypeVar
 
 from bench.plugins import Plugin, build
-from bench.plugins.foreign import reason
+from bench.plugins.foreign import Runaway, confined, reason
 from bench.plugins.settings import Components
 from bench.protocol import UserError
 
 WHERE = "check"  # what an error of the plugin's fields starts with
+LONGEST = 1800.0  # seconds that a contract may take, on however busy a machine
 
 
 class Breach(Exception):
@@ -88,14 +89,15 @@ def judge(contracts: Sequence[Contract[SubjectT]], subject: SubjectT) -> Iterato
         try:
             if missing is not None:
                 raise NotChecked(f"{missing.contract} failed" if missing.status == "fail" else missing.reason)
-            verdicts[name] = Verdict(name, "pass", contract.check(subject))
+            with confined("it", LONGEST):
+                verdicts[name] = Verdict(name, "pass", contract.check(subject))
         except NotChecked as why:
             verdicts[name] = Verdict(name, "not checked", str(why))
-        except (Exception, SystemExit) as error:
+        except (Exception, SystemExit, Runaway) as error:
             verdicts[name] = Verdict(name, "fail", sentence(error, subject.plugin.file))
         yield verdicts[name]
 
 
 def sentence(error: BaseException, file: Path) -> str:
     """Return an exception on one line: our own as it is, another with its type and its last line in a plugin's file."""
-    return " ".join(str(error).split()) if isinstance(error, Breach | UserError) else reason(error, file)
+    return " ".join(str(error).split()) if isinstance(error, Breach | UserError | Runaway) else reason(error, file)

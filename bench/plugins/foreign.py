@@ -1,4 +1,4 @@
-"""Foreign code that is imported: it neither ends this process, nor keeps it, nor changes it; and its errors."""
+"""Foreign code in this process: it neither ends it, nor keeps it, nor changes it, nor is its answer; and its errors."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _TORCH = ("get_default_dtype", "set_default_dtype", "is_grad_enabled", "set_grad
 LONGEST = 180.0  # seconds that a plugin's import may take: libraries may lie on a slow file system
 
 
-class NoImport(BaseException):
-    """An import that neither returns nor raises; unlike an Exception, few programs catch it."""
+class Runaway(BaseException):
+    """Foreign code that neither returns nor raises; unlike an Exception, few programs catch it."""
 
 
 @contextlib.contextmanager
@@ -62,24 +62,29 @@ def _imported(name: str, *used: str) -> Any:
 
 
 @contextlib.contextmanager
-def importing() -> Iterator[None]:
-    """Let foreign code be imported in the block, and neither end this process, nor keep it, nor change its ways.
+def confined(what: str, longest: float) -> Iterator[None]:
+    """Let foreign code run in the block, and neither end this process, nor keep it, nor change its ways.
 
-    Silences what pydantic only warns of and `_checked` refuses.
+    What it prints goes where errors go, for what this process prints may be read by a program. Silences what pydantic
+    only warns of and `_checked` refuses.
+
+    Args:
+        what: what an error calls the code: `its import`.
+        longest: seconds that it may take.
 
     Raises:
-        NoImport: the import asked for the process's end, or did not come to its own in `LONGEST` seconds. The latter
-            is seen in the main thread alone.
+        Runaway: the code asked for the process's end, or did not come to its own in time. The latter is seen in the
+            main thread alone.
     """
     process, leave = os.getpid(), os._exit
 
     def stay(status: int) -> NoReturn:
         if os.getpid() != process:  # a child that it forked
             leave(status)
-        raise NoImport(f"its import ends the process, with exit code {status}")
+        raise Runaway(f"{what} ends the process, with exit code {status}")
 
     def give_up(*_: object) -> None:
-        raise NoImport(f"its import has not ended after {LONGEST:g} seconds")
+        raise Runaway(f"{what} has not ended after {longest:g} seconds")
 
     here: int | None = None
     with contextlib.suppress(OSError):  # where the working directory is gone
@@ -87,9 +92,9 @@ def importing() -> Iterator[None]:
     alarm = signal.signal(signal.SIGALRM, give_up) if threading.current_thread() is threading.main_thread() else None
     try:
         if alarm is not None:
-            before = signal.setitimer(signal.ITIMER_REAL, LONGEST, 1.0)
+            before = signal.setitimer(signal.ITIMER_REAL, longest, 1.0)
         os._exit = stay
-        with warnings.catch_warnings(), as_before():
+        with warnings.catch_warnings(), as_before(), contextlib.redirect_stdout(sys.stderr):
             warnings.filterwarnings("ignore", message="Field name .* shadows an attribute")
             yield
     finally:

@@ -27,7 +27,8 @@ from typing import TYPE_CHECKING, Any, cast
 from bench import files, words
 from bench.places import absolute, existing, remembered, resolved
 from bench.plugins.descriptions import Description, described
-from bench.plugins.foreign import PACKAGE, NoImport, importing, reason
+from bench.plugins import foreign
+from bench.plugins.foreign import PACKAGE, Runaway, reason
 from bench.plugins.kinds import KINDS, MOST, Kind, PluginError, Traits
 from bench.words import UserError, listed, nearest
 
@@ -90,7 +91,7 @@ class Plugin:
         source = b"" if self.target else self._read()
         try:
             loaded = self._imported() if self.target else self._executed(source)
-        except NoImport as error:
+        except Runaway as error:
             raise PluginError(f"{self.file} does not load: {error}") from error
         except KeyboardInterrupt:
             raise
@@ -133,7 +134,7 @@ class Plugin:
         sys.modules[name] = module
         try:
             # not through the loader: its cached bytecode goes by modification time and may be older than the source
-            with importing():
+            with _importing():
                 exec(compile(source, self.file, "exec", dont_inherit=True), module.__dict__)
         except BaseException:
             del sys.modules[name]
@@ -143,9 +144,13 @@ class Plugin:
     def _imported(self) -> Any:
         """Import an entry point's target, a module or what it names in one."""
         module, _, attribute = self.target.partition(":")
-        with importing() if module not in sys.modules else contextlib.nullcontext():
+        with _importing() if module not in sys.modules else contextlib.nullcontext():
             target: Any = importlib.import_module(module)
         return operator.attrgetter(attribute)(target) if attribute else target
+
+
+def _importing() -> contextlib.AbstractContextManager[None]:
+    return foreign.confined("its import", foreign.LONGEST)
 
 
 def build(

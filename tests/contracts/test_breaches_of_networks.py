@@ -142,3 +142,20 @@ def test_a_network_that_says_nothing_of_capture_is_not_checked_for_it(verdict: J
         "not checked",
         "it does not declare `capturable`: on a GPU steps with it are taken eagerly",
     )
+
+
+def test_what_it_prints_is_no_part_of_an_answer(verdict: Judge, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = verdict("network", "shapes", network("def middle(self):\n    print('hello')\n    return [nn.Tanh()]"))
+    assert seen.status == "pass", seen
+    assert capsys.readouterr().out == ""
+
+
+def test_one_that_leaves_breaks_the_contract_and_ends_nothing(verdict: Judge) -> None:
+    seen = verdict("network", "shapes", network("def middle(self):\n    import os\n    os._exit(0)"))
+    assert (seen.status, seen.reason) == ("fail", "it ends the process, with exit code 0")
+
+
+def test_one_that_never_ends_breaks_the_contract(verdict: Judge, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("bench.contracts.verdicts.LONGEST", 0.5)
+    seen = verdict("network", "shapes", network("def middle(self):\n    while True: pass"))
+    assert (seen.status, seen.reason) == ("fail", "it has not ended after 0.5 seconds")

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from bench.contracts import check
+from bench.contracts.attempts import apart
 from bench.plugins import Registry
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -114,3 +115,25 @@ def test_the_command_line_and_the_face_alone_import_the_suite() -> None:
     importing = {file.relative_to(ROOT).as_posix() for file in files if suite.search(file.read_text())}
     outside = {name for name in importing if not name.startswith("bench/contracts/")}
     assert outside == {"bench/face/places.py", "bench/verbs/plugins.py"}
+
+
+# ---------------------------------------------------------------- plugins that print, or leave
+
+
+def test_what_a_plugin_prints_at_import_is_no_part_of_an_answer(tmp_path: Path) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "loud.py").write_text("print('hello')\n")
+    code, out, err = bench(tmp_path, "list", "--json", "--plugins", ".")
+    assert (code, err) == (0, "hello\n")
+    assert "loud" in [plugin["name"] for plugin in json.loads(out)["strategies"]]
+    code, out, err = bench(tmp_path, "check", "--json", "strategies/loud.py")
+    assert (code, [row["status"] for row in json.loads(out)]) == (1, ["fail"])
+    assert "hello\n" in err
+
+
+def _of_one_file() -> bool:
+    return os.path.sameopenfile(1, 2)
+
+
+def test_what_a_plugin_prints_in_a_process_of_its_own_goes_where_errors_go() -> None:
+    assert apart(_of_one_file, file=Path(), limit=120)
