@@ -234,6 +234,21 @@ def test_the_contracts_that_are_named_are_those_of_the_suite() -> None:
     assert named == checked
 
 
+def test_every_grid_that_runs_with_these_plugins_can_be_run(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (text,) = blocks("CONTRIBUTING.md", "toml")
+    (mine / "ring.toml").write_text(text)
+    monkeypatch.chdir(mine)
+    asked = [
+        verb_of("run").make_context("run", words[2:]).params for words in COMMANDS if words[:2] == ["bench", "run"]
+    ]
+    own = [params for params in asked if params["plugins"]]
+    assert len(own) == 4
+    for params in own:
+        registry = Registry(params["plugins"])
+        grid = grids.load(params["grid"], registry, settings=params["settings"], strategies=params["strategies"])
+        assert any(plugin.origin != "built-in" for cell in grid.cells for plugin in cell.plugins)
+
+
 def test_the_plugins_and_the_grid_that_are_shown_train_and_score(mine: Path) -> None:
     (text,) = blocks("CONTRIBUTING.md", "toml")
     (mine / "ring.toml").write_text(text)

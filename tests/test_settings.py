@@ -85,6 +85,10 @@ def test_every_field_is_described() -> None:
             'unknown key many.either.size; did you mean "sizes"? allowed: kind, sizes',
         ),
         (
+            {"either": {"kind": "large", "activation": "elu"}},
+            'unknown key many.either.activation with kind = "large"; allowed: kind, sizes',
+        ),
+        (
             {"either": {"kind": "large", "sizes": ["x"]}},
             'many.either.sizes[0] = "x" is not allowed; it must be an integer',
         ),

@@ -26,8 +26,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 from bench import files, words
 from bench.places import absolute, existing, remembered, resolved
-from bench.plugins.descriptions import Description, described
 from bench.plugins import foreign
+from bench.plugins.descriptions import Description, described
 from bench.plugins.foreign import PACKAGE, Runaway, reason
 from bench.plugins.kinds import KINDS, MOST, Kind, PluginError, Traits
 from bench.words import UserError, listed, nearest

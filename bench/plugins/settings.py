@@ -191,7 +191,7 @@ def shape_of(
 
 def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> tuple[str, str]:
     """Return the dotted key of a validation error and what is wrong there, without where."""
-    key, parent, cursor = prefix, shape, values
+    key, parent, cursor, holder = prefix, shape, values, values
     place: Shape | None = shape
     for position, part in enumerate(detail["loc"], 1):
         table = isinstance(cursor, Mapping) and part in cursor
@@ -201,11 +201,14 @@ def _sentence(shape: Shape, values: Any, detail: ErrorDetails, prefix: str) -> t
             key += f"[{part}]" if isinstance(part, int) else f".{part}"
             parent = place.fitting(cursor) if place else parent
             place = parent.at(part) if place else None
+            holder = cursor
             cursor = cursor[part] if table else next(iter(cursor[part:]), None) if item else None
 
     if detail["type"] == "extra_forbidden":
         hint = nearest(str(detail["loc"][-1]), parent.keys)
-        return key, f"unknown key {key}{hint or ';'} allowed: {listed(parent.keys)}"
+        kind = holder.get("kind") if isinstance(holder, Mapping) else None
+        of = f" with kind = {shown(kind)}" * (kind is not None and not hint)  # the key may be another kind's
+        return key, f"unknown key {key}{of}{hint or ';'} allowed: {listed(parent.keys)}"
     if detail["type"] in ("union_tag_invalid", "union_tag_not_found"):
         # a table that may be of several kinds, and says a wrong one or none
         tag = detail["ctx"]["discriminator"].strip("'")
