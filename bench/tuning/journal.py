@@ -57,7 +57,7 @@ def storage_of(url: str | None, store: Path, create: bool = True) -> BaseStorage
         if url is None:
             raise damaged(path, _reason(error)) from error
         why = f"the storage of studies {_without_password(url)} cannot be reached: {_reason(error)}"
-        raise UserError(f"{why}; give another --storage") from error
+        raise UserError(f"{why}; give another storage") from error
 
 
 def _without_password(url: str) -> str:
@@ -121,7 +121,7 @@ def place_of(storage: BaseStorage) -> Place:
 
 def damaged(place: Place, why: str) -> UserError:
     """Return the refusal of a storage: why, and what to do."""
-    another = "move it away or give another --store" if isinstance(place, Path) else "give another --storage"
+    another = "move it away or give another run store" if isinstance(place, Path) else "give another storage"
     return UserError(f"the storage of studies {place} cannot be used: {plain(why)}; to begin anew, {another}")
 
 

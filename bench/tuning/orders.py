@@ -145,7 +145,7 @@ class Order:
         failed = [f"{p.study.row.name} ({ledgers.ends(p)})" for p, ledger in chosen if ledger is None]
         none = f"no trial came to a value of {self.rows[0].metric}: {listed(failed)}"
         if len(failed) == len(chosen):
-            raise UserError(f"{none}; widen what is searched, or choose another --metric")
+            raise UserError(f"{none}; widen what is searched, or choose another metric")
         if failed:
             say(f"{none}; the tuned grid has these rows as they were")
         return ledgers.write(self.grid, chosen, self.folder)

@@ -147,7 +147,7 @@ def of(cell: Cell, table: Mapping[str, Any] | None, registry: Registry, where: s
         ranges |= table
     if not ranges:
         none = f"{where}: strategy.{strategy.name} has no field that can be tuned"
-        raise UserError(f"{none}; a table [tune.{strategy.name}] names some, or leave it out with --strategy")
+        raise UserError(f"{none}; a table [tune.{strategy.name}] names some, or leave the strategy out")
     checked = []
     for key, said in ranges.items():
         place = _sorts(key, cell, model, registry)

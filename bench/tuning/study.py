@@ -141,7 +141,7 @@ class Study:
                 differing = _differing(before.parts[part], now)
                 raise UserError(
                     f"the study {self.row.study} was made with {_OTHER[part]}{differing};"
-                    " a new one needs another --store"
+                    " a new one needs another run store"
                 )
 
     @property
@@ -180,7 +180,7 @@ class Study:
         if first is None or self.values(first) is None or self.own(first):  # or it has not begun
             return []
         why = f"{self.row.name}: an earlier bench began its study, whose first trial has not the grid's own values"
-        return [f"{why}; a new one needs another --store"]
+        return [f"{why}; a new one needs another run store"]
 
     def own(self, trial: FrozenTrial) -> bool:
         """Tell whether a trial has the grid's own values."""

@@ -140,7 +140,7 @@ class Progress:
         for trial, record in self.records():
             if record and record.dataset.sha256 not in (None, now):
                 what = f"{self.study.row.name}, trial {trial.number}, was trained on"
-                raise UserError(f"{what} {other_data(str(record.dataset.sha256), now)}; another --store begins anew")
+                raise UserError(f"{what} {other_data(str(record.dataset.sha256), now)}; another run store begins anew")
 
     def records(self) -> list[tuple[FrozenTrial, Record | None]]:
         """Return every trial that counts with its record; the value of a trial is the metric's own, not a loss."""

@@ -146,7 +146,7 @@ def test_a_study_of_an_earlier_bench_goes_on_as_it_began(
     assert again.trials()[:2].equals(before)
     assert json.loads(before["values"][0]) == {"variance": 100.0}
     why = "an earlier bench began its study, whose first trial has not the grid's own values"
-    assert again.notes == [f"drawn known: {why}; a new one needs another --store"]
+    assert again.notes == [f"drawn known: {why}; a new one needs another run store"]
     assert again.ledger().iloc[0]["space"] == {"variance": {"low": 0.01, "high": 100.0, "log": True}}
     assert "the grid's own values" not in repr(again).replace(why, "")
 

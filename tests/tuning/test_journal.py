@@ -176,7 +176,7 @@ def test_a_damaged_or_forged_journal_is_one_sentence(
     said = refused(shell, tmp_path, *options)
     assert re.fullmatch(
         f"the storage of studies {re.escape(str(journal))} cannot be used: .*({why}).*;"
-        " to begin anew, move it away or give another --store",
+        " to begin anew, move it away or give another run store",
         said,
     )
 
@@ -298,14 +298,14 @@ def test_a_forged_database_is_called_by_its_url(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         Study(row, storage, create=False)
     assert str(error.value).startswith(f"the storage of studies {url} cannot be used: context.")
-    assert str(error.value).endswith("to begin anew, give another --storage")
+    assert str(error.value).endswith("to begin anew, give another storage")
 
 
 def test_a_password_is_not_shown(tmp_path: Path) -> None:
     with pytest.raises(UserError) as error:
         storage_of("nonsense://me:secret@host/studies", tmp_path)
     assert re.fullmatch(
-        r"the storage of studies nonsense://me:\*+@host/studies cannot be reached: .*; give another --storage",
+        r"the storage of studies nonsense://me:\*+@host/studies cannot be reached: .*; give another storage",
         str(error.value),
     )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -210,3 +211,9 @@ def test_no_trial_with_a_value_is_said(tune: Tune) -> None:
     with pytest.raises(UserError, match=r"no trial came to a value of vlb: drawn known \(2 skipped\); widen what"):
         tune(tables({"end": "skip"}), trials=2)
     assert allowance_of(3, None, str).trials == 3
+
+
+def test_no_refusal_names_an_option_of_the_command_line() -> None:
+    """Whoever tunes from Python reads the same sentences."""
+    for file in (Path(__file__).resolve().parents[2] / "bench" / "tuning").glob("*.py"):
+        assert not re.findall(r"(?:another|with|give|choose) --[a-z]+", file.read_text()), file

@@ -223,5 +223,5 @@ def test_a_study_of_other_data_does_not_go_on(tune: Tune, monkeypatch: pytest.Mo
     monkeypatch.setattr(drawn, "load", lambda self, folder: replace(load(self, folder), sha256="6" * 64))
     what = "^drawn known, trial 0, was trained on"
     other = r"other data \(SHA-256 [0-9a-f]{8}\.\.\. instead of 66666666\.\.\.\)"
-    with pytest.raises(UserError, match=rf"{what} {other}; another --store begins anew$"):
+    with pytest.raises(UserError, match=rf"{what} {other}; another run store begins anew$"):
         tune(tables(), trials=2)
