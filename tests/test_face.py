@@ -6,6 +6,7 @@ import doctest
 import importlib
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -300,6 +301,34 @@ def test_a_training_that_cannot_be_is_one_sentence() -> None:
         bench.strategy("stein", penlty=0.1)
     with pytest.raises(UserError, match=r"networks.encoder.kind"):
         bench.strategy("normal").train(digits, epochs=1, networks={"encoder": {"kind": "resnett"}})
+
+
+@pytest.mark.parametrize(
+    ("fit", "evaluate", "error", "sentence"),
+    [
+        ("None", "None", TypeError, "`fit` gave a NoneType; it must be a dict with modules, steps, "),
+        ("{'modules': {}}", "None", TypeError, "`fit` gave a dict without steps, curves, stability, resources"),
+        ("STATE", "None", TypeError, "`evaluate` gave a NoneType; it must be bench.protocol.Scores"),
+        ("STATE", "Scores([VLB, VLB])", UserError, "the metric 'vlb' was scored twice; once is allowed"),
+        ("STATE", "Scores([replace(VLB, stderr_mc=-1.0)])", UserError, "the score of 'vlb' is wrong: stderr_mc = -1"),
+    ],
+)
+def test_what_a_strategy_gives_is_looked_at_as_in_a_sweep(
+    fit: str, evaluate: str, error: type[Exception], sentence: str, tmp_path: Path
+) -> None:
+    (tmp_path / "odd.py").write_text(f"""
+from dataclasses import replace
+from bench.protocol import Metric, Score, Scores
+from bench.strategy import Strategy
+STATE = {{"modules": {{}}, "steps": 0, "curves": [], "stability": {{}}, "resources": {{}}}}
+VLB = Score(Metric("vlb", "nats"), 95.0, 9, "monte-carlo", 0.3, 0.4, 94.5, 95.5)
+class Odd(Strategy):
+    def prior(self, task, vae, noise): ...
+    def fit(self, task, run): return {fit}
+    def evaluate(self, state, task, run): return {evaluate}
+""")
+    with pytest.raises(error, match=f"^{re.escape(sentence)}"):
+        bench.strategy(tmp_path / "odd.py").train("digits", epochs=1)
 
 
 def test_a_script_without_a_guard_runs_once(tmp_path: Path) -> None:

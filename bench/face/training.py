@@ -24,13 +24,13 @@ from bench.protocol import (
     Evaluation,
     OutOfMemory,
     Run,
-    Scores,
     Splits,
     Task,
     UserError,
 )
 from bench.strategy import Fitted, Strategy
 from bench.sweep.record import Score
+from bench.sweep.scores import check_state, recorded
 
 if TYPE_CHECKING:
     import numpy as np
@@ -146,6 +146,8 @@ class Trainer:
         Raises:
             UserError: a setting is wrong, the strategy cannot do this data set, or training diverged.
         """
+        import pandas as pd
+
         data = dataset if isinstance(dataset, Data) else _data(text_of("the data set", dataset), {}, self._registry)
         number, place = whole("seed", seed, 0), one_device(device)
         if progress is not None and not callable(progress):
@@ -168,24 +170,20 @@ class Trainer:
             run = Run(number, place, Path(folder), progress or _silent)
             try:
                 state = self.settings.fit(task, run)
+                check_state(state)
                 scores = self.settings.evaluate(state, task, run)
             except Diverged as error:
                 raise UserError(f"{self.plugin.name} diverged: {error}") from error
             except OutOfMemory as error:
                 raise UserError(str(error)) from error
-            log_z = next((score.value for score in scores.scores if score.metric.name == "log_z"), None)
+            rows = recorded(scores)
+            log_z = next((score.value for score in rows if score.metric == "log_z"), None)
             model = self.settings.fitted(state, task, run, log_z)
-        return _trained(model, scores, state["curves"], state["stability"])
+        curves = pd.DataFrame(state["curves"])
+        return Trained(model, scored(rows), dict(scores.arrays), curves, dict(state["stability"]))
 
 
 WITHOUT_LATENTS = "has no latent variables that could be encoded, decoded or sampled"
-
-
-def _trained(model: Fitted, scores: Scores, curves: Any, stability: Mapping[str, float]) -> Trained:
-    import pandas as pd
-
-    table = scored([Score.of(score) for score in scores.scores])
-    return Trained(model, table, dict(scores.arrays), pd.DataFrame(curves), dict(stability))
 
 
 def scored(scores: Sequence[Score]) -> pd.DataFrame:

@@ -1,9 +1,9 @@
-"""What a strategy's scores have to be, where they are recorded."""
+"""What a strategy's state and scores have to be, where it has been carried out."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any, get_args
 
 from bench import protocol
@@ -24,6 +24,7 @@ OURS: dict[str, tuple[str, str]] = {
     **dict.fromkeys(("precision", "recall"), ("1", "higher")),
     **dict.fromkeys(("sliced_wasserstein_base", "c2st_base", "precision_base", "recall_base"), ("1", "neither")),
 }
+_STATE = ("modules", "steps", "curves", "stability", "resources")  # what `protocol.State` must have
 _ROUNDING = 1e-9  # of a value, within which an end of its interval may lie on its wrong side
 
 
@@ -31,14 +32,29 @@ class ScoreError(UserError):
     """A score that is none; one sentence."""
 
 
-def recorded(scores: Sequence[protocol.Score]) -> list[Score]:
-    """Return scores as a record holds them.
+def check_state(state: Any) -> None:
+    """Refuse what is no state.
 
     Raises:
-        ScoreError: one of them is none, or a metric is there twice.
+        TypeError: why.
     """
+    if not isinstance(state, Mapping):
+        raise TypeError(f"`fit` gave a {type(state).__name__}; it must be a dict with {listed(_STATE)}")
+    if lacking := [key for key in _STATE if key not in state]:
+        raise TypeError(f"`fit` gave a dict without {listed(lacking)}")
+
+
+def recorded(scores: Any) -> list[Score]:
+    """Return what `evaluate` gave as a record holds it.
+
+    Raises:
+        TypeError: it is no `protocol.Scores`.
+        ScoreError: one of the scores is none, or a metric is there twice.
+    """
+    if not isinstance(scores, protocol.Scores):
+        raise TypeError(f"`evaluate` gave a {type(scores).__name__}; it must be bench.protocol.Scores")
     rows: dict[str, Score] = {}
-    for score in scores:
+    for score in scores.scores:
         if not isinstance(score, protocol.Score) or not isinstance(score.metric, protocol.Metric):
             raise ScoreError(f"`evaluate` gave {_short(score)} for a score; it must be a bench.protocol.Score")
         name = score.metric.name

@@ -16,19 +16,18 @@ from typing import TYPE_CHECKING, Any, cast
 from bench import demands
 from bench.plugins import Plugin, Registry, build, plain_name
 from bench.plugins.foreign import as_before
-from bench.protocol import Dataset, Diverged, Networks, Run, Scores, Splits, State, Stopped, Strategy, Task, UserError
+from bench.protocol import Dataset, Diverged, Networks, Run, Splits, State, Stopped, Strategy, Task, UserError
 from bench.sweep import states
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.circumstances import now
 from bench.sweep.fingerprints import fingerprints, of_plugins
 from bench.sweep.processes import peak, reset_peak
 from bench.sweep.record import Point, one_line
-from bench.sweep.scores import recorded
+from bench.sweep.scores import check_state, recorded
 from bench.sweep.states import numbers, points
 from bench.sweep.storage import StoreError
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures, Halt, Note
-from bench.words import listed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
 _ARRAY = re.compile(r"\w[\w.+-]{0,99}")
 _TAKEN = ("file", "allow_pickle")  # arguments of NumPy's own
 INTERVAL = 0.25  # seconds between two reports of figures
-_STATE = ("modules", "steps", "curves", "stability", "resources")  # what `State` must have
 STEP_SECONDS = "seconds a step"  # a figure of cells whose steps are measured
 WARM_UP = 5  # steps before those that are measured: the first are slow
 
@@ -279,9 +277,7 @@ class _Attempt:
             raise Stopped("between training and scoring")
         with self._timed("evaluate_seconds"):
             scores = strategy.evaluate(state, task, run)
-        if not isinstance(scores, Scores):
-            raise TypeError(f"`evaluate` gave a {type(scores).__name__}; it must be bench.protocol.Scores")
-        rows = recorded(scores.scores)
+        rows = recorded(scores)
         if scores.normalisation is not None:
             self.fields["normalised"] = asdict(scores.normalisation)
         self._reported |= numbers(scores.resources)
@@ -293,10 +289,7 @@ class _Attempt:
         """Train, and return the state as it lies on disk from then on, with its SHA-256."""
         with self._timed("fit_seconds"):
             state = strategy.fit(task, run)
-        if not isinstance(state, Mapping):
-            raise TypeError(f"`fit` gave a {type(state).__name__}; it must be a dict with {listed(_STATE)}")
-        if lacking := [key for key in _STATE if key not in state]:
-            raise TypeError(f"`fit` gave a dict without {listed(lacking)}")
+        check_state(state)
         with self.worker.store.storage.writing():
             return states.save(run.folder, state, run.device, {**self._seconds, "peak_host_bytes": float(peak())})
 
