@@ -116,7 +116,7 @@ def tune(
         seeds: of the comparison: a count or a list, in place of the grid's.
         datasets: in place of the grid's, as of `bench.run`.
         metric: by which trials are chosen, at the worse end of log Z's interval.
-        pruner: ends trials early that are worse than others of their row.
+        pruner: ends trials early whose validation bound is worse than that of others of their row.
         storage: URL of an Optuna storage; by default a journal file in the store.
         jobs: worker processes; by default one a core or GPU.
         store: the run store of the trials; by default the grid's name and `-trials`.

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from bench.grid import Cell
+from bench.grid import Cell, expand
 from bench.plugins import Registry, build
 from bench.plugins.settings import component_fields, flat, options, shape_of, validated
 from bench.plugins.shapes import shown
@@ -244,6 +244,7 @@ def _allowed(chosen: Range, end: Any, cell: Cell, registry: Registry, name: str)
         )
         validated(Budget, place["train"], name, "train")
         validated(Networks, place["networks"], name, "networks", registry.component)
+        expand(place, registry, name="trial", where=name)  # does it go with the data?
     except UserError as error:
         raise UserError(f"{name} reaches a value that is refused: {str(error).removeprefix(f'{name}: ')}") from error
 

@@ -28,6 +28,8 @@ from bench.words import listed, nearest, other_data
 POLL = 1.0  # seconds between two looks at studies where there was nothing to do
 #: figures of a running cell by which trials are compared, the first that there is (`bench.training.stability.COMPARED`)
 COMPARED = ("validation bound at log Z's upper end", "validation bound with log Z", "validation bound")
+#: metrics that such a figure says something of; where trials are chosen by another one, none is ended early
+BOUNDED = ("vlb", "nll", "nll_ais", "nll_exact", "kl_data", "vlb_bits", "nll_bits", "nll_ais_bits")
 
 
 @dataclass(frozen=True)
@@ -229,6 +231,8 @@ class Trials(Feed):
         if value is None or epoch is None or job.cell.id not in self._whose:
             return
         progress, number = self._whose[job.cell.id]
+        if progress.study.row.metric not in BOUNDED:
+            return
         if math.isfinite(value) and progress.study.report(number, int(epoch), value):
             self._cut[job.cell.id] = f"worse than other trials after {int(epoch)} epochs"
 

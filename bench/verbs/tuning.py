@@ -27,7 +27,7 @@ from bench.verbs.options import Values, flag, say
     type=click.Choice(["median", "hyperband", "none"]),
     default="median",
     show_default=True,
-    help="Ends trials early that are worse than others of their row.",
+    help="Ends trials early whose validation bound is worse than that of others of their row.",
 )
 @click.option("--storage", metavar="URL", help="An Optuna storage (default: a journal file in the run store).")
 @flag("--show", help="Show the best trials and what mattered, and draw pictures; run nothing.")

@@ -88,6 +88,10 @@ def test_the_grids_own_values_are_those_of_the_cells_of_a_comparison() -> None:
         ),
         ({"variance": {"low": 1, "hihg": 2}}, 'unknown key tune.known.variance.hihg; did you mean "high"?'),
         ({"networks.latent": {"low": 1.5, "high": 3}}, "low and high must be integers, as its values are"),
+        (
+            {"train.batch_size": {"low": 16, "high": 128}},
+            "tune.known.train.batch_size reaches a value that is refused: data set drawn: ",
+        ),
         ({"variance": 3}, "tune.known.variance = 3 is not allowed; it must be a table"),
         (3, "tune.known = 3 is not allowed; write a table of keys, each with low and high, or choices"),
     ],

@@ -15,7 +15,8 @@ from bench.plugins import Registry
 from bench.protocol import Metric, Score, UserError
 from bench.sweep.record import Score as ScoreRow
 from bench.sweep.store import Store
-from bench.tuning.trials import value_of
+from bench.sweep.wire import Figures
+from bench.tuning.trials import COMPARED, Allowance, Trials, value_of
 from tests.tuning.conftest import BEST, FAKES, Tune, tables
 
 
@@ -206,6 +207,17 @@ def test_trials_are_compared_by_what_training_calls_the_validation_bound() -> No
     from bench.tuning import trials
 
     assert trials.COMPARED == stability.COMPARED
+
+
+@pytest.mark.parametrize(("metric", "ends"), [("vlb", True), ("nll_ais", True), ("recall", False), ("share", False)])
+def test_no_trial_is_ended_by_a_bound_that_says_nothing_of_the_metric(metric: str, ends: bool) -> None:
+    feed = Trials([], Allowance(trials=1), lambda sentence: None)
+    study: Any = SimpleNamespace(row=SimpleNamespace(metric=metric), report=lambda *figures: True)
+    job: Any = SimpleNamespace(cell=SimpleNamespace(id="0123"))
+    progress: Any = SimpleNamespace(study=study)
+    feed._whose["0123"] = progress, 0
+    feed.hear(job, Figures("fit", 1, 2, {"epoch": 1.0, COMPARED[0]: 99.0}))
+    assert bool(feed._cut) == ends
 
 
 def test_less_time_than_a_row_was_allowed_is_said_to_add_nothing(tune: Tune) -> None:
