@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import atexit
 import gc
 import importlib
 import os
 import sys
+import threading
 from collections.abc import Sequence
 from typing import Any, NoReturn
 
@@ -134,6 +136,9 @@ def main() -> NoReturn:
     if unprinted := output.failure(written):
         click.echo(f"error: {unprinted}", err=True)
         code = code or 1
+    if any(not thread.daemon for thread in threading.enumerate() if thread is not threading.main_thread()):
+        atexit._run_exitfuncs()  # Python would wait for a plugin's threads, which may never end
+        os._exit(code or 0)
     sys.exit(code)
 
 

@@ -30,8 +30,9 @@ def as_before() -> Iterator[None]:
     """Let foreign code run in the block; then this process has its ways back.
 
     These are the mode of new files, what is logged and where to, torch's default type and whether it keeps gradients,
-    and, in the main thread, what interrupts and ends the process.
+    how deep calls may go at least, and, in the main thread, what interrupts and ends the process.
     """
+    deep = sys.getrecursionlimit()
     mask = os.umask(0o077)
     os.umask(mask)
     logging, torch = _imported("logging", "root"), _imported("torch", *_TORCH)
@@ -42,6 +43,7 @@ def as_before() -> Iterator[None]:
     try:
         yield
     finally:
+        sys.setrecursionlimit(max(deep, sys.getrecursionlimit()))  # first: the rest needs it
         os.umask(mask)
         if logging := _imported("logging", "root"):
             logging.root.setLevel(level)
@@ -99,6 +101,8 @@ def confined(what: str, longest: float) -> Iterator[None]:
             yield
     finally:
         os._exit = leave
+        if os.getpid() != process:  # what the code has forked would carry out the rest of the command, too
+            leave(1)
         if alarm is not None:
             signal.setitimer(signal.ITIMER_REAL, *before)
             signal.signal(signal.SIGALRM, alarm)

@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -129,6 +130,23 @@ def test_what_a_plugin_prints_at_import_is_no_part_of_an_answer(tmp_path: Path) 
     code, out, err = bench(tmp_path, "check", "--json", "strategies/loud.py")
     assert (code, [row["status"] for row in json.loads(out)]) == (1, ["fail"])
     assert "hello\n" in err
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "import os; os.fork()",
+        "import sys; sys.setrecursionlimit(50)",
+        "import threading, time; threading.Thread(target=time.sleep, args=(100,)).start()",
+    ],
+)
+def test_what_a_plugin_does_at_import_neither_doubles_nor_cuts_nor_delays_an_answer(tmp_path: Path, line: str) -> None:
+    (tmp_path / "strategies").mkdir()
+    (tmp_path / "strategies" / "odd.py").write_text(f"{line}\n")
+    start = time.monotonic()
+    code, out, err = bench(tmp_path, "list", "--plugins", ".")
+    assert (code, err, out.count("strategies\n")) == (0, "", 1)
+    assert time.monotonic() - start < 95
 
 
 def _of_one_file() -> bool:
