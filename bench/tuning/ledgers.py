@@ -66,8 +66,10 @@ def of(progress: Progress) -> Ledger | None:
 
 
 def ends(progress: Progress) -> str:
-    """Return how many trials of a study ended in which way: `3 diverged, 1 pruned`."""
-    counts = Counter(record.status if record else "without a record" for _, record in progress.records())
+    """Return how many trials of a study without a value ended in which way: `3 diverged, 1 pruned`."""
+    words = {"ok": "not finite"}
+    records = [record for _, record in progress.records()]
+    counts = Counter(words.get(record.status, record.status) if record else "without a record" for record in records)
     return listed(f"{number} {status}" for status, number in counts.items())
 
 

@@ -262,6 +262,7 @@ class Trials(Feed):
         came: str = record.status
         if record.status == "ok":
             self._refuse(record, row.metric)
+            came = f"{row.metric} is not finite"
             if scored := value_of(record, row.metric):
                 state, value, came = TrialState.COMPLETE, scored.loss, f"{row.metric} {scored.value:.4f}"
                 notes |= {DOUBT: scored.doubt} if scored.doubt else {}

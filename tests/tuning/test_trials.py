@@ -16,6 +16,7 @@ from bench.protocol import Metric, Score, UserError
 from bench.sweep.record import Score as ScoreRow
 from bench.sweep.store import Store
 from bench.sweep.wire import Figures
+from bench.tuning import ledgers
 from bench.tuning.trials import COMPARED, Allowance, Trials, value_of
 from tests.tuning.conftest import BEST, FAKES, Tune, tables
 
@@ -56,6 +57,22 @@ def test_a_trial_whose_log_z_may_be_anything_has_no_value(better: Any, ends: tup
         scores=[ScoreRow.of(Score(Metric("own", "1", better), 0.8, 9, "ais", 0.0, 0.0, *ends))]
     )
     assert value_of(record, "own") is None
+
+
+def test_a_trial_without_a_value_is_not_said_to_be_ok() -> None:
+    said: list[str] = []
+    score = Score(Metric("vlb", "nats"), 0.8, 9, "ais", 0.0, 0.0, 0.7, math.inf)
+    record: Any = SimpleNamespace(status="ok", reason="", resources={}, label="x", scores=[ScoreRow.of(score)])
+    row = SimpleNamespace(name="drawn x", metric="vlb", study="s")
+    study = SimpleNamespace(row=row, tell=lambda *how: None)
+    progress: Any = SimpleNamespace(study=study, store=SimpleNamespace(record=lambda *of: record))
+    feed = Trials([], Allowance(trials=1), said.append)
+    feed._whose["0123"] = progress, 4
+    job: Any = SimpleNamespace(cell=SimpleNamespace(id="0123"), key="key")
+    feed.ended(job)
+    assert said == ["drawn x, trial 4: vlb is not finite"]
+    progress.records = lambda: [(None, record), (None, record), (None, None)]
+    assert ledgers.ends(progress) == "2 not finite, 1 without a record"
 
 
 def test_the_same_trials_come_again_and_resuming_adds_those_that_are_missing(tune: Tune, tmp_path: Path) -> None:
