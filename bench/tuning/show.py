@@ -98,7 +98,7 @@ def pictures(studies: Sequence[Progress], folder: Path) -> list[Path]:
     for progress in studies:
         if not any(trial.state == TrialState.COMPLETE for trial in progress.study.trials):
             continue
-        stem = re.sub(r"[^A-Za-z0-9=.,+-]+", "-", progress.study.row.study)
+        stem = re.sub(r"[^\w=.,+-]", "-", progress.study.row.study)
         drawn: dict[str, Any] = {"history": drawing.plot_optimization_history, "slice": drawing.plot_slice}
         if importances(progress):
             drawn["importance"] = drawing.plot_param_importances

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from bench.places import remember
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.sweep.screen import Screen
-from bench.tuning import rows
+from bench.tuning import rows, show
 from bench.tuning.journal import JOURNAL, place_of, storage_of
 from bench.tuning.ledgers import refuse_others
 from bench.tuning.study import Study
@@ -311,6 +312,20 @@ def test_a_password_is_not_shown(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- what lies where bench would write
+
+
+def test_every_study_has_pictures_of_its_own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(show, "_save", lambda draw, progress, path: None)
+    monkeypatch.setattr(show, "importances", lambda progress: {})
+    studies: Any = [
+        SimpleNamespace(
+            study=SimpleNamespace(row=SimpleNamespace(study=name), trials=[SimpleNamespace(state=TrialState.COMPLETE)])
+        )
+        for name in ("digits/größe", "digits/grüße", "digits/x[a=0.1]", "digits/x[b=0.1]")
+    ]
+    written = show.pictures(studies, tmp_path)
+    assert len(set(written)) == len(written) == 8
+    assert all(path.parent == tmp_path for path in written)
 
 
 def test_the_pictures_of_a_strangers_store_go_nowhere_that_it_says(shell: Shell, tmp_path: Path) -> None:
