@@ -66,6 +66,17 @@ def names(what: str, given: Any) -> list[str]:
     return [text_of(what, name) for name in listing(what, given, "names or files")]
 
 
+def wanted(what: str, given: Any, found: list[Any]) -> list[Any]:
+    """Return what was found in an argument that may be left out; a list that turned out empty is no wish for all.
+
+    Raises:
+        UserError: it is such a list.
+    """
+    if not found and not isinstance(given, tuple):  # the default is one
+        raise UserError(f"{what} holds nothing, so that there is nothing to do; leave it out for all of the grid's")
+    return found
+
+
 def located(name: Place) -> str:
     """Return a NAME as it is, and a FILE as its absolute path."""
     text = text_of("the name", name)

@@ -7,7 +7,7 @@ import signal
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
-from bench.face.places import Place, data_of, located, names, registry_of, text_of
+from bench.face.places import Place, data_of, located, names, registry_of, text_of, wanted
 from bench.face.records import Results
 from bench.face.training import Data
 from bench.face.values import device_name, display_of, flag, listing, plain, table, whole
@@ -46,7 +46,7 @@ def grid(
         _grid(grid),
         registry_of(plugins),
         settings=_set(set),
-        strategies=names("strategies", strategies),
+        strategies=_strategies(strategies),
         seeds=_seeds(seeds),
         spelling=passed,
     )
@@ -118,7 +118,7 @@ def run(
     request = Request(
         _grid(grid),
         _set(set),
-        names("strategies", strategies),
+        _strategies(strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data,
@@ -156,6 +156,10 @@ def _grid(grid: Place | Mapping[str, Any]) -> str | dict[str, Any]:
     return plain(grid) if isinstance(grid, Mapping) else text_of("the grid", grid)
 
 
+def _strategies(strategies: Any) -> list[str]:
+    return wanted("strategies", strategies, names("strategies", strategies))
+
+
 def _set(changes: Any) -> dict[str, Any]:
     return table("set", changes, "{'train.epochs': 3}")
 
@@ -170,7 +174,7 @@ def _seeds(seeds: Any) -> int | list[int] | None:
 def _chosen(datasets: Any) -> list[Any]:
     """Return the data sets that are given: one alone, or those of anything that can be gone through."""
     one = isinstance(datasets, Data | str | os.PathLike | Mapping)
-    return [datasets] if one else listing("datasets", datasets, "data sets")
+    return [datasets] if one else wanted("datasets", datasets, listing("datasets", datasets, "data sets"))
 
 
 def _contents(chosen: Sequence[Any]) -> list[bytes]:

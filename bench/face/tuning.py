@@ -8,8 +8,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from bench.face.places import Place, data_of, names, registry_of
-from bench.face.sweeps import _chosen, _contents, _grid, _seeds, _set, _tables
+from bench.face.places import Place, data_of, registry_of
+from bench.face.sweeps import _chosen, _contents, _grid, _seeds, _set, _strategies, _tables
 from bench.face.training import Data
 from bench.face.values import device_name, display_of, flag, plain, text, whole
 from bench.places import absolute
@@ -141,7 +141,7 @@ def tune(
     request = Request(
         _grid(grid),
         _set(set),
-        names("strategies", strategies),
+        _strategies(strategies),
         _seeds(seeds),
         absolute(store, "store") if store is not None else None,
         data_of(data_dir),
