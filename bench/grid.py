@@ -164,7 +164,9 @@ def load(
     if strategies:
         source["strategy"] = _chosen(source["strategy"], strategies, registry, spelling)
     for keys, value, writer in _assignments(settings, spelling):
-        _apply(source, keys, value, writer)
+        given = {keys[-1]: copy.deepcopy(value)}
+        _place_kinds(None, given)
+        _apply(source, keys, given[keys[-1]], writer)
         changed[".".join(keys)] = writer
     if seeds is not None:
         source["seeds"] = seeds if isinstance(seeds, int) else list(seeds)
@@ -212,14 +214,17 @@ def _locate(grid: str) -> tuple[Path, str]:
     return GRIDS / f"{grid}.toml", f"grids/{grid}.toml"
 
 
-def _beside(home: Path, name: Any) -> Any:
-    """Return a FILE that a grid in a folder names as one beside it, wherever bench is started; a NAME as it is."""
+def _beside(home: Path | None, name: Any) -> Any:
+    """Return a FILE that a grid in a folder names as one beside it, wherever bench is started; a NAME as it is.
+
+    Without a folder it is relative to the working directory, as what is set from there.
+    """
     if not (isinstance(name, str) and is_file(name)):
         return name
     return str(resolved(absolute(name, "the plugin", home), "the plugin"))
 
 
-def _place_kinds(home: Path, tables: Any) -> None:
+def _place_kinds(home: Path | None, tables: Any) -> None:
     """Do the same for the FILEs that `kind` names in tables, however deep."""
     for table in tables if isinstance(tables, list) else [tables]:
         for key, value in table.items() if isinstance(table, dict) else ():

@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -220,6 +221,28 @@ def test_an_id_does_not_depend_on_the_path(tmp_path: Path, sources: dict[Kind, s
     (tmp_path / "named.toml").write_text(grid(**{kind: ["mine"] for kind in KINDS}))
     ids.append([cell.id for cell in load(str(tmp_path / "named.toml"), Registry([tmp_path / "folder"])).cells])
     assert ids[0] == ids[1] == ids[2]
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        ["networks.encoder.kind=./networks/mine.py", "strategy.sliced-score-matching.energy={kind='energies/mine.py'}"],
+        {
+            "networks.encoder": {"kind": "networks/mine.py"},
+            "strategy.sliced-score-matching.energy.kind": "./energies/mine.py",
+        },
+    ],
+)
+def test_a_file_that_is_set_is_kept_by_its_whole_path(
+    tmp_path: Path, sources: dict[Kind, str], settings: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A run store's plan is read from anywhere."""
+    files = write(tmp_path, sources, "mine")
+    monkeypatch.chdir(tmp_path)
+    tables = {"dataset": [{"name": "digits"}], "strategy": [{"name": "sliced-score-matching"}]}
+    source = load(tables, Registry(), settings=settings).source
+    assert source["networks"]["encoder"]["kind"] == str(files["network"])
+    assert source["strategy"][0]["energy"]["kind"] == str(files["energy"])
 
 
 def test_a_strategy_is_checked_with_an_energy_of_ones_own(tmp_path: Path, sources: dict[Kind, str]) -> None:

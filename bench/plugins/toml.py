@@ -124,7 +124,7 @@ def assignment(text: str, example: str) -> tuple[list[str], Any]:
     except ValueError as error:
         if not isinstance(error, tomllib.TOMLDecodeError):
             raise UserError(f"--set {shortened(text, 60)}: {_excess(error)}") from error
-        if re.fullmatch(r"[A-Za-z_][\w./-]*", literal):
+        if re.fullmatch(r"(?:[A-Za-z_]|~/|\.{0,2}/)[\w./-]*", literal):
             return keys, literal
     else:
         if parsed.keys() == {"value"}:

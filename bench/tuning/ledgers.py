@@ -7,15 +7,16 @@ import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from optuna.trial import FrozenTrial, TrialState
 
 from bench.files import read, replacing
 from bench.grid import Grid
 from bench.ledger import Ledger
-from bench.plugins import plain_name
-from bench.protocol import UserError
+from bench.plugins import Kind, Plugin, plain_name
+from bench.plugins.settings import component_fields
+from bench.protocol import Networks, Settings, UserError
 from bench.sweep.columns import canonical
 from bench.tuning import space
 from bench.tuning.rows import Row
@@ -136,7 +137,7 @@ def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | N
     head: dict[str, Any] = {"title": f"{grid.title}, tuned", "seeds": source.get("seeds", 1)}
     tables: dict[str, Any] = {
         "headline": _headline(source.get("headline", {}), name),
-        "networks": cell.networks,
+        "networks": _with_files(cell.networks, Networks, cell.plugins),
         "train": space.tables(cell)["train"],
         "evaluate": space.without_none(cell.evaluation.model_dump(mode="json")),
         "slurm": source.get("slurm", {}),
@@ -152,7 +153,8 @@ def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | N
             lines += [f"[{key}]", *_pairs(table), ""]
     for progress, ledger in studies:
         row = progress.study.row
-        before = space.without_none(row.source["strategy"][0])
+        model, plugins = row.cell.plugins[0].load(), row.cell.plugins
+        before = _with_files(space.without_none(row.source["strategy"][0]), model, plugins)
         if ledger is not None:
             changed = space.changed(row.source, ledger.chosen)
             shared: dict[str, Any] = {}
@@ -160,12 +162,26 @@ def _text(grid: Grid, dataset: str, studies: Sequence[tuple[Progress, Ledger | N
                 first, _, rest = key.partition(".")
                 if first in ("train", "networks") and first not in before:
                     _put(shared, [first, *rest.split(".")], value)
-            lines += ["[[strategy]]", *_pairs(space.without_none(changed["strategy"][0]) | shared), ""]
+            own = _with_files(space.without_none(changed["strategy"][0]), model, plugins)
+            lines += ["[[strategy]]", *_pairs(own | shared), ""]
             lines += ["[strategy.tuned]", *_pairs(ledger.model_dump(mode="json")), ""]
             if canonical(space.changed(row.source, ledger.defaults)) == canonical(changed):
                 continue
         lines += ["[[strategy]]", *_pairs(before), ""]
     return "\n".join(lines)
+
+
+def _with_files(values: Mapping[str, Any], model: type[Settings], plugins: Sequence[Plugin]) -> dict[str, Any]:
+    """Return a table in which networks and energies that lie in a user's files are named by these."""
+    files = {
+        (part.kind, part.name): str(part.file) for part in plugins if part.origin != "built-in" and not part.target
+    }
+    named = dict(values)
+    for field, base in component_fields(model).items():
+        part = values.get(field)
+        if isinstance(part, Mapping) and (base.plugin, part.get("kind")) in files:
+            named[field] = {**part, "kind": files[cast(Kind, base.plugin), part["kind"]]}
+    return named
 
 
 def _headline(table: Any, dataset: str) -> dict[str, Any]:

@@ -13,10 +13,12 @@ import pytest
 
 import bench
 import bench.grid as grids
+from bench import contracts
 from bench.plugins import Registry
 from bench.protocol import UserError
 from bench.report import Records, report
 from bench.sweep.store import Store
+from bench.tuning import ledgers, rows
 from bench.tuning.ledgers import ranked
 from tests.tuning.conftest import FAKES, Tune, tables
 
@@ -200,3 +202,18 @@ def test_two_rows_of_one_model_are_refused() -> None:
     grid = tables({}, {"train": {"epochs": 1}})
     with pytest.raises(UserError, match=r"known and known\[.*\] are the same model; remove one"):
         grids.expand(grid, Registry([FAKES]), name="g", where="g.toml")
+
+
+def test_a_network_and_an_energy_in_files_are_named_by_these(tmp_path: Path) -> None:
+    network, energy = contracts.write("network", "my-net", tmp_path), contracts.write("energy", "my-en", tmp_path)
+    grid = tables({}, data={"validation": 8}) | {
+        "networks": {"latent": 2, "encoder": {"kind": str(network)}},
+        "strategy": [{"name": "sliced-score-matching", "energy": {"kind": str(energy)}}],
+    }
+    registry = Registry([FAKES])
+    loaded = grids.load(grid, registry)
+    (row,) = rows.of(loaded, "vlb", registry)
+    progress: Any = SimpleNamespace(study=SimpleNamespace(row=row))
+    (path,) = ledgers.write(loaded, [(progress, None)], tmp_path)
+    again = grids.load(str(path), Registry([FAKES]))  # which knows neither by name
+    assert [cell.id for cell in again.cells] == [cell.id for cell in loaded.cells]
