@@ -48,6 +48,7 @@ from bench.protocol import Ais, Noise, NotFinite, Score, Scores, UserError
 
 QUANTILE = 2.24  # two-sided 97.5 %: with two estimates, the union covers 99.5 % or more
 DISAGREEMENT = 3.0
+ROUNDING = 1e-6  # nats: where AIS is exact, as along a path of equal densities, its standard error is 0
 QUADRATURE_TOLERANCE = 1e-2
 _SETTLING = 20  # moves between resampling and the reverse chains
 _ANCHORS = 1000
@@ -92,8 +93,9 @@ class Estimate:
         return estimate
 
     def differs(self, other: Estimate) -> bool:
-        """Return whether the two are more than 3 joint standard errors apart."""
-        return abs(self.value - other.value) > DISAGREEMENT * math.hypot(self.stderr, other.stderr)
+        """Return whether the two are more than 3 joint standard errors apart, and than rounding explains."""
+        apart = DISAGREEMENT * math.hypot(self.stderr, other.stderr)
+        return abs(self.value - other.value) > max(apart, ROUNDING)
 
 
 def chain_steps(settings: Ais) -> int:
@@ -265,7 +267,7 @@ def combine(
     reasons += [
         f"{estimate.name} ({estimate.value:.3f}) is below the floor ({floor:.3f})"
         for estimate in forward
-        if floor > estimate.value + QUANTILE * estimate.stderr
+        if floor > estimate.value + max(QUANTILE * estimate.stderr, ROUNDING)
     ]
     return LogZ(
         max(pooled.value, floor),

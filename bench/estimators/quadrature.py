@@ -13,18 +13,20 @@ from bench.protocol import NotFinite
 MAX_DIMENSION = 2
 
 TOLERANCE = 1e-10  # quadrature stops once halving the spacing changes log Z by less
+_SEEN = 0.5  # nats by which an anchor may be likelier than every point of a grid that is fine enough
 _FALL = 45.0  # nats by which the density must have fallen at the edge of the box: e^-45 = 3e-20
 _POINTS = {1: (257, 262145), 2: (129, 2049)}  # points an axis, at first and at most
 
 
 @torch.no_grad()
 def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor, tolerance: float = TOLERANCE) -> tuple[float, float]:
-    """Return log of the integral of exp(-E) over R^d, d <= 2, and its error: by how much refining still changes it.
+    """Return log of the integral of exp(-E) over R^d, d <= 2, and its error: what refining may still change.
 
     The trapezoidal rule, whose error falls exponentially with the spacing for a smooth density that has died out at
     the edges. The box around `anchors` is widened until it has; the spacing is halved until log Z stands still and no
     anchor is likelier than the likeliest point of the grid by more than half a nat, as it would be between two points
-    of a grid too coarse to see its mode.
+    of a grid too coarse to see its mode. Where the finest grid does not see it either, the error is at least as many
+    nats as the anchor is likelier.
 
     Args:
         energy: E, `(n, d)` -> `(n,)`, in float64.
@@ -39,17 +41,18 @@ def log_z(energy: Callable[[Tensor], Tensor], anchors: Tensor, tolerance: float 
     d = len(centre)
     at_anchors = float((-energy(anchors)).max())
     points, most = _POINTS[d]
-    value, changes = math.nan, [math.inf, math.inf]
+    value, changes = math.nan, []
     while points <= most:
         log_density = on_grid(energy, centre, half, points)
         refined = float(torch.logsumexp(log_density.flatten(), 0) + (2 * half / (points - 1)).log().sum())
-        seen = float(log_density.max()) > at_anchors - 0.5
-        changes.append(abs(refined - value) if seen and not math.isnan(value) else math.inf)
+        missed = at_anchors - float(log_density.max())
+        if not math.isnan(value):
+            changes.append(max(abs(refined - value), missed if missed > _SEEN else 0.0))
         value = refined
-        if changes[-1] < tolerance:
+        if changes and changes[-1] < tolerance:
             return value, changes[-1]
         points = 2 * points - 1
-    return value, max(changes[-2:])  # with kinks, successive changes shrink unevenly
+    return value, 2 * max(changes[-2:])  # with kinks, successive changes shrink unevenly
 
 
 def support(energy: Callable[[Tensor], Tensor], anchors: Tensor, fall: float = _FALL) -> tuple[Tensor, Tensor]:

@@ -33,9 +33,10 @@ class Critic(nn.Module):
 
     @torch.no_grad()
     def follow(self, z: Tensor) -> None:
-        """Move the running moments towards those of z `(B, d)`."""
+        """Move the running moments towards those of z `(B, d)`; one z alone has no variance, and leaves it as it is."""
         self.mean.lerp_(z.mean(0), MOMENTUM)
-        self.var.lerp_(z.var(0), MOMENTUM)
+        if len(z) > 1:
+            self.var.lerp_(z.var(0), MOMENTUM)
 
     def forward(self, z: Tensor) -> Tensor:
         """Return f(z), `(B, d)`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -96,17 +96,17 @@ class StagedStrategy(Strategy):
         if self.direct:
             second = self._fitted(model, task, then, first)
         else:
-            second = self.train(model, task, then, self.latent_losses, self._second_reach)
-        epochs = int(first["resources"].get("epochs", task.budget.epochs))
-        later = [
-            {**row, "epoch": row["epoch"] + epochs, "step": row["step"] + first["steps"]} for row in second["curves"]
-        ]
+            try:
+                second = self.train(model, task, then, self.latent_losses, self._second_reach)
+            except Diverged as error:
+                seen, curves = first["stability"] | error.stability, first["curves"] + _later(error.curves, task, first)
+                raise Diverged(error.reason, first["steps"] + error.step, seen, curves) from error
         took, more = first["resources"], second["resources"]
         peak = "peak_device_bytes"
         state: State = {
             "modules": second["modules"],
             "steps": first["steps"] + second["steps"],
-            "curves": first["curves"] + later,
+            "curves": first["curves"] + _later(second["curves"], task, first),
             "stability": first["stability"] | second["stability"],
             "resources": {name: took.get(name, 0.0) + more.get(name, 0.0) for name in took | more if name != peak}
             | {peak: max(took[peak], more[peak])},
@@ -164,6 +164,12 @@ class StagedStrategy(Strategy):
         tensors = model.prior.state_dict().values()
         if not all(bool(tensor.isfinite().all()) for tensor in tensors if tensor.is_floating_point()):
             raise NotFinite("the prior that was fitted to latents is not finite")
+
+
+def _later(curves: Sequence[Mapping[str, Any]], task: Task, first: State) -> list[dict[str, Any]]:
+    """Return the curves of the second stage, its epochs and steps after those of the first."""
+    epochs = int(first["resources"].get("epochs", task.budget.epochs))
+    return [{**row, "epoch": row["epoch"] + epochs, "step": row["step"] + first["steps"]} for row in curves]
 
 
 def _saved(run: Run) -> dict[str, Any] | None:

@@ -162,7 +162,7 @@ class Loop:
             except Exception:
                 # what comes after a number that went bad may fail in any way, and is no bug of its own
                 self.tally.close_step()
-                self._refuse(position + 1)
+                self._refuse(position + 1, epoch)
                 raise
             self.step += 1
 
@@ -172,7 +172,7 @@ class Loop:
                 self.execution = self.steps.execution
             ends = self.step % self.per_epoch == 0
             if ends or self.step % CHECK_STEPS == 0:
-                self._check(position + 1)
+                self._check(position + 1, epoch)
             if ends:
                 self.clocks.lap("fit")
                 self._close(epoch)
@@ -185,7 +185,7 @@ class Loop:
             )
             if due or stop:
                 self.clocks.lap("fit")
-                self._check(0 if ends else position + 1)  # an epoch that is over has been checked
+                self._check(0 if ends else position + 1, epoch)  # an epoch that is over has been checked
                 self._save()
                 self.clocks.lap("overhead")
                 saved_step, saved_at = self.step, time.monotonic()
@@ -198,7 +198,7 @@ class Loop:
         self.index.copy_(self.order[position * size : (position + 1) * size])
         for stream in self.noise.values():
             stream.at(self.step)
-        seed_globals(self.run.seed, "prior", self.step)
+        seed_globals(self.run.seed, "libraries", self.step)  # not as a stream of noise, or both would draw the same
         self.pace.at(self.step)
         for mover in self.movers:
             mover.pace(self.pace.rate(mover.schedule))
@@ -210,7 +210,9 @@ class Loop:
 
     def _update(self, batch: Batch) -> None:
         """Take every loss of the batch in turn and move the groups that it may reach."""
+        taken = False
         for name, loss in self.losses(self.model, batch):
+            taken = True
             movers = self.movers.of(name)
             if batch.weight is not None and name in self.reach.get("encoder", ()) and name not in batch.shown:
                 lacking = "does not weigh its KL term by `batch.weighted`, as train.warmup asks"
@@ -223,24 +225,25 @@ class Loop:
                 gradients = gradients[len(mover.parameters) :]
             groups = [group for mover in movers for group in mover.groups]
             self.tally.add(name, batch.shown.pop(name, loss), norms, groups)
+        if not taken:
+            raise UserError("the strategy yields no loss, so that nothing is trained")
         self.tally.close_step()
         if self.averages is not None:
             self.averages.follow(self.pace.news)
 
-    def _refuse(self, taken: int) -> None:
-        """Raise Diverged if any number went bad among the steps of this epoch that were taken."""
+    def _refuse(self, taken: int, epoch: int) -> None:
+        """Raise Diverged if any number went bad among the steps of an epoch that were taken."""
         if (good := int(self.tally.good)) < taken:
             self._absorb(self.tally.norms)
-            step = self.step // self.per_epoch * self.per_epoch + good
+            step = epoch * self.per_epoch + good
             raise Diverged("a loss or a gradient is not finite", step, self.stability, self.curves)
 
-    def _check(self, taken: int) -> None:
-        """Raise Diverged if any number went bad among the steps of this epoch, and report progress."""
-        self._refuse(taken)
+    def _check(self, taken: int, epoch: int) -> None:
+        """Raise Diverged if any number went bad among the steps of an epoch, and report progress."""
+        self._refuse(taken, epoch)
         figures = {name: float(figure.value) for name, figure in self._means().items()}
         # of the end of the last epoch
         figures |= {name: self.stability[name] for name in (BOUND, *COMPARED) if name in self.stability}
-        epoch = (self.step - 1) // self.per_epoch
         self.run.progress(stage="fit", done=self.step, total=self.total, epoch=epoch, **figures)
 
     def _means(self) -> dict[str, Figure]:
@@ -256,7 +259,8 @@ class Loop:
             {"epoch": epoch, "step": self.step, "metric": metric, "value": value} for metric, value in values.items()
         ]
         self.tally.clear()
-        self._keep_best(epoch, next((values[name] for name in COMPARED if name in values), math.inf))
+        bound = next((values[name] for name in COMPARED if name in values), math.inf)
+        self._keep_best(epoch, math.inf if math.isnan(bound) else bound)
 
     def _keep_best(self, epoch: int, bound: float) -> None:
         """Keep the state of an epoch whose validation bound is the best since the end of every warm-up."""

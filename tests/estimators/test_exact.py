@@ -12,7 +12,8 @@ from torch import Tensor
 
 from bench.energies import GRBM
 from bench.energies.densities import whitened
-from bench.estimators import quadrature
+from bench.estimators import partition, quadrature
+from bench.priors import Density
 from bench.protocol import NotFinite
 from bench.streams import stream
 
@@ -133,6 +134,29 @@ def test_quadrature_reports_the_error_of_an_energy_with_kinks() -> None:
     value, error = quadrature.log_z(lambda z: z.abs().sum(-1), torch.tensor([[-0.93, -1.1], [1.4, 1.2]]).double())
     assert 0 < error < 1e-2
     assert abs(value - math.log(4)) < error
+
+
+@pytest.mark.parametrize("shift", [0.0, 0.13, 0.31, 0.5])
+def test_with_kinks_the_error_holds_wherever_the_grid_lies(shift: float) -> None:
+    anchors = torch.tensor([[-0.93, -1.1], [1.4, 1.2]]).double() + shift
+    value, error = quadrature.log_z(lambda z: z.abs().sum(-1), anchors)
+    assert abs(value - math.log(4)) < error < 1e-2
+
+
+def test_a_mode_that_no_grid_sees_leaves_a_finite_error_that_says_so() -> None:
+    class Spike(Density):
+        """Half the mass is within 1e-9 of .37 in each direction."""
+
+        def energy(self, z: Tensor) -> Tensor:
+            narrow = (-0.5 * ((z - 0.37) / 1e-9).square() - math.log(1e-9)).sum(-1)
+            return -torch.logaddexp(-0.5 * z.square().sum(-1), narrow)
+
+    anchors = torch.tensor([[-3.0, 2.0], [3.0, -2.0], [0.37, 0.37]], dtype=torch.float64)
+    _, error = quadrature.log_z(Spike().energy, anchors)
+    assert 40 < error < 90, "the anchor is likelier by 2 log 1e9 = 41 nats"
+    result = partition.by_quadrature(Spike(), anchors)
+    assert "quadrature had not converged" in result.unreliable
+    assert all(map(math.isfinite, (result.value, result.lower, result.upper)))
 
 
 def test_quadrature_refuses_a_density_that_does_not_fall_off() -> None:

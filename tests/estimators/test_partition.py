@@ -86,6 +86,18 @@ def test_a_prior_keeps_its_precision_and_gradients() -> None:
     assert all(parameter.requires_grad for parameter in prior.parameters())
 
 
+def test_where_every_weight_is_the_same_rounding_is_no_disagreement() -> None:
+    def estimate(base: str, backward: bool, value: float) -> partition.Estimate:
+        return partition.Estimate(base, backward, value, 0.0, 100.0, 100)
+
+    exact = [estimate("posterior", False, 3.0), estimate("isotropic", False, 3.0 + 1e-8)]
+    reverse = [estimate("posterior", True, 3.0 - 1e-8), estimate("isotropic", True, 3.0)]
+    pooled = estimate("pooled", False, 3.0)
+    assert not partition.combine([*exact, *reverse], pooled, 3.0 + 1e-8, {}).unreliable
+    apart = partition.combine([*exact, estimate("posterior", True, 3.00001)], pooled, 3.0, {})
+    assert apart.unreliable == "forward_posterior (3.000) and reverse_posterior (3.000) disagree"
+
+
 # ---------------------------------------------------------------- never silently wrong
 
 

@@ -83,6 +83,15 @@ def test_a_critics_moments_follow_the_latents_by_a_hundredth_a_step() -> None:
     torch.testing.assert_close(critic.var, 0.99 + 0.01 * z.var(0))
 
 
+def test_a_critics_variance_stays_where_there_is_one_latent_alone() -> None:
+    plugin, model = build("stein", D, critic_hidden=[8], energy=Grbm(hidden=4))
+    critic: Any = model.others["critic"]
+    z = stream(0, "posterior").normal(1, D)
+    critic.follow(z)
+    assert torch.equal(critic.mean, 0.01 * z[0])
+    assert torch.equal(critic.var, torch.ones(D))
+
+
 def test_the_gradients_of_critic_and_prior_are_clipped_and_the_encoders_is_not() -> None:
     plugin, _ = build("stein", D, critic_hidden=[8], energy=Grbm(hidden=4))
     clips = {group: plugin.clip(group) for group in ("critic", "prior", "encoder", "decoder")}

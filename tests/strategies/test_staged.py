@@ -18,7 +18,7 @@ from bench.contracts.task import small, tiny
 from bench.networks.mlp import Mlp
 from bench.plugins import Registry
 from bench.priors import GaussianMixture, Samples
-from bench.protocol import Networks, NotFinite, Run, Stopped, UserError
+from bench.protocol import Diverged, Networks, NotFinite, Run, Stopped, UserError
 from bench.strategy import staged
 from bench.streams import stream
 
@@ -121,6 +121,27 @@ def test_the_mixture_of_latents_is_sklearns(tmp_path: Path, monkeypatch: pytest.
     assert len(fits) == 1  # a stage that is finished is not carried out again
     assert [row["epoch"] for row in state["curves"]][-1] == task.budget.epochs
     assert [row["step"] for row in state["curves"]][-1] == state["steps"]
+
+
+def test_a_second_stage_that_diverges_counts_from_the_first_and_keeps_its_curves(tmp_path: Path) -> None:
+    strategy: Any = Registry().find("strategy", "noise-contrastive").load()()
+    task = small(strategy)
+    inner, steps = type(strategy).latent_losses, iter(range(10**6))
+    first = task.budget.epochs * (len(task.splits.train) // task.budget.batch_size)
+
+    def infinite(self: Any, model: Any, batch: Any) -> Any:
+        bad = next(steps) == 2
+        for name, loss in inner(self, model, batch):
+            yield name, loss / (0.0 if bad else 1.0)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(strategy), "latent_losses", infinite)
+        with pytest.raises(Diverged, match=f"not finite at step {first + 2}$") as caught:
+            strategy.fit(task, Run(0, "cpu", tmp_path))
+    assert caught.value.step == first + 2
+    epochs = {row["epoch"] for row in caught.value.curves if row["metric"] == "bound"}
+    assert epochs == set(range(task.budget.epochs))
+    assert "bound" in caught.value.stability
 
 
 @pytest.mark.parametrize("name", ["latent-mixture", "noise-contrastive"])

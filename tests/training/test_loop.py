@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import os
 import signal
 from collections.abc import Callable, Iterator
@@ -31,6 +32,7 @@ from bench.protocol import (
     State,
     Stopped,
     Task,
+    UserError,
     Warmup,
 )
 from bench.sweep.processes import starting
@@ -242,25 +244,55 @@ def test_a_finished_fit_is_not_trained_again(strategy: Callable[..., Any], task:
         assert_same_bits(strategy("normal").fit(task, run), first)
 
 
+@pytest.mark.parametrize("bad", [0, 21, 22, 23, 30, 45])  # of two epochs of 23 steps
 def test_a_loss_that_leaves_the_finite_numbers_is_noticed_at_its_first_step(
-    strategy: Callable[..., Any], task: Task, tmp_path: Path
+    strategy: Callable[..., Any], task: Task, tmp_path: Path, bad: int
 ) -> None:
     plugin = strategy("normal")
     inner = type(plugin).losses
+    steps = itertools.count()
 
-    def infinite_at_30(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+    def infinite(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        step = next(steps)
         for name, loss in inner(self, model, batch):
-            yield name, loss / (0.0 if infinite_at_30.steps == 30 else 1.0)  # type: ignore[attr-defined]
-        infinite_at_30.steps += 1  # type: ignore[attr-defined]
+            yield name, loss / (0.0 if step == bad else 1.0)
 
-    infinite_at_30.steps = 0  # type: ignore[attr-defined]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(type(plugin), "losses", infinite_at_30)
-        with pytest.raises(Diverged, match="not finite at step 30") as caught:
+        patch.setattr(type(plugin), "losses", infinite)
+        with pytest.raises(Diverged, match=f"not finite at step {bad}$") as caught:
             plugin.fit(task, Run(0, "cpu", tmp_path))
-    assert caught.value.step == 30
-    assert {row["epoch"] for row in caught.value.curves} == {0}
-    assert caught.value.stability["bound"] > 0
+    assert caught.value.step == bad
+    assert {row["epoch"] for row in caught.value.curves} == ({0} if bad >= 23 else set())
+    assert ("bound" in caught.value.stability) == (bad >= 23)
+
+
+def test_a_strategy_without_a_loss_is_refused(strategy: Callable[..., Any], task: Task, tmp_path: Path) -> None:
+    plugin = strategy("normal")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plugin), "losses", lambda *_: iter(()))
+        with pytest.raises(UserError, match="yields no loss, so that nothing is trained"):
+            plugin.fit(task, Run(0, "cpu", tmp_path))
+
+
+def test_global_generators_and_the_noise_of_a_step_draw_apart(
+    strategy: Callable[..., Any], task: Task, tmp_path: Path
+) -> None:
+    """A library's own draws are not those that the objective has."""
+    plugin = strategy("normal")
+    inner = type(plugin).losses
+    drawn: list[tuple[Tensor, ...]] = []
+
+    def watched(self: Any, model: Any, batch: Any) -> Iterator[tuple[str, Tensor]]:
+        drawn.append((torch.randn(4), batch.prior.normal(4), batch.posterior.normal(4)))
+        batch.posterior.at(len(drawn) - 1)
+        yield from inner(self, model, batch)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(type(plugin), "losses", watched)
+        plugin.fit(replace(task, budget=Budget(epochs=1)), Run(0, "cpu", tmp_path))
+    assert drawn
+    for step in drawn:
+        assert all(not torch.equal(one, other) for one, other in itertools.combinations(step, 2))
 
 
 @pytest.mark.parametrize("stop", [None, 7])

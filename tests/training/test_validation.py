@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
@@ -155,6 +156,17 @@ def test_training_ends_after_so_many_epochs_without_a_better_bound_and_keeps_the
     again = plugin.fit(stopping(apart, 9, **ways, **patient), Run(0, "cpu", tmp_path / "cut"))
     assert same(state, again)
     assert (again["curves"], again["stability"]) == (state["curves"], state["stability"])
+
+
+def test_a_bound_that_is_no_number_is_beaten_by_any_that_is(
+    strategy: Callable[..., Any], apart: Task, tmp_path: Path, seen: Callable[..., None]
+) -> None:
+    values = (math.nan, 4.0, 3.0, math.nan, 3.5)
+    seen(*values)
+    state = strategy("normal").fit(stopping(apart, 9, early_stopping={"patience": 2}), Run(0, "cpu", tmp_path / "end"))
+    assert state["resources"]["epochs"] == 5
+    seen(*values)
+    assert same(state, strategy("normal").fit(stopping(apart, 3), Run(0, "cpu", tmp_path / "three")))
 
 
 def test_epochs_count_from_the_end_of_the_warm_up(
