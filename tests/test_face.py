@@ -221,6 +221,19 @@ def test_wrong_arrays_are_refused_in_one_sentence(results: Results) -> None:
         model.decode(np.zeros((2, 3)))
     with pytest.raises(UserError, match=r"^n is 0; it must be a whole number, at least 1"):
         model.sample(0)
+    for number in (True, 2.0, "2", None):
+        with pytest.raises(UserError, match=r"^n is .*; it must be a whole number, at least 1"):
+            model.sample(number)  # type: ignore[arg-type]
+    with pytest.raises(UserError, match=r"^seed is -1; it must be a whole number, at least 0"):
+        model.sample_prior(2, seed=-1)
+    assert np.array_equal(model.sample(np.int64(2), seed=np.int64(1)), model.sample(2, seed=1))  # type: ignore[arg-type]
+    prepared = np.zeros((3, 64))
+    prepared[2, 5] = np.nan
+    for items in (prepared, torch.from_numpy(prepared)):
+        with pytest.raises(UserError, match=r"^x\[2\] has a number that is not finite"):
+            model.encode(items)
+    with pytest.raises(UserError, match=r"^z\[0\] has a number that is not finite"):
+        model.decode(np.full((1, 16), np.inf))
     with pytest.raises(UserError, match=r"a Bernoulli likelihood is one of zeros and ones"):
         model.log_prob(np.full((2, 64), 0.5))
     with pytest.raises(UserError, match=r"^x is a str that is no array of numbers"):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from bench.protocol import Evaluation, Noise, UserError
@@ -88,7 +89,7 @@ class Fitted:
         """Return draws z `(n, d)` of the prior."""
         import torch
 
-        _positive("n", n)
+        n = _whole("n", n, 1)
         with torch.no_grad():
             return _array(self.prior.sample(n, self._noise(seed, "prior")))
 
@@ -96,7 +97,7 @@ class Fitted:
         """Return draws x ~ p(x|z), z ~ p(z), in the shape of an item; `decode` shows the mean of p(x|z) instead."""
         import torch
 
-        _positive("n", n)
+        n = _whole("n", n, 1)
         with torch.no_grad():
             z = self.prior.sample(n, self._noise(seed, "prior"))
             return _array(self._shown(self.vae.sample(z, self._noise(seed, "items"))))
@@ -112,7 +113,7 @@ class Fitted:
         from bench.estimators import Subject
         from bench.estimators.bounds import importance
 
-        _positive("samples", samples)
+        samples = _whole("samples", samples, 1)
         if not self.prior.has_density:
             raise UserError("log p(x) needs a density over z, and this prior can only be sampled")
         if self.log_z is None:
@@ -132,7 +133,7 @@ class Fitted:
     def _noise(self, seed: int, name: str) -> Noise:
         from bench.streams import stream
 
-        return stream(seed, f"fitted/{name}", 0, self._device)
+        return stream(_whole("seed", seed, 0), f"fitted/{name}", 0, self._device)
 
     def _codes(self, z: Any) -> Tensor:
         import torch
@@ -183,21 +184,30 @@ def _tensor(x: Any, name: str) -> Tensor:
     """Return x as a tensor.
 
     Raises:
-        UserError: it is no array of numbers.
+        UserError: it is no array of numbers, or one of them is not finite.
     """
     import numpy as np
     import torch
 
     try:
-        return x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
+        tensor = x if isinstance(x, torch.Tensor) else torch.from_numpy(np.array(x))
     except (TypeError, ValueError):
         raise UserError(f"{name} is a {type(x).__name__} that is no array of numbers") from None
+    if tensor.ndim and tensor.numel() and not bool((finite := tensor.isfinite().reshape(len(tensor), -1).all(1)).all()):
+        raise UserError(f"{name}[{int(finite.int().argmin())}] has a number that is not finite")
+    return tensor
 
 
 def _kind(x: Tensor) -> str:
     return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
 
 
-def _positive(name: str, number: Any) -> None:
-    if not isinstance(number, int) or number < 1:
-        raise UserError(f"{name} is {number!r}; it must be a whole number, at least 1")
+def _whole(name: str, number: Any, least: int) -> int:
+    """Return a whole number, of Python or of an array.
+
+    Raises:
+        UserError: it is none, or below `least`.
+    """
+    if isinstance(number, bool) or not hasattr(number, "__index__") or operator.index(number) < least:
+        raise UserError(f"{name} is {number!r}; it must be a whole number, at least {least}")
+    return operator.index(number)

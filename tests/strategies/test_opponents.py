@@ -84,7 +84,7 @@ def test_a_critics_moments_follow_the_latents_by_a_hundredth_a_step() -> None:
 
 
 def test_a_critics_variance_stays_where_there_is_one_latent_alone() -> None:
-    plugin, model = build("stein", D, critic_hidden=[8], energy=Grbm(hidden=4))
+    _, model = build("stein", D, critic_hidden=[8], energy=Grbm(hidden=4))
     critic: Any = model.others["critic"]
     z = stream(0, "posterior").normal(1, D)
     critic.follow(z)
