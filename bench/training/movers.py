@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.optim.adam import adam as adam_step
 
 from bench.protocol import Budget, Optimiser, Schedule
 
@@ -48,11 +47,11 @@ class Mover:
     def start(self) -> None:
         """Prepare the Adam, once all groups are there."""
         self.parameters = [parameter for own in self.groups.values() for parameter in own]
-        #: of Adam, for each parameter: the two moving averages and the number of steps, `()` float32
-        self.state = {
+        #: of Adam, for each parameter: the two moving averages and the number of steps, `(parameters,)` float32
+        self.state: dict[str, Any] = {
             "first": [torch.zeros_like(parameter) for parameter in self.parameters],
             "second": [torch.zeros_like(parameter) for parameter in self.parameters],
-            "steps": [torch.zeros((), device=self.device) for _ in self.parameters],
+            "steps": torch.zeros(len(self.parameters), device=self.device),
         }
         #: a tensor where a schedule moves it, which is read at every step
         self.rate: float | Tensor = self.optimiser.lr
@@ -88,30 +87,32 @@ class Mover:
         return norms
 
     def adam(self, gradients: Sequence[Tensor | None]) -> None:
-        """Take a step of Adam: what `torch.optim.Adam` does, without going through all its settings at every step."""
-        rows = zip(self.parameters, gradients, *self.state.values(), strict=True)
-        there = [(parameter, gradient, *own) for parameter, gradient, *own in rows if gradient is not None]
-        if not there:
-            return
-        parameters, slopes, first, second, steps = (list(column) for column in zip(*there, strict=True))
+        """Take a step of Adam: what a fused `torch.optim.Adam` calls, without what it does beside at every step."""
+        first, second, counts = self.state["first"], self.state["second"], self.state["steps"]
+        steps = counts.unbind()
+        there = [place for place, gradient in enumerate(gradients) if gradient is not None]
+        if len(there) == len(steps):
+            counts.add_(1)
+        else:  # what has no gradient stays as it is, its number of steps too
+            for place in there:
+                steps[place].add_(1)
         beta1, beta2 = self.optimiser.betas
-        adam_step(
-            parameters,
-            slopes,
-            first,
-            second,
-            [],
-            steps,
-            amsgrad=False,
-            maximize=False,
-            weight_decay=0.0,
-            eps=1e-8,
-            fused=True,
-            capturable=self.device.type != "cpu",
-            beta1=beta1,
-            beta2=beta2,
-            lr=self.rate,
-        )
+        if there:
+            torch._fused_adam_(
+                [self.parameters[place] for place in there],
+                [gradient for gradient in gradients if gradient is not None],
+                [first[place] for place in there],
+                [second[place] for place in there],
+                [],
+                [steps[place] for place in there],
+                lr=self.rate,  # type: ignore[arg-type]  # a number or a tensor
+                beta1=beta1,
+                beta2=beta2,
+                weight_decay=0.0,
+                eps=1e-8,
+                amsgrad=False,
+                maximize=False,
+            )
 
     def _zero(self) -> Tensor:
         return torch.zeros((), device=self.device)
