@@ -232,6 +232,8 @@ def test_wrong_arrays_are_refused_in_one_sentence(results: Results) -> None:
     for items in (prepared, torch.from_numpy(prepared)):
         with pytest.raises(UserError, match=r"^x\[2\] has a number that is not finite"):
             model.encode(items)
+    with pytest.raises(UserError, match=r"^x has values outside of 0 to 1, in which prepared items lie"):
+        model.encode(np.full((2, 64), 16.0))  # brightness as others store it
     with pytest.raises(UserError, match=r"^z\[0\] has a number that is not finite"):
         model.decode(np.full((1, 16), np.inf))
     with pytest.raises(UserError, match=r"a Bernoulli likelihood is one of zeros and ones"):

@@ -127,6 +127,7 @@ def log_partition(
         raise NotFinite("log Z cannot be estimated: it needs two or more finite latents of training data")
     exact = prior.exact_log_z()
     if exact is not None:
+        exact = float(exact)  # a plugin may give a tensor
         return LogZ(exact, exact, exact, 0.0, 1, "exact-enumeration")
     if train_latents.shape[-1] > quadrature.MAX_DIMENSION:
         return anneal(prior, train_latents, settings, noise_for, meter)

@@ -54,7 +54,7 @@ class Fitted:
         self.vae: VAE = model.vae
         self.prior: Density = model.prior
         exact = self.prior.exact_log_z()
-        self.log_z = log_z if exact is None else exact
+        self.log_z = log_z if exact is None else float(exact)
         self.latent = latent
         self._dataset, self._type = dataset, stored.dtype
         self._shape: Sequence[int] = stored.shape[1:]
@@ -153,6 +153,9 @@ class Fitted:
         if tuple(tensor.shape[1:]) == tuple(self._shape) and tensor.dtype == stored:
             return self._dataset.fixed(tensor).to(self._device)
         if tensor.ndim == 2 and tensor.shape[1] == math.prod(self._shape) and tensor.is_floating_point():
+            low, high = self.vae.decoder.likelihood.bounds or (-math.inf, math.inf)
+            if not bool(((tensor >= low) & (tensor <= high)).all()):
+                raise UserError(f"x has values outside of {low:g} to {high:g}, in which prepared items lie")
             return tensor.to(self._device, torch.float32)
         wanted = f"(N, {', '.join(map(str, self._shape))}) {np.dtype(self._type).name}, as the data set stores items"
         raise UserError(
