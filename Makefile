@@ -11,7 +11,7 @@ PIP := $(BIN)/python -m pip --disable-pip-version-check install --constraint con
 export OMP_NUM_THREADS ?= 1
 
 .NOTPARALLEL:
-.PHONY: run test test-slow benchmark benchmark-gpu results lint format clean
+.PHONY: run test test-slow benchmark benchmark-gpu equal results lint format clean
 
 run: $(VENV)/installed  ## train, score and compare the grid `digits`; ends with what it comes to and where its files are
 	$(BIN)/bench run
@@ -25,6 +25,9 @@ test-slow: $(VENV)/installed  ## the tests that take minutes
 benchmark: $(VENV)/installed  ## how fast it is, into results/speed.md; nothing else should run
 	$(BIN)/python tests/benchmarks/run.py
 	$(BIN)/pytest tests/benchmarks/log_z.py -s
+
+equal: $(VENV)/installed  ## whether the code gives the same numbers as that of the commit BEFORE; if so, its records stay valid
+	$(BIN)/python tests/equal.py $(BEFORE)
 
 benchmark-gpu: $(VENV)/installed  ## what a GPU does: correctness, seconds an epoch, cells an hour, the MNIST column
 	$(BIN)/python tests/benchmarks/gpu.py

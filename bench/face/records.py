@@ -26,7 +26,7 @@ from bench.report.metrics import headline
 from bench.report.rows import Row
 from bench.report.sources import Source
 from bench.strategy import Fitted, Strategy
-from bench.sweep.fingerprints import fingerprints
+from bench.sweep.fingerprints import Part, fingerprints
 from bench.sweep.record import CorruptRecord
 from bench.sweep.store import Store
 from bench.words import listed, nearest
@@ -351,15 +351,8 @@ class Cell:
         if record.status != "ok":
             raise UserError(f"{self._name} ended as {record.status} and left no model")
         plugins = self._plugins()
-        now = fingerprints(plugins)
-        changed = [
-            words
-            for words, then, current in (
-                ("a plugin of it", record.fingerprints.plugin, now.plugin),
-                ("the training code of bench", record.fingerprints.fit, now.fit),
-            )
-            if then != current
-        ]
+        parts: dict[Part, str] = {"plugin": "a plugin of it", "fit": "the training code of bench"}
+        changed = [parts[part] for part in record.changed(fingerprints(plugins)) if part in parts]
         if changed:
             raise UserError(f"{self._name} cannot be loaded: {' and '.join(changed)} changed since; run it again")
         where = f"cell {record.cell}"

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from bench.protocol import UserError
 from bench.report.cells import Outcome
+from bench.sweep.fingerprints import same_numbers
 from bench.sweep.record import flat
 
 _DIGITS = 10  # of a hash, so many are shown
@@ -106,8 +107,8 @@ def _differences(held: _Held) -> dict[str, str]:
 
 def _circumstances(record: Outcome) -> Iterable[tuple[str, str]]:
     marks = record.fingerprints
-    yield "training code of bench (fingerprint)", marks.fit[:_DIGITS]
-    yield "scoring code of bench (fingerprint)", marks.evaluate[:_DIGITS]
+    yield "training code of bench (fingerprint)", same_numbers(marks.fit)[:_DIGITS]
+    yield "scoring code of bench (fingerprint)", same_numbers(marks.evaluate)[:_DIGITS]
     if record.git:
         changed = " with uncommitted changes" if record.git.dirty else ""
         yield "git commit", f"{record.git.commit[:_DIGITS]}{changed}"

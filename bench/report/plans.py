@@ -123,9 +123,6 @@ def marked(records: Sequence[Outcome], current: Current | None) -> list[Outcome]
 
 def _marked(record: Outcome, current: Current) -> Outcome:
     now = current(*record.code)
-    ours = record.fingerprints
-    stale = now is not None and (ours.fit, ours.evaluate) != (now.fit, now.evaluate)
-    changed = now is not None and ours.plugin != now.plugin
-    if (stale, changed) == (record.stale, record.plugin_changed):
-        return record
-    return record.model_copy(update={"stale": stale, "plugin_changed": changed})
+    parts = record.changed(now) if now else []
+    marks = {"stale": "fit" in parts or "evaluate" in parts, "plugin_changed": "plugin" in parts}
+    return record if marks.items() <= vars(record).items() else record.model_copy(update=marks)

@@ -19,7 +19,7 @@ from bench.report.metrics import meaning
 from bench.report.published import Column, Number
 from bench.report.statistics import Interval, Items, Side, Trained, difference, mean
 from bench.report.verdicts import Verdict
-from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.fingerprints import Fingerprints, same_numbers
 from bench.sweep.record import Score
 
 NO_CELLS = Setting("", "{}", "", "{}", "{}", "{}", "{}")
@@ -118,7 +118,7 @@ class Row:
     @property
     def codes(self) -> set[tuple[str, str]]:
         """Fingerprints of what trained and scored the seeds that came to scores; one where all were made alike."""
-        return {(mark.fit, mark.evaluate) for mark in self._fingerprints}
+        return {(same_numbers(mark.fit), same_numbers(mark.evaluate)) for mark in self._fingerprints}
 
     @property
     def plugins(self) -> set[str]:

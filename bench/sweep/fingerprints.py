@@ -5,6 +5,8 @@ change it. Of a plugin that is a file it covers that file; of one that an instal
 package. Of bench it covers fixed rooms, `FIT` and `EVALUATE`, whatever a plugin uses of them. Not covered are:
 libraries (a record names the version of torch); the protocol, which computes nothing, and whose settings stand in a
 cell's request; how data files are found and downloaded, whose digest stands in a record.
+
+Not every change of code changes a number. Those of bench that were shown to change none stand in `equal.toml`.
 """
 
 from __future__ import annotations
@@ -15,15 +17,21 @@ import functools
 import hashlib
 import os
 import sys
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal, get_args
 
 from bench import files
 from bench.places import user_folder
 from bench.plugins import Plugin, PluginError
 
-__all__ = ["Fingerprints", "fingerprints", "of_plugins", "remember", "remembered"]
+__all__ = ["EQUAL", "Fingerprints", "Part", "fingerprints", "of_plugins", "remember", "remembered", "same_numbers"]
+
+Part = Literal["plugin", "fit", "evaluate"]
+#: changes of bench that left every number as it was
+EQUAL = Path(__file__).parent / "equal.toml"
 
 _BOTH = (
     *("streams", "data", "priors", "samplers", "strategy", "vae"),
@@ -51,6 +59,33 @@ class Fingerprints:
     plugin: str
     fit: str
     evaluate: str
+
+    def changed(self, now: Fingerprints, equal: bool = True) -> list[Part]:
+        """Return what has changed since.
+
+        Args:
+            now: fingerprints of the same plugins.
+            equal: take the changes of bench that left every number as it was for none.
+        """
+        parts = [(part, getattr(self, part), getattr(now, part)) for part in get_args(Part)]
+        read = same_numbers if equal else str
+        return [part for part, before, after in parts if read(before) != read(after)]
+
+
+def same_numbers(fingerprint: str) -> str:
+    """Return one fingerprint for all code of bench that gives the same numbers as that with this one."""
+    return _equal().get(fingerprint, fingerprint)
+
+
+@functools.cache
+def _equal() -> dict[str, str]:
+    """Return what `same_numbers` does, for the fingerprints that `equal.toml` names."""
+    same: dict[str, str] = {}
+    for change in tomllib.loads(files.read(EQUAL).decode()).get("change", ()):
+        for part in ("fit", "evaluate"):
+            one, other = (same.get(mark, mark) for mark in change[part])
+            same |= {mark: one for mark in (other, *same) if same.get(mark, mark) == other}
+    return same
 
 
 def fingerprints(plugins: Sequence[Plugin], package: Path | None = None) -> Fingerprints:

@@ -21,7 +21,7 @@ from pydantic_core import CoreSchema, core_schema
 from bench import protocol, words
 from bench.files import json_bytes, parsed
 from bench.sweep.columns import Column, Leaf, canonical, kind, leaves
-from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.fingerprints import Fingerprints, Part
 from bench.sweep.seal import opened, sealed
 
 SCHEMA = 2
@@ -270,6 +270,10 @@ class Record(_Part):
         if record.cell != cell:
             raise CorruptRecord("its `cell` is wrong: it is that of another folder")
         return record
+
+    def changed(self, now: Fingerprints) -> list[Part]:
+        """Return what has changed since, in code; that numbers are equal is known of cells that end well alone."""
+        return self.fingerprints.changed(now, equal=self.status == "ok")
 
     def json_bytes(self) -> bytes:
         """Return the content of a record's file."""

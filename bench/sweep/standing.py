@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Literal, Self
 from bench.protocol import Evaluation
 from bench.sweep.attempts import key
 from bench.sweep.columns import canonical
-from bench.sweep.fingerprints import Fingerprints
+from bench.sweep.fingerprints import Fingerprints, Part
 from bench.sweep.record import CorruptRecord, Record, differences, normal
 from bench.sweep.store import Store
 
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from bench.grid import Cell
 
 State = Literal["finished", "stale", "missing", "running", "pending", "preempted", "lost"]
+_CODE: dict[Part, str] = {"fit": "training", "evaluate": "scoring"}
 
 
 @dataclass(frozen=True)
@@ -57,9 +58,7 @@ class Standing:
             corrupt = store.record_path(cell.id, name)
             return cls(cell, name, "missing", None, f"corrupt record {corrupt.name}: {reason}", corrupt)
         if record:
-            because = f" ({record.reason})" if record.reason else ""
-            why = f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
-            return cls(cell, name, "finished", record, why)
+            return cls(cell, name, "finished", record, _told(record))
         try:
             return cls(cell, name, *_explained(store, cell, fingerprints))
         except OSError as error:
@@ -77,7 +76,7 @@ def _explained(store: Store, cell: Cell, fingerprints: Fingerprints) -> tuple[St
         return "missing", None, "never ran"
     if not dated:
         return "missing", None, f"attempt {latest} left no record: it was stopped or killed, and goes on"
-    same_plugin = [record for record in dated if record.fingerprints.plugin == fingerprints.plugin]
+    same_plugin = [record for record in dated if "plugin" not in record.changed(fingerprints)]
     if not same_plugin:
         date = dated[-1].finished
         return "missing", None, f"the code of one of its plugins changed since the record of {date}"
@@ -86,13 +85,17 @@ def _explained(store: Store, cell: Cell, fingerprints: Fingerprints) -> tuple[St
     if not unchanged:
         change, record = changed[-1]
         return "missing", None, f"scored otherwise in the record of {record.finished}: {change}"
+    if equal := [record for record in unchanged if not record.changed(fingerprints)]:
+        return "finished", equal[-1], f"{_told(equal[-1])}, by earlier code that gives the same numbers"
     record = unchanged[-1]
-    parts = [
-        f"the {part} code"
-        for name, part in (("fit", "training"), ("evaluate", "scoring"))
-        if getattr(record.fingerprints, name) != getattr(fingerprints, name)
-    ]
+    parts = [f"the {_CODE[part]} code" for part in record.changed(fingerprints)]
     return "stale", record, f"{' and '.join(parts)} of bench changed since the record of {record.finished}"
+
+
+def _told(record: Record) -> str:
+    """Return what became of a cell, in words."""
+    because = f" ({record.reason})" if record.reason else ""
+    return f"{record.status}{because} in attempt {record.attempt}, {record.finished}"
 
 
 @functools.lru_cache(maxsize=1024)

@@ -59,6 +59,15 @@ def test_what_sources_differ_in_is_said(mnist: Synthetic, other: Synthetic) -> N
         assert "differ in the version of torch: 2.13.0" in " ".join(report(Records(grid, PLACES), Path("out")).split())
 
 
+def test_code_that_gives_the_same_numbers_is_no_difference(
+    mnist: Synthetic, other: Synthetic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, ones = mnist.code(mnist.cell("normal", 0)).fit, "1" * 64
+    monkeypatch.setattr("bench.sweep.fingerprints._equal", lambda: {ones: now})
+    other.put("normal", 1, 97.0, code={"fit": ones})
+    assert notes(mnist) == []
+
+
 def test_another_version_of_a_data_set_is_said(mnist: Synthetic, other: Synthetic) -> None:
     other.put("normal", 1, 97.0, data={"version": "2", "sha256": "d" * 64})
     assert notes(mnist) == ["merged sources differ in the version of the data set mnist: 1 in mnist; 2 in elsewhere"]

@@ -131,6 +131,19 @@ def test_records_of_different_code_of_bench_are_not_compared(mnist: Synthetic, l
 
 
 @pytest.mark.parametrize("mark", ["fit", "evaluate"])
+def test_records_of_code_that_gives_the_same_numbers_are_compared_and_not_stale(
+    mnist: Synthetic, mark: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now, zeros = getattr(mnist.code(mnist.cell("normal", 0)), mark), "0" * 64
+    monkeypatch.setattr("bench.sweep.fingerprints._equal", lambda: {zeros: now})
+    store = judged(mnist)
+    for each, value in (("normal", 95.0), (SSM, 80.0)):
+        put(store, each, value, code={mark: zeros} if each == SSM else {})
+    assert verdict(store).words == "better"
+    assert store.row(SSM).marks == store.row("normal").marks
+
+
+@pytest.mark.parametrize("mark", ["fit", "evaluate"])
 @pytest.mark.parametrize("label", ["normal", SSM])
 @pytest.mark.parametrize("other", [1, 3])
 def test_seeds_of_different_code_of_bench_have_no_verdict(mnist: Synthetic, label: str, mark: str, other: int) -> None:

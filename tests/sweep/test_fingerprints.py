@@ -6,7 +6,8 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable
+import tomllib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ import pytest
 import bench
 from bench.places import user_folder
 from bench.plugins import Kind, Plugin, PluginError, Registry
-from bench.sweep.fingerprints import Fingerprints, fingerprints
+from bench.sweep.fingerprints import EQUAL, Fingerprints, _equal, fingerprints, same_numbers
 
 # a bench in miniature; the paths are those of modules
 PACKAGE = (
@@ -267,3 +268,50 @@ def test_fingerprints_are_the_same_in_every_process() -> None:
         for seed, folder in (("1", "/"), ("2", "/tmp"))
     }
     assert len(outputs) == 1
+
+
+A, B, C, D = ("a" * 64, "b" * 64, "c" * 64, "d" * 64)
+
+
+@pytest.fixture
+def equal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., None]]:
+    """Writes entries of `equal.toml`, of pairs of fingerprints."""
+    monkeypatch.setattr("bench.sweep.fingerprints.EQUAL", tmp_path / "equal.toml")
+
+    def write(*pairs: tuple[str, str]) -> None:
+        entries = [f"[[change]]\nfit = {list(pair)}\nevaluate = ['{D}', '{D}']\nshown = ''\n" for pair in pairs]
+        (tmp_path / "equal.toml").write_text("\n".join(entries))
+        _equal.cache_clear()
+
+    yield write
+    _equal.cache_clear()
+
+
+def test_a_change_that_was_shown_to_leave_every_number_is_none(equal: Callable[..., None]) -> None:
+    then, now = Fingerprints("p", A, D), Fingerprints("p", B, D)
+    equal()
+    assert then.changed(now) == ["fit"]
+    equal((A, B))
+    assert then.changed(now) == []
+    assert now.changed(then) == []
+    assert then.changed(now, equal=False) == ["fit"]
+    assert then.changed(Fingerprints("q", C, D)) == ["plugin", "fit"]
+
+
+@pytest.mark.parametrize("pairs", [[(A, B), (B, C)], [(B, C), (A, B)], [(A, B), (B, A), (C, A)]])
+def test_changes_that_leave_every_number_follow_one_another(
+    equal: Callable[..., None], pairs: list[tuple[str, str]]
+) -> None:
+    equal(*pairs)
+    assert len({same_numbers(one) for one in (A, B, C)}) == 1
+    assert Fingerprints("p", A, D).changed(Fingerprints("p", C, D)) == []
+    assert same_numbers(D) == D
+
+
+def test_what_is_said_to_give_the_same_numbers_is_said_of_whole_fingerprints_and_how() -> None:
+    for change in tomllib.loads(EQUAL.read_text()).get("change", ()):
+        assert change.keys() == {"fit", "evaluate", "shown"}
+        assert change["shown"]
+        marks = [*change["fit"], *change["evaluate"]]
+        assert [len(mark) for mark in marks] == [64] * 4
+        assert set("".join(marks)) <= set("0123456789abcdef")

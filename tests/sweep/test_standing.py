@@ -58,6 +58,23 @@ def test_a_record_of_an_earlier_harness_is_stale(
     assert [job.cell.id for job in look("ok").jobs(stale=True)] == [job.cell.id]
 
 
+@pytest.mark.parametrize(("status", "state"), [("ok", "finished"), ("crashed", "stale"), ("diverged", "stale")])
+def test_a_record_of_earlier_code_that_gives_the_same_numbers_stays_valid_if_its_cell_ended_well(
+    look: Look, store: Store, status: str, state: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    job = job_of(look)
+    now, zeros = job.fingerprints.fit, "0" * 64
+    monkeypatch.setattr("bench.sweep.fingerprints._equal", lambda: {zeros: now})
+    earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, fit=zeros))
+    store.finish(earlier, finished(earlier, status))
+    found = standing(look)
+    assert found.state == state
+    if status == "ok":
+        words = "ok in attempt 1, 2026-01-01T00:00:00+00:00, by earlier code that gives the same numbers"
+        assert found.why == words
+    assert len(look("ok").jobs(stale=True)) == (status != "ok")
+
+
 def test_a_record_of_another_plugin_file_is_kept_and_the_cell_is_missing(look: Look, store: Store) -> None:
     job = job_of(look)
     earlier = replace(job, key="0" * 16, fingerprints=replace(job.fingerprints, plugin="0" * 64))
