@@ -65,7 +65,7 @@ def main() -> int:
                 return 1
             count, cells = count + len(ours), cells + len({cell for cell, _ in ours})
             print(f"{grid.stem}: equal", flush=True)
-    add(before, after, f"{cells} cells, {count} arrays and scores; torch {torch.__version__}, {platform.machine()}")
+    add(before, after, f"{cells} cells, {count} numbers and arrays; torch {torch.__version__}, {platform.machine()}")
     return 0
 
 

@@ -73,7 +73,7 @@ class Fingerprints:
 
 
 def same_numbers(fingerprint: str) -> str:
-    """Return one fingerprint for all code of bench that gives the same numbers as that with this one."""
+    """Return one fingerprint, the latest, for all code of bench that gives the same numbers as that with this one."""
     return _equal().get(fingerprint, fingerprint)
 
 
@@ -83,8 +83,8 @@ def _equal() -> dict[str, str]:
     same: dict[str, str] = {}
     for change in tomllib.loads(files.read(EQUAL).decode()).get("change", ()):
         for part in ("fit", "evaluate"):
-            one, other = (same.get(mark, mark) for mark in change[part])
-            same |= {mark: one for mark in (other, *same) if same.get(mark, mark) == other}
+            before, after = (same.get(mark, mark) for mark in change[part])
+            same |= {mark: after for mark in (before, *same) if same.get(mark, mark) == before}
     return same
 
 
