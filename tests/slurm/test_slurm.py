@@ -160,8 +160,12 @@ def test_a_job_that_is_cancelled_while_its_cell_saves_does_not_come_back(shell: 
     shell("run", "--on", "slurm", "--detach")
     wait(lambda: len(list(shell.folder.glob("runs/fakes/cells/*/*/step"))) == 1)
     (cell,) = shell.cells()
+    (worker,) = (worker for parent in cluster.parents() for worker in workers(parent))
+    worker.suspend()  # which saves nothing until it goes on
     cluster.ask("scancel", "--signal=USR2", "--batch", cell["job"])
+    wait(lambda: any("stopping: " in log.read_text() for log in shell.folder.rglob("*log.*")))
     cluster.ask("scancel", cell["job"])
+    worker.resume()
     asked = ("squeue", "--noheader", "--states=all", "--format=%T", f"--jobs={cell['job']}")
     wait(lambda: "COMPLETING" not in cluster.ask(*asked))
     assert cluster.ask(*asked).strip() == "CANCELLED"
