@@ -99,8 +99,10 @@ def wait(condition: Callable[[], Any], seconds: float = 60) -> None:
 def test_the_trial_of_a_killed_process_goes_on_in_another_exactly_once(shell: Shell) -> None:
     first = shell.start("--trials", "6", "--jobs", "1")
     wait(lambda: shell.going())
+    workers(psutil.Process(first.pid))[0].suspend()  # so that its trial has not ended when its process does
+    (held,) = shell.going()
     second = shell.start("--trials", "6", "--jobs", "1")
-    wait(lambda: len(shell.going()) >= 3)
+    wait(lambda: set(shell.going()) - {held})
     first.send_signal(signal.SIGKILL)  # its worker ends with it
     said = shell.end(second)
     ends = shell.attempts()
