@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from bench.protocol import DataError
+from bench.protocol.data import MAY_DOWNLOAD
 
 __all__ = ["fetch", "reason"]
 
@@ -49,6 +50,9 @@ def fetch(
     there = {name: _lying(folder, name, sha256, (unpacked or {}).get(name), places) for name, sha256 in files.items()}
     if None not in there.values():
         return [path for path in there.values() if path]
+    if not MAY_DOWNLOAD.get():
+        lacking = ", ".join(name for name, path in there.items() if path is None)
+        raise DataError(f"{folder} lacks {lacking}, and nothing is to be downloaded; {_by_hand(files)}")
     import filelock
 
     lock = folder / ".download.lock"

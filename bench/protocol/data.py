@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextvars import ContextVar
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, runtime_checkable
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from bench.protocol.networks import Networks
+
+#: whether `bench.data.fetch` may download; it may not while something is only measured
+MAY_DOWNLOAD: ContextVar[bool] = ContextVar("may_download", default=True)
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from bench.protocol.data import MAY_DOWNLOAD
 from bench.sweep.attempts import Ending, Job
 from bench.sweep.pool import Pool, SweepError
 from bench.sweep.screen import Screen
@@ -109,14 +110,16 @@ def held(folder: Path) -> int:
 
 @contextlib.contextmanager
 def offline() -> Iterator[None]:
-    """Keep this process and those that start in the block from downloading, as far as libraries ask the environment."""
+    """Keep this process and those that start in the block from downloading, where they ask us or the environment."""
     names = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy")
     before = {name: os.environ.get(name) for name in (*names, "NO_PROXY", "no_proxy")}
     os.environ.update(dict.fromkeys(names, _NOWHERE))
     os.environ.update({"NO_PROXY": "", "no_proxy": ""})
+    allowed = MAY_DOWNLOAD.set(False)
     try:
         yield
     finally:
+        MAY_DOWNLOAD.reset(allowed)
         for name, value in before.items():
             os.environ.pop(name, None)
             if value is not None:

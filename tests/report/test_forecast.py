@@ -155,11 +155,12 @@ def test_what_cannot_be_measured_says_why(tmp_path: Path) -> None:
     assert forecast.total(rows, 1) == "estimate: none, for no row has one"
 
 
-def test_nothing_is_downloaded_for_a_measurement(tmp_path: Path) -> None:
+def test_nothing_is_downloaded_for_a_measurement(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     request = Request("mnist", strategies=["normal"], settings={"train.epochs": 7}, data_dir=tmp_path, store=tmp_path)
     survey = request.survey()
     seen = Plan(request, survey, survey.jobs()).measured(survey.jobs()[0], "cpu")
     assert seen.reason == ("its data set is not at hand, and a dry run downloads nothing; `bench data mnist` says more")
+    assert capfd.readouterr() == ("", "")
 
 
 def test_the_total_says_what_is_not_in_it() -> None:
